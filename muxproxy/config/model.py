@@ -1,0 +1,107 @@
+"""What muxproxy can be told: frozen structs, every default in one place, each with its reason and a precedent.
+
+Names here are the keys of the TOML files (DESIGN section 4); seconds are floats and sizes are ints of bytes by the
+time they are here. `load.py` reads files into these; nobody else makes defaults up.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+KIB = 1024
+
+
+class Clients(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[clients]`: who may connect, and what one client may cost."""
+
+    listen: tuple[str, ...]
+    # HAProxy's default global maxconn is what the descriptor limit allows; 10,000 fits the usual 2 x 10,000.
+    max_connections: int = 10_000
+    # nginx keepalive_timeout 75 s, HAProxy suggests 10-60 s: an idle client costs about 2 KiB, so be generous.
+    idle_timeout: float = 300.0
+    # HAProxy `timeout http-request` 10 s in its own examples, Apache RequestReadTimeout header=20.
+    head_timeout: float = 10.0
+    # How long a body or a reply may make no headway; with min_rate the rule of Apache's RequestReadTimeout
+    # (body=20,MinRate=500): allowed time = stall_timeout + bytes / min_rate.
+    stall_timeout: float = 10.0
+    min_rate: int = 1 * KIB  # bytes per second
+    # A request is held until it is whole or this much of it is in (P5). nginx client_body_buffer_size 16k,
+    # proxy_buffers 8 x 8k: 64 KiB holds nearly every API call.
+    request_buffer: int = 64 * KIB
+    # This much of a reply is taken off the server ahead of a slow client (P5). asyncio's own high-water mark.
+    response_buffer: int = 64 * KIB
+    # Connections the kernel completes ahead of accept(). nginx 511, Redis 511, Go somaxconn; the kernel caps it
+    # at net.core.somaxconn (4096).
+    backlog: int = 1024
+
+
+class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[queue]`: requests that wait for a place."""
+
+    # Envoy max_pending_requests 1024; a waiter costs about 1 KiB and its request.
+    max_waiting: int = 1000
+    # Longer than a hiccup, shorter than a caller's patience. HAProxy `timeout queue`, PgBouncer 120 s, linkerd 3 s.
+    timeout: float = 5.0
+
+
+class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[upstream]`: the servers, and the promise P1."""
+
+    servers: tuple[str, ...]
+    max_connections: int = 8  # every socket counts, always (P1)
+    min_connections: int = 0  # kept warm
+    max_in_flight: int = 128  # per connection, where the protocol can have more than one
+    max_pinned: int | None = None  # of max_connections, for sessions that need one alone; default: half, at least 1
+    connect_timeout: float = 1.0  # a sidecar's servers are near; the kernel's first SYN retry is at 1 s
+    reply_timeout: float = 60.0  # silence of a server that owes us; nginx proxy_read_timeout 60 s
+    idle_timeout: float = 30.0  # below the usual keep-alive of servers (nginx 75 s); their own hints are obeyed
+    max_lifetime: float = 3600.0  # 0: for ever. PgBouncer server_lifetime, Envoy max_connection_duration
+    # A server that refused or timed out is left alone for backoff_min, doubled each time up to backoff_max, each
+    # with jitter. The cap stays below a second so that service is back within a second of a server's return.
+    backoff_min: float = 0.05
+    backoff_max: float = 0.8
+    name_ttl: float = 15.0  # names are resolved again after this; PgBouncer dns_max_ttl 15 s
+    # The reply to a client that has left is read to its end within these, so that the connection survives
+    # (pgbouncer#1285: abandoned clients must not cost connections).
+    abandoned_bytes: int = 256 * KIB
+    abandoned_timeout: float = 2.0
+
+    @property
+    def pinned_limit(self) -> int:
+        return max(1, self.max_connections // 2) if self.max_pinned is None else self.max_pinned
+
+
+class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[http]`: what only HTTP/1.1 has."""
+
+    max_head: int = 32 * KIB  # start line and fields; nginx 4 x 8k, HAProxy 16k: 431 beyond, 502 for a server
+    max_target: int = 8 * KIB  # RFC 9112 section 3 asks for 8000 at least: 414 beyond
+    # Upgraded (WebSocket) connections, of max_connections; default: half, at least 1.
+    max_upgraded: int | None = None
+
+
+class Backend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One file of `backends/`; `name` is the file's."""
+
+    name: str
+    protocol: str
+    clients: Clients
+    upstream: Upstream
+    queue: Queue = Queue()
+    http: Http = Http()
+
+
+class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`muxproxy.toml`: the process as a whole. All of it may be absent."""
+
+    workers: int = 1  # each backend has one owner; more workers spread backends over processes
+    drain_timeout: float = 30.0  # on SIGTERM, for what is owed; systemd's TimeoutStopSec is 90 s
+    admin: str = ""  # unix socket of status and metrics; "": /run/muxproxy/admin.sock for root, else per user
+    log_level: str = "info"
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything, as `run` and `check` read it."""
+
+    node: Node
+    backends: tuple[Backend, ...]

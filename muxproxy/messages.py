@@ -1,0 +1,93 @@
+"""The words supervisor and workers say to each other, and how they are framed.
+
+A worker is exec'ed with one end of a unix stream socketpair (the control channel) and its listening sockets. Each
+message is a 4-byte big-endian length and a msgpack body; both ends are of one installation, so there are no versions.
+The channel's end is a message too: a worker whose supervisor is gone stops at once.
+
+    supervisor                          worker
+        Configure(backends, listeners) ->
+                                    <-  Ready()   every listener accepts
+        Ask(serial)                    ->
+                                    <-  Stats(serial, snapshot)
+        Drain(timeout)                 ->         accept no more, finish what is owed
+                                    <-  Drained(left)      then exits 0
+        (end of stream)                ->         exit at once
+                                    <-  Log(...)  at any time: one line for the supervisor's log
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from muxproxy.config.model import Backend
+
+MAX_MESSAGE = 64 * 1024 * 1024  # bytes; far above any status, so that a broken peer cannot ask for memory
+_LENGTH = 4
+
+
+class Configure(msgspec.Struct, tag=True, frozen=True):
+    backends: list[Backend]
+    listeners: dict[str, list[tuple[str, int]]]  # backend name -> (address as configured, inherited descriptor)
+
+
+class Ready(msgspec.Struct, tag=True, frozen=True):
+    pass
+
+
+class Ask(msgspec.Struct, tag=True, frozen=True):
+    serial: int
+
+
+class Stats(msgspec.Struct, tag=True, frozen=True):
+    serial: int
+    snapshot: dict[str, Any]  # worker-wide keys, and "backends": name -> metrics.snapshot of one backend
+
+
+class Drain(msgspec.Struct, tag=True, frozen=True):
+    timeout: float  # seconds
+
+
+class Drained(msgspec.Struct, tag=True, frozen=True):
+    left: int  # exchanges cut off because the time was up
+
+
+class Log(msgspec.Struct, tag=True, frozen=True):
+    level: str  # debug | info | warning | error
+    event: str  # a short constant phrase
+    fields: dict[str, Any]
+
+
+Message = Configure | Ready | Ask | Stats | Drain | Drained | Log
+
+_decoder = msgspec.msgpack.Decoder(Message)
+
+
+def encode(message: Message) -> bytes:
+    body = msgspec.msgpack.encode(message)
+    return len(body).to_bytes(_LENGTH, "big") + body
+
+
+class MessageReader:
+    """Bytes in, messages out. Raises msgspec.DecodeError or ValueError: the other end is not ours, hang up."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[Message]:
+        buffer = self._buffer
+        buffer += data
+        messages: list[Message] = []
+        start = 0
+        while len(buffer) - start >= _LENGTH:
+            size = int.from_bytes(buffer[start : start + _LENGTH], "big")
+            if size > MAX_MESSAGE:
+                raise ValueError(f"control message of {size} bytes, at most {MAX_MESSAGE}")
+            end = start + _LENGTH + size
+            if len(buffer) < end:
+                break
+            messages.append(_decoder.decode(memoryview(buffer)[start + _LENGTH : end].tobytes()))
+            start = end
+        del buffer[:start]
+        return messages

@@ -1,0 +1,1 @@
+"""Pure: what is counted, how it is summed up, and how it is shown to Prometheus."""

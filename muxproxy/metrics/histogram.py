@@ -1,0 +1,24 @@
+"""A histogram of seconds with fixed bounds: one list, one bisect per observation."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+# Queue waits and service times of a sidecar: from the loop's own resolution (1 ms) to a caller's last patience.
+BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+
+
+class Histogram:
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BOUNDS) + 1)
+        self.total = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(BOUNDS, seconds)] += 1
+        self.total += seconds
+
+    def snapshot(self) -> dict[str, object]:
+        """`counts`: per bucket, not cumulative, one more than `bounds` (the last is +Inf)."""
+        return {"bounds": list(BOUNDS), "counts": list(self.counts), "sum": self.total}

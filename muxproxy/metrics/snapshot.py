@@ -1,0 +1,43 @@
+"""What operators see of one backend: the state machine in numbers, the same names for every protocol.
+
+`Pool.statistics()` returns this dict (JSON-ready); `muxproxy status` and `/metrics` show it and invent nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+
+class ServerSnapshot(TypedDict):
+    address: str
+    state: str  # up | backing_off | probing
+    connections: int  # sockets towards it, connecting included
+    in_flight: int
+    failures: int  # in a row
+    last_error: str
+
+
+class BackendSnapshot(TypedDict):
+    protocol: str
+    draining: bool
+    clients: int
+    clients_max: int
+    waiting: int
+    waiting_max: int
+    oldest_wait: float  # seconds
+    queue_timeout: float
+    in_flight: int
+    upstream_sockets: int  # P1: never above upstream_max
+    upstream_max: int
+    upstream: dict[str, int]  # connecting | idle | busy | pinned | draining | closing -> sockets; sums to the above
+    pinned: dict[str, int]  # why sessions are pinned -> how many
+    pinned_max: int
+    outcomes: dict[str, dict[str, int]]  # outcome -> reason -> exchanges since start (P3)
+    connects: int  # attempts since start
+    connect_failures: int
+    reused: int  # exchanges sent on a connection that had served before
+    retried: int  # P9
+    closed: dict[str, int]  # why upstream connections were not reused -> how many
+    queue_wait: dict[str, Any]  # Histogram.snapshot(): wait of every exchange that was sent, 0 for most
+    bytes: dict[str, int]  # from_clients | to_clients
+    servers: list[ServerSnapshot]

@@ -1,0 +1,59 @@
+"""Ports: the only things the heart may ask of the world.
+
+`Wire` has the method names of an asyncio transport on purpose: in a worker the wire *is* uvloop's transport, so that
+a write from the heart is one C call. Tests pass a recording wire. Nothing here is implemented in this room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol as Interface
+
+if TYPE_CHECKING:
+    from muxproxy.mux.pool import Server
+    from muxproxy.mux.upstream import Upstream
+
+
+class Wire(Interface):
+    """One connected socket. All calls return at once; writes after a close are ignored."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def write_eof(self) -> None:
+        """Send FIN once everything written is out; reading goes on."""
+
+    def close(self) -> None:
+        """Send what is buffered, then close."""
+
+    def abort(self) -> None:
+        """Close at once; what is buffered is lost."""
+
+    def is_closing(self) -> bool: ...
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def get_write_buffer_size(self) -> int: ...
+
+
+class World(Interface):
+    """What a pool may ask of its worker."""
+
+    def dial(self, server: Server, upstream: Upstream) -> None:
+        """Start a connect. Ends in exactly one of upstream.on_connected(wire, now) and
+        upstream.on_closed(error, now); before that `hang_up` may be called, after which on_closed still comes."""
+
+    def hang_up(self, upstream: Upstream) -> None:
+        """Give up a connect that `dial` started."""
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Call back at the end of this turn of the event loop."""
+
+    def alarm(self, at: float) -> None:
+        """Call tick(now) at `at` or a little later; the earliest of all alarms counts."""
+
+    def jitter(self) -> float:
+        """A random number in [0, 1): a hundred nodes must not knock on a recovering server in one beat."""
+
+    def log(self, event: str, **fields: object) -> None: ...

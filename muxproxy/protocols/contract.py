@@ -1,0 +1,188 @@
+"""The seam: everything the heart knows about a protocol, and everything a protocol may say to the heart.
+
+A protocol turns bytes into frames and remembers what a session or a connection must remember. It never sees a
+socket, a queue or a clock. The heart (`mux/`) never sees a method, a command or a header.
+
+A frame is a span of bytes with marks, not a parsed object: a proxy needs extents. `data` is what goes on to the
+other side, the original `bytes` wherever the protocol obliges us to change nothing (P6).
+
+The verbs are a closed list, and each is here because a protocol needs it:
+
+    requests() replies()   a framer per client and one per upstream connection
+    session()              what a client's connection remembers; None where requests carry everything (HTTP)
+    connection()           what an upstream connection remembers, with its prelude; None likewise
+    refusal()              "no", in the client's own language (P8)
+    probe()                bytes that ask an idle server whether it lives
+    retag()                TAGGED only: the same frame under another id
+    drain()                from now on tell clients that their connections end (HTTP: `Connection: close`);
+                           not in DESIGN section 3's list: without it a keep-alive client keeps a drain waiting
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Any, Protocol as Interface
+
+
+class Sharing(enum.IntEnum):
+    """How requests may share an upstream connection (DESIGN section 3)."""
+
+    EXCLUSIVE = 0  # one exchange at a time; framers stop at the end of each request until fed again
+    ORDERED = 1  # many in flight, replies in order
+    TAGGED = 2  # many in flight, replies by id; ids are rewritten
+    DEDICATED = 3  # the client's whole session owns the connection
+
+
+# Marks of a frame: bits of an int, because one `&` is the cheapest question Python can ask.
+FIRST = 1  # begins a request or a reply
+LAST = 2  # ends it
+ANSWER = 4  # request: do not forward; `data` is the reply (a refusal, or what the session knows by itself)
+BROKEN = 8  # the peer broke the protocol and cannot be answered; `note` is a one-line reason (str)
+IDEMPOTENT = 16  # request: may be sent twice (P9)
+ONEWAY = 32  # request: no reply will come
+EAGER = 64  # request: forward now, though more of it is to come (HTTP: Expect: 100-continue; raw TCP)
+PIN = 128  # request: needs a connection that is the client's alone, and counts against max_pinned
+UNPIN = 256  # request: after its reply the client's pinned connection goes back to the others
+INTERIM = 512  # reply: whole, but not the final one (1xx)
+SWITCH = 1024  # reply: from here both directions are opaque and end with the connection (101)
+END_CLIENT = 2048  # the client's connection ends after this reply
+END_UPSTREAM = 4096  # reply: the upstream connection cannot be used again; `note` is why (str)
+
+
+class Frame:
+    """A span of bytes and what it means. Immutable by convention: framers may hand out the same object again."""
+
+    __slots__ = ("data", "marks", "note", "tag")
+
+    def __init__(self, data: bytes, marks: int, note: Any = None, tag: int = 0) -> None:
+        self.data = data
+        self.marks = marks
+        self.note = note  # the protocol's own word from a request to its reply framer, refusal or session
+        self.tag = tag  # TAGGED: the request id
+
+    def __repr__(self) -> str:
+        return f"Frame({self.data!r}, {self.marks:#x}, {self.note!r}, {self.tag})"
+
+
+class Reason(enum.Enum):
+    """Why an exchange ended: the closed list that logs, metrics and refusals share. The value is (outcome, name)."""
+
+    OK = ("replied", "ok")
+    LOCAL = ("replied", "local")  # answered by the session, without a server
+    BAD_REQUEST = ("refused", "bad_request")  # the client broke the protocol, or asked for what we do not do
+    QUEUE_FULL = ("refused", "queue_full")  # max_waiting reached
+    CLIENTS_FULL = ("refused", "clients_full")  # [clients] max_connections reached
+    DRAINING = ("refused", "draining")
+    QUEUE_TIMEOUT = ("expired", "queue_timeout")  # waited [queue] timeout, servers are alive but busy
+    NO_SERVER = ("expired", "no_server")  # waited [queue] timeout, no server could be reached
+    REPLY_TIMEOUT = ("expired", "reply_timeout")  # the server said nothing for reply_timeout
+    REQUEST_TIMEOUT = ("expired", "request_timeout")  # the client's own request trickled
+    SERVER_CLOSED = ("lost", "server_closed")  # the connection ended before the reply did
+    SERVER_BROKE = ("lost", "server_broke")  # the server broke the protocol
+    INTERNAL = ("lost", "internal")  # our bug; the connections involved were closed (P2)
+    CLIENT_LEFT = ("abandoned", "client_left")
+    CLIENT_STALLED = ("abandoned", "client_stalled")  # took its reply too slowly
+    CLIENT_BROKE = ("abandoned", "client_broke")  # broke the protocol in the middle of a request
+
+    @property
+    def outcome(self) -> str:
+        return self.value[0]
+
+    @property
+    def label(self) -> str:
+        return self.value[1]
+
+
+class RequestFramer(Interface):
+    """Client bytes to request frames. Never raises on input: what is wrong becomes an ANSWER or BROKEN frame."""
+
+    held: int  # bytes kept back for a later feed
+    midway: bool  # a request has begun and its FIRST frame is not out yet (a head is trickling in)
+
+    def feed(self, data: bytes) -> Sequence[Frame]:
+        """Frames that `data` completes, in order. `b""` goes on with what is held.
+
+        EXCLUSIVE: stops after a LAST frame and holds what follows until fed again after `resume()`.
+        DEDICATED: the first call, with b"" when the client has connected, opens the session.
+        """
+        ...
+
+    def resume(self) -> None:
+        """EXCLUSIVE: the last request has been answered; the next may be framed (call `feed(b"")` if `held`)."""
+        ...
+
+    def opaque(self) -> None:
+        """A SWITCH was answered: all bytes from here on are parts of the same exchange."""
+        ...
+
+
+class ReplyFramer(Interface):
+    """Server bytes to reply frames. Never raises on input: what is wrong becomes a BROKEN frame, the last one."""
+
+    def expect(self, note: Any) -> None:
+        """A request with this note was sent; its reply is the next one not yet expected."""
+        ...
+
+    def feed(self, data: bytes) -> Sequence[Frame]:
+        """Frames that `data` completes. Bytes that no request asked for give a BROKEN frame."""
+        ...
+
+    def eof(self) -> Sequence[Frame]:
+        """The server has closed: the LAST frame of a reply that ends so, a BROKEN one if it was cut, else none."""
+        ...
+
+
+class Session(Interface):
+    """What one client's connection remembers (Redis: db, user, RESP version, MULTI ...)."""
+
+    def on_request(self, frame: Frame) -> Frame:
+        """The frame to go on with: itself (forward), or one marked ANSWER, PIN or UNPIN. FIRST frames only."""
+        ...
+
+    def needs(self) -> Any:
+        """The connection state the next forwarded request needs; compared by identity with Connection.state."""
+        ...
+
+
+class Connection(Interface):
+    """What one upstream connection remembers, and how it is brought into a state."""
+
+    state: Any
+
+    def prelude(self, needs: Any) -> tuple[bytes, int]:
+        """Bytes that bring the connection into state `needs`, and the number of replies to swallow. Sets `state`."""
+        ...
+
+    def on_prelude_reply(self, frame: Frame) -> str | None:
+        """None if the reply is as hoped, else why this connection must be closed."""
+        ...
+
+
+class Protocol(Interface):
+    """One protocol as one backend is configured to speak it."""
+
+    name: str
+    sharing: Sharing
+    half_close: bool  # an end of input passes on as an end of output, and the other direction goes on
+
+    def requests(self) -> RequestFramer: ...
+
+    def replies(self) -> ReplyFramer: ...
+
+    def session(self) -> Session | None: ...
+
+    def connection(self) -> Connection | None: ...
+
+    def refusal(
+        self, reason: Reason, text: str, *, note: Any = None, tag: int = 0, retry_after: int = 0, closing: bool = True
+    ) -> bytes:
+        """The whole reply that says no. `text`: one line. `note`, `tag`: of the request, None before there was one.
+        `retry_after`: seconds, 0 for none. `closing`: the client's connection ends after it."""
+        ...
+
+    def probe(self) -> bytes | None: ...
+
+    def retag(self, data: bytes, tag: int) -> bytes: ...
+
+    def drain(self) -> None: ...
