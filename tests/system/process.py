@@ -1,0 +1,153 @@
+"""Children of the system tests: programs in processes of their own, and waiting for the world with a deadline.
+
+Our own children (`python -m tests.system.<module>`) read one JSON line of orders, print one JSON line when they are
+ready, work until their standard input ends, and print one JSON line of results. Nobody is ended by name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+T = TypeVar("T")
+
+
+def tool(name: str) -> str:
+    """The path of a program that the test machine must have. In CI its absence is a failure, elsewhere a skip."""
+    path = shutil.which(name)
+    if path is None:
+        reason = f"{name} is not installed: run `bash tests/run.sh` as root, or install it"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+def wait_for(question: Callable[[], T], *, within: float, what: str) -> T:
+    """The first true answer to `question`, asked again and again until the time is up."""
+    deadline = time.monotonic() + within
+    while True:
+        answer = question()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"after {within} s still not: {what} (last answer: {answer!r})")
+        time.sleep(0.005)
+
+
+def raise_descriptor_limit() -> None:
+    """2,000 clients do not fit into the usual soft limit of 1,024 descriptors."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def end(process: subprocess.Popen[Any], how: int = signal.SIGTERM, within: float = 10.0) -> int:
+    """End a child and reap it; a child that does not obey is killed and the test fails."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(how)
+    try:
+        return process.wait(within)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise AssertionError(f"{process.args} ignored signal {how} for {within} s") from None
+
+
+class Child:
+    """One of our own programs: orders in, "ready" out, results out."""
+
+    def __init__(
+        self, module: str, orders: dict[str, Any], pass_fds: Sequence[int] = (), nice: int = 0
+    ) -> None:
+        self.name = module
+        self._rest = b""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=tuple(pass_fds),
+        )
+        if nice and os.geteuid() == 0:
+            os.setpriority(os.PRIO_PROCESS, self.process.pid, nice)
+        self.tell(orders)
+        self.ready = self.answer(within=20)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def tell(self, message: Any) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(message).encode() + b"\n")
+        self.process.stdin.flush()
+
+    def answer(self, within: float) -> Any:
+        """The next line, decoded."""
+        assert self.process.stdout is not None
+        fd = self.process.stdout.fileno()
+        deadline = time.monotonic() + within
+        pieces = [self._rest]
+        while b"\n" not in pieces[-1]:
+            readable, _, _ = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
+            if not readable:
+                raise AssertionError(f"{self.name} said nothing for {within} s")
+            data = os.read(fd, 1 << 20)
+            if not data:
+                raise AssertionError(f"{self.name} ended with code {self.process.wait()} and left no answer")
+            pieces.append(data)
+        line, _, self._rest = b"".join(pieces).partition(b"\n")
+        return json.loads(line)
+
+    def stop(self) -> None:
+        """Tell it that it is enough; `answer` then brings the results."""
+        assert self.process.stdin is not None
+        if not self.process.stdin.closed:
+            self.process.stdin.close()
+
+    def results(self, within: float = 60.0) -> Any:
+        """Stop it and take its last word. It must end by itself and well."""
+        self.stop()
+        results = self.answer(within)
+        code = self.process.wait(within)
+        assert code == 0, f"{self.name} ended with code {code}"
+        return results
+
+    def close(self) -> None:
+        self.stop()
+        if self.process.poll() is None:
+            end(self.process, signal.SIGKILL)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def take_orders() -> dict[str, Any]:
+    """In the child: the line that `Child` sent."""
+    return dict(json.loads(sys.stdin.buffer.readline()))
+
+
+def say(message: Any) -> None:
+    """In the child: one line to the parent."""
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,208 @@
+"""The kernel's own list of TCP sockets, and a process that samples it: the judge of P1.
+
+`sockets(port)` asks netlink's sock_diag for every IPv4 socket whose peer port is `port`. States and port are filtered
+by the kernel, so that 100,000 TIME_WAITs beside them cost nothing (`/proc/net/tcp` prints them all). `Sampler` runs
+the same question every few milliseconds in a process of its own and says at the end what the worst moment was.
+
+A dump is no snapshot: the kernel walks its hash table for about a millisecond, and a socket that replaces another in
+the middle of the walk may be listed beside it. So a new maximum counts as `held` only when a second dump, taken at
+once, still lists the same sockets: what both list existed together between the two. `seen` is the plain count.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import NamedTuple
+
+from tests.system.process import Child, say, take_orders
+
+
+STATES = {
+    1: "ESTABLISHED",
+    2: "SYN_SENT",
+    3: "SYN_RECV",
+    4: "FIN_WAIT1",
+    5: "FIN_WAIT2",
+    6: "TIME_WAIT",
+    7: "CLOSE",
+    8: "CLOSE_WAIT",
+    9: "LAST_ACK",
+    10: "LISTEN",
+    11: "CLOSING",
+}
+_NAMES = {name: number for number, name in STATES.items()}
+# Everything that is a connection of somebody's. TIME_WAIT has no socket any more, LISTEN has no peer yet.
+CONNECTED = tuple(
+    name for name in STATES.values() if name not in ("TIME_WAIT", "CLOSE", "LISTEN", "SYN_RECV")
+)
+
+NETLINK_SOCK_DIAG = 4
+SOCK_DIAG_BY_FAMILY = 20
+_NLM_F_REQUEST, _NLM_F_DUMP = 1, 0x300
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port id
+# inet_diag_req_v2: family, protocol, extensions, pad, states; then inet_diag_sockid, in network order where marked.
+_REQUEST = struct.Struct("=BBBxI")
+_SOCKID = struct.Struct("!HH16s16s12x")
+# inet_diag_msg: family, state, timer, retransmits, the same sockid with its cookie, expires, queues, uid, inode.
+_ANSWER = struct.Struct("=4B2s2s16s16s4xQ5I")
+
+
+class Entry(NamedTuple):
+    state: str
+    inode: int  # 0: no process holds it; the kernel is finishing it alone
+    source: tuple[str, int]
+    destination: tuple[str, int]
+    cookie: int  # never used twice while the machine runs
+
+
+class SockDiag:
+    """One netlink socket; each `sockets()` is one dump."""
+
+    def __init__(self) -> None:
+        self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG)
+        self._netlink.settimeout(10)
+
+    def close(self) -> None:
+        self._netlink.close()
+
+    def sockets(
+        self, peer_port: int = 0, *, own_port: int = 0, states: tuple[str, ...] = CONNECTED
+    ) -> list[Entry]:
+        mask = sum(1 << _NAMES[name] for name in states)
+        body = _REQUEST.pack(socket.AF_INET, socket.IPPROTO_TCP, 0, mask)
+        body += _SOCKID.pack(own_port, peer_port, b"", b"")
+        flags = _NLM_F_REQUEST | _NLM_F_DUMP
+        self._netlink.send(_HEADER.pack(_HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, flags, 1, 0) + body)
+        entries: list[Entry] = []
+        while not self._take(self._netlink.recv(1 << 20), entries):
+            pass
+        return entries
+
+    @staticmethod
+    def _take(data: bytes, entries: list[Entry]) -> bool:
+        """Append what one datagram lists; true when it was the last."""
+        at = 0
+        while at < len(data):
+            length, kind, _, _, _ = _HEADER.unpack_from(data, at)
+            if kind == _NLMSG_DONE:
+                return True
+            if kind == _NLMSG_ERROR:
+                code = -struct.unpack_from("=i", data, at + _HEADER.size)[0]
+                raise OSError(code, f"sock_diag refused: {os.strerror(code)}")
+            _, state, _, _, sport, dport, source, destination, cookie, _, _, _, _, inode = (
+                _ANSWER.unpack_from(data, at + _HEADER.size)
+            )
+            entries.append(
+                Entry(
+                    STATES.get(state, str(state)),
+                    inode,
+                    (socket.inet_ntoa(source[:4]), int.from_bytes(sport, "big")),
+                    (socket.inet_ntoa(destination[:4]), int.from_bytes(dport, "big")),
+                    cookie,
+                )
+            )
+            at += (length + 3) & ~3
+        return False
+
+
+@dataclass
+class Tally:
+    """What a sampler saw. `held` by a process and proven, `seen` in one dump, `lingering` without a process."""
+
+    samples: int = 0
+    longest_gap: float = 0.0  # seconds between two samples
+    held: int = 0
+    seen: int = 0
+    lingering: int = 0
+    by_count: dict[str, int] = field(default_factory=dict)  # sockets held -> samples
+    worst: list[str] = field(default_factory=list)  # the sockets of the moment `held` was set
+
+
+class Watch:
+    """Takes samples and keeps the tally. Pure but for `dump`, which tests replace."""
+
+    def __init__(self, dump: Callable[[], list[Entry]], ignore_sources: tuple[str, ...] = ()) -> None:
+        self._dump = dump
+        self._ignore = frozenset(ignore_sources)
+        self._counts: Counter[int] = Counter()
+        self.tally = Tally()
+
+    def sample(self) -> None:
+        tally = self.tally
+        entries = self._list()
+        held = [entry for entry in entries if entry.inode]
+        tally.samples += 1
+        tally.seen = max(tally.seen, len(held))
+        tally.lingering = max(tally.lingering, len(entries) - len(held))
+        self._counts[len(held)] += 1
+        if len(held) > tally.held:
+            still = {entry.cookie for entry in self._list() if entry.inode}
+            together = [entry for entry in held if entry.cookie in still]
+            if len(together) > tally.held:
+                tally.held = len(together)
+                tally.worst = [f"{e.state} {e.source[0]}:{e.source[1]} inode {e.inode}" for e in together]
+
+    def _list(self) -> list[Entry]:
+        return [entry for entry in self._dump() if entry.source[0] not in self._ignore]
+
+    def result(self) -> Tally:
+        self.tally.by_count = {str(count): number for count, number in sorted(self._counts.items())}
+        return self.tally
+
+
+class Sampler:
+    """Watches one origin's port from a process of its own until `result()` is asked for."""
+
+    def __init__(self, port: int, *, ignore_sources: tuple[str, ...] = (), every: float = 0.002) -> None:
+        orders = {"port": port, "ignore": ignore_sources, "every": every}
+        # A judge who waits for the CPU behind those he judges misses the moment.
+        self._child = Child("tests.system.sockdiag", orders, nice=-10)
+
+    def now(self) -> Tally:
+        """The tally so far."""
+        self._child.tell("now")
+        return Tally(**self._child.answer(within=10))
+
+    def result(self) -> Tally:
+        """The whole tally, one last sample included."""
+        return Tally(**self._child.results())
+
+    def __enter__(self) -> Sampler:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._child.close()
+
+
+def main() -> None:
+    orders = take_orders()
+    kernel = SockDiag()
+    watch = Watch(lambda: kernel.sockets(orders["port"]), tuple(orders["ignore"]))
+    watch.sample()
+    say("ready")
+    last = time.monotonic()
+    while True:
+        asked = bool(select.select([0], [], [], orders["every"])[0])
+        if asked and sys.stdin.buffer.readline():
+            say(asdict(watch.result()))  # no sample for being asked: the answer is what the clock brought
+            continue
+        watch.sample()
+        now = time.monotonic()
+        watch.tally.longest_gap = max(watch.tally.longest_gap, now - last)
+        last = now
+        if asked:  # end of orders
+            say(asdict(watch.result()))
+            return
+
+
+if __name__ == "__main__":
+    main()
