@@ -1,8 +1,8 @@
 """The words supervisor and workers say to each other, and how they are framed.
 
-A worker is exec'ed with one end of a unix stream socketpair (the control channel) and its listening sockets. Each
-message is a 4-byte big-endian length and a msgpack body; both ends are of one installation, so there are no versions.
-The channel's end is a message too: a worker whose supervisor is gone stops at once.
+A worker is exec'ed with one end of a unix stream socketpair (the control channel) and its listening sockets.
+Each message is a 4-byte big-endian length and a msgpack body; both ends are of one installation, so there are
+no versions. The channel's end is a message too: a worker whose supervisor is gone stops at once.
 
     supervisor                          worker
         Configure(backends, listeners) ->
@@ -29,7 +29,8 @@ _LENGTH = 4
 
 class Configure(msgspec.Struct, tag=True, frozen=True):
     backends: list[Backend]
-    listeners: dict[str, list[tuple[str, int]]]  # backend name -> (address as configured, inherited descriptor)
+    # backend name -> (address as configured, inherited descriptor)
+    listeners: dict[str, list[tuple[str, int]]]
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True):
@@ -61,16 +62,24 @@ class Log(msgspec.Struct, tag=True, frozen=True):
 
 Message = Configure | Ready | Ask | Stats | Drain | Drained | Log
 
-_decoder = msgspec.msgpack.Decoder(Message)
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
 def encode(message: Message) -> bytes:
-    body = msgspec.msgpack.encode(message)
+    # What msgpack does not know becomes its str(): a log line with an exception in it must not raise another.
+    body = msgspec.msgpack.encode(message, enc_hook=str)
     return len(body).to_bytes(_LENGTH, "big") + body
 
 
+def _decode(body: bytes) -> Message:
+    try:
+        return _decoder.decode(body)
+    except RecursionError:
+        raise ValueError("control message nested too deep") from None
+
+
 class MessageReader:
-    """Bytes in, messages out. Raises msgspec.DecodeError or ValueError: the other end is not ours, hang up."""
+    """Bytes in, messages out. Raises ValueError and nothing else: the other end is not ours, hang up."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -87,7 +96,7 @@ class MessageReader:
             end = start + _LENGTH + size
             if len(buffer) < end:
                 break
-            messages.append(_decoder.decode(memoryview(buffer)[start + _LENGTH : end].tobytes()))
+            messages.append(_decode(bytes(buffer[start + _LENGTH : end])))
             start = end
         del buffer[:start]
         return messages

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-# Queue waits and service times of a sidecar: from the loop's own resolution (1 ms) to a caller's last patience.
+# Queue waits and service times of a sidecar: from the loop's resolution (1 ms) to a caller's last patience.
 BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 
 

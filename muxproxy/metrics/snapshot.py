@@ -1,6 +1,6 @@
 """What operators see of one backend: the state machine in numbers, the same names for every protocol.
 
-`Pool.statistics()` returns this dict (JSON-ready); `muxproxy status` and `/metrics` show it and invent nothing.
+`Pool.statistics()` returns this dict (JSON-ready); `muxproxy status` and `/metrics` show it, invent nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class BackendSnapshot(TypedDict):
     in_flight: int
     upstream_sockets: int  # P1: never above upstream_max
     upstream_max: int
-    upstream: dict[str, int]  # connecting | idle | busy | pinned | draining | closing -> sockets; sums to the above
+    # connecting | idle | busy | pinned | draining | closing -> sockets; sums to the above
+    upstream: dict[str, int]
     pinned: dict[str, int]  # why sessions are pinned -> how many
     pinned_max: int
     outcomes: dict[str, dict[str, int]]  # outcome -> reason -> exchanges since start (P3)

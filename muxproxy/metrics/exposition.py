@@ -1,0 +1,165 @@
+"""Snapshots to Prometheus' text format (version 0.0.4): pure, driven by one table, invents nothing.
+
+`backends` maps a name to what the supervisor knows of it: always its configured bounds and `state`, and the
+rest of a `BackendSnapshot` while its worker answers. A number that is not known is left out rather than shown
+as zero, so that a worker being replaced gives a gap in a graph and not a false fall.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+Labels = dict[str, str]
+Sample = tuple[Labels, float]
+Read = Callable[[Mapping[str, Any]], Iterator[Sample]]
+
+
+def exposition(
+    version: str, workers: Sequence[Mapping[str, Any]], backends: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """`workers`: one dict each, with `index`, `state`, `restarts` and `answering`."""
+    lines: list[str] = []
+    _family(lines, "build_info", "gauge", "Which muxproxy this is.", [({"version": version}, 1)])
+    up = [(_worker(worker), float(worker["answering"])) for worker in workers]
+    _family(lines, "worker_up", "gauge", "1 if the worker process answers.", up)
+    restarts = [(_worker(worker), worker["restarts"]) for worker in workers]
+    _family(lines, "worker_restarts_total", "counter", "Times the worker process was replaced.", restarts)
+    for name, kind, text, read in _FAMILIES:
+        samples = [
+            ({"backend": backend} | labels, value)
+            for backend, snapshot in backends.items()
+            for labels, value in read(snapshot)
+        ]
+        _family(lines, name, kind, text, samples)
+    _queue_wait(lines, backends)
+    return "\n".join(lines) + "\n"
+
+
+def _worker(worker: Mapping[str, Any]) -> Labels:
+    return {"worker": str(worker["index"])}
+
+
+# Readers: one snapshot to the samples of one family. A key that is absent gives no sample.
+
+
+def _number(key: str) -> Read:
+    def read(snapshot: Mapping[str, Any]) -> Iterator[Sample]:
+        if key in snapshot:
+            yield {}, snapshot[key]
+
+    return read
+
+
+def _table(key: str, label: str) -> Read:
+    def read(snapshot: Mapping[str, Any]) -> Iterator[Sample]:
+        for name, value in snapshot.get(key, {}).items():
+            yield {label: name}, value
+
+    return read
+
+
+def _outcomes(snapshot: Mapping[str, Any]) -> Iterator[Sample]:
+    for outcome, reasons in snapshot.get("outcomes", {}).items():
+        for reason, count in reasons.items():
+            yield {"outcome": outcome, "reason": reason}, count
+
+
+def _state(snapshot: Mapping[str, Any]) -> Iterator[Sample]:
+    yield {"state": snapshot["state"]}, 1
+
+
+def _servers(key: str) -> Read:
+    def read(snapshot: Mapping[str, Any]) -> Iterator[Sample]:
+        for server in snapshot.get("servers", ()):
+            yield {"server": server["address"]}, server[key]
+
+    return read
+
+
+def _server_state(snapshot: Mapping[str, Any]) -> Iterator[Sample]:
+    for server in snapshot.get("servers", ()):
+        yield {"server": server["address"], "state": server["state"]}, 1
+
+
+# (name without the prefix, type, help, reader). A bound stands right below what it bounds.
+_FAMILIES: tuple[tuple[str, str, str, Read], ...] = (
+    ("backend_state", "gauge", "What the backend is doing: 1 for the state it is in.", _state),
+    ("clients", "gauge", "Client connections.", _number("clients")),
+    ("clients_max", "gauge", "[clients] max_connections.", _number("clients_max")),
+    ("waiting", "gauge", "Requests in the queue.", _number("waiting")),
+    ("waiting_max", "gauge", "[queue] max_waiting.", _number("waiting_max")),
+    ("oldest_wait_seconds", "gauge", "Age of the oldest request in the queue.", _number("oldest_wait")),
+    ("queue_timeout_seconds", "gauge", "[queue] timeout.", _number("queue_timeout")),
+    ("in_flight", "gauge", "Exchanges sent to a server and not ended.", _number("in_flight")),
+    ("upstream_sockets", "gauge", "Sockets towards the servers, of every kind.", _number("upstream_sockets")),
+    ("upstream_sockets_max", "gauge", "[upstream] max_connections.", _number("upstream_max")),
+    ("upstream_sockets_by_state", "gauge", "The same sockets, by state.", _table("upstream", "state")),
+    (
+        "pinned",
+        "gauge",
+        "Sessions that hold an upstream connection alone, by why.",
+        _table("pinned", "reason"),
+    ),
+    ("pinned_max", "gauge", "[upstream] max_pinned.", _number("pinned_max")),
+    ("exchanges_total", "counter", "Exchanges ended, by outcome and reason.", _outcomes),
+    ("connects_total", "counter", "Attempts to connect to a server.", _number("connects")),
+    ("connect_failures_total", "counter", "Attempts that failed.", _number("connect_failures")),
+    ("reused_total", "counter", "Exchanges sent on a connection that had served before.", _number("reused")),
+    ("retried_total", "counter", "Exchanges sent a second time.", _number("retried")),
+    (
+        "upstream_closed_total",
+        "counter",
+        "Upstream connections not reused, by why.",
+        _table("closed", "reason"),
+    ),
+    ("bytes_total", "counter", "Bytes exchanged with clients.", _table("bytes", "direction")),
+    ("server_state", "gauge", "What a server is to us: 1 for the state it is in.", _server_state),
+    ("server_sockets", "gauge", "Sockets towards the server.", _servers("connections")),
+    ("server_in_flight", "gauge", "Exchanges the server owes a reply.", _servers("in_flight")),
+    ("server_failures", "gauge", "Failures of the server in a row.", _servers("failures")),
+)
+
+
+def _family(lines: list[str], name: str, kind: str, text: str, samples: Sequence[Sample]) -> None:
+    if not samples:
+        return
+    _header(lines, name, kind, text)
+    lines.extend(_sample(name, labels, value) for labels, value in samples)
+
+
+def _queue_wait(lines: list[str], backends: Mapping[str, Mapping[str, Any]]) -> None:
+    known = {name: snapshot["queue_wait"] for name, snapshot in backends.items() if "queue_wait" in snapshot}
+    if not known:
+        return
+    _header(lines, "queue_wait_seconds", "histogram", "How long exchanges waited before they were sent.")
+    for backend, histogram in known.items():
+        labels = {"backend": backend}
+        total = 0
+        for bound, count in zip(
+            [*map(_value, histogram["bounds"]), "+Inf"], histogram["counts"], strict=True
+        ):
+            total += count  # Prometheus' buckets are cumulative, ours are not
+            lines.append(_sample("queue_wait_seconds_bucket", labels | {"le": bound}, total))
+        lines.append(_sample("queue_wait_seconds_sum", labels, histogram["sum"]))
+        lines.append(_sample("queue_wait_seconds_count", labels, total))
+
+
+def _header(lines: list[str], name: str, kind: str, text: str) -> None:
+    lines.append(f"# HELP muxproxy_{name} {text}")
+    lines.append(f"# TYPE muxproxy_{name} {kind}")
+
+
+def _sample(name: str, labels: Labels, value: float) -> str:
+    inside = ",".join(f'{label}="{_escape(text)}"' for label, text in labels.items())
+    return f"muxproxy_{name}{{{inside}}} {_value(value)}"
+
+
+def _value(number: float) -> str:
+    return repr(number) if isinstance(number, float) and not number.is_integer() else str(int(number))
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
