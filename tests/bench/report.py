@@ -1,0 +1,142 @@
+"""Figures of several rounds -> medians, spreads and ratios -> Markdown for the README.
+
+The spread (lowest..highest of the rounds) stands beside the median so that nobody takes the machine's noise
+for a difference between proxies.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.measure import Figures, Load
+
+REFERENCE = "haproxy"  # what ratios are to
+
+
+@dataclass
+class Memory:
+    """Idle clients on one contestant."""
+
+    clients: int
+    before_kib: int
+    after_kib: int
+
+    @property
+    def kib_each(self) -> float:
+        return (self.after_kib - self.before_kib) / self.clients
+
+
+@dataclass
+class Row:
+    """One load on one contestant over all rounds."""
+
+    load: Load
+    contestant: str
+    rounds: list[Figures]
+    has_proxy: bool  # direct has no CPU to speak of
+
+    def median(self, figure: Callable[[Figures], float]) -> float:
+        return statistics.median(figure(one) for one in self.rounds)
+
+    def spread(self, figure: Callable[[Figures], float]) -> tuple[float, float]:
+        values = [figure(one) for one in self.rounds]
+        return min(values), max(values)
+
+
+LOAD_HEADER = [
+    "load", "proxy", "requests/s", "CPU µs/request", "CPU vs HAProxy", "p50", "p99", "errors",
+    "upstream sockets", "opened", "core busy",
+]  # fmt: skip
+MEMORY_HEADER = ["idle clients", "proxy", "KiB per client", "PSS before", "PSS after"]
+
+
+def load_table(rows: list[Row]) -> str:
+    return markdown(LOAD_HEADER, [load_cells(row, cpu_ratio(row, rows)) for row in rows])
+
+
+def load_cells(row: Row, ratio: float | None) -> list[str]:
+    cpu = "-"
+    if row.has_proxy:
+        low, high = row.spread(lambda one: one.cpu_us)
+        cpu = f"{row.median(lambda one: one.cpu_us):.1f} ({low:.1f}..{high:.1f})"
+    slowest, fastest = row.spread(lambda one: one.rate)
+    return [
+        row.load.title,
+        row.contestant,
+        f"{row.median(lambda one: one.rate):,.0f} ({slowest:,.0f}..{fastest:,.0f})",
+        cpu,
+        "-" if ratio is None else f"{ratio:.2f}",
+        duration(row.median(lambda one: one.wrk.p50_us)),
+        duration(row.median(lambda one: one.wrk.p99_us)),
+        f"{sum(one.wrk.errors for one in row.rounds):,}",
+        f"{max(one.sockets for one in row.rounds):,}",
+        f"{row.median(lambda one: one.opened):,.0f}",
+        f"{row.median(lambda one: one.busy):.0%}" if row.has_proxy else "-",
+    ]
+
+
+def cpu_ratio(row: Row, rows: list[Row]) -> float | None:
+    """CPU per request, in HAProxy's."""
+    if not row.has_proxy:
+        return None
+    for other in rows:
+        if other.load == row.load and other.contestant == REFERENCE:
+            reference = other.median(lambda one: one.cpu_us)
+            return row.median(lambda one: one.cpu_us) / reference if reference else None
+    return None
+
+
+def memory_table(memory: dict[str, Memory]) -> str:
+    cells = [
+        [
+            f"{one.clients:,}",
+            name,
+            f"{one.kib_each:.2f}",
+            f"{one.before_kib / 1024:.1f} MiB",
+            f"{one.after_kib / 1024:.1f} MiB",
+        ]
+        for name, one in memory.items()
+    ]
+    return markdown(MEMORY_HEADER, cells)
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """Padded, so that a terminal shows it well too. The first two columns are words, the others figures."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+
+    def line(cells: list[str]) -> str:
+        padded = [
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return "| " + " | ".join(padded) + " |"
+
+    rule = ["-" * width if i < 2 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    return "\n".join([line(header), "| " + " | ".join(rule) + " |", *map(line, rows)])
+
+
+def duration(microseconds: float) -> str:
+    if microseconds < 1000:
+        return f"{microseconds:.0f} µs"
+    if microseconds < 1_000_000:
+        return f"{microseconds / 1000:.1f} ms"
+    return f"{microseconds / 1_000_000:.1f} s"
+
+
+def machine(programs: dict[str, str]) -> str:
+    """One line: what this was measured on."""
+    parts = [f"{cpu_model()}, {os.cpu_count()} cores", f"Linux {platform.release()}"]
+    parts += [f"{name} {version}" for name, version in programs.items()]
+    return "; ".join(parts)
+
+
+def cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
