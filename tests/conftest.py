@@ -1,6 +1,6 @@
-"""What all tests share: the repository's root on the import path, so that `tests.system.load` is one module everywhere.
+"""What all tests share: the repository's root on the import path.
 
-Children of the system tests import the same modules with `python -m`, run from the root.
+`tests.system.load` is then one module for pytest and for the children that run it with `python -m` from the root.
 """
 
 from __future__ import annotations

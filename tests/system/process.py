@@ -1,7 +1,8 @@
-"""Children of the system tests: programs in processes of their own, and waiting for the world with a deadline.
+"""Children of the system tests: programs in processes of their own; waiting for the world with a deadline.
 
-Our own children (`python -m tests.system.<module>`) read one JSON line of orders, print one JSON line when they are
-ready, work until their standard input ends, and print one JSON line of results. Nobody is ended by name.
+Our own children (`python -m tests.system.<module>`) read one JSON line of orders, print one JSON line when
+they are ready, work until their standard input ends, and print one JSON line of results. Nobody is ended by
+name.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ T = TypeVar("T")
 
 
 def tool(name: str) -> str:
-    """The path of a program that the test machine must have. In CI its absence is a failure, elsewhere a skip."""
+    """The path of a program that the tests need. In CI its absence is a failure, elsewhere a skip."""
     path = shutil.which(name)
     if path is None:
         reason = f"{name} is not installed: run `bash tests/run.sh` as root, or install it"

@@ -1,12 +1,14 @@
 """The kernel's own list of TCP sockets, and a process that samples it: the judge of P1.
 
-`sockets(port)` asks netlink's sock_diag for every IPv4 socket whose peer port is `port`. States and port are filtered
-by the kernel, so that 100,000 TIME_WAITs beside them cost nothing (`/proc/net/tcp` prints them all). `Sampler` runs
-the same question every few milliseconds in a process of its own and says at the end what the worst moment was.
+`sockets(port)` asks netlink's sock_diag for every IPv4 socket whose peer port is `port`. States and port
+are filtered by the kernel, so that 100,000 TIME_WAITs beside them cost nothing (`/proc/net/tcp` prints them
+all). `Sampler` runs the same question every few milliseconds in a process of its own and says at the end
+what the worst moment was.
 
-A dump is no snapshot: the kernel walks its hash table for about a millisecond, and a socket that replaces another in
-the middle of the walk may be listed beside it. So a new maximum counts as `held` only when a second dump, taken at
-once, still lists the same sockets: what both list existed together between the two. `seen` is the plain count.
+A dump is no snapshot: the kernel walks its hash table for about a millisecond, and a socket that replaces
+another in the middle of the walk may be listed beside it. So a new maximum counts as `held` only when a
+second dump, taken at once, still lists the same sockets: what both list existed together between the two.
+`seen` is the plain count.
 """
 
 from __future__ import annotations
@@ -23,7 +25,6 @@ from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
 from tests.system.process import Child, say, take_orders
-
 
 STATES = {
     1: "ESTABLISHED",
@@ -49,10 +50,10 @@ SOCK_DIAG_BY_FAMILY = 20
 _NLM_F_REQUEST, _NLM_F_DUMP = 1, 0x300
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port id
-# inet_diag_req_v2: family, protocol, extensions, pad, states; then inet_diag_sockid, in network order where marked.
+# inet_diag_req_v2: family, protocol, extensions, pad, states; then inet_diag_sockid in network order.
 _REQUEST = struct.Struct("=BBBxI")
 _SOCKID = struct.Struct("!HH16s16s12x")
-# inet_diag_msg: family, state, timer, retransmits, the same sockid with its cookie, expires, queues, uid, inode.
+# inet_diag_msg: family, state, timer, retransmits, the sockid with its cookie, expires, queues, uid, inode.
 _ANSWER = struct.Struct("=4B2s2s16s16s4xQ5I")
 
 
@@ -116,7 +117,7 @@ class SockDiag:
 
 @dataclass
 class Tally:
-    """What a sampler saw. `held` by a process and proven, `seen` in one dump, `lingering` without a process."""
+    """What a sampler saw: `held` by a process and proven, `seen` in one dump, `lingering` without one."""
 
     samples: int = 0
     longest_gap: float = 0.0  # seconds between two samples

@@ -1,0 +1,206 @@
+"""The servers behind muxproxy in the system tests: a real nginx, a backlog that nobody empties, own programs.
+
+All listen on 127.0.0.2: no client's own port (those are on 127.0.0.1 and 127.0.1.x) can stand in the way of a
+server that comes back to its port after it was killed. The kernel chooses the port, and the server gets the
+socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.system.process import Child, end, tool, wait_for
+
+HOST = "127.0.0.2"
+FILLER = "127.0.0.99"  # source of the connections that only fill a backlog: not the proxy's, so not counted
+
+_NGINX = """
+daemon off;
+{user}
+pid {folder}/nginx.pid;
+error_log stderr error;
+worker_processes 1;
+worker_rlimit_nofile 16384;
+events {{ worker_connections 8192; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    default_type text/plain;
+    client_max_body_size 0;
+    server {{
+        listen {host}:{port} backlog=4096;
+        location /echo {{ return 200 "$arg_token $http_x_token\\n"; }}
+        location /host {{ return 200 "$http_host $server_protocol $request_method $http_connection\\n"; }}
+        location / {{ root {folder}/files; }}
+    }}
+}}
+"""
+
+
+def listening(port: int = 0, backlog: int = 4096) -> socket.socket:
+    """A listening socket on the port, or on one that the kernel chooses."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((HOST, port))
+    sock.listen(backlog)
+    return sock
+
+
+class Nginx:
+    """A real nginx: one worker, its own keep-alive defaults (75 s, 1,000 requests per connection)."""
+
+    def __init__(self, listener: socket.socket | None = None) -> None:
+        self._binary = tool("nginx")
+        self.folder = Path(tempfile.mkdtemp(prefix="muxproxy-nginx-"))
+        self.files = self.folder / "files"
+        self.files.mkdir()
+        self.host = HOST
+        self.port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            self.start(listener)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    def start(self, listener: socket.socket | None = None) -> None:
+        """Start, or start again on the same port. nginx takes over the listening socket that NGINX names."""
+        listener = listener or listening(self.port)
+        with listener:
+            self.port = listener.getsockname()[1]
+            user = (
+                "user root;" if os.geteuid() == 0 else ""
+            )  # else it cannot read a folder that is root's alone
+            config = self.folder / "nginx.conf"
+            config.write_text(_NGINX.format(folder=self.folder, host=self.host, port=self.port, user=user))
+            self._process = subprocess.Popen(
+                [self._binary, "-p", str(self.folder), "-c", str(config), "-e", "stderr"],
+                env=os.environ | {"NGINX": f"{listener.fileno()};"},
+                pass_fds=[listener.fileno()],
+                stderr=(self.folder / "errors").open("ab"),
+                process_group=0,  # so that kill() ends master and workers in one blow
+            )
+            wait_for(self._answers, within=10, what=f"nginx at {self.address} answers")
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), 1) as sock:
+            sock.settimeout(1)
+            sock.sendall(b"GET /echo HTTP/1.0\r\n\r\n")
+            return sock.recv(4096).startswith(b"HTTP/1.1 200")
+        return False
+
+    def kill(self) -> None:
+        """Dead at once, workers and all: their sockets are reset and the port refuses."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def errors(self) -> str:
+        return (self.folder / "errors").read_text()
+
+    def close(self) -> None:
+        if self._process is not None:
+            end(self._process, signal.SIGTERM)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Nginx:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class FullBacklog:
+    """A port where connects hang: its backlog is full, and the kernel drops every SYN."""
+
+    def __init__(self, port: int = 0) -> None:
+        self._listener: socket.socket | None = listening(port, backlog=0)
+        self.host = HOST
+        self.port = self._listener.getsockname()[1]
+        self._fillers: list[socket.socket] = []
+        for _ in range(2):  # the first fits, the second finds it full and hangs
+            sock = socket.socket()
+            sock.setblocking(False)
+            sock.bind((FILLER, 0))
+            sock.connect_ex((self.host, self.port))
+            self._fillers.append(sock)
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    def hand_over(self) -> socket.socket:
+        """The cause's end: the same listening socket, its backlog free again, for a server to take over."""
+        assert self._listener is not None
+        listener, self._listener = self._listener, None
+        for sock in self._fillers:
+            sock.close()
+        listener.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                listener.accept()[0].close()
+        listener.setblocking(True)
+        listener.listen(4096)
+        return listener
+
+    def close(self) -> None:
+        for sock in self._fillers:
+            sock.close()
+        if self._listener is not None:
+            self._listener.close()
+
+    def __enter__(self) -> FullBacklog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Program:
+    """One of the servers in `servers.py`, in a process of its own."""
+
+    def __init__(self, kind: str, listener: socket.socket | None = None, **orders: Any) -> None:
+        with listener or listening() as sock:
+            self.host, self.port = sock.getsockname()
+            self._child = Child(
+                "tests.system.servers", {"kind": kind, "fd": sock.fileno()} | orders, [sock.fileno()]
+            )
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def results(self) -> dict[str, Any]:
+        """What it counted; it ends."""
+        return dict(self._child.results())
+
+    def close(self) -> None:
+        self._child.close()
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
