@@ -1,7 +1,7 @@
-"""What muxproxy can be told: frozen structs, every default in one place, each with its reason and a precedent.
+"""What muxproxy can be told: frozen structs, every default in one place with its reason and a precedent.
 
-Names here are the keys of the TOML files (DESIGN section 4); seconds are floats and sizes are ints of bytes by the
-time they are here. `load.py` reads files into these; nobody else makes defaults up.
+Names here are the keys of the TOML files (DESIGN section 4); seconds are floats and sizes are ints of bytes
+by the time they are here. `load.py` reads files into these; nobody else makes defaults up.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ class Clients(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[clients]`: who may connect, and what one client may cost."""
 
     listen: tuple[str, ...]
-    # HAProxy's default global maxconn is what the descriptor limit allows; 10,000 fits the usual 2 x 10,000.
+    # HAProxy's default global maxconn is what the descriptor limit allows. So is this where 10,000 for every
+    # backend do not fit: limits.effective() then lowers what nobody wrote, and refuses what somebody did.
     max_connections: int = 10_000
-    # nginx keepalive_timeout 75 s, HAProxy suggests 10-60 s: an idle client costs about 2 KiB, so be generous.
+    # nginx keepalive_timeout 75 s, HAProxy suggests 10-60 s: an idle client costs about 2 KiB, so be
+    # generous.
     idle_timeout: float = 300.0
     # HAProxy `timeout http-request` 10 s in its own examples, Apache RequestReadTimeout header=20.
     head_timeout: float = 10.0
@@ -30,8 +32,8 @@ class Clients(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     request_buffer: int = 64 * KIB
     # This much of a reply is taken off the server ahead of a slow client (P5). asyncio's own high-water mark.
     response_buffer: int = 64 * KIB
-    # Connections the kernel completes ahead of accept(). nginx 511, Redis 511, Go somaxconn; the kernel caps it
-    # at net.core.somaxconn (4096).
+    # Connections the kernel completes ahead of accept(). nginx 511, Redis 511, Go somaxconn; the kernel caps
+    # it at net.core.somaxconn (4096). Lowered with max_connections where nobody wrote it.
     backlog: int = 1024
 
 
@@ -40,7 +42,8 @@ class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     # Envoy max_pending_requests 1024; a waiter costs about 1 KiB and its request.
     max_waiting: int = 1000
-    # Longer than a hiccup, shorter than a caller's patience. HAProxy `timeout queue`, PgBouncer 120 s, linkerd 3 s.
+    # Longer than a hiccup, shorter than a caller's patience. HAProxy `timeout queue`, PgBouncer 120 s,
+    # linkerd 3 s.
     timeout: float = 5.0
 
 
@@ -51,13 +54,15 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_connections: int = 8  # every socket counts, always (P1)
     min_connections: int = 0  # kept warm
     max_in_flight: int = 128  # per connection, where the protocol can have more than one
-    max_pinned: int | None = None  # of max_connections, for sessions that need one alone; default: half, at least 1
+    # Of max_connections, for sessions that need one alone; default: half, at least 1.
+    max_pinned: int | None = None
     connect_timeout: float = 1.0  # a sidecar's servers are near; the kernel's first SYN retry is at 1 s
     reply_timeout: float = 60.0  # silence of a server that owes us; nginx proxy_read_timeout 60 s
-    idle_timeout: float = 30.0  # below the usual keep-alive of servers (nginx 75 s); their own hints are obeyed
+    idle_timeout: float = 30.0  # below servers' usual keep-alive (nginx 75 s); their own hints are obeyed
     max_lifetime: float = 3600.0  # 0: for ever. PgBouncer server_lifetime, Envoy max_connection_duration
-    # A server that refused or timed out is left alone for backoff_min, doubled each time up to backoff_max, each
-    # with jitter. The cap stays below a second so that service is back within a second of a server's return.
+    # A server that refused or timed out is left alone for backoff_min, doubled each time up to backoff_max,
+    # each with jitter. The cap stays below a second so that service is back within a second of a server's
+    # return.
     backoff_min: float = 0.05
     backoff_max: float = 0.8
     name_ttl: float = 15.0  # names are resolved again after this; PgBouncer dns_max_ttl 15 s
@@ -89,6 +94,10 @@ class Backend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     upstream: Upstream
     queue: Queue = Queue()
     http: Http = Http()
+    file: str = ""  # where it was read, for messages to operators
+    # Keys of [clients] that nobody wrote and that cost descriptors: limits.effective() may lower these
+    # defaults.
+    flexible: tuple[str, ...] = ()
 
 
 class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,6 +107,7 @@ class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drain_timeout: float = 30.0  # on SIGTERM, for what is owed; systemd's TimeoutStopSec is 90 s
     admin: str = ""  # unix socket of status and metrics; "": /run/muxproxy/admin.sock for root, else per user
     log_level: str = "info"
+    file: str = ""  # where it was read, for messages to operators
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

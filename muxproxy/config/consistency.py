@@ -1,0 +1,133 @@
+"""Rules between two keys, two files, or a key and good sense.
+
+contradictions()   within one backend: refused
+collisions()       between all of them: two that want one address: refused
+warnings()         what works and is seldom meant: `check` shows it, `run` logs it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from muxproxy.config import keys
+from muxproxy.config.address import Address, overlap, parse_listen, parse_server
+from muxproxy.config.model import Backend, Config, Node, Upstream
+from muxproxy.config.units import format_duration, format_size
+from muxproxy.errors import Problem
+
+
+def contradictions(backend: Backend, bad: set[str]) -> list[Problem]:
+    """`bad`: keys with a problem of their own; nothing more is said about these."""
+    problems = []
+    for small, large in keys.NOT_ABOVE:
+        low, high = _value(backend, small), _value(backend, large)
+        if low is None or high is None or low <= high or small in bad or large in bad:
+            continue
+        problems.append(
+            Problem(backend.file, small, _show(small, low), f"at most {large}, {_show(large, high)}")
+        )
+    servers = [parse_server(text) for text in backend.upstream.servers]
+    listen = [parse_listen(text) for text in backend.clients.listen]
+    for number, server in enumerate(servers):
+        if server in servers[:number]:
+            problems.append(Problem(backend.file, "upstream.servers", f'"{server}"', "each server once"))
+        if any(_reaches(server, address) for address in listen):
+            rule = "this backend listens there itself: a loop"
+            problems.append(Problem(backend.file, "upstream.servers", f'"{server}"', rule))
+    return problems
+
+
+def collisions(node: Node, backends: list[Backend]) -> list[Problem]:
+    """Two listeners cannot have one address; the second that claims it has the problem."""
+    problems = []
+    taken: list[tuple[Address, str]] = []
+    if node.admin:
+        taken.append((Address("unix", path=node.admin), f"admin in {node.file}"))
+    for backend in backends:
+        for text in backend.clients.listen:
+            address = parse_listen(text)
+            owner = next((who for other, who in taken if overlap(address, other)), None)
+            if owner is None:
+                taken.append((address, f'"{text}" in {backend.file}'))
+            else:
+                problems.append(
+                    Problem(backend.file, "clients.listen", f'"{text}"', f"already taken by {owner}")
+                )
+    return problems
+
+
+def warnings(config: Config) -> list[Problem]:
+    found = [warning for backend in config.backends for warning in _warnings(backend)]
+    workers, backends = config.node.workers, len(config.backends)
+    if workers > backends:
+        rule = f"a backend has one owner: only {backends} of the workers will be started"
+        found.append(Problem(config.node.file, "workers", str(workers), rule))
+    return found
+
+
+def _warnings(backend: Backend) -> Iterator[Problem]:
+    clients, queue, upstream, http = backend.clients, backend.queue, backend.upstream, backend.http
+
+    def warn(key: str, rule: str) -> Problem:
+        value = _value(backend, key)
+        return Problem(backend.file, key, "" if value is None else _show(key, value), rule)
+
+    for text in clients.listen:
+        address = parse_listen(text)
+        if not address.is_local:
+            rule = "other machines can reach this, and muxproxy does not ask who they are"
+            yield Problem(backend.file, "clients.listen", f'"{text}"', rule)
+        if address.kind == "tcp" and address.port == 0:
+            rule = "the kernel chooses another port at every start"
+            yield Problem(backend.file, "clients.listen", f'"{text}"', rule)
+    if upstream.max_connections >= clients.max_connections:
+        yield warn("upstream.max_connections", "not below clients.max_connections: nothing is shared")
+    if upstream.max_connections < len(upstream.servers):
+        yield warn(
+            "upstream.max_connections", f"fewer than the {len(upstream.servers)} servers: some get none"
+        )
+    if queue.max_waiting and upstream.connect_timeout > queue.timeout:
+        timeout = format_duration(queue.timeout)
+        yield warn(
+            "upstream.connect_timeout",
+            f"above queue.timeout, {timeout}: one dead server fails who waits for it",
+        )
+    if 0 < upstream.max_lifetime < upstream.idle_timeout:
+        yield warn("upstream.idle_timeout", "above max_lifetime: never reached")
+    if backend.protocol == "http":
+        for name in ("max_in_flight", "max_pinned"):
+            if getattr(upstream, name) != getattr(Upstream(servers=()), name):
+                yield warn(f"upstream.{name}", "no effect with http: one request at a time on a connection")
+        if http.max_upgraded == upstream.max_connections:
+            yield warn(
+                "http.max_upgraded", "upgraded sessions can take every connection, and requests then wait"
+            )
+
+
+def _reaches(server: Address, listen: Address) -> bool:
+    """A connection to `server` arrives at `listen`, as far as one can know without asking the kernel."""
+    if server.kind == "unix" or listen.kind == "unix" or server.port != listen.port:
+        return server == listen
+    everywhere = listen.host in ("0.0.0.0", "::")
+    if server.host == "localhost":
+        return everywhere or listen.is_local
+    if server.is_name or server.is_ipv6 != listen.is_ipv6:
+        return False
+    return server.host == listen.host or (everywhere and server.is_local)
+
+
+def _value(backend: Backend, dotted: str) -> float | int | None:
+    table, key = dotted.split(".")
+    value: float | int | None = getattr(getattr(backend, table), key)
+    return value
+
+
+def _show(dotted: str, value: float) -> str:
+    """In the units of the key's own reader."""
+    table, key = dotted.split(".")
+    reader = {**keys.TABLES, **keys.PROTOCOL_TABLES}[table][key]
+    if isinstance(reader, keys.Duration):
+        return f'"{format_duration(value)}"'
+    if isinstance(reader, keys.Size):
+        return f'"{format_size(int(value))}"'
+    return str(value)

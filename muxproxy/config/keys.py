@@ -1,0 +1,179 @@
+"""Every key of the TOML files in one table: how its value is read, and between which bounds.
+
+Defaults and their reasons are in model.py; tests/config/test_keys.py checks that the two name the same keys.
+A reader raises ValueError whose text is the rule, so that one message can name file, key, value and rule.
+Bounds are wide: they catch slips of the unit or of a digit, not taste.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from muxproxy.config import address, units
+
+PROTOCOLS = ("http",)
+PROTOCOLS_TO_COME = ("redis", "dubbo", "tcp")
+
+MS, S, M, H, D = 1e-3, 1.0, 60.0, 3600.0, 86400.0
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
+
+# A backend's name is a file name, a metric's label and a word in a log line: no quoting in any of them.
+BACKEND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+BACKEND_NAME_RULE = "1 to 63 of letters, digits, '.', '_' and '-', beginning with a letter or a digit"
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    low: int
+    high: int
+
+    def read(self, value: object) -> int:
+        if type(value) is not int or not self.low <= value <= self.high:
+            raise ValueError(f"a whole number from {self.low} to {self.high}, without quotes")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    low: float
+    high: float
+    zero: str = ""  # what 0 means, where it means something
+
+    def read(self, value: object) -> float:
+        seconds = units.parse_duration(value)
+        if (seconds == 0 and self.zero) or self.low <= seconds <= self.high:
+            return seconds
+        span = f"from {units.format_duration(self.low)} to {units.format_duration(self.high)}"
+        raise ValueError(f"{span}{f', or 0: {self.zero}' if self.zero else ''}")
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    low: int
+    high: int
+
+    def read(self, value: object) -> int:
+        size = units.parse_size(value)
+        if self.low <= size <= self.high:
+            return size
+        raise ValueError(f"from {units.format_size(self.low)} to {units.format_size(self.high)}")
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    names: tuple[str, ...]
+
+    def read(self, value: object) -> str:
+        if value in self.names:
+            return str(value)
+        raise ValueError(f"one of {', '.join(self.names)}")
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolName:
+    def read(self, value: object) -> str:
+        if value in PROTOCOLS:
+            return str(value)
+        known = ", ".join(PROTOCOLS)
+        if value in PROTOCOLS_TO_COME:
+            raise ValueError(f"not yet: this version speaks {known}")
+        raise ValueError(f"one of {known} (and not yet {', '.join(PROTOCOLS_TO_COME)})")
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A string that `check` accepts, kept as it is written."""
+
+    check: Callable[[str], object]
+
+    def read(self, value: object) -> str:
+        if not isinstance(value, str):
+            raise ValueError("a string in quotes")
+        self.check(value)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """A list of at least one item; every item that is wrong is a problem of its own."""
+
+    item: Text
+
+
+@dataclass(frozen=True, slots=True)
+class AdminPath:
+    """`/run/x.sock`, or `unix:/run/x.sock` as in `listen`."""
+
+    def read(self, value: object) -> str:
+        if not isinstance(value, str):
+            raise ValueError("a string in quotes")
+        return address.parse_unix_path(value.removeprefix("unix:"))
+
+
+Reader = Count | Duration | Size | OneOf | ProtocolName | Text | Each | AdminPath
+Table = dict[str, Reader]
+
+NODE: Table = {
+    "workers": Count(1, 256),
+    "drain_timeout": Duration(1 * MS, 1 * H, zero="cut off at once what is owed"),
+    "admin": AdminPath(),
+    "log_level": OneOf(("debug", "info", "warning", "error")),
+}
+
+# The top of a backend's file, apart from its tables.
+BACKEND: Table = {"protocol": ProtocolName()}
+
+# Tables that every protocol has.
+TABLES: dict[str, Table] = {
+    "clients": {
+        "listen": Each(Text(address.parse_listen)),
+        "max_connections": Count(1, 1_000_000),
+        "idle_timeout": Duration(1 * MS, 7 * D),
+        "head_timeout": Duration(1 * MS, 1 * H),
+        "stall_timeout": Duration(1 * MS, 1 * H),
+        "min_rate": Size(1, 1 * GIB),
+        "request_buffer": Size(1 * KIB, 64 * MIB),
+        "response_buffer": Size(1 * KIB, 64 * MIB),
+        "backlog": Count(1, 65535),
+    },
+    "queue": {
+        "max_waiting": Count(0, 1_000_000),
+        "timeout": Duration(1 * MS, 1 * H),
+    },
+    "upstream": {
+        "servers": Each(Text(address.parse_server)),
+        "max_connections": Count(1, 65535),
+        "min_connections": Count(0, 65535),
+        "max_in_flight": Count(1, 65535),
+        "max_pinned": Count(0, 65535),
+        "connect_timeout": Duration(1 * MS, 5 * M),
+        "reply_timeout": Duration(1 * MS, 1 * D),
+        "idle_timeout": Duration(1 * MS, 7 * D),
+        "max_lifetime": Duration(1 * MS, 30 * D, zero="for ever"),
+        "backoff_min": Duration(1 * MS, 10 * M),
+        "backoff_max": Duration(1 * MS, 10 * M),
+        "name_ttl": Duration(1 * MS, 1 * D),
+        "abandoned_bytes": Size(0, 1 * GIB),
+        "abandoned_timeout": Duration(1 * MS, 1 * H),
+    },
+}
+
+# The one table that a protocol may have besides those.
+PROTOCOL_TABLES: dict[str, Table] = {
+    "http": {
+        "max_head": Size(1 * KIB, 1 * MIB),
+        "max_target": Size(256, 1 * MIB),
+        "max_upgraded": Count(0, 65535),
+    },
+}
+
+# The first may not exceed the second.
+NOT_ABOVE = (
+    ("upstream.min_connections", "upstream.max_connections"),
+    ("upstream.max_pinned", "upstream.max_connections"),
+    ("http.max_upgraded", "upstream.max_connections"),
+    ("upstream.backoff_min", "upstream.backoff_max"),
+    ("http.max_target", "http.max_head"),
+)

@@ -1,0 +1,145 @@
+"""Who owns which backend, and whether a worker's share fits in its descriptors. Pure: the limit is given.
+
+A worker at its fullest holds, besides what its process needs (RESERVE), for each of its backends
+
+    listening                     one descriptor each
+    upstream.max_connections      P1
+    clients.max_connections
+    clients.backlog x listening   what one turn of the event loop may accept before it can refuse or pause
+
+What somebody wrote is a promise: if it does not fit it is refused, with this sum. What nobody wrote is a
+default (model.py: 10,000 clients and a backlog of 1024): these are lowered in proportion until they fit. So
+three dozen backends start under a limit of 20,000, and one backend gets its 10,000 clients (HAProxy derives
+its maxconn from the limit likewise).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from muxproxy.config.model import Backend, Config
+from muxproxy.errors import ConfigError, Problem
+
+# Standard streams, epoll, the loop's self-pipe, the control channel, name resolution: about 20.
+RESERVE = 64
+# A default lowered below this would be an outage, not a limit: `run` refuses to start instead.
+LEAST_CLIENTS = 16
+_LONGEST_SUM = 8  # backends that the arithmetic names
+
+
+def assign_workers(config: Config) -> list[list[Backend]]:
+    """The backends of each worker: by name, in turn. No worker without one: what would it do?"""
+    backends = sorted(config.backends, key=lambda backend: backend.name)
+    workers = min(config.node.workers, len(backends))
+    return [backends[number::workers] for number in range(workers)]
+
+
+def effective(config: Config, nofile: int) -> Config:
+    """The configuration with every default lowered to what `nofile` descriptors per worker leave.
+
+    Raises ConfigError with the arithmetic where that cannot be. What comes out goes in again unchanged.
+    """
+    fitted: dict[str, Backend] = {}
+    problems: list[Problem] = []
+    for owned in assign_workers(config):
+        if _total(owned, "least") > nofile:
+            problems.append(_too_many(config, owned, nofile))
+        else:
+            fitted.update({backend.name: backend for backend in _fit(owned, nofile)})
+    if problems:
+        raise ConfigError(problems)
+    return msgspec.structs.replace(config, backends=tuple(fitted[b.name] for b in config.backends))
+
+
+def descriptors(owned: list[Backend]) -> int:
+    """What a worker with these backends holds at its fullest."""
+    return _total(owned, "full")
+
+
+def lowered(before: Config, after: Config) -> list[Problem]:
+    """What `effective` lowered, to be told to operators."""
+    told = []
+    for old, new in zip(before.backends, after.backends, strict=True):
+        for key in old.flexible:
+            default, now = getattr(old.clients, key), getattr(new.clients, key)
+            if now < default:
+                rule = f"lowered from the default {default} to fit the descriptor limit (LimitNOFILE)"
+                told.append(Problem(old.file, f"clients.{key}", str(now), rule))
+    return told
+
+
+def describe(backend: Backend) -> str:
+    """One line: where it listens, what it bounds."""
+    clients, upstream, queue = backend.clients, backend.upstream, backend.queue
+    return (
+        f"{backend.name}: {', '.join(clients.listen)} to {', '.join(upstream.servers)} ({backend.protocol}): "
+        f"at most {upstream.max_connections} upstream connections, {clients.max_connections} clients, "
+        f"{queue.max_waiting} waiting"
+    )
+
+
+class _Cost(NamedTuple):
+    """Descriptors that a backend may hold for one reason."""
+
+    what: str
+    full: int
+    least: int  # as far down as it may be lowered; `full` if somebody wrote it
+
+
+def _costs(backend: Backend) -> list[_Cost]:
+    listeners = len(backend.clients.listen)
+    upstream, clients = backend.upstream.max_connections, backend.clients.max_connections
+    backlog = backend.clients.backlog * listeners
+    return [
+        _Cost("listening", listeners, listeners),
+        _Cost("upstream", upstream, upstream),
+        _Cost(
+            "clients",
+            clients,
+            min(LEAST_CLIENTS, clients) if "max_connections" in backend.flexible else clients,
+        ),
+        _Cost("backlog", backlog, listeners if "backlog" in backend.flexible else backlog),
+    ]
+
+
+def _total(owned: list[Backend], size: Literal["full", "least"]) -> int:
+    costs = [cost for backend in owned for cost in _costs(backend)]
+    return RESERVE + sum(cost.full if size == "full" else cost.least for cost in costs)
+
+
+def _fit(owned: list[Backend], nofile: int) -> list[Backend]:
+    """Everyone has the least; what is left then goes to each in proportion to what is asked beyond it."""
+    least = _total(owned, "least")
+    asked = _total(owned, "full") - least
+    left = min(nofile - least, asked)
+    return [_lower(backend, left, asked) for backend in owned]
+
+
+def _lower(backend: Backend, left: int, asked: int) -> Backend:
+    given = {
+        cost.what: cost.least + (cost.full - cost.least) * left // max(1, asked) for cost in _costs(backend)
+    }
+    clients = msgspec.structs.replace(
+        backend.clients,
+        max_connections=given["clients"],
+        backlog=given["backlog"] // len(backend.clients.listen),
+    )
+    return msgspec.structs.replace(backend, clients=clients)
+
+
+def _too_many(config: Config, owned: list[Backend], nofile: int) -> Problem:
+    needed = _total(owned, "least")
+    rows = [f"{RESERVE} reserve"]
+    by_size = sorted(owned, key=lambda backend: -_total([backend], "least"))
+    for backend in by_size[:_LONGEST_SUM]:
+        parts = [f"{cost.least} {cost.what}" for cost in _costs(backend)]
+        rows.append(f"{backend.name} ({' + '.join(parts)})")
+    if others := by_size[_LONGEST_SUM:]:
+        rows.append(f"{len(others)} smaller backends ({_total(others, 'least') - RESERVE})")
+    advice = "raise LimitNOFILE (ulimit -Hn)"
+    if len(owned) > 1:
+        advice += f" or workers (now {config.node.workers})"
+    arithmetic = f"a worker needs {needed} descriptors of {nofile}: {' + '.join(rows)}"
+    return Problem(by_size[0].file, "", "", f"{arithmetic}; {advice} or lower these")

@@ -1,0 +1,266 @@
+"""TOML files -> the frozen model, and every problem of every file at once.
+
+PATH is a directory (`muxproxy.toml`, may be empty or absent, and `backends/*.toml`) or one backend's file:
+
+    examine(path) -> Reading(config, problems, warnings)      `muxproxy check`
+    load(path) -> Config, raises ConfigError                  everybody else
+
+Each file is read key by key against keys.py; a key that is wrong is left out and the rest is read on. Rules
+between two keys are in consistency.py and asked only where both keys are good, so that one slip gives one
+message.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from muxproxy.config import consistency, keys
+from muxproxy.config.model import Backend, Clients, Config, Http, Node, Queue, Upstream
+from muxproxy.errors import ConfigError, Problem
+
+NODE_FILE = "muxproxy.toml"
+BACKENDS = "backends"
+FLEXIBLE = (
+    "max_connections",
+    "backlog",
+)  # of [clients]: cost descriptors, and may be lowered if nobody wrote them
+_LONGEST_VALUE = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    config: Config | None  # None if there are problems
+    problems: list[Problem]
+    warnings: list[Problem]
+
+
+@dataclass(slots=True)
+class _File:
+    """One file while it is read."""
+
+    path: str
+    problems: list[Problem] = field(default_factory=list)
+    bad: set[str] = field(default_factory=set)  # dotted keys that are wrong or missing
+
+    def complain(self, key: str, value: object, rule: str) -> None:
+        self.bad.add(key)
+        self.problems.append(Problem(self.path, key, "" if value is None else _written(value), rule))
+
+
+def load(path: Path) -> Config:
+    """Raises ConfigError with every problem there is."""
+    reading = examine(path)
+    if reading.config is None:
+        raise ConfigError(reading.problems)
+    return reading.config
+
+
+def load_node(path: Path) -> Node:
+    """Only muxproxy.toml: `status` finds a running muxproxy even while a backend's file is being edited."""
+    file = _File(str(path / NODE_FILE))
+    node = _node(file) if path.is_dir() else Node()
+    if file.problems:
+        raise ConfigError(file.problems)
+    return node
+
+
+def examine(path: Path) -> Reading:
+    node_file = _File(str(path / NODE_FILE))
+    place = _File(str(path))  # problems of the whole, not of one file
+    warnings: list[Problem] = []
+    node = Node()
+    paths: list[Path] = []
+    if path.is_dir():
+        node = _node(node_file)
+        try:
+            paths, warnings = _backend_files(path)
+        except OSError as error:
+            place.complain("", None, f"cannot be read: {error.strerror}")
+        if not paths and not place.problems:
+            place.complain("", None, f"no backends: there is no {BACKENDS}/*.toml in this directory")
+    elif path.name == NODE_FILE:
+        place.complain("", None, f"is the whole node's file: give its directory, {path.absolute().parent}")
+    elif not path.exists():
+        place.complain("", None, "no such file or directory")
+    else:
+        paths = [path]
+    drafts = [_backend(p) for p in paths]
+    problems = place.problems + node_file.problems + [p for _, file in drafts for p in file.problems]
+    problems += consistency.collisions(node, [backend for backend, _ in drafts if backend is not None])
+    backends = tuple(backend for backend, _ in drafts if backend is not None)
+    config = None if problems else Config(node=node, backends=backends)
+    if config is not None:
+        warnings += consistency.warnings(config)
+    return Reading(config, problems, warnings)
+
+
+def _backend_files(directory: Path) -> tuple[list[Path], list[Problem]]:
+    """The backends' files by name, and warnings about files that look meant and are not read."""
+    rule = f"not read: a backend is {directory / BACKENDS}/NAME.toml"
+    strays = [p for p in directory.glob("*.toml") if p.name != NODE_FILE]
+    backends: list[Path] = []
+    folder = directory / BACKENDS
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        # Dot-files and `x.toml~` are editors' own; a typing error in `.toml` should not go unseen.
+        if path.name.startswith(".") or path.name.endswith("~"):
+            continue
+        (backends if path.suffix == ".toml" else strays).append(path)
+    return backends, [Problem(str(p), "", "", rule) for p in sorted(strays)]
+
+
+def _node(file: _File) -> Node:
+    if not Path(file.path).exists():
+        return Node(file=file.path)
+    document = _parse(file)
+    backend_words = [*keys.BACKEND, *keys.TABLES, *keys.PROTOCOL_TABLES]
+    values = _table(file, "", document, keys.NODE, others={"a backend's file": backend_words})
+    return Node(**values, file=file.path)
+
+
+def _backend(path: Path) -> tuple[Backend | None, _File]:
+    """The backend as far as it can be read, None if not at all. Whole only if the file has no problems."""
+    file = _File(str(path))
+    if path.suffix != ".toml":
+        file.complain("", None, "a backend's file is named NAME.toml")
+    elif keys.BACKEND_NAME.fullmatch(path.stem) is None:
+        file.complain("", None, f"the file's name is the backend's: {keys.BACKEND_NAME_RULE}")
+    document = _parse(file)
+    if file.problems and not document:
+        return None, file
+    protocol = _protocol(file, document)
+    values = {name: _known_table(file, document, name) for name in keys.TABLES}
+    for name in keys.PROTOCOL_TABLES:
+        values[name] = _known_table(file, document, name) if protocol == name else {}
+    _unknown_tables(file, document, protocol)
+    for table, key, example in (
+        ("clients", "listen", "127.0.0.1:8080"),
+        ("upstream", "servers", "10.0.0.5:80"),
+    ):
+        if key not in values[table] and f"{table}.{key}" not in file.bad and table not in file.bad:
+            file.complain(f"{table}.{key}", None, f'missing; write in [{table}]: {key} = ["{example}"]')
+    backend = Backend(
+        name=path.stem,
+        protocol=protocol,
+        clients=Clients(**{"listen": (), **values["clients"]}),
+        upstream=Upstream(**{"servers": (), **values["upstream"]}),
+        queue=Queue(**values["queue"]),
+        http=Http(**values["http"]),
+        file=file.path,
+        flexible=tuple(key for key in FLEXIBLE if key not in values["clients"]),
+    )
+    file.problems += consistency.contradictions(backend, file.bad)
+    return backend, file
+
+
+def _parse(file: _File) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(file.path).read_bytes().decode())
+    except tomllib.TOMLDecodeError as error:  # says line and column
+        file.complain("", None, f"not TOML: {error}")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        file.complain("", None, f"not TOML: not UTF-8 (at line {line})")
+    except OSError as error:
+        file.complain("", None, f"cannot be read: {error.strerror}")
+    return {}
+
+
+def _protocol(file: _File, document: dict[str, Any]) -> str:
+    """The protocol's name, "" if it is missing or wrong."""
+    if "protocol" not in document:
+        file.complain("protocol", None, f'missing; write at the top: protocol = "{keys.PROTOCOLS[0]}"')
+        return ""
+    values = _table(file, "", {"protocol": document["protocol"]}, keys.BACKEND, others={})
+    return str(values.get("protocol", ""))
+
+
+def _known_table(file: _File, document: dict[str, Any], name: str) -> dict[str, Any]:
+    content = document.get(name, {})
+    if not isinstance(content, dict):
+        file.complain(name, content, f"a table: [{name}]")
+        return {}
+    table = {**keys.TABLES, **keys.PROTOCOL_TABLES}[name]
+    return _table(file, name, content, table, others=_all_backend_keys(but=name))
+
+
+def _unknown_tables(file: _File, document: dict[str, Any], protocol: str) -> None:
+    """What stands at the top of the file and is neither the protocol's name nor a table of this protocol."""
+    own = [*keys.TABLES, *([protocol] if protocol else [])]
+    for name, content in document.items():
+        if name in own or name in keys.BACKEND:
+            continue
+        if name in keys.PROTOCOLS or name in keys.PROTOCOLS_TO_COME:
+            # Without a good protocol nobody knows whether the table is right: one message is enough.
+            if protocol:
+                file.complain(
+                    name, None, f'[{name}] belongs to protocol = "{name}", this backend\'s is "{protocol}"'
+                )
+        elif isinstance(content, dict):
+            file.complain(name, None, f"unknown table{_suggest(name, own)}")
+        else:
+            rule = _unknown_key(name, list(keys.BACKEND), {**_all_backend_keys(), NODE_FILE: list(keys.NODE)})
+            file.complain(name, content, rule)
+
+
+def _table(
+    file: _File, prefix: str, content: dict[str, Any], table: keys.Table, others: dict[str, list[str]]
+) -> dict[str, Any]:
+    """The values that are good; a problem for each one that is not."""
+    values: dict[str, Any] = {}
+    for key, value in content.items():
+        dotted = f"{prefix}.{key}" if prefix else key
+        reader = table.get(key)
+        if reader is None:
+            file.complain(dotted, value, _unknown_key(key, list(table), others))
+        elif isinstance(reader, keys.Each):
+            if (items := _items(file, dotted, value, reader)) is not None:
+                values[key] = items
+        else:
+            try:
+                values[key] = reader.read(value)
+            except ValueError as error:
+                file.complain(dotted, value, str(error))
+    return values
+
+
+def _items(file: _File, dotted: str, value: object, reader: keys.Each) -> tuple[str, ...] | None:
+    if not isinstance(value, list) or not value:
+        hint = f"; did you mean [{_written(value)}]?" if isinstance(value, str) else ""
+        file.complain(dotted, value, f"a list of at least one string{hint}")
+        return None
+    good = []
+    for item in value:
+        try:
+            good.append(reader.item.read(item))
+        except ValueError as error:
+            file.complain(dotted, item, str(error))
+    return tuple(good)
+
+
+def _unknown_key(key: str, known: list[str], others: dict[str, list[str]]) -> str:
+    """`others`: where else a key may stand -> the keys there."""
+    homes = [home for home, its_keys in others.items() if key in its_keys]
+    if homes:
+        return f"unknown key here; it belongs to {' or '.join(homes)}"
+    return f"unknown key{_suggest(key, known)}"
+
+
+def _suggest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(known)}"
+
+
+def _all_backend_keys(but: str = "") -> dict[str, list[str]]:
+    tables = {**keys.TABLES, **keys.PROTOCOL_TABLES}
+    return {f"[{name}]": list(table) for name, table in tables.items() if name != but}
+
+
+def _written(value: object) -> str:
+    """As it stands in the file, near enough to be found there."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 3] + "..."

@@ -1,0 +1,105 @@
+"""Rules between two keys or two backends, and warnings about what is seldom meant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from muxproxy.config.consistency import collisions, contradictions, warnings
+from muxproxy.config.model import Backend, Clients, Config, Http, Node, Queue, Upstream
+
+
+def backend(
+    name: str = "b", listen: tuple[str, ...] = ("127.0.0.1:80",), **tables: dict[str, Any]
+) -> Backend:
+    return Backend(
+        name=name,
+        protocol="http",
+        clients=Clients(**{"listen": listen, **tables.get("clients", {})}),
+        upstream=Upstream(**{"servers": ("10.0.0.5:80",), **tables.get("upstream", {})}),
+        queue=Queue(**tables.get("queue", {})),
+        http=Http(**tables.get("http", {})),
+        file=f"{name}.toml",
+    )
+
+
+CONTRADICTIONS: list[tuple[dict[str, dict[str, Any]], str]] = [
+    ({"upstream": {"min_connections": 9}}, "upstream.min_connections = 9: at most upstream.max_connections"),
+    ({"upstream": {"max_pinned": 9}}, "upstream.max_pinned = 9: at most upstream.max_connections, 8"),
+    ({"http": {"max_upgraded": 9}}, "http.max_upgraded = 9: at most upstream.max_connections, 8"),
+    ({"upstream": {"backoff_min": 2.0}}, 'upstream.backoff_min = "2s": at most upstream.backoff_max, "800m'),
+    ({"http": {"max_head": 4096}}, 'http.max_target = "8KiB": at most http.max_head, "4KiB"'),
+    ({"upstream": {"servers": ("a:1", "A:1")}}, 'upstream.servers = "a:1": each server once'),
+    ({"upstream": {"servers": ("127.0.0.1:80",)}}, 'upstream.servers = "127.0.0.1:80": this backend listens'),
+    ({"upstream": {"servers": ("localhost:80",)}}, 'upstream.servers = "localhost:80": this backend listens'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("tables", "expected"), CONTRADICTIONS)
+def test_two_keys_that_contradict_each_other_are_refused(tables: dict[str, Any], expected: str) -> None:
+    (problem,) = contradictions(backend(**tables), bad=set())
+    assert str(problem).startswith(f"b.toml: {expected}")
+
+
+def test_a_key_that_is_wrong_itself_is_not_compared() -> None:
+    odd = backend(upstream={"min_connections": 9})
+    assert contradictions(odd, bad={"upstream.max_connections"}) == []
+
+
+@pytest.mark.parametrize(
+    ("listen", "server", "loop"),
+    [
+        ("0.0.0.0:80", "127.0.0.1:80", True),
+        ("0.0.0.0:80", "10.0.0.5:80", False),  # most likely another machine
+        ("[::]:80", "[::1]:80", True),
+        ("[::]:80", "localhost:80", True),
+        ("[::]:80", "127.0.0.1:80", False),
+        ("127.0.0.1:80", "127.0.0.1:81", False),
+        ("127.0.0.1:80", "api:80", False),
+        ("unix:/a", "unix:/a", True),
+        ("unix:/a", "localhost:80", False),
+    ],
+)
+def test_a_server_that_is_the_backends_own_listener_is_a_loop(listen: str, server: str, loop: bool) -> None:
+    found = contradictions(backend(listen=(listen,), upstream={"servers": (server,)}), bad=set())
+    assert bool(found) is loop
+
+
+def test_one_address_has_one_listener_in_all_backends() -> None:
+    one = backend("one", ("127.0.0.1:80", "127.0.0.1:80", "unix:/run/admin.sock"))
+    two = backend("two", ("0.0.0.0:80", "127.0.0.1:81"))
+    found = collisions(Node(admin="/run/admin.sock", file="muxproxy.toml"), [one, two])
+    assert [str(problem) for problem in found] == [
+        'one.toml: clients.listen = "127.0.0.1:80": already taken by "127.0.0.1:80" in one.toml',
+        'one.toml: clients.listen = "unix:/run/admin.sock": already taken by admin in muxproxy.toml',
+        'two.toml: clients.listen = "0.0.0.0:80": already taken by "127.0.0.1:80" in one.toml',
+    ]
+
+
+WARNINGS: list[tuple[dict[str, Any], str]] = [
+    ({"listen": ("0.0.0.0:80",)}, "other machines can reach this"),
+    ({"listen": ("127.0.0.1:0",)}, "the kernel chooses another port at every start"),
+    ({"clients": {"max_connections": 8}}, "upstream.max_connections = 8: not below clients.max_connections"),
+    ({"upstream": {"servers": tuple(f"s{n}:80" for n in range(9))}}, "fewer than the 9 servers"),
+    ({"queue": {"timeout": 0.5}}, 'upstream.connect_timeout = "1s": above queue.timeout, 500ms'),
+    ({"upstream": {"max_lifetime": 10.0}}, 'upstream.idle_timeout = "30s": above max_lifetime'),
+    ({"upstream": {"max_in_flight": 4}}, "upstream.max_in_flight = 4: no effect with http"),
+    ({"upstream": {"max_pinned": 2}}, "upstream.max_pinned = 2: no effect with http"),
+    ({"http": {"max_upgraded": 8}}, "http.max_upgraded = 8: upgraded sessions can take every connection"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "expected"), WARNINGS)
+def test_what_is_seldom_meant_gives_one_warning(change: dict[str, Any], expected: str) -> None:
+    (warning,) = warnings(Config(node=Node(), backends=(backend(**change),)))
+    assert expected in str(warning)
+
+
+def test_defaults_give_no_warning() -> None:
+    assert warnings(Config(node=Node(), backends=(backend(),))) == []
+
+
+def test_more_workers_than_backends_gives_a_warning() -> None:
+    (warning,) = warnings(Config(node=Node(workers=2, file="muxproxy.toml"), backends=(backend(),)))
+    assert str(warning).startswith("muxproxy.toml: workers = 2: a backend has one owner: only 1")

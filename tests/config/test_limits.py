@@ -1,0 +1,139 @@
+"""Descriptor arithmetic: what is written is kept or refused, what is not written is lowered until it fits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from muxproxy.config import limits
+from muxproxy.config.model import Backend, Clients, Config, Node, Upstream
+from muxproxy.errors import ConfigError
+
+
+def backend(name: str, listeners: int = 1, upstream: int = 8, **written: Any) -> Backend:
+    return Backend(
+        name=name,
+        protocol="http",
+        clients=Clients(listen=tuple(f"127.0.0.1:{n + 1}" for n in range(listeners)), **written),
+        upstream=Upstream(servers=("10.0.0.5:80",), max_connections=upstream),
+        file=f"{name}.toml",
+        flexible=tuple(key for key in ("max_connections", "backlog") if key not in written),
+    )
+
+
+def config(*backends: Backend, workers: int = 1) -> Config:
+    return Config(node=Node(workers=workers), backends=backends)
+
+
+def test_backends_go_to_workers_in_turn_by_name() -> None:
+    backends = [backend(name) for name in "dbeac"]
+    owners = limits.assign_workers(config(*backends, workers=2))
+    assert [[b.name for b in owned] for owned in owners] == [["a", "c", "e"], ["b", "d"]]
+
+
+def test_a_worker_without_a_backend_is_not_started() -> None:
+    assert len(limits.assign_workers(config(backend("a"), backend("b"), workers=8))) == 2
+
+
+def test_one_backend_with_defaults_fits_in_twenty_thousand_descriptors() -> None:
+    before = config(backend("a"))
+    after = limits.effective(before, 20_000)
+    assert after == before
+    assert limits.lowered(before, after) == []
+    # reserve + listening + upstream + clients + backlog
+    assert limits.descriptors(list(after.backends)) == 64 + 1 + 8 + 10_000 + 1024
+
+
+def test_three_dozen_backends_with_defaults_share_what_there_is() -> None:
+    before = config(*(backend(f"b{n}") for n in range(36)))
+    after = limits.effective(before, 20_000)
+    assert {(b.clients.max_connections, b.clients.backlog) for b in after.backends} == {(494, 50)}
+    assert limits.descriptors(list(after.backends)) <= 20_000
+    told = limits.lowered(before, after)
+    assert len(told) == 72
+    assert str(told[0]).startswith("b0.toml: clients.max_connections = 494: lowered from the default 10000")
+
+
+def test_what_is_written_is_kept_and_the_others_give_way() -> None:
+    after = limits.effective(config(backend("a", max_connections=15_000), backend("b")), 20_000)
+    a, b = after.backends
+    assert a.clients.max_connections == 15_000
+    assert limits.LEAST_CLIENTS < b.clients.max_connections < 5_000
+
+
+def test_what_is_written_and_cannot_fit_is_refused_with_the_sum() -> None:
+    odd = config(backend("a", listeners=2, max_connections=30_000, backlog=511), backend("b"))
+    with pytest.raises(ConfigError) as caught:
+        limits.effective(odd, 20_000)
+    (problem,) = caught.value.problems
+    assert problem.file == "a.toml"
+    assert problem.rule == (
+        "a worker needs 31122 descriptors of 20000: 64 reserve"
+        " + a (2 listening + 8 upstream + 30000 clients + 1022 backlog)"
+        " + b (1 listening + 8 upstream + 16 clients + 1 backlog)"
+        "; raise LimitNOFILE (ulimit -Hn) or workers (now 1) or lower these"
+    )
+    assert 64 + 2 + 8 + 30_000 + 1022 + 1 + 8 + 16 + 1 == 31_122
+
+
+def test_more_workers_make_room() -> None:
+    two = (backend("a", max_connections=15_000), backend("b", max_connections=15_000))
+    with pytest.raises(ConfigError):
+        limits.effective(config(*two), 20_000)
+    assert len(limits.effective(config(*two, workers=2), 20_000).backends) == 2
+
+
+def test_every_worker_that_does_not_fit_is_told() -> None:
+    two = (backend("a", max_connections=30_000), backend("b", max_connections=30_000))
+    with pytest.raises(ConfigError) as caught:
+        limits.effective(config(*two, workers=2), 20_000)
+    assert [problem.file for problem in caught.value.problems] == ["a.toml", "b.toml"]
+
+
+def test_the_sum_of_many_backends_names_the_largest() -> None:
+    many = [backend(f"b{n}", upstream=n + 1) for n in range(20)]
+    with pytest.raises(ConfigError) as caught:
+        limits.effective(config(*many), 100)
+    (problem,) = caught.value.problems
+    assert problem.file == "b19.toml"
+    assert "+ 12 smaller backends (" in problem.rule
+
+
+def test_a_backend_in_one_line_says_where_it_listens_and_what_it_bounds() -> None:
+    assert limits.describe(backend("a", listeners=2)) == (
+        "a: 127.0.0.1:1, 127.0.0.1:2 to 10.0.0.5:80 (http): "
+        "at most 8 upstream connections, 10000 clients, 1000 waiting"
+    )
+
+
+SPECS = st.tuples(
+    st.integers(1, 4),
+    st.integers(1, 500),
+    st.fixed_dictionaries(
+        {}, optional={"max_connections": st.integers(1, 20_000), "backlog": st.integers(1, 4096)}
+    ),
+)
+
+
+@given(st.lists(SPECS, min_size=1, max_size=50), st.integers(1, 4), st.integers(0, 200_000))
+def test_what_is_effective_fits_and_is_final(
+    specs: list[tuple[int, int, dict[str, int]]], workers: int, nofile: int
+) -> None:
+    before = config(
+        *(backend(f"b{n}", *spec[:2], **spec[2]) for n, spec in enumerate(specs)), workers=workers
+    )
+    try:
+        after = limits.effective(before, nofile)
+    except ConfigError:
+        return
+    assert all(limits.descriptors(owned) <= nofile for owned in limits.assign_workers(after))
+    assert limits.effective(after, nofile) == after
+    for old, new in zip(before.backends, after.backends, strict=True):
+        assert old.upstream == new.upstream
+        for key in ("max_connections", "backlog"):
+            was, now = getattr(old.clients, key), getattr(new.clients, key)
+            assert 1 <= now <= was
+            assert now == was or key in old.flexible
