@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol as Interface
 
 if TYPE_CHECKING:
-    from muxproxy.mux.pool import Server
+    from muxproxy.mux.pool import Pool
+    from muxproxy.mux.server import Server
     from muxproxy.mux.upstream import Upstream
 
 
@@ -47,11 +48,20 @@ class World(Interface):
     def hang_up(self, upstream: Upstream) -> None:
         """Give up a connect that `dial` started."""
 
+    def reset(self, wire: Wire) -> None:
+        """Abort so that the peer sees an error (RST): what it has got so far must not pass for a whole reply."""
+
+    def unsent(self, wire: Wire) -> int:
+        """Bytes written that the peer has not acknowledged: the wire's buffer and the kernel's send queue."""
+
     def soon(self, callback: Callable[[], None]) -> None:
         """Call back at the end of this turn of the event loop."""
 
     def alarm(self, at: float) -> None:
         """Call tick(now) at `at` or a little later; the earliest of all alarms counts."""
+
+    def drained(self, pool: Pool) -> None:
+        """The pool was told to drain, and its last client is gone."""
 
     def jitter(self) -> float:
         """A random number in [0, 1): a hundred nodes must not knock on a recovering server in one beat."""

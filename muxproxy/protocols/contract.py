@@ -120,6 +120,8 @@ class RequestFramer(Interface):
 class ReplyFramer(Interface):
     """Server bytes to reply frames. Never raises on input: what is wrong becomes a BROKEN frame, the last one."""
 
+    idle_hint: float | None  # seconds after which the server said it will close an idle connection
+
     def expect(self, note: Any) -> None:
         """A request with this note was sent; its reply is the next one not yet expected."""
         ...
@@ -175,10 +177,18 @@ class Protocol(Interface):
     def connection(self) -> Connection | None: ...
 
     def refusal(
-        self, reason: Reason, text: str, *, note: Any = None, tag: int = 0, retry_after: int = 0, closing: bool = True
-    ) -> bytes:
-        """The whole reply that says no. `text`: one line. `note`, `tag`: of the request, None before there was one.
-        `retry_after`: seconds, 0 for none. `closing`: the client's connection ends after it."""
+        self,
+        reason: Reason,
+        text: str,
+        *,
+        note: Any = None,
+        tag: int = 0,
+        retry_after: int = 0,
+        closing: bool = True,
+    ) -> Frame:
+        """The whole reply that says no, FIRST and LAST. `text`: one line. `note`, `tag`: of the request, None before
+        there was one. `retry_after`: seconds, 0 for none. `closing`: the heart will end the client's connection
+        after it; a protocol whose request asked for that itself marks END_CLIENT on its own."""
         ...
 
     def probe(self) -> bytes | None: ...

@@ -45,7 +45,14 @@ class ControlChannel(asyncio.Protocol):
         self._handler = handler
         self._reader = MessageReader()
         self._transport: asyncio.Transport | None = None
+        self._early: list[Message] | None = []  # heard before start()
         self._dropped = 0  # log lines since the last one that went out
+
+    def start(self) -> None:
+        """Tell the handler what has been said so far, and from now on at once."""
+        early, self._early = self._early or [], None
+        for message in early:
+            self._dispatch(message)
 
     def send(self, message: Message) -> None:
         """Never blocks and never raises; what is said to a supervisor that has gone is lost."""
@@ -71,6 +78,9 @@ class ControlChannel(asyncio.Protocol):
             messages = self._reader.feed(data)
         except ValueError:
             self._close()  # whoever writes this is not our supervisor
+            return
+        if self._early is not None:
+            self._early += messages
             return
         for message in messages:
             self._dispatch(message)
@@ -104,11 +114,15 @@ class ControlChannel(asyncio.Protocol):
 
 
 async def open_control(fd: int, handler: Handler) -> ControlChannel:
-    """Take the inherited end of the socketpair over. Once, at start-up."""
+    """Take the inherited end of the socketpair over. Once, at start-up.
+
+    The handler is told nothing before the caller has got its channel: it could not answer.
+    """
     sock = socket.socket(fileno=fd)
     sock.setblocking(False)
     loop = asyncio.get_running_loop()
     _, channel = await loop.create_unix_connection(lambda: ControlChannel(handler), sock=sock)
+    loop.call_soon(channel.start)  # pause_reading() would do, but uvloop forgets it this early
     return channel
 
 

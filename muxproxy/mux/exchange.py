@@ -1,0 +1,101 @@
+"""One request and its reply: the table of its states, and the only function that moves it (P3).
+
+    NEW ----------> WAITING -----> SENT ------> REPLYING ---> DONE
+     |                |  ^----------|  retry (P9)    |          ^
+     |                |             '--> ABANDONED <-'          |
+     '----------------'-------------------'---------------------'
+
+NEW: the request is coming in. WAITING: in a queue. SENT: on an upstream's ledger. REPLYING: bytes of its reply have
+come. ABANDONED: its client is gone or answered, but a connection still owes its reply, which will be swallowed.
+It ends, and is counted, once: entering ABANDONED or DONE with a Reason, never again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from muxproxy.errors import BugError
+from muxproxy.protocols.contract import IDEMPOTENT, LAST, PIN, Frame, Reason
+
+if TYPE_CHECKING:
+    from muxproxy.mux.client import Client
+    from muxproxy.mux.queue import Queue
+    from muxproxy.mux.upstream import Upstream
+
+NEW, WAITING, SENT, REPLYING, ABANDONED, DONE = range(6)
+STATES = ("new", "waiting", "sent", "replying", "abandoned", "done")
+
+# state -> bits of the states it may move to
+_MOVES = (
+    1 << WAITING | 1 << SENT | 1 << DONE,
+    1 << SENT | 1 << DONE,
+    1 << REPLYING | 1 << WAITING | 1 << ABANDONED | 1 << DONE,
+    1 << ABANDONED | 1 << DONE,
+    1 << DONE,
+    0,
+)
+
+
+class Exchange:
+    """`data`: the request's bytes so far unsent, kept whole until a reply byte is seen, for P9."""
+
+    __slots__ = (
+        "after",
+        "before",
+        "begun",
+        "client",
+        "data",
+        "marks",
+        "more",
+        "needs",
+        "note",
+        "parked",
+        "queue",
+        "reason",
+        "retried",
+        "since",
+        "size",
+        "state",
+        "tag",
+        "upstream",
+        "whole",
+        "wire_tag",
+    )
+
+    def __init__(self, client: Client | None, frame: Frame) -> None:
+        self.client = client  # None: nobody will read the reply (a prelude's, a probe's, an abandoned one)
+        self.state = NEW
+        self.marks = frame.marks
+        self.note = frame.note
+        self.tag = frame.tag  # the client's own id of it
+        self.wire_tag = 0  # TAGGED: ours, on the upstream connection
+        self.data = frame.data  # the request's first frame
+        self.more: list[bytes] | None = None  # body that came before there was a connection to send it on
+        self.size = 0  # bytes of `more`
+        self.whole = frame.marks & LAST != 0  # the request is in to its end
+        self.needs: object = None  # the connection state it needs (contract.Session.needs)
+        self.upstream: Upstream | None = None
+        self.queue: Queue | None = None  # the one it waits in
+        self.since = 0.0  # when it began to wait
+        self.begun = False  # a frame of its final reply has gone to the client
+        self.retried = False
+        self.parked: list[Frame] | None = None  # reply frames that wait for the client's earlier replies
+        self.before: Exchange | None = None  # the client's ledger, a list through the exchanges
+        self.after: Exchange | None = None
+        self.reason: Reason | None = None
+
+    def move(self, state: int) -> None:
+        """NEW => (WAITING | SENT | DONE) and so on: the table above, or BugError."""
+        if not _MOVES[self.state] >> state & 1:
+            raise BugError(f"exchange {STATES[self.state]} cannot become {STATES[state]}")
+        self.state = state
+
+    def is_replayable(self) -> bool:
+        """P9, second half: idempotent, all of it still here, not sent twice before."""
+        return self.marks & IDEMPOTENT != 0 and self.whole and self.data != b"" and not self.retried
+
+    def is_pinning(self) -> bool:
+        return self.marks & PIN != 0
+
+    def __repr__(self) -> str:
+        return f"<Exchange {STATES[self.state]} {self.data[:20]!r}>"

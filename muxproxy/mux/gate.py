@@ -1,0 +1,36 @@
+"""Who may enter the queue, and when to come back for those who may not.
+
+open: admits up to `max_waiting`. full: refuses with queue_full. The gate also measures how fast the queue drains, so
+that a refusal can say when another try makes sense (Retry-After): measured only when somebody is refused.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+_RATE_WINDOW = 1.0  # seconds between two looks at the drain rate
+_RETRY_AFTER_MIN, _RETRY_AFTER_MAX = 1, 60  # seconds; HTTP's Retry-After has no fractions (RFC 9110 10.2.3)
+
+
+class Gate:
+    __slots__ = ("_rate", "_sampled_at", "_sampled_served", "max_waiting", "waiting")
+
+    def __init__(self, max_waiting: int) -> None:
+        self.max_waiting = max_waiting
+        self.waiting = 0  # in all queues of the pool
+        self._rate = 0.0  # exchanges per second that left the queue for a server
+        self._sampled_at = 0.0
+        self._sampled_served = 0
+
+    def is_full(self) -> bool:
+        return self.waiting >= self.max_waiting
+
+    def retry_after(self, served: int, now: float) -> int:
+        """Whole seconds until the queue, as it drains now, would be empty. `served`: exchanges served since start."""
+        elapsed = now - self._sampled_at
+        if elapsed >= _RATE_WINDOW:
+            self._rate = (served - self._sampled_served) / elapsed
+            self._sampled_at, self._sampled_served = now, served
+        if self._rate <= 0.0:
+            return _RETRY_AFTER_MIN
+        return min(_RETRY_AFTER_MAX, max(_RETRY_AFTER_MIN, ceil(self.waiting / self._rate)))

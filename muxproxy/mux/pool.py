@@ -1,0 +1,531 @@
+"""One backend: its clients, its few upstream connections (P1), its queue, and who gets what (P4).
+
+`submit` brings an exchange in, `release` brings a free place in; whichever comes second makes the match. Growing is
+by demand: a connection is dialled when somebody waits and the bound allows it, never to replace one that is free.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from muxproxy.config.model import Backend
+from muxproxy.metrics.histogram import Histogram
+from muxproxy.mux.client import Client, TaggedClient
+from muxproxy.mux.deadlines import INF, Deadlines
+from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, WAITING, Exchange
+from muxproxy.mux.gate import Gate
+from muxproxy.mux.ports import Wire, World
+from muxproxy.mux.queue import Queue
+from muxproxy.mux.server import Server
+from muxproxy.mux.shared import ByOrder, ByTag
+from muxproxy.mux.upstream import OPEN, ByTurn, Upstream
+from muxproxy.protocols.contract import PIN, Frame, Protocol, Reason, Sharing
+
+_OK = Reason.OK
+_LEDGERS: dict[Sharing, type[Upstream]] = {
+    Sharing.EXCLUSIVE: ByTurn,
+    Sharing.DEDICATED: ByTurn,
+    Sharing.ORDERED: ByOrder,
+    Sharing.TAGGED: ByTag,
+}
+_BALANCE_EVERY = 64  # releases between two looks at how connections spread over servers
+
+
+class Pool:
+    """Times are the loop's, in seconds. `fine` and `slow` are wheels of short and long grains, shared by all pools."""
+
+    def __init__(
+        self, backend: Backend, protocol: Protocol, world: World, fine: Deadlines, slow: Deadlines
+    ) -> None:
+        self.name = backend.name
+        self.protocol = protocol
+        self.sharing = protocol.sharing
+        self.config = backend.upstream
+        self.clients_config = backend.clients
+        self.world = world
+        self.fine = fine
+        self.slow = slow
+        self.clients: set[Client] = set()
+        self.upstreams: set[Upstream] = set()  # every one that counts against the bound
+        self.servers: list[Server] = []
+        self.queue = Queue(backend.queue.timeout, fine, self._on_expired)
+        # Those that need a connection alone, apart, so that they never stand in front of those that do not (P4).
+        self.pin_queue = Queue(backend.queue.timeout, fine, self._on_expired)
+        self.gate = Gate(backend.queue.max_waiting)
+        self.pinned = 0
+        self.pinned_limit = self._pinned_limit(backend)
+        self.draining = False
+        self.resolve_error = ""
+        self._is_by_turn = _LEDGERS[self.sharing] is ByTurn
+        self._turn = 0  # where the search for the least loaded server begins
+        self._releases = 0
+        # what operators see
+        self.bytes_from_clients = 0
+        self.bytes_to_clients = 0
+        self.connects = 0
+        self.connect_failures = 0
+        self.reused = 0
+        self.retried = 0
+        self.replied = 0
+        self.unqueued = 0  # sent without waiting
+        self.dequeued = 0
+        self.ended: dict[Reason, int] = {}
+        self.closed: dict[str, int] = {}
+        self.queue_wait = Histogram()
+
+    def _pinned_limit(self, backend: Backend) -> int:
+        """At least one connection stays with the many, where there are many."""
+        limit = backend.upstream.pinned_limit
+        if self.sharing is Sharing.EXCLUSIVE and backend.http.max_upgraded is not None:
+            return backend.http.max_upgraded
+        if self.sharing in (Sharing.ORDERED, Sharing.TAGGED):
+            return min(limit, max(1, backend.upstream.max_connections - 1))
+        return limit
+
+    def new_client(self, wire: Wire, now: float) -> Client:
+        kind = TaggedClient if self.sharing is Sharing.TAGGED else Client
+        return kind(self, wire, now)
+
+    # -- exchanges in -------------------------------------------------------------------------------------------
+
+    def submit(self, exchange: Exchange, now: float) -> None:
+        """NEW => (SENT | WAITING | DONE: refused)"""
+        exchange.since = now
+        upstream = self._place_for(exchange, now)
+        if upstream is not None:
+            self.unqueued += 1
+            upstream.send(exchange, now)
+            return
+        gate = self.gate
+        if gate.waiting >= gate.max_waiting:
+            self._refuse_full(exchange, now)
+            return
+        gate.waiting += 1
+        self._queue_for(exchange).push(exchange, now)
+        self.grow(now)
+
+    def _place_for(self, exchange: Exchange, now: float) -> Upstream | None:
+        if not self._is_by_turn:
+            return self._shared_place_for(exchange)
+        if exchange.marks & PIN and self.pinned >= self.pinned_limit:
+            return None
+        servers = self.servers
+        if len(servers) == 1:
+            idle = servers[0].idle
+            return idle.pop() if idle else None
+        return self._least_loaded_idle(now)
+
+    def _least_loaded_idle(self, now: float) -> Upstream | None:
+        """Least in flight, ties in turn, among servers with a connection that waits."""
+        servers = self.servers
+        count = len(servers)
+        best: Server | None = None
+        for i in range(self._turn, self._turn + count):
+            server = servers[i % count]
+            if server.idle and (best is None or server.in_flight < best.in_flight):
+                best = server
+                turn = i + 1
+        if best is None:
+            return None
+        self._turn = turn % count
+        # P4 took the connection at hand; the next one shall find the server without any at hand, too.
+        if len(self.upstreams) < self.config.max_connections:
+            for server in servers:
+                if not server.connections and server.may_dial(now):
+                    self._dial(server, now)
+                    break
+        return best.idle.pop()
+
+    def _shared_place_for(self, exchange: Exchange) -> Upstream | None:
+        client = exchange.client
+        assert client is not None
+        stay = self._must_stay(client)
+        if stay is not None:
+            return stay if stay.has_room() and not (stay.queue and len(stay.queue)) else None
+        if exchange.marks & PIN:
+            return self._place_alone()
+        best: Upstream | None = None
+        for server in self.servers:
+            for upstream in server.open:
+                if (
+                    upstream.has_room()
+                    and upstream.owner is None
+                    and not upstream.reserved  # type: ignore[attr-defined] # `open` holds ByOrder only
+                    and (best is None or upstream.load() < best.load())
+                ):
+                    best = upstream
+        return best
+
+    def _must_stay(self, client: Client) -> ByOrder | None:
+        """Its own connection, or the one that owes it replies: its order is its own."""
+        if client.pinned is not None:
+            return client.pinned  # type: ignore[return-value] # shared sharings make ByOrder only
+        upstream = client.upstream
+        if self.sharing is not Sharing.ORDERED or upstream is None or upstream.state != OPEN:
+            return None
+        first = client.first
+        if first is not None and first is not client.last and upstream.load():
+            return upstream  # type: ignore[return-value] # likewise
+        return None
+
+    def _place_alone(self) -> Upstream | None:
+        if self.pinned >= self.pinned_limit:
+            return None
+        for server in self.servers:
+            for upstream in server.open:
+                if upstream.owner is None and not upstream.load() and upstream.has_room():
+                    upstream.reserved = False  # type: ignore[attr-defined] # `open` holds ByOrder only
+                    return upstream
+        return None
+
+    def _queue_for(self, exchange: Exchange) -> Queue:
+        client = exchange.client
+        if not self._is_by_turn and client is not None:
+            stay = self._must_stay(client)
+            if stay is not None:
+                if stay.queue is None:
+                    stay.queue = Queue(self.queue.timeout, self.fine, self._on_expired)
+                return stay.queue
+        return self.pin_queue if exchange.marks & PIN else self.queue
+
+    def retry(self, exchange: Exchange, now: float) -> None:
+        """SENT => WAITING, in front: P9's one retry."""
+        exchange.retried = True
+        self.retried += 1
+        self.put_back(exchange)
+        self.serve(now)
+
+    def put_back(self, exchange: Exchange) -> None:
+        """SENT => WAITING with nothing written, or allowed to be written again."""
+        self.gate.waiting += 1
+        (self.pin_queue if exchange.marks & PIN else self.queue).push_back(exchange)
+
+    def merge(self, queue: Queue) -> None:
+        """The waiters of a connection that is gone wait with all others, in front."""
+        waiting: list[Exchange] = []
+        while len(queue):
+            waiting.append(queue.pop())
+        for exchange in reversed(waiting):
+            (self.pin_queue if exchange.marks & PIN else self.queue).push_back(exchange)
+        queue.close()
+
+    # -- places in ----------------------------------------------------------------------------------------------
+
+    def release(self, upstream: Upstream, now: float) -> None:
+        """`upstream` may have room: to the oldest who waits for such a place, else idle."""
+        why = self._why_not_reusable(upstream, now)
+        if why and not upstream.load():
+            upstream.close(why, now)
+            return
+        if why:
+            upstream.retiring = why
+            return
+        if self._is_by_turn:
+            exchange = self._next() if self.gate.waiting else None
+            if exchange is not None:
+                self._send_waiting(exchange, upstream, now)
+            else:
+                self._go_idle(upstream, now)
+            return
+        self._fill(upstream, now)
+        if not upstream.load():
+            upstream.expect_by(now + self._idle_timeout(upstream))
+
+    def _fill(self, upstream: Upstream, now: float) -> None:
+        """As many as have room on a shared connection: its own waiters and all others', oldest first."""
+        assert isinstance(upstream, ByOrder)
+        while upstream.has_room() and self.gate.waiting:
+            own = upstream.queue
+            alone = not upstream.load()
+            exchange: Exchange | None = None
+            others = self.queue.oldest() if upstream.owner is None and not upstream.reserved else None
+            if own is not None and len(own) and (others is None or (own.oldest() or 0.0) <= others):
+                exchange = own.pop()
+            elif upstream.owner is None and alone and len(self.pin_queue) and self.pinned < self.pinned_limit:
+                upstream.reserved = False
+                exchange = self.pin_queue.pop()
+            elif others is not None:
+                exchange = self.queue.pop()
+            if exchange is None:
+                return
+            self._send_waiting(exchange, upstream, now)
+
+    def _next(self) -> Exchange | None:
+        """The oldest waiter that a free connection would serve."""
+        queue = self.queue
+        pins = self.pin_queue
+        if len(pins) and self.pinned < self.pinned_limit:
+            head = queue.oldest()
+            if head is None or (pins.oldest() or 0.0) <= head:
+                return pins.pop()
+        return queue.pop() if len(queue) else None
+
+    def _send_waiting(self, exchange: Exchange, upstream: Upstream, now: float) -> None:
+        self.gate.waiting -= 1
+        self.dequeued += 1
+        self.queue_wait.observe(now - exchange.since)
+        upstream.send(exchange, now)
+
+    def serve(self, now: float) -> None:
+        """Somebody came to wait, or a pin came free, without a release: look for a place that is free already."""
+        if self._is_by_turn:
+            while self.gate.waiting and any(server.idle for server in self.servers):
+                exchange = self._next()
+                if exchange is None:
+                    break
+                upstream = self._least_loaded_idle(now)
+                assert upstream is not None
+                self._send_waiting(exchange, upstream, now)
+        else:
+            for server in self.servers:
+                for upstream in list(server.open):
+                    if upstream.state == OPEN:
+                        self._fill(upstream, now)
+        self.grow(now)
+
+    def _go_idle(self, upstream: Upstream, now: float) -> None:
+        upstream.server.idle.append(upstream)
+        upstream.expect_by(now + self._idle_timeout(upstream))
+
+    def _idle_timeout(self, upstream: Upstream) -> float:
+        """Ours, or a little less than the server's own, so that it is we who close (the keep-alive race)."""
+        hint = upstream.replies.idle_hint
+        if hint is None:
+            return self.config.idle_timeout
+        return min(self.config.idle_timeout, hint - 1.0 if hint > 2.0 else hint / 2.0)
+
+    def _why_not_reusable(self, upstream: Upstream, now: float) -> str:
+        if upstream.retiring:
+            return upstream.retiring
+        if upstream.server.gone:
+            return "server removed"
+        if self.config.max_lifetime and now - upstream.born > self.config.max_lifetime:
+            return "max_lifetime"
+        self._releases += 1
+        if self._releases % _BALANCE_EVERY == 0 and self._is_overfed(upstream.server, now):
+            return "rebalance"
+        return ""
+
+    def _is_overfed(self, server: Server, now: float) -> bool:
+        """At the bound, with two connections more than a server that could take one: a server that came back, or
+        a new address, must get its share."""
+        if len(self.servers) == 1 or len(self.upstreams) < self.config.max_connections:
+            return False
+        return any(server.connections - other.connections >= 2 and other.may_dial(now) for other in self.servers)
+
+    # -- connections --------------------------------------------------------------------------------------------
+
+    def grow(self, now: float) -> None:
+        """Dial for those who wait, up to the bound (P1)."""
+        if self.draining and not self.gate.waiting:
+            return
+        missing = len(self.queue) + max(0, min(len(self.pin_queue), self.pinned_limit - self.pinned))
+        places = 1 if self._is_by_turn else self.config.max_in_flight
+        bound = self.config.max_connections
+        connecting = sum(server.connecting for server in self.servers) if missing else 0
+        while connecting * places < missing and len(self.upstreams) < bound:
+            server = self._server_to_dial(now)
+            if server is None:
+                return
+            self._dial(server, now)
+            connecting += 1
+        if not self._is_by_turn and len(self.pin_queue) and len(self.upstreams) >= bound:
+            self._reserve()
+
+    def warm(self, now: float) -> None:
+        """Keep min_connections, while servers can be reached."""
+        while not self.draining and len(self.upstreams) < self.config.min_connections:
+            server = self._server_to_dial(now)
+            if server is None:
+                return
+            self._dial(server, now)
+
+    def _reserve(self) -> None:
+        """All connections are shared and at the bound: the least loaded one empties for who needs one alone."""
+        if self.pinned >= self.pinned_limit:
+            return
+        shared = [u for server in self.servers for u in server.open if u.owner is None and isinstance(u, ByOrder)]
+        reserved = sum(u.reserved for u in shared)
+        if reserved < min(len(self.pin_queue), self.pinned_limit - self.pinned) and len(shared) - reserved > 1:
+            min((u for u in shared if not u.reserved), key=lambda u: u.load()).reserved = True
+
+    def _server_to_dial(self, now: float) -> Server | None:
+        """Fewest connections, ties in turn."""
+        servers = self.servers
+        count = len(servers)
+        best: Server | None = None
+        for i in range(self._turn, self._turn + count):
+            server = servers[i % count]
+            if server.may_dial(now) and (best is None or server.connections < best.connections):
+                best = server
+        return best
+
+    def _dial(self, server: Server, now: float) -> None:
+        upstream = _LEDGERS[self.sharing](self, server, now)
+        self.upstreams.add(upstream)
+        server.connections += 1
+        server.connecting += 1
+        self.connects += 1
+        self.fine.watch(upstream)
+        self.world.dial(server, upstream)
+
+    def on_connected(self, upstream: Upstream, now: float) -> None:
+        server = upstream.server
+        server.connecting -= 1
+        if server.failures:
+            self.world.log("server is back", backend=self.name, server=str(server), failures=server.failures)
+            server.on_succeeded()
+        if not self._is_by_turn:
+            server.open.append(upstream)
+        self.release(upstream, now)
+        if server.idle or server.open:
+            self.grow(now)
+
+    def on_closing(self, upstream: Upstream) -> None:
+        """No more requests for it; its socket still counts."""
+        server = upstream.server
+        if upstream in server.idle:
+            server.idle.remove(upstream)
+        if upstream in server.open:
+            server.open.remove(upstream)
+        upstream.unpin()
+
+    def on_closed(self, upstream: Upstream, connected: bool, error: str, now: float) -> None:
+        """Its socket is gone: one place under the bound. `error`: why its connect failed, if it did."""
+        self.on_closing(upstream)
+        server = upstream.server
+        self.fine.forget(upstream)
+        self.upstreams.discard(upstream)
+        server.connections -= 1
+        if not connected:
+            server.connecting -= 1
+        if error:
+            self.connect_failures += 1
+            if not server.failures:
+                self.world.log("server cannot be reached", backend=self.name, server=str(server), error=error)
+            server.on_failed(error, now)
+        self.grow(now)
+        self.warm(now)
+
+    def on_idle_deadline(self, upstream: Upstream, now: float) -> None:
+        why = self._why_not_reusable(upstream, now)
+        if why or upstream.replies.idle_hint is not None or len(self.upstreams) > self.config.min_connections:
+            upstream.close(why or "idle_timeout", now)
+        else:
+            upstream.expect_by(now + self.config.idle_timeout)
+
+    def set_servers(self, addresses: list[str], now: float, error: str = "") -> None:
+        """The addresses that the configured names mean now. Connections to others end when they owe nothing."""
+        self.resolve_error = error
+        known = {server.address: server for server in self.servers}
+        wanted = dict.fromkeys(addresses)
+        self.servers = [known.pop(a) if a in known else Server(self, a) for a in wanted]
+        self._turn = 0
+        for server in known.values():
+            server.gone = True
+            self.fine.forget(server)
+            for upstream in [*server.idle, *server.open]:
+                if not upstream.load():
+                    upstream.close("server removed", now)
+                else:
+                    upstream.retiring = "server removed"
+        self.grow(now)
+        self.warm(now)
+
+    # -- ends ---------------------------------------------------------------------------------------------------
+
+    def end(self, exchange: Exchange, reason: Reason) -> None:
+        """Any state but ABANDONED => DONE, counted (P3)."""
+        exchange.move(DONE)
+        exchange.reason = reason
+        if reason is _OK:
+            self.replied += 1
+        else:
+            self.count(reason)
+
+    def count(self, reason: Reason) -> None:
+        self.ended[reason] = self.ended.get(reason, 0) + 1
+
+    def count_closed(self, why: str) -> None:
+        self.closed[why] = self.closed.get(why, 0) + 1
+
+    def abandon(self, exchange: Exchange, reason: Reason, now: float) -> None:
+        """Its client is gone: (NEW | WAITING) => DONE, (SENT | REPLYING) => (ABANDONED | DONE)."""
+        upstream = exchange.upstream
+        if upstream is not None and upstream.is_opaque():
+            reason = _OK  # sessions end by leaving
+        exchange.client = None
+        if upstream is not None and exchange.state in (SENT, REPLYING):
+            exchange.reason = reason
+            upstream.abandon(exchange, now)
+            assert exchange.state in (ABANDONED, DONE)
+            if reason is _OK:
+                self.replied += 1
+            else:
+                self.count(reason)
+            return
+        self.take_out(exchange)
+        self.end(exchange, reason)
+
+    def take_out(self, exchange: Exchange) -> None:
+        """Out of the queue it may wait in; its state is the caller's to move."""
+        if exchange.state == WAITING and exchange.queue is not None:
+            exchange.queue.remove(exchange)
+            self.gate.waiting -= 1
+
+    def refusal(self, reason: Reason, text: str, note: Any, tag: int, closing: bool, now: float) -> Frame:
+        retry_after = 0
+        if reason.outcome == "refused" or reason in (Reason.QUEUE_TIMEOUT, Reason.NO_SERVER):
+            retry_after = self.gate.retry_after(self.unqueued + self.dequeued, now)
+        return self.protocol.refusal(
+            reason, text, note=note, tag=tag, retry_after=retry_after, closing=closing
+        )
+
+    def _refuse_full(self, exchange: Exchange, now: float) -> None:
+        bound = f"{self.gate.waiting} requests wait for {self.config.max_connections} connections"
+        text = f"{self.name}: {bound}, max_waiting is {self.gate.max_waiting}{self._server_trouble()}"
+        assert exchange.client is not None
+        exchange.client.refuse(exchange, Reason.QUEUE_FULL, text, now)
+
+    def _on_expired(self, exchange: Exchange, now: float) -> None:
+        self.gate.waiting -= 1
+        trouble = self._server_trouble()
+        unreachable = trouble and not any(upstream.state == OPEN for upstream in self.upstreams)
+        reason = Reason.NO_SERVER if unreachable else Reason.QUEUE_TIMEOUT
+        text = f"{self.name}: waited {self.queue.timeout:g} s for one of {self.config.max_connections} connections"
+        assert exchange.client is not None
+        exchange.client.refuse(exchange, reason, text + trouble, now)
+
+    def _server_trouble(self) -> str:
+        troubles = [f"{server}: {server.last_error}" for server in self.servers if server.failures]
+        if self.resolve_error:
+            troubles.append(self.resolve_error)
+        return f" ({'; '.join(troubles)})" if troubles else ""
+
+    def drain(self, now: float) -> None:
+        """Accept nothing new, finish what is owed."""
+        self.draining = True
+        self.protocol.drain()
+        for client in list(self.clients):
+            client.drain(now)
+        self.maybe_drained()
+
+    def maybe_drained(self) -> None:
+        if self.draining and not self.clients:
+            self.world.drained(self)
+
+    def cut_off(self, now: float) -> int:
+        """The time to drain is up. Returns how many exchanges are cut."""
+        return sum(client.cut_off(now) for client in list(self.clients))
+
+    def waits(self) -> Histogram:
+        """Of every exchange that was sent: 0 for those that found a place free."""
+        waits = Histogram()
+        waits.counts = list(self.queue_wait.counts)
+        waits.counts[0] += self.unqueued
+        waits.total = self.queue_wait.total
+        return waits
+
+    def oldest_wait(self, now: float) -> float:
+        oldest = min((q.oldest() or INF for q in (self.queue, self.pin_queue)), default=INF)
+        return 0.0 if oldest == INF else max(0.0, now - oldest)

@@ -1,0 +1,80 @@
+"""Who is next, and who has waited too long: a FIFO with O(1) removal from anywhere.
+
+One timeout for all in it, so the head is always the first to expire. Knows nothing of what is waited for.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from muxproxy.mux.deadlines import INF, Deadlines
+from muxproxy.mux.exchange import WAITING, Exchange
+
+
+class Queue:
+    """Times are the loop's, in seconds. `on_expired(exchange, now)` gets each that waited `timeout`, already out."""
+
+    def __init__(
+        self, timeout: float, deadlines: Deadlines, on_expired: Callable[[Exchange, float], None]
+    ) -> None:
+        self.timeout = timeout
+        self.deadline = INF
+        self.wake = INF
+        self._deadlines = deadlines
+        self._on_expired = on_expired
+        # OrderedDict, not dict: popping a dict's first key again and again scans the holes it leaves.
+        self._waiting: OrderedDict[Exchange, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def push(self, exchange: Exchange, now: float) -> None:
+        """(NEW | SENT) => WAITING, at the end."""
+        exchange.move(WAITING)
+        exchange.since = now
+        exchange.queue = self
+        self._waiting[exchange] = None
+        if self.deadline == INF:
+            self.deadline = now + self.timeout
+            self._deadlines.watch(self)
+
+    def push_back(self, exchange: Exchange) -> None:
+        """At the front, with the age it had: it has waited its turn once already."""
+        if exchange.state != WAITING:
+            exchange.move(WAITING)
+        exchange.queue = self
+        self._waiting[exchange] = None
+        self._waiting.move_to_end(exchange, last=False)
+        self.deadline = min(self.deadline, exchange.since + self.timeout)
+        self._deadlines.watch(self)
+
+    def head(self) -> Exchange | None:
+        return next(iter(self._waiting), None)
+
+    def pop(self) -> Exchange:
+        exchange, _ = self._waiting.popitem(last=False)
+        exchange.queue = None
+        return exchange
+
+    def remove(self, exchange: Exchange) -> None:
+        del self._waiting[exchange]
+        exchange.queue = None
+
+    def oldest(self) -> float | None:
+        """When the head began to wait."""
+        head = self.head()
+        return None if head is None else head.since
+
+    def on_deadline(self, now: float) -> None:
+        while self._waiting:
+            head = next(iter(self._waiting))
+            if head.since + self.timeout > now:
+                self.deadline = head.since + self.timeout
+                return
+            self._on_expired(self.pop(), now)
+        self.deadline = INF
+
+    def close(self) -> None:
+        """Off the wheel; whoever still waits must have been taken out before."""
+        self._deadlines.forget(self)

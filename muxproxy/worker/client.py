@@ -1,0 +1,72 @@
+"""The hands of one client: uvloop's callbacks, passed on with the time.
+
+An exception in the heart ends the connections it may have touched and nothing else (P2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from muxproxy.mux.client import Client
+from muxproxy.mux.pool import Pool
+
+if TYPE_CHECKING:
+    from muxproxy.worker.engine import Engine
+
+
+class ClientSocket(asyncio.Protocol):
+    __slots__ = ("_brain", "_engine", "_pool", "_time")
+
+    def __init__(self, engine: Engine, pool: Pool) -> None:
+        self._engine = engine
+        self._pool = pool
+        self._time = engine.time
+        self._brain: Client = cast(Client, None)  # until connection_made
+        engine.on_client_opened()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        wire = cast(asyncio.Transport, transport)
+        high = self._pool.clients_config.response_buffer
+        # uvloop's own low-water mark is 16 bytes: a client would be resumed only when all but empty, and the
+        # upstream stand still meanwhile.
+        wire.set_write_buffer_limits(high=high, low=high // 4)
+        now = self._time()
+        self._brain = self._pool.new_client(wire, now)
+        try:
+            self._brain.on_opened(now)
+        except Exception:
+            self._engine.on_client_bug(self._brain)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._brain.on_data(data, self._time())
+        except Exception:
+            self._engine.on_client_bug(self._brain)
+
+    def eof_received(self) -> bool:
+        try:
+            return self._brain.on_eof(self._time())
+        except Exception:
+            self._engine.on_client_bug(self._brain)
+            return False
+
+    def pause_writing(self) -> None:
+        try:
+            self._brain.on_write_paused(self._time())
+        except Exception:
+            self._engine.on_client_bug(self._brain)
+
+    def resume_writing(self) -> None:
+        try:
+            self._brain.on_write_resumed(self._time())
+        except Exception:
+            self._engine.on_client_bug(self._brain)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        try:
+            if self._brain is not None:
+                self._brain.on_closed(self._time())
+        except Exception:
+            self._engine.on_client_bug(self._brain)
+        self._engine.on_client_closed()

@@ -1,0 +1,162 @@
+"""The world as the heart's ports want it: dialling, one timer for all deadlines, and what to do about our own bugs.
+
+`Engine` implements `mux.ports.World` on a uvloop event loop for all pools of this worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import random
+import socket
+import struct
+import termios
+import traceback
+from collections.abc import Callable
+from typing import Any, cast
+
+from muxproxy.config.address import parse_server
+from muxproxy.mux.client import Client
+from muxproxy.mux.deadlines import INF, Deadlines
+from muxproxy.mux.pool import Pool
+from muxproxy.mux.ports import Wire
+from muxproxy.mux.server import Server
+from muxproxy.mux.upstream import Upstream
+from muxproxy.worker.upstream import UpstreamSocket
+
+# Queues, upstreams and servers: few, and their timeouts are short. Clients: many, and theirs are long, so that
+# their wheel may turn in coarse steps and hold few slots.
+FINE_GRAIN, SLOW_GRAIN = 0.01, 0.25  # seconds
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close() sends RST
+
+
+class Engine:
+    def __init__(self, loop: asyncio.AbstractEventLoop, log: Callable[..., None]) -> None:
+        self.time = loop.time  # uvloop reads the clock once per turn; this returns that reading
+        self.jitter = random.random
+        self.fine = Deadlines(FINE_GRAIN, self.alarm)
+        self.slow = Deadlines(SLOW_GRAIN, self.alarm)
+        self.client_sockets = 0
+        self.on_clients_changed: Callable[[], None] = lambda: None
+        self.on_drained: Callable[[Pool], None] = lambda pool: None
+        self._loop = loop
+        self._log = log
+        self._connects: dict[Upstream, asyncio.Task[None]] = {}
+        self._armed = INF
+        self._timer: asyncio.TimerHandle | None = None
+
+    # -- mux.ports.World ----------------------------------------------------------------------------------------
+
+    def dial(self, server: Server, upstream: Upstream) -> None:
+        # A task per connect, not per request: a few a minute. create_connection cannot be had without one.
+        self._connects[upstream] = self._loop.create_task(self._connect(server.address, upstream))
+
+    def hang_up(self, upstream: Upstream) -> None:
+        task = self._connects.get(upstream)
+        if task is not None:
+            task.cancel()
+
+    def reset(self, wire: Wire) -> None:
+        sock = cast(asyncio.Transport, wire).get_extra_info("socket")
+        if sock is not None:
+            with contextlib.suppress(OSError):  # the peer was faster
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        wire.abort()
+
+    def unsent(self, wire: Wire) -> int:
+        buffered = wire.get_write_buffer_size()
+        sock = cast(asyncio.Transport, wire).get_extra_info("socket")
+        if sock is None or sock.fileno() < 0:
+            return buffered
+        try:
+            queued = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+        except OSError:  # the peer was faster
+            return buffered
+        return buffered + cast(int, struct.unpack("i", queued)[0])
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        self._loop.call_soon(callback)
+
+    def alarm(self, at: float) -> None:
+        if at < self._armed:
+            self._armed = at
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(at + 0.001, self._tick)  # uvloop's timers round to a millisecond
+
+    def drained(self, pool: Pool) -> None:
+        self.on_drained(pool)
+
+    def log(self, event: str, **fields: object) -> None:
+        self._log("info", event, fields)
+
+    # -- time ---------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        self._armed = INF
+        self._timer = None
+        now = self.time()
+        for wheel in (self.fine, self.slow):
+            try:
+                wheel.tick(now)
+            except Exception:
+                self._log_bug()
+            self.alarm(wheel.next_deadline())
+
+    # -- connecting ---------------------------------------------------------------------------------------------
+
+    async def _connect(self, address: str, upstream: Upstream) -> None:
+        hands = UpstreamSocket(self, upstream)
+        error = ""
+        try:
+            where = parse_server(address)
+            if where.kind == "unix":
+                await self._loop.create_unix_connection(lambda: hands, where.path)
+            else:
+                await self._loop.create_connection(lambda: hands, where.host, where.port)
+        except asyncio.CancelledError:
+            error = "connect given up"  # by hang_up(), which is the only one who can
+        except OSError as failure:
+            error = failure.strerror or str(failure)
+        finally:
+            self._connects.pop(upstream, None)
+        if not hands.connected:
+            self.soon(lambda: hands.on_gone(error))
+
+    # -- our own bugs -------------------------------------------------------------------------------------------
+
+    def on_client_bug(self, client: Client) -> None:
+        """Something raised between a client's bytes and the ledgers: end all connections it may have touched."""
+        self._log_bug()
+        try:
+            client.on_bug(self.time())
+        except Exception:
+            self._log_bug()
+            if client.wire is not None:
+                client.wire.abort()
+
+    def on_upstream_bug(self, upstream: Upstream, wire: Wire | None) -> None:
+        self._log_bug()
+        try:
+            upstream.on_bug(self.time())
+        except Exception:
+            self._log_bug()
+        if wire is not None:
+            wire.abort()
+
+    def _log_bug(self) -> None:
+        self._log("error", "bug", {"traceback": traceback.format_exc()})
+
+    # -- client sockets -----------------------------------------------------------------------------------------
+
+    def on_client_opened(self) -> None:
+        self.client_sockets += 1
+        self.on_clients_changed()
+
+    def on_client_closed(self) -> None:
+        self.client_sockets -= 1
+        self.on_clients_changed()
+
+    def statistics(self) -> dict[str, Any]:
+        return {"client_sockets": self.client_sockets}

@@ -1,0 +1,119 @@
+"""Accepting, and not accepting: listening sockets that can be paused while descriptors are short.
+
+libuv accepts until the kernel's queue is empty, and answers EMFILE by closing whom it accepted: a silent close. So
+accepting stops before the limit is reached: at `descriptors left for clients` minus the backlogs, which is what one
+turn of the loop may still bring in. Whoever comes then waits in the kernel's backlog.
+
+Pausing closes uvloop's copy of the listening socket; the descriptor inherited from the supervisor stays open, and
+with it the backlog.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+
+from muxproxy.config.limits import RESERVE
+from muxproxy.config.model import Backend
+from muxproxy.mux.pool import Pool
+from muxproxy.worker.client import ClientSocket
+from muxproxy.worker.engine import Engine
+
+_RESUME_AT = 0.95  # of the mark at which accepting paused: not at each client that leaves
+
+
+class Listener:
+    """One listening socket of one pool."""
+
+    def __init__(self, engine: Engine, pool: Pool, fd: int) -> None:
+        self._engine = engine
+        self._pool = pool
+        self._socket = socket.socket(fileno=fd)
+        self._socket.setblocking(False)
+        self._server: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        loop = asyncio.get_running_loop()
+        copy = self._socket.dup()
+        backlog = self._pool.clients_config.backlog
+        make = loop.create_unix_server if copy.family == socket.AF_UNIX else loop.create_server
+        try:
+            self._server = await make(
+                lambda: ClientSocket(self._engine, self._pool), sock=copy, backlog=backlog
+            )
+        except BaseException:
+            copy.close()
+            raise
+
+    def pause(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def close(self) -> None:
+        self.pause()
+        self._socket.close()
+
+
+class Accepting:
+    """All listeners of a worker: open while there are descriptors for clients."""
+
+    def __init__(self, engine: Engine, listeners: list[Listener], limit: int) -> None:
+        self._engine = engine
+        self._listeners = listeners
+        self.limit = limit  # client sockets at which accepting pauses
+        self.paused = 0  # times
+        self._state = "open"  # open | pausing | paused | resuming | closed
+        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
+        engine.on_clients_changed = self._on_clients_changed
+
+    async def open(self) -> None:
+        for listener in self._listeners:
+            await listener.open()
+
+    def close(self) -> None:
+        self._state = "closed"
+        for listener in self._listeners:
+            listener.close()
+
+    def _on_clients_changed(self) -> None:
+        clients = self._engine.client_sockets
+        if self._state == "open":
+            if clients >= self.limit:
+                self._state = "pausing"
+                # not from within an accept: libuv is walking the queue of this very socket
+                self._engine.soon(self._pause)
+        elif self._state == "paused" and clients <= self.limit * _RESUME_AT:
+            self._state = "resuming"
+            task = asyncio.get_running_loop().create_task(self._resume())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _pause(self) -> None:
+        if self._state != "pausing":
+            return
+        self._state = "paused"
+        self.paused += 1
+        for listener in self._listeners:
+            listener.pause()
+        self._engine.log("accepting paused", client_sockets=self._engine.client_sockets, limit=self.limit)
+        self._on_clients_changed()
+
+    async def _resume(self) -> None:
+        for listener in self._listeners:
+            if self._state == "resuming":
+                with contextlib.suppress(OSError):  # still short of descriptors: the next client that leaves tries again
+                    await listener.open()
+        if self._state == "resuming":
+            self._state = "open"
+            self._engine.log("accepting resumed", client_sockets=self._engine.client_sockets, limit=self.limit)
+            self._on_clients_changed()
+
+
+def client_limit(backends: list[Backend], nofile: int) -> int:
+    """Client sockets that fit beside everything else, less what one turn of the loop may accept unasked."""
+    upstreams = sum(backend.upstream.max_connections for backend in backends)
+    listening = sum(len(backend.clients.listen) for backend in backends)
+    bursts = sum(backend.clients.backlog * len(backend.clients.listen) for backend in backends)
+    return max(1, nofile - RESERVE - upstreams - listening - bursts)

@@ -1,0 +1,119 @@
+"""A worker process: from its configuration to its drain.
+
+    start -> Configure -> Ready -> (Ask -> Stats)* -> Drain -> Drained -> exit 0
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import resource
+from typing import Any
+
+from muxproxy.messages import Configure, Drain, Drained, Log, Ready
+from muxproxy.mux.pool import Pool
+from muxproxy.mux.statistics import statistics
+from muxproxy.protocols import build
+from muxproxy.worker.control import ControlChannel, open_control
+from muxproxy.worker.engine import Engine
+from muxproxy.worker.listener import Accepting, Listener, client_limit
+from muxproxy.worker.resolver import Resolver
+
+EXIT_SUPERVISOR_GONE = 70  # of os._exit: nobody is left to read it
+
+
+class Worker:
+    """`handler` of the control channel. `ended` is set when there is nothing left to do."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._channel: ControlChannel | None = None
+        self._engine = Engine(loop, self._log)
+        self._engine.on_drained = lambda pool: self._on_drained()
+        self._pools: dict[str, Pool] = {}
+        self._accepting: Accepting | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._draining = False
+        self.ended = asyncio.Event()
+
+    async def run(self, control_fd: int) -> None:
+        self._channel = await open_control(control_fd, self)
+        await self.ended.wait()
+
+    # -- told by the supervisor ---------------------------------------------------------------------------------
+
+    def on_configure(self, message: Configure) -> None:
+        self._tasks.append(self._loop.create_task(self._start(message)))
+
+    def on_ask(self, message: object) -> dict[str, Any]:
+        now = self._engine.time()
+        return {
+            **self._engine.statistics(),
+            "accepting_paused": 0 if self._accepting is None else self._accepting.paused,
+            "backends": {name: statistics(pool, now) for name, pool in self._pools.items()},
+        }
+
+    def on_drain(self, message: Drain) -> None:
+        """Accept no more, finish what is owed, for at most `message.timeout` seconds."""
+        if self._draining:
+            return
+        self._draining = True
+        if self._accepting is not None:
+            self._accepting.close()
+        self._loop.call_later(message.timeout, self._cut_off)
+        now = self._engine.time()
+        for pool in self._pools.values():
+            pool.drain(now)
+        self._on_drained()
+
+    def on_supervisor_gone(self) -> None:
+        if not self.ended.is_set():
+            os._exit(EXIT_SUPERVISOR_GONE)  # at once: no orphan keeps a port or an upstream socket
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    async def _start(self, message: Configure) -> None:
+        listeners: list[Listener] = []
+        for backend in message.backends:
+            protocol = build(backend)
+            pool = Pool(backend, protocol, self._engine, self._engine.fine, self._engine.slow)
+            self._pools[backend.name] = pool
+            task = Resolver(pool, self._engine.time).start()
+            if task is not None:
+                self._tasks.append(task)
+            for _, fd in message.listeners[backend.name]:
+                listeners.append(Listener(self._engine, pool, fd))
+        nofile = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._accepting = Accepting(self._engine, listeners, client_limit(message.backends, nofile))
+        await self._accepting.open()
+        _settle_gc()
+        if self._channel is not None:
+            self._channel.send(Ready())
+
+    def _on_drained(self) -> None:
+        if self._draining and not any(pool.clients for pool in self._pools.values()):
+            self._finish(0)
+
+    def _cut_off(self) -> None:
+        now = self._engine.time()
+        left = sum(pool.cut_off(now) for pool in self._pools.values())
+        # one turn for the last refusals to be written
+        self._engine.soon(lambda: self._finish(left))
+
+    def _finish(self, left: int) -> None:
+        if not self.ended.is_set():
+            self.ended.set()
+            if self._channel is not None:
+                self._channel.send(Drained(left))
+
+    def _log(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        if self._channel is not None:
+            self._channel.send(Log(level, event, fields))
+
+
+def _settle_gc() -> None:
+    """The collector looks for cycles; a request leaves none, so it need not look often, nor at what is here for good."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)

@@ -1,0 +1,72 @@
+"""The hands of one upstream connection: uvloop's callbacks, passed on with the time.
+
+`connection_lost` comes before the descriptor is closed: its place under the bound is given back one turn of the loop
+later, when the kernel has let go of the socket (P1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from muxproxy.mux.upstream import Upstream
+
+if TYPE_CHECKING:
+    from muxproxy.worker.engine import Engine
+
+# Request bytes a server has not taken yet: beyond it its client is not read (P7). asyncio's own mark.
+REQUEST_HIGH_WATER = 64 * 1024
+
+
+class UpstreamSocket(asyncio.Protocol):
+    __slots__ = ("_brain", "_engine", "_time", "connected")
+
+    def __init__(self, engine: Engine, brain: Upstream) -> None:
+        self._engine = engine
+        self._brain = brain
+        self._time = engine.time
+        self.connected = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.connected = True
+        wire = cast(asyncio.Transport, transport)
+        wire.set_write_buffer_limits(high=REQUEST_HIGH_WATER, low=REQUEST_HIGH_WATER // 4)
+        try:
+            self._brain.on_connected(wire, self._time())
+        except Exception:
+            self._engine.on_upstream_bug(self._brain, wire)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._brain.on_data(data, self._time())
+        except Exception:
+            self._engine.on_upstream_bug(self._brain, self._brain.wire)
+
+    def eof_received(self) -> bool:
+        try:
+            return self._brain.on_server_eof(self._time())
+        except Exception:
+            self._engine.on_upstream_bug(self._brain, self._brain.wire)
+            return False
+
+    def pause_writing(self) -> None:
+        try:
+            self._brain.on_write_paused(self._time())
+        except Exception:
+            self._engine.on_upstream_bug(self._brain, self._brain.wire)
+
+    def resume_writing(self) -> None:
+        try:
+            self._brain.on_write_resumed(self._time())
+        except Exception:
+            self._engine.on_upstream_bug(self._brain, self._brain.wire)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._engine.soon(lambda: self.on_gone(str(exc) if exc else ""))
+
+    def on_gone(self, error: str) -> None:
+        """The socket is closed, or was never connected."""
+        try:
+            self._brain.on_closed(error, self._time())
+        except Exception:
+            self._engine.on_upstream_bug(self._brain, None)
