@@ -97,6 +97,21 @@ def test_the_handler_is_told_what_the_supervisor_says_however_it_is_cut():
     converse(conversation)
 
 
+@pytest.mark.parametrize("new_loop", [uvloop.new_event_loop, asyncio.new_event_loop])
+def test_nothing_is_told_before_the_worker_has_its_channel(new_loop):
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        with ours:
+            ours.sendall(encode(Drain(1.0)))
+            worker = FakeWorker()
+            await open_control(theirs.detach(), worker)
+            assert worker.told == []
+            assert await worker.wait_told(1) == [Drain(1.0)]
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main())
+
+
 def test_a_question_is_answered_with_its_serial():
     async def conversation(worker: FakeWorker, channel: ControlChannel, supervisor: Supervisor) -> None:
         channel.send(Ready())

@@ -1,0 +1,76 @@
+"""One worker process: exec it, wait for its end, kill it. What to do about it is decided in workers.py."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import trio
+
+WORKER_COMMAND = (sys.executable, "-m", "muxproxy.worker")
+
+
+class Process(Protocol):
+    """What workers.py needs of a process; tests have one without a kernel."""
+
+    pid: int
+    channel: trio.abc.Stream
+
+    async def wait(self) -> int:
+        """Its exit status, negative for a signal. On return the kernel has closed all its sockets (P1)."""
+        ...
+
+    def kill(self) -> None: ...
+
+
+Spawn = Callable[[Sequence[int]], Process]  # the descriptors it inherits, under the same numbers
+
+
+class RealProcess:
+    def __init__(self, command: Sequence[str], descriptors: Sequence[int]) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            # In this very thread, although it blocks for the milliseconds of fork and exec: PR_SET_PDEATHSIG,
+            # which the worker sets, fires when the *thread* that spawned it ends, and
+            # trio.lowlevel.open_process uses one of a pool that ends after ten idle seconds. A session of its
+            # own shields it from ctrl-C.
+            try:
+                self._popen = subprocess.Popen(
+                    [*command, "--control-fd", str(theirs.fileno())],
+                    pass_fds=[theirs.fileno(), *descriptors],
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            except BaseException:
+                ours.close()
+                raise
+        self.pid = self._popen.pid
+        try:
+            self._pidfd = os.pidfd_open(self.pid)
+        except BaseException:  # no descriptor left: it must not live on unwatched
+            ours.close()
+            self._popen.kill()
+            self._popen.wait()
+            raise
+        self.channel: trio.abc.Stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+
+    async def wait(self) -> int:
+        # The kernel makes it readable, and waitable, after it has closed the process's files.
+        if self._popen.returncode is None:
+            await trio.lowlevel.wait_readable(self._pidfd)
+            self._popen.wait()
+            os.close(self._pidfd)
+        return self._popen.returncode
+
+    def kill(self) -> None:
+        if self._popen.returncode is None:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+
+def spawner(command: Sequence[str]) -> Spawn:
+    return lambda descriptors: RealProcess(command, descriptors)

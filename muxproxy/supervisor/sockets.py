@@ -1,0 +1,180 @@
+"""Listening sockets: bound once by the supervisor, kept open while workers come and go.
+
+The supervisor calls listen() itself, so that clients who arrive while a worker is being replaced wait in the
+backlog and none is refused. Every listener that cannot be had is reported at once, in one ListenError.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from muxproxy.config.address import Address, parse_listen
+from muxproxy.config.model import Config
+from muxproxy.errors import OperatorError
+
+# connect() to a unix socket needs the right to write. A backend's socket stands for a localhost port, which
+# anybody on the node may use (nginx gives its own the same mode); close its directory where that is too much.
+BACKEND_MODE = 0o666
+ADMIN_MODE = 0o660  # what operators see, and later do, is for the owner and the group
+ADMIN_BACKLOG = 16
+
+_ADVICE = {
+    errno.EADDRINUSE: "another process listens there; stop it or choose another address",
+    errno.EADDRNOTAVAIL: "this machine has no such address",
+    errno.EACCES: "not permitted: a port below 1024 needs CAP_NET_BIND_SERVICE, a unix socket write access",
+    errno.ENOENT: "its directory does not exist",
+    errno.ENOTDIR: "its directory is not a directory",
+    errno.EROFS: "its file system is read-only",
+}
+
+
+class ListenError(OperatorError):
+    """Addresses that cannot be listened on, one line each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    address: str  # as configured
+    bound: str  # as the kernel says: port 0 has become a number
+    socket: socket.socket
+    inode: tuple[int, int] | None  # unix: of the file we made
+
+    def close(self) -> None:
+        """Also removes the file of a unix socket, unless somebody else's stands there by now."""
+        if self.inode is not None and self.socket.fileno() != -1:
+            path = self.socket.getsockname()
+            if _inode(path) == self.inode:
+                os.unlink(path)
+        self.socket.close()
+
+
+class Listeners:
+    """All of them: `backends[name]` in the order of the configuration, and the admin socket."""
+
+    def __init__(self) -> None:
+        self.backends: dict[str, list[Listener]] = {}
+        self.admin: Listener | None = None
+
+    def __enter__(self) -> Listeners:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.close_backends()
+        if self.admin is not None:
+            self.admin.close()
+
+    def close_backends(self) -> None:
+        """From now on connects are refused, once the workers have closed their copies."""
+        for listener in self._all_backends():
+            listener.close()
+
+    def _all_backends(self) -> Iterator[Listener]:
+        for listeners in self.backends.values():
+            yield from listeners
+
+
+def bind(config: Config, admin_path: str) -> Listeners:
+    """Raises ListenError; nothing stays open then."""
+    listeners = Listeners()
+    problems: list[str] = []
+    for backend in config.backends:
+        mine = listeners.backends[backend.name] = []
+        for text in backend.clients.listen:
+            try:
+                mine.append(listen(text, backend.clients.backlog, BACKEND_MODE))
+            except OSError as error:
+                problems.append(f"backend {backend.name}: {_explain(text, error)}")
+    try:
+        _prepare_directory(os.path.dirname(admin_path))
+        listeners.admin = listen(f"unix:{admin_path}", ADMIN_BACKLOG, ADMIN_MODE)
+    except OSError as error:
+        problems.append(f"admin socket: {_explain(f'unix:{admin_path}', error)}")
+    if problems:
+        listeners.close()
+        raise ListenError("\n".join(problems))
+    return listeners
+
+
+def listen(text: str, backlog: int, mode: int) -> Listener:
+    """One listening socket; `mode` is for the file of a unix socket. Raises OSError."""
+    address = parse_listen(text)
+    family = _family(address)
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        if family == socket.AF_UNIX:
+            inode = _bind_unix(sock, address.path, mode)
+            bound = str(address)
+        else:
+            inode = None
+            bound = _bind_tcp(sock, address)
+        sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        raise
+    return Listener(text, bound, sock, inode)
+
+
+def _family(address: Address) -> socket.AddressFamily:
+    if address.kind == "unix":
+        return socket.AF_UNIX
+    return socket.AF_INET6 if address.is_ipv6 else socket.AF_INET
+
+
+def _bind_tcp(sock: socket.socket, address: Address) -> str:
+    # Connections of our last run may be in TIME_WAIT: they are no reason to wait a minute before the next.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # config/address.py says what [::] means
+    # Numbers only, so nothing is resolved here; it knows what `%eth0` means in a link-local address.
+    flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+    info = socket.getaddrinfo(address.host, address.port, sock.family, socket.SOCK_STREAM, flags=flags)
+    sock.bind(info[0][4])
+    return str(Address("tcp", host=address.host, port=sock.getsockname()[1]))
+
+
+def _bind_unix(sock: socket.socket, path: str, mode: int) -> tuple[int, int] | None:
+    try:
+        sock.bind(path)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE or not _is_stale(path):
+            raise
+        os.unlink(path)
+        sock.bind(path)
+    os.chmod(path, mode)  # before listen(): until then every connect is refused
+    return _inode(path)
+
+
+def _is_stale(path: str) -> bool:
+    """The file of a socket that nobody has open: left by a process that was killed."""
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        return probe.connect_ex(path) == errno.ECONNREFUSED  # EAGAIN: alive, its backlog is full
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _prepare_directory(path: str) -> None:
+    """The admin socket's own. In /tmp somebody else may have made it first, to put his socket there."""
+    os.makedirs(path, mode=0o755, exist_ok=True)
+    owner = os.stat(path).st_uid
+    if owner not in (0, os.geteuid()):
+        raise PermissionError(errno.EPERM, f"its directory belongs to another user (uid {owner})")
+
+
+def _explain(text: str, error: OSError) -> str:
+    return f"cannot listen on {text}: {_ADVICE.get(error.errno or 0, error.strerror or str(error))}"

@@ -1,0 +1,230 @@
+"""One worker: the processes that play it one after the other, and when the next one may begin.
+
+A process that ends is reaped first, so that the kernel has closed its sockets (P1), and only then replaced:
+at once if it had served well, after a growing pause if it keeps dying young. The listening sockets stay open
+meanwhile.
+
+    STARTING -> READY -> (it dies) RESTARTING -> STARTING ...       any of them -> DRAINING -> STOPPED
+"""
+
+from __future__ import annotations
+
+import enum
+import random
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import trio
+
+from muxproxy.config.model import Backend
+from muxproxy.messages import Configure, Drain, Drained, Message, Ready, Stats
+from muxproxy.messages import Log as LogLine
+from muxproxy.supervisor.channel import Channel
+from muxproxy.supervisor.log import Log
+from muxproxy.supervisor.process import Process, Spawn
+from muxproxy.supervisor.sockets import Listener
+
+
+class Patience(NamedTuple):
+    """How long the supervisor waits for a worker, in seconds."""
+
+    ready: float = 10.0  # exec to Ready takes 0.3 s; ten times that on a node that is booting is no fault
+    answer: float = 1.0  # to a question: longer than any turn of a healthy event loop
+    goodbye: float = 2.0  # beyond a drain's time, and between the end of its channel and its exit
+
+
+PATIENCE = Patience()
+
+
+class State(enum.StrEnum):
+    STARTING = "starting"
+    READY = "ready"
+    RESTARTING = "restarting"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+class Backoff:
+    """The pause before the next process: none after a life of `young` seconds or more, nor after the first
+    short one (a single crash costs no pause); then `first`, doubled each time up to `most`. The upper half of
+    a pause is random, so that a hundred nodes with the same fault do not beat in time.
+    """
+
+    def __init__(self, first: float = 0.1, most: float = 10.0, young: float = 5.0) -> None:
+        self._first = first
+        self._most = most
+        self._young = young
+        self._in_a_row = 0
+
+    def pause(self, lived: float, jitter: float) -> float:
+        """`lived`: seconds of service; `jitter`: a random number in [0, 1)."""
+        if lived >= self._young:
+            self._in_a_row = 0
+        self._in_a_row += 1
+        if self._in_a_row == 1:
+            return 0.0
+        doublings = min(self._in_a_row - 2, 32)  # a float ends at 2**1024, and a crash loop may not
+        return min(self._most, self._first * 2.0**doublings) * (0.5 + jitter / 2)
+
+
+class Worker:
+    def __init__(
+        self,
+        index: int,
+        backends: Sequence[Backend],
+        listeners: Mapping[str, Sequence[Listener]],
+        spawn: Spawn,
+        log: Log,
+        patience: Patience = PATIENCE,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.index = index
+        self.backends = backends
+        self.state = State.STARTING
+        self.pid: int | None = None
+        self.restarts = 0
+        self.was_ready = trio.Event()  # once, ever
+        self.stopped = trio.Event()
+        self._listeners = listeners
+        self._spawn = spawn
+        self._log = log
+        self._patience = patience
+        self._jitter = jitter
+        self._backoff = Backoff()
+        self._draining = trio.Event()
+        self._channel: Channel | None = None
+        # of the current process
+        self._ready = trio.Event()
+        self._ready_at: float | None = None
+        self._condemned = ""  # why we killed it
+
+    async def keep(self) -> None:
+        """Until drained. Cancelled, it kills the process and waits for its end."""
+        try:
+            while not self._draining.is_set():
+                self.state = State.STARTING
+                end = await self._one_life()
+                if not self._draining.is_set():
+                    await self._pause(end)
+        finally:
+            self.state = State.STOPPED
+            self.stopped.set()
+
+    def drain(self, timeout: float) -> None:
+        """Accept no more, finish what is owed within `timeout`, exit; `stopped` is set then."""
+        self._draining.set()
+        self.state = State.DRAINING
+        if self._channel is not None:
+            self._channel.say(Drain(timeout))
+
+    async def ask(self) -> dict[str, Any] | None:
+        """Its snapshot, or None if there is nobody to answer, or nobody who answers in time."""
+        if self._channel is None or not self._ready.is_set():
+            return None
+        with trio.move_on_after(self._patience.answer):
+            return await self._channel.ask()
+        return None
+
+    async def _pause(self, end: str) -> None:
+        lived = 0.0 if self._ready_at is None else trio.current_time() - self._ready_at
+        pause = self._backoff.pause(lived, self._jitter())
+        self.state = State.RESTARTING
+        self.restarts += 1
+        self._log.error("worker died", worker=self.index, pid=self.pid, how=end, lived=lived, pause=pause)
+        self.pid = None
+        with trio.move_on_after(pause):
+            await self._draining.wait()
+
+    async def _one_life(self) -> str:
+        """Spawn a process and stay with it until it is reaped. Returns how it ended."""
+        self._ready = trio.Event()
+        self._ready_at = None
+        self._condemned = ""
+        try:
+            process = self._spawn([listener.socket.fileno() for listener in self._all_listeners()])
+        except OSError as error:  # no memory, no descriptor, no process left: all of them may pass
+            return f"could not be started: {error}"
+        self.pid = process.pid
+        self._channel = channel = Channel(process.channel)
+        channel.say(Configure(list(self.backends), self._descriptors()))
+        try:
+            async with trio.open_nursery() as nursery:
+                heard_all = trio.Event()
+                nursery.start_soon(channel.write)
+                nursery.start_soon(self._listen, process, channel, heard_all)
+                nursery.start_soon(self._expect_ready, process)
+                status = await process.wait()
+                with trio.move_on_after(self._patience.goodbye):
+                    await heard_all.wait()  # its last words
+                nursery.cancel_scope.cancel()
+        finally:
+            self._channel = None
+            process.kill()
+            with trio.CancelScope(shield=True):  # P1: reaped before it is replaced, and before we exit
+                await process.wait()
+                await channel.aclose()
+        end = self._condemned or _describe(status)
+        if self._draining.is_set():
+            self._log.info("worker stopped", worker=self.index, pid=self.pid, how=end)
+        return end
+
+    def _all_listeners(self) -> list[Listener]:
+        return [listener for backend in self.backends for listener in self._listeners[backend.name]]
+
+    def _descriptors(self) -> dict[str, list[tuple[str, int]]]:
+        return {
+            backend.name: [(mine.address, mine.socket.fileno()) for mine in self._listeners[backend.name]]
+            for backend in self.backends
+        }
+
+    async def _listen(self, process: Process, channel: Channel, heard_all: trio.Event) -> None:
+        try:
+            while messages := await channel.receive():
+                for message in messages:
+                    self._on_message(channel, message)
+        except ValueError as error:
+            self._condemn(process, f"wrote garbage on its control channel: {error}")
+        heard_all.set()
+        await trio.sleep(self._patience.goodbye)
+        self._condemn(process, "closed its control channel and did not exit")
+
+    async def _expect_ready(self, process: Process) -> None:
+        with trio.move_on_after(self._patience.ready):
+            await self._ready.wait()
+            return
+        self._condemn(process, f"not ready after {self._patience.ready:g} s")
+
+    def _condemn(self, process: Process, why: str) -> None:
+        self._condemned = self._condemned or f"{why}; killed"
+        process.kill()
+
+    def _on_message(self, channel: Channel, message: Message) -> None:
+        match message:
+            case LogLine(level, event, fields):
+                self._log.line(level, event, {"worker": self.index} | fields)
+            case Stats():
+                channel.on_stats(message)
+            case Ready():
+                self._on_ready()
+            case Drained(left):
+                self._log.info("worker drained", worker=self.index, pid=self.pid, cut_off=left)
+            case _:
+                raise ValueError(f"{type(message).__name__} is not a worker's word")
+
+    def _on_ready(self) -> None:
+        self._ready.set()
+        self._ready_at = trio.current_time()
+        self.was_ready.set()
+        if self.state is State.STARTING:
+            self.state = State.READY
+        self._log.info("worker ready", worker=self.index, pid=self.pid)
+
+
+def _describe(status: int) -> str:
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:  # a real-time signal has a number only
+        return f"killed by signal {-status}"

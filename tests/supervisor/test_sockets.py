@@ -1,0 +1,143 @@
+"""What can be listened on, what cannot and why, and whose file a unix socket is."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+
+import pytest
+
+from muxproxy.config.model import Backend, Clients, Config, Node, Upstream
+from muxproxy.supervisor.sockets import ListenError, bind, listen
+
+
+def config(**listen: tuple[str, ...]) -> Config:
+    backends = [
+        Backend(
+            name=name,
+            protocol="http",
+            clients=Clients(listen=addresses),
+            upstream=Upstream(servers=("10.0.0.5:80",)),
+        )
+        for name, addresses in listen.items()
+    ]
+    return Config(node=Node(), backends=tuple(backends))
+
+
+@pytest.fixture
+def admin(tmp_path):
+    return str(tmp_path / "run" / "admin.sock")
+
+
+def connect(path: str) -> socket.socket:
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(path)
+    return client
+
+
+def test_all_kinds_of_address_are_bound_and_their_real_ports_told(tmp_path, admin):
+    unix = f"unix:{tmp_path}/web.sock"
+    with bind(config(web=("127.0.0.1:0", "[::1]:0", unix)), admin) as listeners:
+        v4, v6, local = listeners.backends["web"]
+        assert (v4.address, v6.address, local.address) == ("127.0.0.1:0", "[::1]:0", unix)
+        assert v4.bound == f"127.0.0.1:{v4.socket.getsockname()[1]}"
+        assert v6.bound == f"[::1]:{v6.socket.getsockname()[1]}"
+        assert v6.socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 1
+        for listener in (v4, v6, local):
+            assert listener.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+            with socket.socket(listener.socket.family) as client:
+                client.connect(listener.socket.getsockname())  # waits in the backlog: nobody accepts yet
+
+
+def test_files_of_unix_sockets_have_their_modes_and_go_with_them(tmp_path, admin):
+    path = f"{tmp_path}/web.sock"
+    with bind(config(web=(f"unix:{path}",)), admin):
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o666
+        assert stat.S_IMODE(os.stat(admin).st_mode) == 0o660
+        assert stat.S_IMODE(os.stat(os.path.dirname(admin)).st_mode) & 0o022 == 0
+    assert not os.path.exists(path)
+    assert not os.path.exists(admin)
+
+
+def test_every_address_that_cannot_be_had_is_told_at_once_and_nothing_stays_open(tmp_path, admin):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        good = tmp_path / "good.sock"
+        wanted = config(
+            one=(taken, "192.0.2.1:80"),
+            two=(f"unix:{good}", f"unix:{tmp_path}/missing/web.sock"),
+        )
+        with pytest.raises(ListenError) as caught:
+            bind(wanted, admin)
+    lines = str(caught.value).splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["backend one", "backend one", "backend two"]
+    assert taken in lines[0]
+    assert "another process listens there" in lines[0]
+    assert "no such address" in lines[1]
+    assert "directory does not exist" in lines[2]
+    assert not good.exists()
+    assert not os.path.exists(admin)
+
+
+def test_a_stale_unix_socket_is_taken_over(tmp_path):
+    path = str(tmp_path / "web.sock")
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(path)
+        killed.listen()
+    listener = listen(f"unix:{path}", 16, 0o666)
+    connect(path).close()
+    listener.close()
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_a_unix_socket_that_somebody_has_open_is_left_alone(tmp_path, is_full):
+    path = str(tmp_path / "web.sock")
+    with socket.socket(socket.AF_UNIX) as alive:
+        alive.bind(path)
+        alive.listen(0)
+        waiting = [connect(path)] if is_full else []
+        with pytest.raises(OSError, match="Address already in use"):
+            listen(f"unix:{path}", 16, 0o666)
+        assert stat.S_ISSOCK(os.stat(path).st_mode)
+        for client in waiting:
+            client.close()
+
+
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path):
+    path = tmp_path / "web.sock"
+    path.write_text("precious")
+    with pytest.raises(OSError, match="Address already in use"):
+        listen(f"unix:{path}", 16, 0o666)
+    assert path.read_text() == "precious"
+
+
+def test_a_file_that_somebody_else_has_put_in_our_place_is_not_removed(tmp_path):
+    path = str(tmp_path / "web.sock")
+    ours = listen(f"unix:{path}", 16, 0o666)
+    os.unlink(path)
+    theirs = listen(f"unix:{path}", 16, 0o666)
+    ours.close()
+    connect(path).close()
+    theirs.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_the_admin_socket_is_not_put_into_a_directory_of_somebody_else(tmp_path):
+    directory = tmp_path / "muxproxy-0"
+    directory.mkdir()
+    os.chown(directory, 12345, 12345)
+    with pytest.raises(ListenError, match=r"belongs to another user \(uid 12345\)"):
+        bind(config(), str(directory / "admin.sock"))
+
+
+def test_the_port_of_a_last_run_can_be_had_again_at_once(admin):
+    with bind(config(web=("127.0.0.1:0",)), admin) as listeners:
+        listener = listeners.backends["web"][0]
+        with socket.create_connection(listener.socket.getsockname()):
+            listener.socket.setblocking(True)
+            accepted, _ = listener.socket.accept()
+            accepted.close()  # the first to close: TIME_WAIT is on our side
+        bound = listener.bound
+    with bind(config(web=(bound,)), admin) as listeners:
+        assert listeners.backends["web"][0].bound == bound

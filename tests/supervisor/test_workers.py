@@ -1,0 +1,260 @@
+"""When a worker's process is replaced, drained, killed: a clock that jumps and fake processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import trio
+import trio.testing
+
+from muxproxy.messages import (
+    Ask,
+    Configure,
+    Drain,
+    Drained,
+    Message,
+    MessageReader,
+    Ready,
+    Stats,
+    encode,
+)
+from muxproxy.messages import (
+    Log as LogLine,
+)
+from muxproxy.supervisor.channel import MAX_OUTBOX
+from muxproxy.supervisor.log import Log
+from muxproxy.supervisor.workers import PATIENCE, Backoff, State, Worker
+
+
+class FakeProcess:
+    """A process without a kernel: the test says what the worker says and when it ends."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.born = trio.current_time()
+        self.channel, self.worker_end = trio.testing.memory_stream_pair()
+        self.status: int | None = None
+        self.reaped = False
+        self.ended = trio.Event()
+        self._reader = MessageReader()
+
+    async def wait(self) -> int:
+        await self.ended.wait()
+        self.reaped = True
+        return self.status
+
+    def kill(self) -> None:
+        self.end(-9)
+
+    def end(self, status: int) -> None:
+        if self.status is None:
+            self.status = status
+            self.ended.set()
+            self.worker_end.send_stream.close()
+
+    async def say(self, *messages: Message) -> None:
+        for message in messages:
+            await self.worker_end.send_all(encode(message))
+
+    async def hear(self) -> list[Message]:
+        return self._reader.feed(await self.worker_end.receive_some())
+
+
+class Stage:
+    """One worker on a stage of fake processes."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.lines: list[str] = []
+        self.refusals: list[OSError] = []  # of the next spawns
+        self._born, self.births = trio.open_memory_channel[FakeProcess](100)
+        self.processes: list[FakeProcess] = []
+        log = Log(lambda level, line: self.lines.append(line), "debug")
+        self.worker = Worker(0, [], {}, self.spawn, log, jitter=lambda: 1.0)
+        nursery.start_soon(self.worker.keep)
+
+    def spawn(self, descriptors: Sequence[int]) -> FakeProcess:
+        if self.refusals:
+            raise self.refusals.pop()
+        assert all(process.reaped for process in self.processes), "P1: the one before is not reaped"
+        process = FakeProcess(pid=100 + len(self.processes))
+        self.processes.append(process)
+        self._born.send_nowait(process)
+        return process
+
+    async def next_process(self, *says: Message) -> FakeProcess:
+        process = await self.births.receive()
+        assert await process.hear() == [Configure([], {})]
+        await process.say(*says)
+        await trio.testing.wait_all_tasks_blocked()
+        return process
+
+
+@pytest.fixture
+async def stage(nursery, autojump_clock):
+    return Stage(nursery)
+
+
+def test_backoff_begins_at_once_grows_to_its_cap_and_forgets_after_a_good_life():
+    backoff = Backoff(first=0.1, most=1.0, young=5.0)
+    pauses = [backoff.pause(lived=0.0, jitter=1.0) for _ in range(7)]
+    assert pauses == pytest.approx([0.0, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
+    assert backoff.pause(lived=5.0, jitter=1.0) == 0.0
+    assert backoff.pause(lived=4.9, jitter=0.0) == pytest.approx(0.05)
+
+
+def test_backoff_survives_a_crash_loop_of_years():
+    backoff = Backoff(most=10.0)
+    for _ in range(5000):
+        pause = backoff.pause(lived=0.0, jitter=0.5)
+    assert pause == pytest.approx(7.5)
+
+
+async def test_a_worker_is_configured_first_and_ready_when_it_says_so(autojump_clock, stage):
+    assert stage.worker.state is State.STARTING
+    process = await stage.next_process(Ready())
+    assert stage.worker.state is State.READY
+    assert stage.worker.was_ready.is_set()
+    assert stage.worker.pid == process.pid
+
+
+async def test_a_killed_worker_is_replaced_at_once(autojump_clock, stage):
+    first = await stage.next_process(Ready())
+    await trio.sleep(60)
+    first.end(-9)
+    died = trio.current_time()
+    second = await stage.next_process(Ready())
+    assert second.born == died
+    assert stage.worker.restarts == 1
+    assert any("worker died" in line and 'how="killed by SIGKILL"' in line for line in stage.lines)
+
+
+async def test_a_worker_that_keeps_dying_young_is_replaced_ever_more_slowly(autojump_clock, stage):
+    births = []
+    for _ in range(6):
+        process = await stage.next_process()
+        births.append(process.born)
+        process.end(1)
+    assert births == pytest.approx([0.0, 0.0, 0.1, 0.3, 0.7, 1.5])
+    await trio.testing.wait_all_tasks_blocked()
+    assert stage.worker.state is State.RESTARTING
+
+
+async def test_a_worker_that_is_not_ready_in_time_is_killed_and_counts_as_dying_young(autojump_clock, stage):
+    births = []
+    for _ in range(3):
+        process = await stage.next_process()
+        births.append(process.born)
+        await process.ended.wait()
+        assert process.status == -9
+    assert births == pytest.approx([0.0, PATIENCE.ready, 2 * PATIENCE.ready + 0.1])
+    assert any("not ready after 10 s" in line for line in stage.lines)
+
+
+async def test_a_spawn_that_fails_is_tried_again(autojump_clock, stage):
+    process = await stage.next_process(Ready())
+    stage.refusals = [OSError(24, "Too many open files"), OSError(12, "Cannot allocate memory")]
+    process.end(1)
+    again = await stage.next_process(Ready())
+    assert again.born == pytest.approx(0.3)
+    assert any("could not be started: [Errno 24] Too many open files" in line for line in stage.lines)
+
+
+@pytest.mark.parametrize("garbage", [b"\xff" * 8, encode(Ask(1)), b"\0\0\0\1\xc1"])
+async def test_a_worker_that_writes_garbage_is_killed_and_replaced(autojump_clock, stage, garbage):
+    process = await stage.next_process(Ready())
+    await process.worker_end.send_all(garbage)
+    await stage.next_process(Ready())
+    assert process.status == -9
+    assert any("wrote garbage on its control channel" in line for line in stage.lines)
+
+
+async def test_a_worker_that_closes_its_channel_and_lives_on_is_killed(autojump_clock, stage):
+    process = await stage.next_process(Ready())
+    process.worker_end.send_stream.close()
+    await stage.next_process(Ready())
+    assert process.status == -9
+    assert trio.current_time() == pytest.approx(PATIENCE.goodbye)
+
+
+async def test_last_words_are_logged_before_the_replacement(autojump_clock, stage):
+    process = await stage.next_process(Ready())
+    await process.say(LogLine("error", "out of cheese", {"left": 0}))
+    process.end(70)
+    await stage.next_process(Ready())
+    last = next(i for i, line in enumerate(stage.lines) if line == "out of cheese worker=0 left=0")
+    died = next(i for i, line in enumerate(stage.lines) if "worker died" in line)
+    assert last < died
+
+
+async def test_a_drained_worker_is_not_replaced(autojump_clock, stage):
+    process = await stage.next_process(Ready())
+    stage.worker.drain(30.0)
+    assert await process.hear() == [Drain(30.0)]
+    assert stage.worker.state is State.DRAINING
+    await process.say(Drained(2))
+    process.end(0)
+    await stage.worker.stopped.wait()
+    assert stage.worker.state is State.STOPPED
+    assert len(stage.processes) == 1
+    assert "worker drained worker=0 pid=100 cut_off=2" in stage.lines
+
+
+async def test_a_drain_during_the_pause_ends_it(autojump_clock, stage):
+    for _ in range(5):
+        (await stage.next_process()).end(1)
+    await trio.testing.wait_all_tasks_blocked()
+    before = trio.current_time()
+    stage.worker.drain(30.0)
+    await stage.worker.stopped.wait()
+    assert trio.current_time() == before
+    assert len(stage.processes) == 5
+
+
+async def test_a_worker_told_to_drain_before_it_is_ready_hears_it_after_configure(autojump_clock, stage):
+    await trio.testing.wait_all_tasks_blocked()
+    stage.worker.drain(5.0)
+    process = await stage.births.receive()
+    heard = await process.hear()
+    while len(heard) < 2:
+        heard += await process.hear()
+    assert heard == [Configure([], {}), Drain(5.0)]
+    process.end(0)
+    await stage.worker.stopped.wait()
+
+
+async def test_a_question_gets_the_answer_with_its_serial(autojump_clock, stage, nursery):
+    process = await stage.next_process(Ready())
+    answers = []
+
+    async def ask() -> None:
+        answers.append(await stage.worker.ask())
+
+    nursery.start_soon(ask)
+    [question] = await process.hear()
+    await process.say(Stats(question.serial + 7, {"of": "nobody"}), Stats(question.serial, {"backends": {}}))
+    await trio.testing.wait_all_tasks_blocked()
+    assert answers == [{"backends": {}}]
+    await process.say(Stats(question.serial, {"too": "late"}))
+    await trio.testing.wait_all_tasks_blocked()
+    assert stage.worker.state is State.READY
+
+
+async def test_a_worker_that_hangs_costs_a_question_one_second_and_nothing_else(autojump_clock, stage):
+    process = await stage.next_process(Ready())
+    process.channel.send_stream.send_all_hook = trio.sleep_forever  # its receive buffer is full
+    for _ in range(MAX_OUTBOX + 5):
+        assert await stage.worker.ask() is None
+    assert trio.current_time() == pytest.approx((MAX_OUTBOX + 1) * PATIENCE.answer)
+    stage.worker.drain(1.0)
+    assert stage.worker.state is State.DRAINING
+
+
+async def test_cancelled_the_worker_kills_its_process_and_waits_for_its_end(autojump_clock):
+    async with trio.open_nursery() as nursery:
+        stage = Stage(nursery)
+        process = await stage.next_process(Ready())
+        nursery.cancel_scope.cancel()
+    assert process.status == -9
+    assert process.reaped
+    assert stage.worker.stopped.is_set()
