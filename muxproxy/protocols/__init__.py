@@ -1,0 +1,31 @@
+"""The protocols: bytes <-> frames, and what a session or a connection remembers. No socket, no clock.
+
+`contract.py` is the seam. A protocol is one folder and one line in PROTOCOLS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from muxproxy.config.model import Backend
+from muxproxy.protocols.contract import Protocol
+from muxproxy.protocols.http import HttpProtocol
+
+
+def _http(backend: Backend) -> Protocol:
+    return HttpProtocol(backend.http, _authority(backend.upstream.servers[0]))
+
+
+def _authority(server: str) -> str:
+    """The name of a server as Host would have it; a unix socket has none."""
+    return "localhost" if server.startswith("unix:") else server.removesuffix(":80")
+
+
+PROTOCOLS: dict[str, Callable[[Backend], Protocol]] = {
+    "http": _http,
+}
+
+
+def build(backend: Backend) -> Protocol:
+    """The backend's protocol as it is configured. The configuration has been checked: the name is known."""
+    return PROTOCOLS[backend.protocol](backend)

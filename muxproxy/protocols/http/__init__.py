@@ -1,0 +1,73 @@
+"""HTTP/1.1 (RFC 9110, RFC 9112): one exchange at a time on a connection.
+
+    grammar.py    the RFCs' ABNF as regular expressions, and the limits that have no key
+    common.py     what the files here share: a request's note, one backend's settings
+    fields.py     fields of a head: parsing, hop-by-hop, body length
+    chunked.py    where a chunked body ends
+    requests.py   client bytes -> request frames
+    replies.py    server bytes -> reply frames
+    refusal.py    "no", as a reply
+
+Both framers know two ways through a head: a short cut, one regular expression for what nearly everybody
+sends, and a thorough one that knows all the rules, each with its own refusal. A request's `note` is all that
+its reply must know.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from muxproxy.config.model import Http
+from muxproxy.protocols.contract import Frame, Reason, Sharing
+from muxproxy.protocols.http.common import Settings
+from muxproxy.protocols.http.refusal import STATUS, refusal
+from muxproxy.protocols.http.replies import ReplyFramer
+from muxproxy.protocols.http.requests import RequestFramer
+
+__all__ = ["HttpProtocol", "ReplyFramer", "RequestFramer"]
+
+
+class HttpProtocol:
+    """contract.Protocol. `host`: what an HTTP/1.0 request without Host is sent on with."""
+
+    name = "http"
+    sharing = Sharing.EXCLUSIVE
+    half_close = False
+
+    def __init__(self, options: Http, host: str = "localhost") -> None:
+        self._settings = Settings(options, host.encode("ascii"))
+
+    def requests(self) -> RequestFramer:
+        return RequestFramer(self._settings)
+
+    def replies(self) -> ReplyFramer:
+        return ReplyFramer(self._settings)
+
+    def session(self) -> None:
+        return None  # every request carries all it needs
+
+    def connection(self) -> None:
+        return None
+
+    def refusal(
+        self,
+        reason: Reason,
+        text: str,
+        *,
+        note: Any = None,
+        tag: int = 0,
+        retry_after: int = 0,
+        closing: bool = True,
+    ) -> Frame:
+        bits = note if isinstance(note, int) else 0
+        return refusal(STATUS.get(reason, 502), text, note=bits, retry_after=retry_after, closing=closing)
+
+    def probe(self) -> None:
+        return None  # HTTP/1.1 has no question that every server answers; a connect is the probe
+
+    def retag(self, data: bytes, tag: int) -> bytes:
+        return data  # never asked: requests have no ids
+
+    def drain(self) -> None:
+        """From now on every reply says `Connection: close`: keep-alive clients leave with their next one."""
+        self._settings.draining = True

@@ -1,0 +1,58 @@
+"""What the files of this folder share: the bits of a request's note, body lengths, one backend's settings.
+
+A note is what must be known of a request once it is sent, to frame its reply or to refuse it: a small int
+that the heart carries from `Frame.note` to `ReplyFramer.expect()` and `refusal()` without looking at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from muxproxy.config.model import Http
+from muxproxy.errors import PeerError
+from muxproxy.protocols.contract import Frame
+
+# Bits of a note.
+HEAD = 1  # the reply has no body, whatever its fields say
+OLD = 2  # an HTTP/1.0 client: no chunks, no 1xx
+KEEP = 4  # the client wants its connection kept alive
+UPGRADE = 8  # it asked for an upgrade: 101 may come
+
+# Lengths of a body that are no number.
+CHUNKED = -1
+UNTIL_CLOSE = -2
+
+# Finished frames of whole request heads, so that the same head is not parsed twice: apps repeat themselves.
+# Bounded: MEMO_ENTRIES x MEMO_HEAD is about a megabyte for each backend; cleared when full, which costs less
+# than keeping an order would.
+MEMO_HEAD = 2048  # bytes; longer heads carry tokens and cookies, which do not repeat
+MEMO_ENTRIES = 512
+
+
+class MalformedError(PeerError):
+    """A message breaks the grammar or the rules. `status`: a client's; what servers break is a 502."""
+
+    def __init__(self, text: str, status: int = 400) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Settings:
+    """Of one backend, seen by all its framers."""
+
+    __slots__ = ("default_host", "draining", "max_head", "max_target", "memo")
+
+    def __init__(self, options: Http, default_host: bytes) -> None:
+        self.max_head = options.max_head
+        self.max_target = options.max_target
+        self.default_host = default_host  # of an HTTP/1.0 request that names none
+        self.draining = False
+        self.memo: dict[bytes, Sequence[Frame]] = {}
+
+    def remember(self, chunk: bytes, frames: Sequence[Frame]) -> None:
+        """`frames` are what `chunk`, a whole request without a body, becomes."""
+        if len(chunk) <= MEMO_HEAD:
+            memo = self.memo
+            if len(memo) >= MEMO_ENTRIES:
+                memo.clear()
+            memo[chunk] = frames

@@ -1,0 +1,123 @@
+"""The grammar of HTTP/1.1 as regular expressions over bytes, and the limits that have no key.
+
+Every pattern is anchored by its use (`match`, `fullmatch`) and takes time linear in its input: runs of one
+character class are possessive (`++`, `*+`). Groups of several are only greedy, because CPython before 3.11.5
+and 3.12.3 gets possessive groups wrong (gh-106052, gh-101955) and Debian 12 ships 3.11.2.
+
+Where we are laxer than the RFCs it is written here, nowhere else:
+- A request target may hold any visible ASCII character but `#` (RFC 3986 would forbid `"<>[]\\^`{|}`, which
+  browsers and HTTP libraries send in queries every day; no framing depends on them).
+- A status line may end right after the code (RFC 9112 section 4 asks for a space; many servers forget it).
+"""
+
+from __future__ import annotations
+
+import re
+
+# -- limits -------------------------------------------------------------------------------------------------
+
+MAX_LENGTH_DIGITS = (
+    18  # of Content-Length: below 2**63 for whoever counts in 64 bits. RFC 9112 section 6.3, RFC 9110 8.6
+)
+MAX_CHUNK_DIGITS = 15  # of a chunk's size in hex: below 2**60, likewise. RFC 9112 section 7.1
+MAX_CHUNK_LINE = 256  # bytes of a chunk's size and extensions; nothing we know of sends more than a few
+MAX_EXTENSIONS = (
+    16 * 1024
+)  # bytes of chunk extensions in one message: RFC 9112 section 7.1.1. Go's net/http: 16 KiB
+
+# -- RFC 9110 section 5 -------------------------------------------------------------------------------------
+
+TCHAR = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"  # 5.6.2
+TOKEN = rb"[" + TCHAR + rb"]++"
+VALUE = rb"[\t\x20-\x7e\x80-\xff]*+"  # 5.5, with the white space around it: no NUL, CR, LF or other control
+OWS = rb"[ \t]*+"  # 5.6.3
+QUOTED = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'  # 5.6.4
+
+FIELD = re.compile(rb"(" + TOKEN + rb"):(" + VALUE + rb")")  # one field line, RFC 9112 section 5
+TOKENS = re.compile(
+    rb"[ \t,]*+(?:" + TOKEN + OWS + rb"(?:,[ \t,]*+|\Z))*"
+)  # 5.6.1: empty elements are allowed
+PROTOCOLS = re.compile(  # Upgrade, RFC 9110 section 7.8
+    rb"[ \t,]*+(?:" + TOKEN + rb"(?:/" + TOKEN + rb")?" + OWS + rb"(?:,[ \t,]*+|\Z))+"
+)
+DIGITS = re.compile(rb"[0-9]{1,%d}" % MAX_LENGTH_DIGITS)
+TRANSFER_CODING = re.compile(  # RFC 9110 section 10.1.4
+    TOKEN
+    + rb"(?:"
+    + OWS
+    + rb";"
+    + OWS
+    + TOKEN
+    + OWS
+    + rb"="
+    + OWS
+    + rb"(?:"
+    + TOKEN
+    + rb"|"
+    + QUOTED
+    + rb"))*"
+)
+
+# uri-host [":" port], RFC 9110 section 7.2 and RFC 3986 section 3.2.2. May be empty.
+AUTHORITY_CHARS = rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*+|\[[0-9A-Fa-f:.vV]+\])(?::[0-9]{0,5})?"
+AUTHORITY = re.compile(AUTHORITY_CHARS)
+
+# -- RFC 9112 sections 3 and 4 ------------------------------------------------------------------------------
+
+METHOD = rb"(" + TOKEN + rb")"
+TARGET = rb"[!\"$-~]++"
+REQUEST_LINE = re.compile(METHOD + rb" (" + TARGET + rb") HTTP/([0-9])\.([0-9])")
+ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*+)://([^/?]*+)(.*)")  # 3.2.2: scheme, authority, the rest
+STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: " + VALUE + rb")?")
+
+# -- RFC 9112 section 7.1 -----------------------------------------------------------------------------------
+
+# A size, and extensions without the "bad" white space that 7.1.1 lets a recipient accept: nobody sends it,
+# and parsers that disagree about it are how requests are smuggled.
+CHUNK = re.compile(
+    rb"([0-9A-Fa-f]{1,%d})((?:;" % MAX_CHUNK_DIGITS
+    + TOKEN
+    + rb"(?:=(?:"
+    + TOKEN
+    + rb"|"
+    + QUOTED
+    + rb"))?)*)\r\n"
+)
+TRAILERS = re.compile(rb"(?:" + TOKEN + rb":" + VALUE + rb"\r\n)*\r\n")
+
+# -- whole heads --------------------------------------------------------------------------------------------
+
+# What no head may hold at any place, so that a head is refused as soon as it goes wrong and not at its end
+# (which never comes after a bare LF): a control, LF without CR, CR without LF. RFC 9112 section 2.2.
+STRAY = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?=[^\n])")
+
+
+def any_case(name: bytes) -> bytes:
+    """A pattern for `name` in any case; (?i:...) takes a slower road for every character."""
+    return b"".join(
+        b"[%c%c]" % (c, c ^ 0x20) if 97 <= c <= 122 else re.escape(bytes([c]))
+        for c in name  # names are in lower case
+    )
+
+
+def plain_field(special: list[bytes]) -> bytes:
+    """A field line whose name is not one of `special`; the name's first letter settles most lines."""
+    initials = {name[:1] for name in special}
+    others = bytes(
+        c
+        for c in b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+        if bytes([c]).lower() not in initials
+    )
+    rest = rb"[" + TCHAR + rb"]*+:" + VALUE + rb"\r\n"
+    none_of = rb"(?!(?:" + rb"|".join(any_case(name) for name in special) + rb"):)"
+    return rb"[" + others + rb"!#$%&'*+\-.^_`|~]" + rest + rb"|" + none_of + TOKEN + rb":" + VALUE + rb"\r\n"
+
+
+def field(name: bytes, value: bytes) -> bytes:
+    """The line of the field `name` with just this value."""
+    return any_case(name) + rb":" + OWS + value + OWS + rb"\r\n"
+
+
+def once(group: int, line: bytes) -> bytes:
+    """`line`, but not where `group`, which is in it, has matched before: the field is repeated."""
+    return rb"(?(%d)(?!))" % group + line

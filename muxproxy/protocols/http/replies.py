@@ -1,0 +1,420 @@
+"""Server bytes to reply frames, as strict as requests are: a reply that is not plainly right becomes a 502.
+
+Like requests.py: a short cut for what servers send nearly always, `parse_reply` for all the rest, both
+agreeing.
+
+What changes on the way (P6: nothing else does):
+- Connection and the other hop-by-hop fields go (RFC 9110 section 7.6.1); what we tell the client about its
+  own connection, `close` or for HTTP/1.0 `keep-alive`, stands where the server's Connection stood, else last.
+  101 keeps its Upgrade, and so does 426, which must tell what to upgrade to (RFC 9110 section 15.5.22).
+- The version becomes ours, HTTP/1.1 (RFC 9112 section 2.3).
+- A body that ends with the server's connection is chunked for an HTTP/1.1 client, whose connection then lives
+  on; chunks are taken off for an HTTP/1.0 client, whose connection then ends the body.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from muxproxy.protocols.contract import BROKEN, END_CLIENT, END_UPSTREAM, FIRST, INTERIM, LAST, SWITCH, Frame
+from muxproxy.protocols.http.chunked import Chunked
+from muxproxy.protocols.http.common import (
+    CHUNKED,
+    HEAD,
+    KEEP,
+    OLD,
+    UNTIL_CLOSE,
+    UPGRADE,
+    MalformedError,
+    Settings,
+)
+from muxproxy.protocols.http.fields import (
+    HOP_BY_HOP,
+    Field,
+    body_length,
+    connection_options,
+    parse_fields,
+    rewritten,
+    values_of,
+)
+from muxproxy.protocols.http.grammar import (
+    STATUS_LINE,
+    STRAY,
+    VALUE,
+    field,
+    once,
+    plain_field,
+)
+
+# Why an upstream connection is not used again: the notes of END_UPSTREAM, which are counted by these names.
+SAID_CLOSE = "server said close"
+SERVER_OLD = "server speaks HTTP/1.0 without keep-alive"
+READ_UNTIL_CLOSE = "read until close"
+UPGRADED = "upgraded"
+
+UNASKED = "bytes that no request asked for"
+CUT = "the server closed its connection in the middle of a reply"
+
+# Fields that may change what we do. The short cut knows the first four.
+_SPECIAL = b"content-length connection keep-alive transfer-encoding proxy-connection te upgrade".split()
+_KEEP_ALIVE = field(b"keep-alive", rb"timeout=([0-9]{1,6})(?:, ?max=[0-9]++)?")
+
+# Groups: 1 status, 2 Content-Length, 3 the lines of Connection and Keep-Alive, 4 and 6 its timeout, 5 set if
+# they say close, 7 Transfer-Encoding.
+_short_cut = re.compile(
+    rb"HTTP/1\.1 ([2-9][0-9][0-9])(?: " + VALUE + rb")?\r\n(?:"
+    + once(2, field(b"content-length", rb"([0-9]{1,18})"))
+    + rb"|"
+    + plain_field(_SPECIAL)
+    + rb"|"
+    + once(
+        3,
+        rb"((?:" + _KEEP_ALIVE + rb")?"
+        + field(b"connection", rb"(?:[Kk]eep-[Aa]live|([Cc]lose))")
+        + rb"(?:" + _KEEP_ALIVE + rb")?)",
+    )
+    + rb"|"
+    + once(7, field(b"transfer-encoding", rb"([Cc]hunked)"))
+    + rb")*\r\n"
+).match  # fmt: skip
+_HINT = re.compile(rb"(?:.*[ \t,])?timeout=([0-9]{1,6})(?![0-9])")
+
+# What we say of the client's connection, by its note; only where the body's end can be told without closing
+# it.
+_CONNECTION = {
+    KEEP: b"",
+    KEEP | OLD: b"Connection: keep-alive",
+    0: b"Connection: close",
+    OLD: b"Connection: close",
+}
+_CONNECTION_LINE = {note: line and line + b"\r\n" for note, line in _CONNECTION.items()}
+
+
+class Reply:
+    """What a head says: `head` as it goes on, its marks, its body's length, the marks and note of its end."""
+
+    __slots__ = ("end", "head", "hint", "length", "marks", "why")
+
+    def __init__(
+        self,
+        head: bytes,
+        marks: int,
+        length: int,
+        end: int = 0,
+        why: str | None = None,
+        hint: float | None = None,
+    ) -> None:
+        self.head = head
+        self.marks = marks
+        self.length = length
+        self.end = end
+        self.why = why
+        self.hint = hint  # seconds after which the server closes an idle connection
+
+
+def parse_reply(head: bytes, note: int) -> Reply:
+    """The thorough way. `head` ends with its empty line. Raises MalformedError."""
+    line, _, block = head[:-4].partition(b"\r\n")
+    match = STATUS_LINE.fullmatch(line)
+    if match is None:
+        raise MalformedError("its first line is not a status line")
+    minor, status = int(match.group(1)), int(match.group(2))
+    start = b"HTTP/1.1" + line[8:]
+    fields = parse_fields(block)
+    options = connection_options(fields)
+    dropped = HOP_BY_HOP | options
+    if status < 200:
+        return _interim(start, status, fields, options, note)
+
+    length = body_length(fields, minor)
+    if note & HEAD or status in (204, 304):  # RFC 9112 section 6.3, first rule
+        if note & OLD:
+            dropped |= {b"transfer-encoding"}  # RFC 9112 section 6.1: not to a client of HTTP/1.0
+        length = 0
+    elif length is None:
+        length = UNTIL_CLOSE
+
+    why = None
+    if length == UNTIL_CLOSE:
+        why = READ_UNTIL_CLOSE
+    elif b"close" in options:
+        why = SAID_CLOSE
+    elif minor == 0 and b"keep-alive" not in options:
+        why = SERVER_OLD
+    if length < 0:
+        if note & OLD:
+            note &= ~KEEP
+            dropped |= {b"transfer-encoding", b"trailer"}
+        elif length == UNTIL_CLOSE:
+            fields.append((b"Transfer-Encoding: chunked", b"transfer-encoding", b"chunked"))
+            dropped -= {b"transfer-encoding"}
+
+    connection = _CONNECTION[note & (KEEP | OLD)]
+    if status == 426 and b"upgrade" in options:
+        dropped -= {b"upgrade"}
+        connection = b"Connection: Upgrade" + (connection and b", " + connection[12:])
+    end = (0 if note & KEEP else END_CLIENT) | (END_UPSTREAM if why else 0)
+    return Reply(rewritten(start, fields, dropped, connection), FIRST, length, end, why, _hint(fields))
+
+
+def _interim(start: bytes, status: int, fields: list[Field], options: frozenset[bytes], note: int) -> Reply:
+    """1xx. RFC 9110 section 15.2: passed on, but not to HTTP/1.0; 101 only if it was asked for."""
+    if status != 101:
+        head = b"" if note & OLD else rewritten(start, fields, HOP_BY_HOP | options, b"")
+        return Reply(head, INTERIM, 0)
+    if not note & UPGRADE:
+        raise MalformedError("101 without an upgrade asked for")
+    if not values_of(fields, b"upgrade"):
+        raise MalformedError("101 without Upgrade")
+    dropped = (HOP_BY_HOP | options) - {b"upgrade"}
+    return Reply(rewritten(start, fields, dropped, b"Connection: Upgrade"), FIRST | SWITCH, 0)
+
+
+def _hint(fields: list[Field]) -> float | None:
+    for value in values_of(fields, b"keep-alive"):
+        match = _HINT.match(value)
+        if match is not None:
+            return float(match.group(1))
+    return None
+
+
+_IDLE, _HEAD, _BODY, _CHUNKS, _TO_END, _OPAQUE, _DEAD = range(7)
+
+
+class ReplyFramer:
+    """contract.ReplyFramer for one upstream connection."""
+
+    __slots__ = (
+        "_chunks",
+        "_end_marks",
+        "_head",
+        "_left",
+        "_note",
+        "_settings",
+        "_state",
+        "_why",
+        "idle_hint",
+    )
+
+    def __init__(self, settings: Settings) -> None:
+        self.idle_hint: float | None = None  # seconds: the server's last `Keep-Alive: timeout=`
+        self._settings = settings
+        self._state = _IDLE
+        self._note = 0
+        self._head: bytearray | None = None  # a head that has come in part
+        self._left = 0  # of a body with a length
+        self._chunks: Chunked | None = None  # of one without
+        self._end_marks = 0  # of the LAST frame, with its note
+        self._why: str | None = None
+
+    def expect(self, note: Any) -> None:
+        self._note = note
+        if self._state == _IDLE:
+            self._state = _HEAD
+
+    def feed(self, data: bytes) -> Sequence[Frame]:
+        note = self._note
+        if self._state != _HEAD or self._head is not None or note & (HEAD | UPGRADE):
+            return self._go_on(data)
+        settings = self._settings
+        match = _short_cut(data)
+        if match is None:
+            return self._go_on(data)
+        status, length, connection, hint, close, hint_after, chunked = match.groups()
+        end = match.end()
+        if (
+            (length is None) is (chunked is None)
+            or status == b"204"
+            or status == b"304"
+            or status == b"426"
+            or (chunked is not None and note & OLD)
+            or end > settings.max_head
+        ):
+            return self._go_on(data)
+        if settings.draining:
+            note &= ~KEEP
+        line = _CONNECTION_LINE[note]
+        if connection is not None:
+            cut_from, cut_to = match.span(3)
+            data = data[:cut_from] + line + data[cut_to:]
+            end += len(line) - cut_to + cut_from
+            hint = hint or hint_after
+            if hint is not None:
+                self.idle_hint = float(hint)
+        elif line:
+            data = data[: end - 2] + line + data[end - 2 :]
+            end += len(line)
+        marks = 0 if note & KEEP else END_CLIENT
+        why = None
+        if close is not None:
+            marks |= END_UPSTREAM
+            why = SAID_CLOSE
+        if length is not None and end + int(length) == len(data):
+            self._state = _IDLE
+            return (Frame(data, marks | FIRST | LAST, why),)
+        self._end_marks = marks
+        self._why = why
+        frames: list[Frame] = []
+        try:
+            rest = self._begin(data, end, int(length) if length is not None else CHUNKED, frames)
+        except MalformedError as fault:
+            return self._broken(frames, fault)
+        return self._go_on(rest, frames) if rest else frames
+
+    def eof(self) -> Sequence[Frame]:
+        state = self._state
+        marks = LAST | END_UPSTREAM | self._end_marks
+        if state == _TO_END:
+            self._state = _DEAD
+            return (Frame(b"" if self._note & OLD else b"0\r\n\r\n", marks, self._why),)
+        if state == _OPAQUE:
+            self._state = _DEAD
+            return (Frame(b"", marks | END_CLIENT, UPGRADED),)
+        if state in (_BODY, _CHUNKS) or self._head is not None:
+            self._state = _DEAD
+            return (Frame(b"", BROKEN, CUT),)
+        return ()
+
+    def _go_on(self, data: bytes, frames: list[Frame] | None = None) -> Sequence[Frame]:
+        """Whatever is not a fresh head in one piece."""
+        if frames is None:
+            frames = []
+        try:
+            while data:
+                state = self._state
+                if state == _HEAD:
+                    data = self._on_head(data, frames)
+                elif state == _BODY:
+                    data = self._on_body(data, frames)
+                elif state == _CHUNKS:
+                    data = self._on_chunks(data, frames)
+                elif state == _TO_END:
+                    frames.append(Frame(self._to_end(data), 0))
+                    break
+                elif state == _OPAQUE:
+                    frames.append(Frame(data, 0))
+                    break
+                elif state == _IDLE:
+                    self._state = _DEAD
+                    frames.append(Frame(b"", BROKEN, UNASKED))
+                else:
+                    break
+        except MalformedError as fault:
+            return self._broken(frames, fault)
+        return frames
+
+    def _broken(self, frames: list[Frame], fault: MalformedError) -> Sequence[Frame]:
+        self._state = _DEAD
+        self._head = self._chunks = None
+        frames.append(Frame(b"", BROKEN, f"the server's reply is malformed: {fault}"))
+        return frames
+
+    # -- the head -------------------------------------------------------------------------------------------
+
+    def _on_head(self, data: bytes, frames: list[Frame]) -> bytes:
+        pos = self._head_end(data)
+        if pos == 0:
+            return b""
+        if self._head is not None:
+            data = bytes(self._head)
+            self._head = None
+        note = self._note & ~KEEP if self._settings.draining else self._note
+        reply = parse_reply(data[:pos], note)
+        if reply.hint is not None:
+            self.idle_hint = reply.hint
+        if reply.marks & INTERIM:
+            frames.append(Frame(reply.head, INTERIM))
+            return data[pos:]
+        if reply.marks & SWITCH:
+            self._state = _OPAQUE
+            self._end_marks = 0
+            frames.append(Frame(reply.head, reply.marks))
+            return data[pos:]
+        self._end_marks = reply.end
+        self._why = reply.why
+        return self._begin(reply.head + data[pos:], len(reply.head), reply.length, frames)
+
+    def _head_end(self, data: bytes) -> int:
+        """Where the head that begins with what is kept, and `data`, ends; 0 if it is not all there."""
+        if self._head is None:
+            self._head = bytearray()
+        head = self._head
+        searched = len(head)
+        head += data
+        end = head.find(b"\r\n\r\n", max(0, searched - 3)) + 4
+        if (end if end > 3 else len(head)) > self._settings.max_head:
+            raise MalformedError(f"a head of more than {self._settings.max_head} bytes")
+        if end > 3:
+            return end
+        if not head.startswith(b"HTTP/1."[: len(head)]):
+            raise MalformedError("it is not HTTP/1.1")
+        if STRAY.search(head, max(0, searched - 1)) is not None:
+            raise MalformedError("a control character, a bare LF or a bare CR in a head")
+        return 0
+
+    # -- the body -------------------------------------------------------------------------------------------
+
+    def _begin(self, data: bytes, pos: int, length: int, frames: list[Frame]) -> bytes:
+        """The FIRST frame: a head as it goes on, and from `pos` what has come behind it. Returns the rest."""
+        if length == CHUNKED:
+            self._chunks = Chunked(self._settings.max_head, strip=bool(self._note & OLD))
+            self._state = _CHUNKS
+            return self._scan(data, pos, FIRST, frames)
+        if length == UNTIL_CLOSE:
+            self._state = _TO_END
+            frames.append(Frame(data[:pos] + self._to_end(data[pos:]), FIRST))
+            return b""
+        end = pos + length
+        if end > len(data):
+            self._left = end - len(data)
+            self._state = _BODY
+            frames.append(Frame(data, FIRST))
+            return b""
+        return self._end(data, end, FIRST, frames)
+
+    def _on_body(self, data: bytes, frames: list[Frame]) -> bytes:
+        left = self._left - len(data)
+        if left > 0:
+            self._left = left
+            frames.append(Frame(data, 0))
+            return b""
+        return self._end(data, self._left, 0, frames)
+
+    def _on_chunks(self, data: bytes, frames: list[Frame]) -> bytes:
+        assert self._chunks is not None
+        if self._chunks.kept:
+            data = self._chunks.kept + data
+        return self._scan(data, 0, 0, frames)
+
+    def _scan(self, data: bytes, pos: int, marks: int, frames: list[Frame]) -> bytes:
+        """The chunks at data[pos:]; what stands before it is the head, if marks say FIRST."""
+        chunks = self._chunks
+        assert chunks is not None
+        end = chunks.scan(data, pos)
+        out = data if end == len(data) else data[:end]
+        if chunks.spans is not None:
+            out = b"".join([data[:pos], *chunks.spans])
+            chunks.spans.clear()
+        if not chunks.done:
+            if out:
+                frames.append(Frame(out, marks))
+            return b""
+        self._chunks = None
+        rest = data[end:]
+        self._state = _IDLE
+        frames.append(Frame(out, marks | LAST | self._end_marks, self._why))
+        return rest
+
+    def _to_end(self, data: bytes) -> bytes:
+        """A part of a body that ends with the server's connection, as this client gets it."""
+        if self._note & OLD or not data:
+            return data
+        return b"%x\r\n%b\r\n" % (len(data), data)
+
+    def _end(self, data: bytes, end: int, marks: int, frames: list[Frame]) -> bytes:
+        self._state = _IDLE
+        rest = data[end:]
+        frames.append(Frame(data[:end] if rest else data, marks | LAST | self._end_marks, self._why))
+        return rest
