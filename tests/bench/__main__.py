@@ -130,10 +130,10 @@ def main() -> None:
 
 @main.command()
 @click.option(
-    "--rounds", default=3, show_default=True, type=click.IntRange(1), help="Measurements of each load."
+    "--rounds", default=5, show_default=True, type=click.IntRange(1), help="Measurements of each load."
 )
 @click.option(
-    "--seconds", default=4, show_default=True, type=click.IntRange(1), help="Length of a measurement."
+    "--seconds", default=3, show_default=True, type=click.IntRange(1), help="Length of a measurement."
 )
 @click.option(
     "--clients", default=6000, show_default=True, type=click.IntRange(1, 7500), help="Idle clients."

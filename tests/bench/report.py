@@ -43,10 +43,6 @@ class Row:
     def median(self, figure: Callable[[Figures], float]) -> float:
         return statistics.median(figure(one) for one in self.rounds)
 
-    def spread(self, figure: Callable[[Figures], float]) -> tuple[float, float]:
-        values = [figure(one) for one in self.rounds]
-        return min(values), max(values)
-
 
 LOAD_HEADER = [
     "load", "proxy", "requests/s", "CPU µs/request", "CPU vs HAProxy", "p50", "p99", "errors",
@@ -56,21 +52,16 @@ MEMORY_HEADER = ["idle clients", "proxy", "KiB per client", "PSS before", "PSS a
 
 
 def load_table(rows: list[Row]) -> str:
-    return markdown(LOAD_HEADER, [load_cells(row, cpu_ratio(row, rows)) for row in rows])
+    return markdown(LOAD_HEADER, [load_cells(row, cpu_ratios(row, rows)) for row in rows])
 
 
-def load_cells(row: Row, ratio: float | None) -> list[str]:
-    cpu = "-"
-    if row.has_proxy:
-        low, high = row.spread(lambda one: one.cpu_us)
-        cpu = f"{row.median(lambda one: one.cpu_us):.1f} ({low:.1f}..{high:.1f})"
-    slowest, fastest = row.spread(lambda one: one.rate)
+def load_cells(row: Row, ratios: list[float]) -> list[str]:
     return [
         row.load.title,
         row.contestant,
-        f"{row.median(lambda one: one.rate):,.0f} ({slowest:,.0f}..{fastest:,.0f})",
-        cpu,
-        "-" if ratio is None else f"{ratio:.2f}",
+        with_spread([one.rate for one in row.rounds], ",.0f"),
+        with_spread([one.cpu_us for one in row.rounds], ".1f") if row.has_proxy else "-",
+        with_spread(ratios, ".2f") if ratios else "-",
         duration(row.median(lambda one: one.wrk.p50_us)),
         duration(row.median(lambda one: one.wrk.p99_us)),
         f"{sum(one.wrk.errors for one in row.rounds):,}",
@@ -80,15 +71,15 @@ def load_cells(row: Row, ratio: float | None) -> list[str]:
     ]
 
 
-def cpu_ratio(row: Row, rows: list[Row]) -> float | None:
-    """CPU per request, in HAProxy's."""
+def cpu_ratios(row: Row, rows: list[Row]) -> list[float]:
+    """CPU per request in HAProxy's, round by round: what slows the machine for a while slows both alike."""
     if not row.has_proxy:
-        return None
+        return []
     for other in rows:
         if other.load == row.load and other.contestant == REFERENCE:
-            reference = other.median(lambda one: one.cpu_us)
-            return row.median(lambda one: one.cpu_us) / reference if reference else None
-    return None
+            pairs = zip(row.rounds, other.rounds, strict=True)
+            return [ours.cpu_us / theirs.cpu_us for ours, theirs in pairs if theirs.cpu_us]
+    return []
 
 
 def memory_table(memory: dict[str, Memory]) -> str:
@@ -118,6 +109,10 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
 
     rule = ["-" * width if i < 2 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
     return "\n".join([line(header), "| " + " | ".join(rule) + " |", *map(line, rows)])
+
+
+def with_spread(values: list[float], form: str) -> str:
+    return f"{statistics.median(values):{form}} ({min(values):{form}}..{max(values):{form}})"
 
 
 def duration(microseconds: float) -> str:

@@ -67,18 +67,18 @@ def test_the_table_shows_median_spread_and_ratio_to_haproxy_and_none_for_direct(
         report.Row(
             load, "muxproxy", [figures(cpu=24), figures(cpu=22, errors=2), figures(cpu=20)], has_proxy=True
         ),
-        report.Row(load, "haproxy", [figures(cpu=20)], has_proxy=True),
-        report.Row(load, "direct", [figures(cpu=0)], has_proxy=False),
+        report.Row(load, "haproxy", [figures(cpu=20)] * 3, has_proxy=True),
+        report.Row(load, "direct", [figures(cpu=0)] * 3, has_proxy=False),
     ]
     _, _, ours, reference, direct = [
         [cell.strip() for cell in line.strip("| ").split("|")]
         for line in report.load_table(rows).splitlines()
     ]
     assert ours == [
-        "keep-alive", "muxproxy", "100,000 (100,000..100,000)", "22.0 (20.0..24.0)", "1.10",
+        "keep-alive", "muxproxy", "100,000 (100,000..100,000)", "22.0 (20.0..24.0)", "1.10 (1.00..1.20)",
         "900 µs", "2.5 ms", "2", "8", "0", "220%",
     ]  # fmt: skip
-    assert reference[4] == "1.00"
+    assert reference[4] == "1.00 (1.00..1.00)"
     assert direct[3:5] == ["-", "-"]
 
 
