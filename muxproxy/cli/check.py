@@ -1,0 +1,62 @@
+"""`muxproxy check`: all that is wrong with a configuration, one line each, or what it comes to."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from muxproxy.cli.descriptors import hard_limit
+from muxproxy.cli.exits import Exit
+from muxproxy.cli.options import config_option
+from muxproxy.config import limits
+from muxproxy.config.load import examine
+from muxproxy.config.model import Config
+from muxproxy.errors import ConfigError
+
+
+@click.command(short_help="Print every problem of the configuration.")
+@config_option
+@click.option(
+    "--nofile",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Descriptor limit that `run` will have (its unit's LimitNOFILE): what does not fit is an error. "
+    "Default: this shell's hard limit, and what does not fit is a warning.",
+)
+def check(path: Path, nofile: int | None) -> None:
+    """Read the configuration and print every problem: file: key = value: rule.
+
+    Exits with 1 if there are errors. Warnings are things that work and are seldom meant.
+    """
+    reading = examine(path)
+    problems = list(reading.problems)
+    warnings = list(reading.warnings)
+    config = reading.config
+    limit = hard_limit() if nofile is None else nofile
+    if config is not None:
+        try:
+            config = limits.effective(config, limit)
+        except ConfigError as error:
+            (warnings if nofile is None else problems).extend(error.problems)
+    for problem in problems:
+        click.echo(str(problem))
+    for warning in warnings:
+        click.echo(f"warning: {warning}")
+    if config is None or problems:
+        click.echo(f"{path}: {_count(len(problems), 'error')}, {_count(len(warnings), 'warning')}", err=True)
+        sys.exit(Exit.CONFIG)
+    _tell(config, limit)
+    click.echo(f"{path}: no errors, {_count(len(warnings), 'warning')}", err=True)
+
+
+def _tell(config: Config, limit: int) -> None:
+    for number, owned in enumerate(limits.assign_workers(config)):
+        for backend in owned:
+            click.echo(limits.describe(backend))
+        click.echo(f"worker {number}: at most {limits.descriptors(owned)} descriptors of {limit}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,36 @@
+"""Exit codes: one table, shown by --help and used by every command."""
+
+from __future__ import annotations
+
+import enum
+
+import click
+
+
+class Exit(enum.IntEnum):
+    OK = 0
+    CONFIG = 1
+    USAGE = 2  # click's own
+    CANNOT_START = 3
+    NOT_RUNNING = 4
+
+
+MEANINGS = {
+    str(Exit.OK.value): "done; run: stopped by a signal, and what was owed has been finished",
+    str(Exit.CONFIG.value): "the configuration has errors, or does not fit in the descriptor limit",
+    str(Exit.USAGE.value): "the command line has errors",
+    str(Exit.CANNOT_START.value): "run: an address cannot be listened on",
+    str(Exit.NOT_RUNNING.value): "status: no running muxproxy answered",
+    "128+N": "run: a second signal, number N, stopped it at once",
+}
+
+# \b: click leaves the lines of this paragraph as they are.
+EXIT_CODES = "\b\nExit codes:\n" + "\n".join(f"  {code:6} {meaning}" for code, meaning in MEANINGS.items())
+
+
+class Failure(click.ClickException):
+    """One message on stderr and one code of the table."""
+
+    def __init__(self, code: Exit, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = int(code)  # type: ignore[misc]  # click declares it per class and reads it per instance

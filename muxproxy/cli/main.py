@@ -1,0 +1,29 @@
+"""`muxproxy`: the group of commands. Each lives in its own file of this folder."""
+
+from __future__ import annotations
+
+import click
+
+from muxproxy import __version__
+from muxproxy.cli.check import check
+from muxproxy.cli.exits import EXIT_CODES
+from muxproxy.cli.run import run
+from muxproxy.cli.status import status
+
+
+@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="muxproxy", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Many short-lived client connections over a few keep-alive connections to each server.
+
+    Point an app at muxproxy's local port instead of at the server: the number of sockets towards the server
+    then has a bound, however the app handles its connections.
+    """
+
+
+for command in (run, check, status):
+    cli.add_command(command)
+
+
+def main() -> None:
+    cli(prog_name="muxproxy")

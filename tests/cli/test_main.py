@@ -1,0 +1,34 @@
+"""The group of commands: its help names them and the exit codes, and it starts without heavy imports."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from click.testing import CliRunner
+
+import muxproxy
+from muxproxy.cli.main import cli
+
+
+def test_help_names_every_command_and_every_exit_code() -> None:
+    result = CliRunner().invoke(cli, ["--help"])
+    assert result.exit_code == 0
+    for word in ("run", "check", "status", "Exit codes:", "128+N"):
+        assert word in result.output
+
+
+def test_the_version_is_the_packages() -> None:
+    result = CliRunner().invoke(cli, ["--version"])
+    assert result.output == f"muxproxy {muxproxy.__version__}\n"
+
+
+def test_an_unknown_command_is_a_usage_error() -> None:
+    assert CliRunner().invoke(cli, ["serve"]).exit_code == 2
+
+
+def test_commands_do_not_wait_for_imports_they_may_not_need() -> None:
+    heavy = {"trio", "uvloop", "rich.console"}
+    code = f"import sys, muxproxy.cli.main; print(*({heavy!r} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "\n"
