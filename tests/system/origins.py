@@ -84,18 +84,18 @@ class Nginx:
         listener = listener or listening(self.port)
         with listener:
             self.port = listener.getsockname()[1]
-            user = (
-                "user root;" if os.geteuid() == 0 else ""
-            )  # else it cannot read a folder that is root's alone
+            # nginx's workers would be another user, who cannot read a folder that is root's alone.
+            user = "user root;" if os.geteuid() == 0 else ""
             config = self.folder / "nginx.conf"
             config.write_text(_NGINX.format(folder=self.folder, host=self.host, port=self.port, user=user))
-            self._process = subprocess.Popen(
-                [self._binary, "-p", str(self.folder), "-c", str(config), "-e", "stderr"],
-                env=os.environ | {"NGINX": f"{listener.fileno()};"},
-                pass_fds=[listener.fileno()],
-                stderr=(self.folder / "errors").open("ab"),
-                process_group=0,  # so that kill() ends master and workers in one blow
-            )
+            with (self.folder / "errors").open("ab") as errors:
+                self._process = subprocess.Popen(
+                    [self._binary, "-p", str(self.folder), "-c", str(config), "-e", "stderr"],
+                    env=os.environ | {"NGINX": f"{listener.fileno()};"},
+                    pass_fds=[listener.fileno()],
+                    stderr=errors,
+                    process_group=0,  # so that kill() ends master and workers in one blow
+                )
             wait_for(self._answers, within=10, what=f"nginx at {self.address} answers")
 
     def _answers(self) -> bool:

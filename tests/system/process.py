@@ -72,9 +72,7 @@ def end(process: subprocess.Popen[Any], how: int = signal.SIGTERM, within: float
 class Child:
     """One of our own programs: orders in, "ready" out, results out."""
 
-    def __init__(
-        self, module: str, orders: dict[str, Any], pass_fds: Sequence[int] = (), nice: int = 0
-    ) -> None:
+    def __init__(self, module: str, orders: dict[str, Any], pass_fds: Sequence[int] = ()) -> None:
         self.name = module
         self._rest = b""
         self.process = subprocess.Popen(
@@ -84,8 +82,6 @@ class Child:
             stdout=subprocess.PIPE,
             pass_fds=tuple(pass_fds),
         )
-        if nice and os.geteuid() == 0:
-            os.setpriority(os.PRIO_PROCESS, self.process.pid, nice)
         self.tell(orders)
         self.ready = self.answer(within=20)
 
