@@ -2,10 +2,10 @@
 
 A worker at its fullest holds, besides what its process needs (RESERVE), for each of its backends
 
-    listening                     one descriptor each
+    listening                     two each: the one inherited from the supervisor, and the event loop's copy
     upstream.max_connections      P1
     clients.max_connections
-    clients.backlog x listening   what one turn of the event loop may accept before it can refuse or pause
+    clients.backlog x addresses   what one turn of the event loop may accept before it can refuse or pause
 
 What somebody wrote is a promise: if it does not fit it is refused, with this sum. What nobody wrote is a
 default (model.py: 10,000 clients and a backlog of 1024): these are lowered in proportion until they fit. So
@@ -58,6 +58,12 @@ def descriptors(owned: list[Backend]) -> int:
     return _total(owned, "full")
 
 
+def client_sockets(owned: list[Backend], nofile: int) -> int:
+    """Where a worker stops accepting: beyond it, one more turn of the loop might find no descriptor."""
+    costs = [cost for backend in owned for cost in _costs(backend)]
+    return max(1, nofile - RESERVE - sum(cost.full for cost in costs if cost.what != "clients"))
+
+
 def lowered(before: Config, after: Config) -> list[Problem]:
     """What `effective` lowered, to be told to operators."""
     told = []
@@ -93,7 +99,7 @@ def _costs(backend: Backend) -> list[_Cost]:
     upstream, clients = backend.upstream.max_connections, backend.clients.max_connections
     backlog = backend.clients.backlog * listeners
     return [
-        _Cost("listening", listeners, listeners),
+        _Cost("listening", 2 * listeners, 2 * listeners),
         _Cost("upstream", upstream, upstream),
         _Cost(
             "clients",

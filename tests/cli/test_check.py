@@ -40,7 +40,7 @@ def test_a_good_configuration_is_told_in_effective_numbers(tmp_path: Path) -> No
     assert result.stdout.splitlines() == [
         "orders: 127.0.0.1:8080 to 10.0.0.5:80 (http): "
         "at most 8 upstream connections, 500 clients, 1000 waiting",
-        "worker 0: at most 673 descriptors of 1000",
+        "worker 0: at most 674 descriptors of 1000",
     ]
     assert result.stderr == f"{tmp_path}: no errors, 0 warnings\n"
 
@@ -49,7 +49,7 @@ def test_defaults_are_told_as_they_fit_in_the_limit(tmp_path: Path) -> None:
     text = GOOD.replace("max_connections = 500\n", "")
     result = check(write(tmp_path, orders=text), "--nofile", "1000")
     assert result.exit_code == 0
-    assert "827 clients" in result.stdout
+    assert "826 clients" in result.stdout
     assert "worker 0: at most 1000 descriptors of 1000" in result.stdout
 
 
@@ -76,7 +76,7 @@ def test_warnings_do_not_change_the_exit_code(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_an_error_under_the_limit_that_was_named(tmp_path: Path) -> None:
     result = check(write(tmp_path, a=GOOD), "--nofile", "600")
     assert result.exit_code == 1
-    assert "a worker needs 673 descriptors of 600: 64 reserve + a (1 listening + 8 upstream" in result.stdout
+    assert "a worker needs 674 descriptors of 600: 64 reserve + a (2 listening + 8 upstream" in result.stdout
 
 
 def test_what_does_not_fit_in_this_shells_limit_is_a_warning(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_what_does_not_fit_in_this_shells_limit_is_a_warning(tmp_path: Path) -> 
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0
     assert result.stdout.startswith(
-        f"warning: {tmp_path}/backends/a.toml: a worker needs 673 descriptors of 600"
+        f"warning: {tmp_path}/backends/a.toml: a worker needs 674 descriptors of 600"
     )
 
 

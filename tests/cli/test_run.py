@@ -74,7 +74,7 @@ def test_nothing_is_started_that_cannot_fit(path: Path, capfd: pytest.CaptureFix
     supervisor = FakeSupervisor()
     assert start(path, 80, supervisor) == 1
     assert supervisor.served == []
-    assert "a worker needs 90 descriptors of 80: 64 reserve" in capfd.readouterr().err
+    assert "a worker needs 91 descriptors of 80: 64 reserve" in capfd.readouterr().err
 
 
 def muxproxy_run(path: Path) -> subprocess.CompletedProcess[str]:

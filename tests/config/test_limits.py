@@ -44,17 +44,17 @@ def test_one_backend_with_defaults_fits_in_twenty_thousand_descriptors() -> None
     assert after == before
     assert limits.lowered(before, after) == []
     # reserve + listening + upstream + clients + backlog
-    assert limits.descriptors(list(after.backends)) == 64 + 1 + 8 + 10_000 + 1024
+    assert limits.descriptors(list(after.backends)) == 64 + 2 + 8 + 10_000 + 1024
 
 
 def test_three_dozen_backends_with_defaults_share_what_there_is() -> None:
     before = config(*(backend(f"b{n}") for n in range(36)))
     after = limits.effective(before, 20_000)
-    assert {(b.clients.max_connections, b.clients.backlog) for b in after.backends} == {(494, 50)}
+    assert {(b.clients.max_connections, b.clients.backlog) for b in after.backends} == {(493, 49)}
     assert limits.descriptors(list(after.backends)) <= 20_000
     told = limits.lowered(before, after)
     assert len(told) == 72
-    assert str(told[0]).startswith("b0.toml: clients.max_connections = 494: lowered from the default 10000")
+    assert str(told[0]).startswith("b0.toml: clients.max_connections = 493: lowered from the default 10000")
 
 
 def test_what_is_written_is_kept_and_the_others_give_way() -> None:
@@ -71,12 +71,12 @@ def test_what_is_written_and_cannot_fit_is_refused_with_the_sum() -> None:
     (problem,) = caught.value.problems
     assert problem.file == "a.toml"
     assert problem.rule == (
-        "a worker needs 31122 descriptors of 20000: 64 reserve"
-        " + a (2 listening + 8 upstream + 30000 clients + 1022 backlog)"
-        " + b (1 listening + 8 upstream + 16 clients + 1 backlog)"
+        "a worker needs 31125 descriptors of 20000: 64 reserve"
+        " + a (4 listening + 8 upstream + 30000 clients + 1022 backlog)"
+        " + b (2 listening + 8 upstream + 16 clients + 1 backlog)"
         "; raise LimitNOFILE (ulimit -Hn) or workers (now 1) or lower these"
     )
-    assert 64 + 2 + 8 + 30_000 + 1022 + 1 + 8 + 16 + 1 == 31_122
+    assert 64 + 4 + 8 + 30_000 + 1022 + 2 + 8 + 16 + 1 == 31_125
 
 
 def test_more_workers_make_room() -> None:
@@ -91,6 +91,18 @@ def test_every_worker_that_does_not_fit_is_told() -> None:
     with pytest.raises(ConfigError) as caught:
         limits.effective(config(*two, workers=2), 20_000)
     assert [problem.file for problem in caught.value.problems] == ["a.toml", "b.toml"]
+
+
+def test_a_worker_may_accept_until_the_next_burst_might_not_fit() -> None:
+    owned = [backend("a", listeners=2, max_connections=500, backlog=100), backend("b", backlog=10)]
+    room = limits.client_sockets(owned, 1000)
+    assert room == 1000 - 64 - (4 + 8 + 200) - (2 + 8 + 10)
+    assert limits.client_sockets(owned, 10) == 1
+
+
+def test_effective_numbers_let_every_backend_have_all_its_clients() -> None:
+    many = list(limits.effective(config(*(backend(f"b{n}") for n in range(36))), 20_000).backends)
+    assert sum(b.clients.max_connections for b in many) <= limits.client_sockets(many, 20_000)
 
 
 def test_the_sum_of_many_backends_names_the_largest() -> None:
