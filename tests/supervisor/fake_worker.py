@@ -1,13 +1,13 @@
-"""A worker that serves lines instead of a protocol: a client says one word and gets one line back.
+"""A worker that serves words, not a protocol: a client says one, gets the worker's pid and is hung up on.
 
-    pid        the process's id
-    hold       nothing until the worker drains, then "released"
-    garbage    the worker writes garbage on its control channel
-    hush       the worker closes its control channel and lives on
+    pid        that is all
+    hold       no pid, but "released" when the worker drains
+    garbage    then the worker writes garbage on its control channel
+    hush       then the worker closes its control channel and lives on
     stubborn   from now on the worker ignores Drain
-    deaf       the worker's loop stops for ever: it answers nobody, and only a signal ends it
+    deaf       then the worker's loop stops for ever: it answers nobody, and only a signal ends it
 
-Started as `fake_worker.py [--never-ready] --control-fd N`.
+Started as `fake_worker.py [--exit STATUS] --control-fd N`; with --exit it ends before it is ready.
 """
 
 from __future__ import annotations
@@ -42,9 +42,8 @@ class FakeWorker:
             # With the socket's own backlog: create_server() would call listen() again with a smaller one.
             sock = socket.socket(fileno=fd)
             self.servers.append(await loop.create_server(lambda: Client(self), sock=sock, backlog=1024))
-        if "--never-ready" not in sys.argv:
-            self.channel.send(Log("info", "fake worker accepts", {"ignores": "SIGINT"}))
-            self.channel.send(Ready())
+        self.channel.send(Log("info", "fake worker accepts", {"listeners": len(descriptors)}))
+        self.channel.send(Ready())
 
     def on_ask(self, message: Ask) -> dict:
         held = len(self.held)
@@ -73,26 +72,22 @@ class Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         worker = self.worker
-        reply = b"ok\n"
-        match data.decode().strip():
-            case "pid":
-                reply = b"%d\n" % os.getpid()
-            case "hold":
-                worker.held.append(self.transport)
-                return
-            case "garbage":
+        if data == b"hold":
+            worker.held.append(self.transport)
+            return
+        self.transport.write(b"%d\n" % os.getpid())  # before anything that may end us
+        self.transport.close()
+        match data:
+            case b"garbage":
                 worker.channel._transport.write(b"\xff" * 64)
-            case "hush":
+            case b"hush":
                 worker.on_supervisor_gone = lambda: None
                 worker.channel._transport.abort()
-            case "stubborn":
+            case b"stubborn":
                 worker.stubborn = True
-            case "deaf":
-                self.transport.write(reply)
+            case b"deaf":
                 while True:
                     signal.pause()
-        self.transport.write(reply)
-        self.transport.close()
 
 
 async def main() -> None:
@@ -104,4 +99,6 @@ async def main() -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent()
+    if "--exit" in sys.argv:
+        sys.exit(int(sys.argv[sys.argv.index("--exit") + 1]))
     asyncio.run(main())

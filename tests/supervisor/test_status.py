@@ -1,0 +1,54 @@
+"""The report: a backend is listed whatever has become of its worker."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from muxproxy.config.model import Backend, Clients, Upstream
+from muxproxy.supervisor.status import backend_entries, worker_entry
+
+WEB = Backend(
+    name="web",
+    protocol="http",
+    clients=Clients(listen=("127.0.0.1:0",), max_connections=100),
+    upstream=Upstream(servers=("10.0.0.5:80",), max_connections=3),
+)
+BOUND = {"web": ["127.0.0.1:4711"]}
+
+
+def worker(state: str) -> SimpleNamespace:
+    return SimpleNamespace(index=0, pid=42, state=state, restarts=1, backends=[WEB])
+
+
+def test_what_a_worker_answers_is_shown_beside_what_is_configured():
+    answer = {"fds": 7, "backends": {"web": {"clients": 5, "upstream_max": 3}}}
+    assert worker_entry(worker("ready"), answer) == {
+        "index": 0,
+        "pid": 42,
+        "state": "ready",
+        "answering": True,
+        "restarts": 1,
+        "backends": ["web"],
+        "process": {"fds": 7},
+    }
+    web = backend_entries([(worker("ready"), answer)], BOUND)["web"]
+    assert (web["state"], web["clients"], web["clients_max"], web["upstream_max"]) == ("serving", 5, 100, 3)
+    assert web["listen"] == ["127.0.0.1:4711"]
+
+
+@pytest.mark.parametrize(
+    ("state", "shown"),
+    [
+        ("starting", "starting"),
+        ("ready", "worker not answering"),
+        ("draining", "worker not answering"),
+        ("restarting", "worker restarting"),
+        ("stopped", "stopped"),
+    ],
+)
+def test_a_backend_without_an_answer_is_listed_with_its_bounds_and_the_reason(state, shown):
+    web = backend_entries([(worker(state), None)], BOUND)["web"]
+    assert (web["state"], web["upstream_max"]) == (shown, 3)
+    assert "clients" not in web
