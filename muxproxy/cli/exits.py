@@ -13,6 +13,7 @@ class Exit(enum.IntEnum):
     USAGE = 2  # click's own
     CANNOT_START = 3
     NOT_RUNNING = 4
+    BUG = 70  # EX_SOFTWARE of sysexits.h
 
 
 MEANINGS = {
@@ -21,6 +22,7 @@ MEANINGS = {
     str(Exit.USAGE.value): "the command line has errors",
     str(Exit.CANNOT_START.value): "run: an address cannot be listened on",
     str(Exit.NOT_RUNNING.value): "status: no running muxproxy answered",
+    str(Exit.BUG.value): "muxproxy's own fault, with a traceback",
     "128+N": "run: a second signal, number N, stopped it at once",
 }
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
+
 import click
 
 from muxproxy import __version__
 from muxproxy.cli.check import check
-from muxproxy.cli.exits import EXIT_CODES
+from muxproxy.cli.exits import EXIT_CODES, Exit
 from muxproxy.cli.run import run
 from muxproxy.cli.status import status
 
@@ -26,4 +29,9 @@ for command in (run, check, status):
 
 
 def main() -> None:
-    cli(prog_name="muxproxy")
+    try:
+        cli(prog_name="muxproxy")
+    except Exception:
+        # Python's own code for this is 1: systemd would take the configuration for wrong and not restart us.
+        traceback.print_exc()
+        sys.exit(Exit.BUG)

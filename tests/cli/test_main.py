@@ -8,6 +8,7 @@ import sys
 from click.testing import CliRunner
 
 import muxproxy
+from muxproxy.cli.exits import Exit
 from muxproxy.cli.main import cli
 
 
@@ -25,6 +26,20 @@ def test_the_version_is_the_packages() -> None:
 
 def test_an_unknown_command_is_a_usage_error() -> None:
     assert CliRunner().invoke(cli, ["serve"]).exit_code == 2
+
+
+def test_a_bug_is_not_mistaken_for_a_wrong_configuration() -> None:
+    code = """
+import muxproxy.cli.main as m
+@m.cli.command()
+def crash(): raise KeyError("a state that cannot be")
+m.main()
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code, "crash"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == Exit.BUG
+    assert "KeyError: 'a state that cannot be'" in result.stderr
 
 
 def test_commands_do_not_wait_for_imports_they_may_not_need() -> None:
