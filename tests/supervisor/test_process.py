@@ -1,0 +1,72 @@
+"""Real processes: what they inherit, and how their end is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import pytest
+import trio
+
+from muxproxy.supervisor.process import RealProcess
+
+# Says on its control channel what the test wants to know, and then waits for the channel's end.
+CHILD = """
+import os, signal, socket, sys
+control = socket.socket(fileno=int(sys.argv[sys.argv.index("--control-fd") + 1]))
+inherited = sorted(int(fd) for fd in os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd/" + fd))
+control.sendall(repr((os.getsid(0), control.fileno(), inherited)).encode())
+control.recv(1)
+sys.exit(7)
+"""
+
+
+def start(descriptors: list[int], code: str = CHILD) -> RealProcess:
+    return RealProcess([sys.executable, "-c", code], descriptors)
+
+
+async def test_a_worker_inherits_its_sockets_under_their_numbers_and_nothing_else():
+    read, write = os.pipe()
+    unwanted = os.dup(read)
+    os.set_inheritable(unwanted, True)
+    process = start([read, write])
+    with trio.fail_after(30):
+        session, control, inherited = eval(await process.channel.receive_some())
+        assert inherited == sorted({0, 1, 2, control, read, write})
+        assert session == process.pid  # a session of its own: ctrl-C is not for it
+        await process.channel.aclose()
+        assert await process.wait() == 7
+    for fd in (read, write, unwanted):
+        os.close(fd)
+
+
+async def test_a_killed_process_is_reaped_and_its_end_told_again_to_who_asks_again():
+    process = start([])
+    with trio.fail_after(30):
+        await process.channel.receive_some()
+        process.kill()
+        assert await process.wait() == -signal.SIGKILL
+        assert await process.wait() == -signal.SIGKILL
+    process.kill()  # of a process that is gone: nobody else may get the signal
+    with pytest.raises(ProcessLookupError):
+        os.kill(process.pid, 0)
+    await process.channel.aclose()
+
+
+async def test_a_wait_that_is_cancelled_can_be_repeated():
+    process = start([])
+    with trio.fail_after(30):
+        await process.channel.receive_some()
+        with trio.move_on_after(0):
+            await process.wait()
+        process.kill()
+        assert await process.wait() == -signal.SIGKILL
+    await process.channel.aclose()
+
+
+async def test_a_command_that_does_not_exist_is_an_os_error_and_leaks_nothing():
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(FileNotFoundError):
+        RealProcess(["/nobody/installed/this"], [])
+    assert os.listdir("/proc/self/fd") == before
