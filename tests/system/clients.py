@@ -93,7 +93,7 @@ class Clients:
         self.records: list[tuple[float, float, int, int]] = []
         self.examples: list[str] = []
         self.late = 0.0
-        self.abandoned = 0
+        self.skipped = 0
 
     # What to start, and when
 
@@ -115,7 +115,7 @@ class Clients:
             "records": self.records,
             "examples": self.examples,
             "late": self.late,
-            "abandoned": self.abandoned,
+            "skipped": self.skipped,
         }
 
     @property
@@ -139,7 +139,7 @@ class Clients:
                 self.start()
             else:
                 self.started += 1
-                self.abandoned += 1
+                self.skipped += 1
         return _TURN
 
     def start(self) -> None:

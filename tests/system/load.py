@@ -61,7 +61,7 @@ class Results:
     records: list[Record]
     examples: list[str] = field(default_factory=list)  # of replies that should not have been
     late: float = 0.0  # open loop: the worst delay of a start behind its schedule
-    abandoned: int = 0  # open loop: requests not started because `parallel` were under way
+    skipped: int = 0  # open loop: requests not started because `parallel` were under way
 
     @property
     def outcomes(self) -> Counter[str]:
@@ -74,6 +74,10 @@ class Results:
     def of(self, *outcomes: str) -> list[Record]:
         return [record for record in self.records if record.outcome in outcomes]
 
+    def first_right_after(self, moment: float) -> float:
+        """When the first right reply after that moment was in."""
+        return min((record.ended for record in self.of(RIGHT) if record.ended > moment), default=float("inf"))
+
     def times(self, outcome: str = RIGHT) -> str:
         """One line about how long requests of this outcome took."""
         took = sorted(record.took for record in self.records if record.outcome == outcome)
@@ -82,11 +86,19 @@ class Results:
         at = [1e3 * percentile(took, percent) for percent in (50, 99, 100)]
         return f"{outcome}: {len(took)}, p50 {at[0]:.1f} ms, p99 {at[1]:.1f} ms, max {at[2]:.1f} ms"
 
+    @property
+    def seconds(self) -> float:
+        return max(record.ended for record in self.records) - min(record.began for record in self.records)
+
+    @property
+    def per_second(self) -> float:
+        return self.outcomes[RIGHT] / self.seconds
+
     def summary(self) -> str:
-        began = min(record.began for record in self.records)
-        seconds = max(record.ended for record in self.records) - began
-        head = f"{len(self.records)} requests in {seconds:.2f} s, {len(self.records) / seconds:.0f}/s"
-        outcomes = ", ".join(f"{name} {number}" for name, number in self.outcomes.most_common())
+        head = (
+            f"{len(self.records)} requests in {self.seconds:.2f} s, {len(self.records) / self.seconds:.0f}/s"
+        )
+        outcomes = ", ".join(f"{name} {count}" for name, count in self.outcomes.most_common())
         return f"{head}: {outcomes}; statuses {dict(self.statuses)}; {self.times()}"
 
 
@@ -140,7 +152,7 @@ class Load:
             ]
             total.examples += answer["examples"]
             total.late = max(total.late, answer["late"])
-            total.abandoned += answer["abandoned"]
+            total.skipped += answer["skipped"]
         return total
 
     def close(self) -> None:

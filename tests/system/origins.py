@@ -153,11 +153,6 @@ class FullBacklog:
         listener, self._listener = self._listener, None
         for sock in self._fillers:
             sock.close()
-        listener.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                listener.accept()[0].close()
-        listener.setblocking(True)
         listener.listen(4096)
         return listener
 

@@ -1,0 +1,146 @@
+"""P1, P2 and P3 while something breaks: the origin dies, a worker is killed, connects hang.
+
+Under load throughout. Every request ends with its own right reply or an explicit error reply, the kernel
+never shows a ninth socket to the origin, and service is back within a second of the cause's end.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from tests.system.load import CLOSED, CUT, REFUSED, RIGHT, Load, Plan, Results
+from tests.system.origins import FILLER, FullBacklog, Nginx
+from tests.system.process import wait_for
+from tests.system.proxy import Proxy
+from tests.system.sockdiag import Sampler, Tally
+
+CLIENTS = 200
+BOUND = 8
+BACK_WITHIN = 1.0  # seconds
+
+
+def proxy_to(address: str, **upstream: Any) -> Proxy:
+    return Proxy(
+        address,
+        upstream={"max_connections": BOUND} | upstream,
+        queue={"max_waiting": CLIENTS, "timeout": "500ms"},
+    )
+
+
+def plan(proxy: Proxy) -> Plan:
+    return Plan(proxy.host, proxy.port, parallel=CLIENTS, patience=20)
+
+
+def count(proxy: Proxy, *reasons: str) -> int:
+    outcomes = proxy.outcomes()
+    return sum(outcomes.get(reason, 0) for reason in reasons)
+
+
+def more(proxy: Proxy, *reasons: str, by: int) -> Callable[[], bool]:
+    """Whether so many more exchanges have ended for these reasons than had when this was called."""
+    before = count(proxy, *reasons)
+    return lambda: count(proxy, *reasons) >= before + by
+
+
+def back_after(results: Results, moment: float, what: str) -> None:
+    took = results.first_right_after(moment) - moment
+    print(f"service was back {took * 1000:.0f} ms after {what}")
+    assert took <= BACK_WITHIN
+
+
+def assert_bound(tally: Tally) -> None:
+    print(tally)
+    assert tally.samples > 20
+    assert 1 <= tally.held <= BOUND, tally
+
+
+def assert_each_has_its_own_end(results: Results, also: tuple[str, ...] = ()) -> None:
+    print(results.summary())
+    assert set(results.outcomes) <= {RIGHT, REFUSED, *also}, results.examples
+    assert {record.status for record in results.of(REFUSED)} <= {502, 503, 504}
+
+
+def test_an_origin_that_is_killed_and_comes_back_costs_explicit_errors_only() -> None:
+    with Nginx() as nginx, proxy_to(nginx.address) as proxy, Sampler(nginx.port) as sampler:
+        with Load(plan(proxy)) as load:
+            wait_for(more(proxy, "ok", by=1000), within=20, what="load")
+            nginx.kill()
+            wait_for(more(proxy, "no_server", by=CLIENTS), within=20, what="refusals for want of a server")
+            wait_for(lambda: failures(proxy) >= 12, within=20, what="the longest pause between two probes")
+            nginx.start()
+            back = time.monotonic()
+            wait_for(more(proxy, "ok", by=1000), within=20, what="load")
+            results = load.stop()
+        assert_bound(sampler.result())
+    assert_each_has_its_own_end(results)
+    assert results.outcomes[REFUSED] >= CLIENTS
+    back_after(results, back, "the origin's return")
+
+
+def test_a_worker_that_is_killed_takes_only_the_requests_it_held_with_it() -> None:
+    with Nginx() as nginx, proxy_to(nginx.address) as proxy, Sampler(nginx.port) as sampler:
+        with Load(plan(proxy)) as load:
+            wait_for(more(proxy, "ok", by=1000), within=20, what="load")
+            (worker,) = proxy.workers()
+            os.kill(worker, signal.SIGKILL)
+            wait_for(lambda: not is_alive(worker), within=5, what="the worker's end")
+            dead = time.monotonic()
+            wait_for(lambda: replaced(proxy, worker), within=10, what="another worker")
+            wait_for(lambda: count(proxy, "ok") >= 1000, within=20, what="load")
+            results = load.stop()
+        assert_bound(sampler.result())
+    # Connections that the dead worker had accepted are reset by the kernel. No later one is, and none is
+    # refused: whoever comes while there is no worker waits in the backlog.
+    assert_each_has_its_own_end(results, also=(CLOSED, CUT))
+    lost = results.of(CLOSED, CUT)
+    assert len(lost) <= CLIENTS
+    assert max((record.began for record in lost), default=0.0) <= dead
+    back_after(results, dead, "the worker's death")
+
+
+def failures(proxy: Proxy) -> int:
+    """Connects to the one server that have failed in a row."""
+    return int(proxy.backend()["servers"][0]["failures"])
+
+
+def state(proxy: Proxy) -> str:
+    return str(proxy.backend()["servers"][0]["state"])
+
+
+def is_alive(pid: int) -> bool:
+    with suppress(OSError), open(f"/proc/{pid}/stat") as stat:
+        return stat.read().rpartition(")")[2].split()[0] not in "ZX"
+    return False
+
+
+def replaced(proxy: Proxy, worker: int) -> bool:
+    status = proxy.status()["workers"][0]
+    return status["pid"] not in (None, worker) and status["state"] == "ready"
+
+
+def test_connects_that_hang_are_bounded_and_end_when_the_server_takes_them() -> None:
+    with (
+        FullBacklog() as hang,
+        # The connect that hangs when the cause ends must time out, and the pause after it pass: 0.8 s at
+        # worst.
+        proxy_to(hang.address, connect_timeout="300ms", backoff_max="500ms") as proxy,
+        Sampler(hang.port, ignore_sources=(FILLER,)) as sampler,
+        Load(plan(proxy)) as load,
+    ):
+        wait_for(lambda: count(proxy, "no_server") >= CLIENTS, within=20, what="refusals")
+        hanging = sampler.now()
+        assert hanging.held >= 1
+        assert all(line.startswith("SYN_SENT") for line in hanging.worst), hanging
+        with Nginx(hang.hand_over()):
+            back = time.monotonic()
+            wait_for(lambda: count(proxy, "ok") >= 1000, within=20, what="load")
+            results = load.stop()
+            assert_bound(sampler.result())
+            proxy.stop()
+    assert_each_has_its_own_end(results)
+    back_after(results, back, "the server's return")
