@@ -25,6 +25,7 @@ from tests.system.process import raise_descriptor_limit, say, take_orders
 TOKEN = re.compile(rb"[?&]token=([^& ]*)")
 X_TOKEN = re.compile(rb"\r\nx-token: *([^\r]*)", re.IGNORECASE)
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+SIZE = re.compile(rb"[?&]bytes=(\d+)")
 PATTERN = bytes(range(256)) * 1024  # 256 KiB: a stream of any length is this, again and again
 counts: dict[str, Any] = {}
 
@@ -53,7 +54,7 @@ class Slots(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
-        while b"\r\n\r\n" in self.buffer:
+        while b"\r\n\r\n" in self.buffer:  # requests have no bodies here
             head, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
             if Slots.busy < Slots.slots:
                 self.serve(head)
@@ -67,7 +68,8 @@ class Slots(asyncio.Protocol):
     def served(self, head: bytes) -> None:
         Slots.busy -= 1
         counts["served"] = counts.get("served", 0) + 1
-        self.transport.write(reply(echo(head)))
+        size = SIZE.search(head)
+        self.transport.write(reply(PATTERN[: int(size[1])] if size else echo(head)))
         if Slots.line:
             client, waiting = Slots.line.popleft()
             client.serve(waiting)

@@ -1,0 +1,58 @@
+"""P5: 500 clients that read a byte a second and 500 that send one do not slow down anybody else.
+
+The origin serves 8 at a time in 10 ms, so full speed is a number that does not depend on the machine: as
+much as the same origin gave the same clients through the same proxy before the slow ones came.
+"""
+
+from __future__ import annotations
+
+from tests.system.load import RIGHT, Plan, Results, run
+from tests.system.origins import Program
+from tests.system.proxy import Proxy, memory
+from tests.system.slow import SlowClients
+from tests.system.sockdiag import Sampler
+
+BOUND = 8
+REQUESTS = 3_000  # of the others, in each of the two runs
+AT_LEAST = 0.9  # of the throughput without slow clients
+REPLY = 48 << 10  # of the slow readers: less than response_buffer, more than their sockets hold
+MAY_GROW = 1_000 * (64 << 10)  # bytes: response_buffer or request_buffer for each slow client
+
+
+def others(proxy: Proxy) -> Results:
+    return run(Plan(proxy.host, proxy.port, parallel=32, requests=REQUESTS, keep_alive=True), within=60)
+
+
+def test_a_thousand_slow_clients_leave_eight_connections_to_the_others_at_full_speed() -> None:
+    with (
+        Program("slots") as origin,
+        Proxy(
+            origin.address,
+            upstream={"max_connections": BOUND},
+            clients={"head_timeout": "60s", "stall_timeout": "60s"},
+        ) as proxy,
+    ):
+        (worker,) = proxy.workers()
+        without = others(proxy)
+        before = memory(worker)
+        with (
+            SlowClients(proxy.host, proxy.port, REPLY, r=500, h=250, b=250) as slow,
+            Sampler(origin.port) as sampler,
+        ):
+            beside = others(proxy)
+            clients = proxy.backend()["clients"]
+            grown = memory(worker) - before
+            tally = sampler.result()
+            told = slow.results()
+    ratio = beside.per_second / without.per_second
+    print(f"without: {without.summary()}\nbeside 1,000 slow clients: {beside.summary()}")
+    print(f"ratio {ratio:.3f}; slow clients: {told}; the worker grew by {grown / 2**20:.1f} MiB; {tally}")
+    # The slow ones were there all the time, each at its byte a second.
+    assert clients >= 1_000
+    assert told["ended"] == 0
+    assert all(moved > 0 for moved in told["bytes"].values())
+    # The others got all they asked for, as fast as before, over no more than eight sockets.
+    assert without.outcomes == beside.outcomes == {RIGHT: REQUESTS}
+    assert ratio >= AT_LEAST
+    assert 1 <= tally.held <= BOUND, tally
+    assert grown < MAY_GROW
