@@ -148,6 +148,7 @@ def http(
 ) -> None:
     """CPU per request and memory per idle client of muxproxy, HAProxy and nginx."""
     check_machine()
+    load_before = os.getloadavg()[0]
     contestants = contestants_of(also)
     known = [*LOAD_NAMES, IDLE, *contestants, servers.DIRECT]
     if unknown := [name for name in only if name not in known]:
@@ -168,7 +169,7 @@ def http(
         "Python": platform.python_version(),
         "uvloop": uvloop.__version__,
     }
-    click.echo(as_text(report.machine(programs), rows, memory, as_json))
+    click.echo(as_text(report.machine(programs, load_before), rows, memory, as_json))
 
 
 def measure_loads(
