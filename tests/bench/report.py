@@ -124,8 +124,8 @@ def duration(microseconds: float) -> str:
 
 
 def machine(programs: dict[str, str], load_before: float) -> str:
-    """One line: what this was measured on. Ratios of a busy machine are not those of a quiet one: a proxy that
-    is kept from its core finds more to do at each turn, and some gain more by that than others."""
+    """One line: what this was measured on. Ratios of a busy machine are not those of a quiet one: a proxy
+    that is kept from its core finds more to do at each turn, and some gain more by that than others."""
     parts = [f"{cpu_model()}, {os.cpu_count()} cores", f"Linux {platform.release()}"]
     parts += [f"{name} {version}" for name, version in programs.items()]
     parts.append(f"load average before {load_before:.1f}")
