@@ -13,6 +13,7 @@ class Exit(enum.IntEnum):
     USAGE = 2  # click's own
     CANNOT_START = 3
     NOT_RUNNING = 4
+    DEMO_FAILED = 5
     BUG = 70  # EX_SOFTWARE of sysexits.h
 
 
@@ -22,8 +23,9 @@ MEANINGS = {
     str(Exit.USAGE.value): "the command line has errors",
     str(Exit.CANNOT_START.value): "run: an address cannot be listened on",
     str(Exit.NOT_RUNNING.value): "status: no running muxproxy answered",
+    str(Exit.DEMO_FAILED.value): "demo: a reply was wrong, a socket too many, or one of its processes failed",
     str(Exit.BUG.value): "muxproxy's own fault, with a traceback",
-    "128+N": "run: a second signal, number N, stopped it at once",
+    "128+N": "run: a second signal, number N, stopped it at once; demo: signal N stopped it",
 }
 
 # \b: click leaves the lines of this paragraph as they are.

@@ -9,6 +9,7 @@ import click
 
 from muxproxy import __version__
 from muxproxy.cli.check import check
+from muxproxy.cli.demo import demo
 from muxproxy.cli.exits import EXIT_CODES, Exit
 from muxproxy.cli.run import run
 from muxproxy.cli.status import status
@@ -24,7 +25,7 @@ def cli() -> None:
     """
 
 
-for command in (run, check, status):
+for command in (run, check, status, demo):
     cli.add_command(command)
 
 

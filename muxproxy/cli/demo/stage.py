@@ -1,0 +1,177 @@
+"""The demo's processes and its folder: started, listened to, and gone at the end, however it comes.
+
+Children are in process groups of their own, so that ctrl-C reaches only us and we end them in order. Signals
+are noted and obeyed at the next turn(): no exception falls between the start of a child and its registration.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from muxproxy.cli.demo.pipes import Lines, encode
+from muxproxy.cli.exits import Exit, Failure
+
+TURN = 0.05  # seconds: how long a signal or a dead child may go unnoticed
+GOODBYE = 5.0  # seconds for each child to end by itself
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_LOG_LINES = 5  # of a dead child's log, in the error
+_CHUNK = 64 * 1024
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+Handlers = dict[int, Any]
+
+
+class Stopped(Exception):  # noqa: N818  # nobody's error: what was asked for
+    """A signal said so."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+class Child:
+    """A process of ours. `orders` is its stdin, if it takes any; its stderr goes to a log."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.name = name
+        self.process = process
+        self.log = log
+        self.lines = Lines()
+
+    @property
+    def orders(self) -> IO[bytes] | None:
+        return self.process.stdin
+
+    def tell(self, order: dict[str, Any]) -> None:
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(encode(order))
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            self.check()
+            raise
+
+    def check(self) -> None:
+        """Raises Failure if it has ended."""
+        code = self.process.poll()
+        if code is None:
+            return
+        how = f"with exit status {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+        last = self.log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
+        raise Failure(
+            Exit.DEMO_FAILED, "\n  ".join([f"{self.name} ended {how}; the demo cannot go on", *last])
+        )
+
+
+class Stage:
+    def __enter__(self) -> Stage:
+        self._signal = 0
+        self._children: list[Child] = []
+        self._selector = selectors.DefaultSelector()
+        self._handlers = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        self.folder = Path(tempfile.mkdtemp(prefix="muxproxy-demo-"))
+        return self
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        self._signal = number
+
+    def program(self, module: str, name: str) -> Child:
+        """One of this folder's programs: it takes orders and reports."""
+        child = self._start(name, [sys.executable, "-m", module], subprocess.PIPE, subprocess.PIPE)
+        assert child.process.stdout is not None
+        self._selector.register(child.process.stdout, selectors.EVENT_READ, child)
+        return child
+
+    def proxy(self, config: Path, name: str) -> Child:
+        """`muxproxy run`, as an operator types it. It reads no orders: the kernel tells it if we die."""
+        command = [sys.executable, "-m", "muxproxy", "run", "-c", str(config)]
+        return self._start(name, command, subprocess.DEVNULL, subprocess.DEVNULL, _die_with_parent())
+
+    def _start(
+        self,
+        name: str,
+        command: list[str],
+        stdin: int,
+        stdout: int,
+        before: Callable[[], None] | None = None,
+    ) -> Child:
+        path = self.folder / f"{len(self._children)}.log"
+        with path.open("wb") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=log,
+                process_group=0,
+                preexec_fn=before,  # noqa: PLW1509  # no threads here: safe after fork
+            )
+        child = Child(name, process, path)
+        self._children.append(child)
+        return child
+
+    def turn(self, timeout: float = TURN) -> list[tuple[Child, dict[str, Any]]]:
+        """What the children said meanwhile. Raises Stopped after a signal, Failure if a child has ended."""
+        said = []
+        for key, _ in self._selector.select(min(timeout, TURN)):
+            data = os.read(key.fd, _CHUNK)
+            if not data:
+                self._selector.unregister(key.fileobj)
+            said += [(key.data, message) for message in key.data.lines.feed(data)]
+        if self._signal:
+            raise Stopped(self._signal)
+        for child in self._children:
+            child.check()
+        return said
+
+    def await_word(self, child: Child, word: str, within: float) -> Any:
+        """What `child` says under `word`; other messages are passed over. Raises like turn()."""
+        for _ in range(round(within / TURN)):
+            for sender, message in self.turn():
+                if sender is child and word in message:
+                    return message[word]
+        raise Failure(Exit.DEMO_FAILED, f"{child.name} did not say {word!r} within {within:g}s")
+
+    def __exit__(self, *_: object) -> None:
+        """The last started ends first: the clients before the proxy, the proxy before the origin."""
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # we are ending, and each wait below has its bound
+        for child in reversed(self._children):
+            _end(child.process)
+        self._selector.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Asked first: by the end of its orders, or by SIGTERM if it takes none."""
+    if process.stdin is not None:
+        try:
+            process.stdin.close()
+        except BrokenPipeError:
+            pass  # it is dead already, with an order unread
+    elif process.poll() is None:
+        process.terminate()
+    try:
+        process.wait(GOODBYE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _die_with_parent() -> Callable[[], None]:
+    """For the new process: SIGTERM when we are killed (prctl(2); it survives execve)."""
+    libc = ctypes.CDLL(None)
+    return lambda: libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
