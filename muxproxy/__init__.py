@@ -13,9 +13,10 @@ One request: worker/client -> protocols/<p>/requests -> mux/client -> mux/pool -
 and back: worker/upstream -> protocols/<p>/replies -> mux/upstream -> mux/client -> the wire.
 
 Words: *client* and *upstream* are connections, towards the app and towards a *server*; a *backend* is one
-configuration file: listeners, a *queue* behind a *gate*, and a *pool* of upstreams. An *exchange* is one request and
-its reply; a *frame* is a span of their bytes. A *pinned* upstream belongs to one client. A *refusal* is a "no" in the
-client's own language. Every exchange ends in one *outcome*: replied, refused, expired, lost, abandoned.
+configuration file: listeners, a *queue* behind a *gate*, and a *pool* of upstreams. An *exchange* is one
+request and its reply; a *frame* is a span of their bytes. A *pinned* upstream belongs to one client. A
+*refusal* is a "no" in the client's own language. Every exchange ends in one *outcome*: replied, refused,
+expired, lost, abandoned.
 
 Promises P1-P9 are in the docstring of mux/.
 """

@@ -1,7 +1,8 @@
 """One tree of errors, by whose fault it is: the peer's, the operator's, or ours.
 
-The name of a class answers the first question of whoever reads the log at three in the morning. A peer's error
-never leaves the connection it came from; an operator's error stops a start-up or a reload before anything changed.
+The name of a class answers the first question of whoever reads the log at three in the morning. A peer's
+error never leaves the connection it came from; an operator's error stops a start-up or a reload before
+anything changed.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@
                        what we owe          gate, queue,  what it owes us:
     client ◀──bytes─── it, in order  ◀───── assign  ◀──── by turn, by order, by tag
 
-Two ledgers hold every exchange: its client's (replies leave in the client's order) and its upstream's (replies come
-in the server's order, or by tag). A place that comes free goes straight to the oldest who waits.
+Two ledgers hold every exchange: its client's (replies leave in the client's order) and its upstream's
+(replies come in the server's order, or by tag). A place that comes free goes straight to the oldest who
+waits.
 
 The promises, cited by number wherever code or a test keeps one:
 
@@ -19,6 +20,7 @@ The promises, cited by number wherever code or a test keeps one:
     P8  refusals are early, cheap and in the client's own language
     P9  a retry only of what was not written; or idempotent, on a reused connection, with no reply byte seen
 
-Files: exchange (one request and its reply) · client · upstream, shared (ledgers) · server · pool (who gets what) ·
-queue, gate · deadlines · statistics · ports (what the heart asks of the world).
+Files: exchange (one request and its reply) · client, patience, tagged · upstream, shared (ledgers) · server ·
+pool, shared_pool (who gets what) · queue, gate · deadlines · statistics ·
+ports (what the heart asks of the world).
 """

@@ -1,26 +1,17 @@
-"""What we owe one client, in order; and what it owes us, in time.
+"""What we owe one client, in order.
 
-A client's exchanges stand in a list through the exchanges themselves, oldest first; only the first may write to the
-client, what others get meanwhile is parked. (TAGGED: any one that has begun may finish; see TaggedClient.)
-
-Its `phase` says what we are waiting for, and so what its deadline means:
-
-    IDLE      its next request                      idle_timeout, then closed
-    HEAD      the rest of a head                    head_timeout, then 408
-    BODY      the rest of a body                    stall_timeout + bytes / min_rate, then 408
-    OWED      nothing: it is our turn               none
-    STALLED   room in its socket for a reply        stall_timeout, then cut (P5)
-    TUNNEL    anything, on an opaque connection     idle_timeout
-    ENDING    its socket to empty, or its FIN       stall_timeout, then aborted
+A client's exchanges stand in a list through the exchanges themselves, oldest first; only the first may
+write to the client, what others get meanwhile is parked. (TAGGED: any one that has begun may finish; see
+tagged.py.) How long we wait for the client, and how its connection ends, is patience.py's.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import ABANDONED, DONE, NEW, REPLYING, SENT, WAITING, Exchange
+from muxproxy.mux.patience import BODY, ENDING, HEAD, IDLE, OWED, STALLED, TUNNEL, Patience
 from muxproxy.protocols.contract import (
     ANSWER,
     BROKEN,
@@ -42,66 +33,39 @@ if TYPE_CHECKING:
     from muxproxy.mux.ports import Wire
     from muxproxy.mux.upstream import Upstream
 
-IDLE, HEAD, BODY, OWED, STALLED, TUNNEL, ENDING = range(7)
-# After a refusal the client may still be sending; closing then would make the kernel send RST and destroy the refusal
-# on its way (RFC 9112 section 9.6). So FIN, then read and discard this much for this long.
-LINGER_BYTES = 1024 * 1024
-LINGER_TIMEOUT = 2.0  # seconds; nginx lingering_timeout 5 s, lingering_time 30 s
 
-
-class Client:
-    """The brain of one client's connection. `wire` is None once it is closed. All times are the loop's, seconds."""
+class Client(Patience):
+    """The brain of one client's connection. All times are the loop's, in seconds."""
 
     __slots__ = (
         "_again",
-        "_allowed_from",
-        "_framing",
         "_flushing",
-        "_halted",
+        "_framing",
         "_parked",
-        "_read_paused",
-        "_received",
-        "_unsent",
-        "deadline",
         "filling",
-        "first",
         "framer",
         "last",
-        "phase",
         "pinned",
-        "pool",
         "session",
         "upstream",
-        "wake",
-        "wire",
         "write_paused",
     )
 
     def __init__(self, pool: Pool, wire: Wire, now: float) -> None:
-        self.pool = pool
-        self.wire: Wire | None = wire
+        super().__init__(pool, wire, now)
         self.framer = pool.protocol.requests()
         self.session = pool.protocol.session()
-        self.first: Exchange | None = None  # the ledger: the oldest exchange we owe a reply for
         self.last: Exchange | None = None
         self.filling: Exchange | None = None  # the one whose request is still coming in
         self.pinned: Upstream | None = None  # a connection that is this client's alone
         self.upstream: Upstream | None = None  # shared sharings: where its last request went
-        self.phase = IDLE
-        self.deadline = now + pool.clients_config.idle_timeout
-        self.wake = INF
         self.write_paused = False  # its socket is full up to response_buffer
-        self._read_paused = False
-        self._halted = False  # who takes its body can take no more
         self._framing = False  # on_data's loop is running
         self._flushing = False  # _settle's loop is running
         self._again = False  # the framer holds a request that may be framed now
-        self._received = 0  # bytes of a body since _allowed_from
-        self._allowed_from = 0.0
-        self._unsent = 0  # what its socket had not taken when the deadline last looked
         self._parked = 0  # bytes of parked frames
 
-    # -- told by the hands --------------------------------------------------------------------------------------
+    # -- told by the hands -------------------------------------------------------------------------
 
     def on_opened(self, now: float) -> None:
         pool = self.pool
@@ -115,7 +79,7 @@ class Client:
 
     def on_data(self, data: bytes, now: float) -> None:
         if self.phase == ENDING:
-            self._discard(len(data))
+            self.discard(len(data))
             return
         self.pool.bytes_from_clients += len(data)
         self._framing = True
@@ -135,16 +99,16 @@ class Client:
             upstream = self.first.upstream
             if upstream is not None:
                 return upstream.on_client_eof(self.first, now)
-        # Elsewhere FIN means that the client has left, as for nginx (499) and Go's net/http: a client that waits
-        # and one that is gone look alike, and serving the gone is what fills queues.
-        self._leave(Reason.CLIENT_LEFT, now)
+        # Elsewhere FIN means that the client has left, as for nginx (499) and Go's net/http: a client that
+        # waits and one that is gone look alike, and serving the gone is what fills queues.
+        self.leave(Reason.CLIENT_LEFT, now)
         return False
 
     def on_closed(self, now: float) -> None:
         """The socket is gone, whoever closed it."""
         if self.wire is not None:
             self.wire = None
-            self._leave(Reason.CLIENT_LEFT, now)
+            self.leave(Reason.CLIENT_LEFT, now)
             self.pool.slow.forget(self)
             self.pool.clients.discard(self)
             if self.pool.draining:
@@ -157,7 +121,7 @@ class Client:
             first.upstream.pause_reading()
         if self.phase != ENDING and self.wire is not None:
             self._unsent = self.pool.world.unsent(self.wire)
-            self._expect(STALLED, now + self.pool.clients_config.stall_timeout)
+            self.expect(STALLED, now + self.pool.clients_config.stall_timeout)
             self._regulate()
 
     def on_write_resumed(self, now: float) -> None:
@@ -172,30 +136,7 @@ class Client:
             self.on_data(b"", now)
         self._regulate()
 
-    def on_deadline(self, now: float) -> None:
-        """IDLE => closed; (HEAD | BODY) => refused; (STALLED | ENDING) => aborted; each only without headway."""
-        config = self.pool.clients_config
-        phase = self.phase
-        if phase == BODY:
-            allowed_until = self._allowed_from + config.stall_timeout + self._received / config.min_rate
-            if self._halted or self._read_paused:  # it is we who do not read
-                allowed_until = now + config.stall_timeout
-            if allowed_until > now:
-                self.deadline = allowed_until
-                return
-        elif phase != HEAD and self._has_headway():
-            self.deadline = now + config.stall_timeout
-            return
-        self.deadline = INF
-        if phase in (HEAD, BODY):
-            self._refuse_trickle(now)
-        elif phase == IDLE and self.first is None and not self._unsent:
-            self._end(now, linger=False)
-        else:
-            self._leave(Reason.CLIENT_STALLED, now)
-            self._abort()
-
-    # -- requests -----------------------------------------------------------------------------------------------
+    # -- requests ----------------------------------------------------------------------------------
 
     def _on_frame(self, frame: Frame, now: float) -> None:
         marks = frame.marks
@@ -232,22 +173,23 @@ class Client:
         if frame.marks & BROKEN:
             self.pool.end(exchange, Reason.BAD_REQUEST)
             self._unlink(exchange)
-            self._leave(Reason.CLIENT_BROKE, now)
-            self._abort()
+            self.leave(Reason.CLIENT_BROKE, now)
+            self.abort()
             return
         # A framer's own answer ends the connection and is a refusal; a session's answer does neither.
         refused = self.session is None or frame.marks & END_CLIENT
         self.pool.end(exchange, Reason.BAD_REQUEST if refused else Reason.LOCAL)
-        self._answer(exchange, frame, now, linger=True)
+        self._answer(exchange, frame, now, linger=bool(refused))
 
     def _begin_body(self, exchange: Exchange, now: float) -> None:
         self.filling = exchange
         self._received = 0
         self._allowed_from = now
         if self.pool.sharing is not Sharing.DEDICATED:  # a session may be silent for as long as it waits
-            self._expect(BODY, now + self.pool.clients_config.stall_timeout)
+            self.expect(BODY, now + self.pool.clients_config.stall_timeout)
         if self.pool.sharing in (Sharing.ORDERED, Sharing.TAGGED):
-            # Its parts must stand together on the connection and may come slowly: it gets one of its own (P5).
+            # Its parts must stand together on the connection and may come slowly: it gets one of its own
+            # (P5).
             exchange.marks |= PIN | UNPIN
         if exchange.marks & EAGER or len(exchange.data) >= self.pool.clients_config.request_buffer:
             self.pool.submit(exchange, now)
@@ -259,8 +201,8 @@ class Client:
         if exchange is None:
             return  # it was answered early; what is left of it is discarded
         if frame.marks & BROKEN:
-            self._leave(Reason.CLIENT_BROKE, now)
-            self._abort()
+            self.leave(Reason.CLIENT_BROKE, now)
+            self.abort()
             return
         self._received += len(frame.data)
         last = frame.marks & LAST
@@ -272,7 +214,7 @@ class Client:
         elif self.phase == TUNNEL:
             self.deadline = now + self.pool.clients_config.idle_timeout
         state = exchange.state
-        if state == SENT or state == REPLYING:
+        if state in (SENT, REPLYING):
             assert exchange.upstream is not None
             exchange.upstream.send_more(exchange, frame.data, now)
             return
@@ -286,7 +228,12 @@ class Client:
 
     def _after_data(self, now: float) -> None:
         if self.first is None and self.phase == IDLE and self.framer.midway:
-            self._expect(HEAD, now + self.pool.clients_config.head_timeout)
+            self.expect(HEAD, now + self.pool.clients_config.head_timeout)
+        self._regulate()
+
+    def on_sent(self, now: float) -> None:
+        """A request that is still coming in has got its connection: from here on its body flows."""
+        self._received, self._allowed_from = 0, now
         self._regulate()
 
     def halt(self) -> None:
@@ -312,7 +259,10 @@ class Client:
             last = self.last
             stop = self.write_paused or (
                 last is not None
-                and (self.framer.held > 0 or (last.state == WAITING and self.pool.sharing is not Sharing.EXCLUSIVE))
+                and (
+                    self.framer.held > 0
+                    or (last.state == WAITING and self.pool.sharing is not Sharing.EXCLUSIVE)
+                )
             )
         if stop and not self._read_paused:
             self._read_paused = True
@@ -321,7 +271,7 @@ class Client:
             self._read_paused = False
             wire.resume_reading()
 
-    # -- replies ------------------------------------------------------------------------------------------------
+    # -- replies -----------------------------------------------------------------------------------
 
     def deliver(self, exchange: Exchange, frame: Frame, now: float) -> None:
         """A frame of the reply to `exchange`: written if it is its turn, else parked."""
@@ -347,10 +297,11 @@ class Client:
             self._bound_unsent(exchange, now)
 
     def refuse(self, exchange: Exchange, reason: Reason, text: str, now: float) -> None:
-        """End `exchange` with a refusal in the client's language (P8), or, mid-reply, with an error it can see."""
+        """End `exchange` with a refusal in the client's language (P8), or, mid-reply, with an error it can
+        see."""
         self.pool.end(exchange, reason)
         if exchange.begun:
-            self._leave(Reason.CLIENT_LEFT, now)
+            self.leave(Reason.CLIENT_LEFT, now)
             if self.wire is not None:
                 self.pool.world.reset(self.wire)
             return
@@ -384,21 +335,21 @@ class Client:
         if marks & END_CLIENT or early:
             self.filling = None
             # A client that is still sending must not lose the reply to an RST.
-            self._end(now, linger=early or not exchange.whole or exchange.reason is Reason.BAD_REQUEST)
+            self.end(now, linger=early or not exchange.whole or exchange.reason is Reason.BAD_REQUEST)
             return
         first = self.first
         if first is None:
-            self.framer.resume()
-            if self.framer.held:
-                self._again = True
-                if not self._framing and not self.write_paused:
-                    self.on_data(b"", now)
-                    return
             if not self.write_paused:
                 self.phase = IDLE
                 self.deadline = now + self.pool.clients_config.idle_timeout
-                if self.pool.draining:
-                    self._end(now, linger=False)
+            framer = self.framer
+            framer.resume()
+            if framer.held:
+                self._again = True
+                if not self._framing and not self.write_paused:
+                    self.on_data(b"", now)
+            elif self.pool.draining:
+                self.end(now, linger=False)
         elif first.parked is not None and not self._flushing:
             self._flushing = True  # a loop, not a recursion: thousands may be parked behind one slow reply
             while self.first is not None and self.first.parked is not None:
@@ -436,12 +387,12 @@ class Client:
             if not self._framing:
                 self.on_data(b"", now)
 
-    # -- ends ---------------------------------------------------------------------------------------------------
+    # -- ends --------------------------------------------------------------------------------------
 
     def drain(self, now: float) -> None:
         """Leave as soon as nothing is owed."""
         if self.first is None and self.phase == IDLE:
-            self._end(now, linger=False)
+            self.end(now, linger=False)
 
     def cut_off(self, now: float) -> int:
         """The time to drain is up: refuse what can be refused. Returns the number of exchanges cut."""
@@ -455,22 +406,23 @@ class Client:
             else:
                 break
         if self.first is not None:
-            left += self._leave(Reason.CLIENT_LEFT, now)
-            self._abort()
+            left += self.leave(Reason.CLIENT_LEFT, now)
+            self.abort()
         return left
 
     def on_session(self, exchange: Exchange, now: float) -> None:
         """The exchange is opaque in both directions and lasts until a side closes."""
         exchange.whole = False
         self.filling = exchange
-        self._expect(TUNNEL, now + self.pool.clients_config.idle_timeout)
+        self.expect(TUNNEL, now + self.pool.clients_config.idle_timeout)
 
     def pass_eof(self) -> None:
         if self.wire is not None:
             self.wire.write_eof()
 
     def on_bug(self, now: float) -> None:
-        """Ours: something raised while this client's bytes were handled. What it may have touched is closed (P2)."""
+        """Ours: something raised while this client's bytes were handled. What it may have touched is closed
+        (P2)."""
         exchange = self.first
         while exchange is not None:
             if exchange.upstream is not None:
@@ -478,19 +430,13 @@ class Client:
                 exchange = self.first  # that changed the ledger
             else:
                 exchange = exchange.after
-        self._leave(Reason.INTERNAL, now)
-        self._abort()
+        self.leave(Reason.INTERNAL, now)
+        self.abort()
 
     def end_session(self, exchange: Exchange, now: float) -> None:
         """The other side of an opaque exchange is gone."""
         self.pool.end(exchange, Reason.OK)
-        self._end(now, linger=False)
-
-    def _expect(self, phase: int, deadline: float) -> None:
-        self.phase = phase
-        self.deadline = deadline
-        if deadline < self.wake:
-            self.pool.slow.watch(self)
+        self.end(now, linger=False)
 
     def _rest(self, now: float) -> None:
         """The reply flows again: back to the phase that the ledger tells."""
@@ -498,23 +444,27 @@ class Client:
         filling = self.filling
         if filling is None:
             idle = self.first is None
-            self._expect(IDLE if idle else OWED, now + config.idle_timeout if idle else INF)
+            self.expect(IDLE if idle else OWED, now + config.idle_timeout if idle else INF)
         elif filling.begun and filling.upstream is not None and filling.upstream.is_opaque():
-            self._expect(TUNNEL, now + config.idle_timeout)
+            self.expect(TUNNEL, now + config.idle_timeout)
         else:
             self._received, self._allowed_from = 0, now
-            self._expect(BODY, now + config.stall_timeout)
+            self.expect(BODY, now + config.stall_timeout)
 
-    def _refuse_trickle(self, now: float) -> None:
+    def refuse_trickle(self, now: float) -> None:
         exchange = self.filling
         if exchange is None:
-            self._refuse_connection(Reason.REQUEST_TIMEOUT, f"{self.pool.name}: the request head is incomplete", now)
+            self._refuse_connection(
+                Reason.REQUEST_TIMEOUT, f"{self.pool.name}: the request head is incomplete", now
+            )
             return
         if exchange.state in (NEW, WAITING):
             self.pool.take_out(exchange)
         elif exchange.upstream is not None:
             exchange.upstream.give_up(exchange, now)
-        self.refuse(exchange, Reason.REQUEST_TIMEOUT, f"{self.pool.name}: the request body is incomplete", now)
+        self.refuse(
+            exchange, Reason.REQUEST_TIMEOUT, f"{self.pool.name}: the request body is incomplete", now
+        )
 
     def _refuse_connection(self, reason: Reason, text: str, now: float) -> None:
         """There is no exchange to end, but somebody who must be told; it counts as one."""
@@ -522,10 +472,11 @@ class Client:
         frame = self.pool.refusal(reason, text, None, 0, True, now)
         if self.wire is not None and self.first is None:
             self.wire.write(frame.data)
-        self._end(now, linger=True)
+        self.end(now, linger=True)
 
-    def _leave(self, reason: Reason, now: float) -> int:
-        """Nobody waits for our replies any more: give up what is owed. Returns how many exchanges that ended."""
+    def leave(self, reason: Reason, now: float) -> int:
+        """Nobody waits for our replies any more: give up what is owed. Returns how many exchanges that
+        ended."""
         ended = 0
         self.filling = None
         self.phase = ENDING
@@ -541,102 +492,11 @@ class Client:
             pinned.on_owner_left(now)
         return ended
 
-    def _end(self, now: float, *, linger: bool) -> None:
-        """Close once everything written is out; `linger`: FIN first, for a client that may still be sending."""
-        self._leave(Reason.CLIENT_LEFT, now)
-        wire = self.wire
-        if wire is None:
-            return
-        if linger:
-            self._unsent = LINGER_BYTES
-            if self._read_paused:
-                self._read_paused = False
-                wire.resume_reading()
-            wire.write_eof()
-            self._expect(ENDING, now + LINGER_TIMEOUT)
-            return
-        wire.close()
-        if wire.get_write_buffer_size():
-            self._unsent = self.pool.world.unsent(wire)
-            self._expect(ENDING, now + self.pool.clients_config.stall_timeout)
-
-    def _discard(self, size: int) -> None:
-        """Lingering: bounded by LINGER_BYTES here and by LINGER_TIMEOUT on the wheel."""
-        self._unsent -= size
-        if self._unsent < 0:
-            self._abort()
-
-    def _abort(self) -> None:
-        if self.wire is not None:
-            self.wire.abort()
-
-    def _has_headway(self) -> bool:
-        """Has its socket taken anything since we last looked? Asked only when a deadline has come."""
-        if self.wire is None or (self.phase == ENDING and not self.wire.is_closing()):
-            return False  # lingering has a bound of its own
-        unsent = self.pool.world.unsent(self.wire)
-        moving = 0 < unsent < self._unsent or (self._unsent == 0 < unsent)
-        self._unsent = unsent
-        return moving
-
     def _bound_unsent(self, exchange: Exchange, now: float) -> None:
         """A shared upstream is never paused for one client: beyond the bound the client goes (P5)."""
         upstream = exchange.upstream
         if self.wire is None or (upstream is not None and not upstream.is_shared()):
             return
         if self.wire.get_write_buffer_size() + self._parked > 2 * self.pool.clients_config.response_buffer:
-            self._leave(Reason.CLIENT_STALLED, now)
-            self._abort()
-
-
-class TaggedClient(Client):
-    """Replies in any order, each by itself: whoever has begun to write finishes before another begins."""
-
-    __slots__ = ("_mute", "_talking")
-
-    def __init__(self, pool: Pool, wire: Wire, now: float) -> None:
-        super().__init__(pool, wire, now)
-        self._talking: Exchange | None = None
-        self._mute: deque[Exchange] = deque()  # those with parked frames, in the order of their first
-
-    def deliver(self, exchange: Exchange, frame: Frame, now: float) -> None:
-        if self._talking is None or self._talking is exchange:
-            self._bring_forward(exchange)
-            self._talking = None if frame.marks & LAST else exchange
-        super().deliver(exchange, frame, now)
-
-    def _answer(self, exchange: Exchange, frame: Frame, now: float, *, linger: bool) -> None:
-        if self._talking is None or self._talking is exchange:
-            self._bring_forward(exchange)
-        super()._answer(exchange, frame, now, linger=linger)
-
-    def _park(self, exchange: Exchange, frame: Frame, now: float) -> None:
-        if exchange.parked is None:
-            self._mute.append(exchange)
-        super()._park(exchange, frame, now)
-
-    def _settle(self, exchange: Exchange, marks: int, now: float) -> None:
-        self._talking = None
-        super()._settle(exchange, marks, now)
-        if self._flushing:
-            return
-        self._flushing = True
-        while self._mute and self._talking is None and self.phase != ENDING:
-            mute = self._mute.popleft()
-            if mute.parked is not None:
-                self._bring_forward(mute)
-                self._unpark(mute, now)
-        self._flushing = False
-
-    def _bring_forward(self, exchange: Exchange) -> None:
-        """To the head of the ledger: among tagged replies the order is free."""
-        if self.first is exchange:
-            return
-        self._unlink(exchange)
-        first = self.first
-        if first is not None:
-            first.before = exchange
-            exchange.after = first
-        else:
-            self.last = exchange
-        self.first = exchange
+            self.leave(Reason.CLIENT_STALLED, now)
+            self.abort()

@@ -1,12 +1,13 @@
 """Who must be looked at, and when: one wheel of time for clients, upstreams, servers and queues.
 
-A timed object has a `deadline` (seconds on the loop's clock, INF for none) that the hot path moves by a plain store,
-and a `wake`: when the wheel will next look at it. Its one rule: `wake <= deadline` or the wheel was told (`watch`).
-A deadline that moved later costs nothing until the wheel looks, finds it early and files it again.
+A timed object has a `deadline` (seconds on the loop's clock, INF for none) that the hot path moves by a
+plain store, and a `wake`: when the wheel will next look at it. Its one rule: `wake <= deadline` or the
+wheel was told (`watch`). A deadline that moved later costs nothing until the wheel looks, finds it early
+and files it again.
 
-Rejected: a timer per request (an allocation and a heap each), FIFO deques (a client that left stays in its deque
-until its time is up: at 10,000 short-lived connections a second and a timeout of minutes, millions of dead objects),
-linked lists (six stores per request where this has one).
+Rejected: a timer per request (an allocation and a heap each), FIFO deques (a client that left stays in its
+deque until its time is up: at 10,000 short-lived connections a second and a timeout of minutes, millions of
+dead objects), linked lists (six stores per request where this has one).
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ class Deadlines:
         return self._order[0] * self._grain if self._order else INF
 
     def tick(self, now: float) -> None:
-        """Act on all that is due. An object whose action raises is off the wheel; the others are acted on later."""
+        """Act on all that is due. An object whose action raises is off the wheel; the others are acted on
+        later."""
         while self._order and self._order[0] * self._grain <= now:
             slot = self._slots[self._order[0]]
             while slot:

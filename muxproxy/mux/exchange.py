@@ -5,9 +5,9 @@
      |                |             '--> ABANDONED <-'          |
      '----------------'-------------------'---------------------'
 
-NEW: the request is coming in. WAITING: in a queue. SENT: on an upstream's ledger. REPLYING: bytes of its reply have
-come. ABANDONED: its client is gone or answered, but a connection still owes its reply, which will be swallowed.
-It ends, and is counted, once: entering ABANDONED or DONE with a Reason, never again.
+NEW: the request is coming in. WAITING: in a queue. SENT: on an upstream's ledger. REPLYING: bytes of its
+reply have come. ABANDONED: its client is gone or answered, but a connection still owes its reply, which
+will be swallowed. It ends, and is counted, once: entering ABANDONED or DONE with a Reason, never again.
 """
 
 from __future__ import annotations

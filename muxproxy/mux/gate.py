@@ -1,7 +1,8 @@
 """Who may enter the queue, and when to come back for those who may not.
 
-open: admits up to `max_waiting`. full: refuses with queue_full. The gate also measures how fast the queue drains, so
-that a refusal can say when another try makes sense (Retry-After): measured only when somebody is refused.
+open: admits up to `max_waiting`. full: refuses with queue_full. The gate also measures how fast the queue
+drains, so that a refusal can say when another try makes sense (Retry-After): measured only when somebody is
+refused.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class Gate:
         return self.waiting >= self.max_waiting
 
     def retry_after(self, served: int, now: float) -> int:
-        """Whole seconds until the queue, as it drains now, would be empty. `served`: exchanges served since start."""
+        """Whole seconds until the queue, as it drains now, would be empty. `served`: exchanges served since
+        start."""
         elapsed = now - self._sampled_at
         if elapsed >= _RATE_WINDOW:
             self._rate = (served - self._sampled_served) / elapsed

@@ -1,7 +1,8 @@
 """One backend: its clients, its few upstream connections (P1), its queue, and who gets what (P4).
 
-`submit` brings an exchange in, `release` brings a free place in; whichever comes second makes the match. Growing is
-by demand: a connection is dialled when somebody waits and the bound allows it, never to replace one that is free.
+`submit` brings an exchange in, `release` brings a free place in; whichever comes second makes the match.
+Growing is by demand: a connection is dialled when somebody waits and the bound allows it, never to replace
+one that is free.
 """
 
 from __future__ import annotations
@@ -10,29 +11,23 @@ from typing import Any
 
 from muxproxy.config.model import Backend
 from muxproxy.metrics.histogram import Histogram
-from muxproxy.mux.client import Client, TaggedClient
+from muxproxy.mux.client import Client
 from muxproxy.mux.deadlines import INF, Deadlines
 from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, WAITING, Exchange
 from muxproxy.mux.gate import Gate
 from muxproxy.mux.ports import Wire, World
 from muxproxy.mux.queue import Queue
 from muxproxy.mux.server import Server
-from muxproxy.mux.shared import ByOrder, ByTag
 from muxproxy.mux.upstream import OPEN, ByTurn, Upstream
-from muxproxy.protocols.contract import PIN, Frame, Protocol, Reason, Sharing
+from muxproxy.protocols.contract import PIN, Frame, Protocol, Reason
 
 _OK = Reason.OK
-_LEDGERS: dict[Sharing, type[Upstream]] = {
-    Sharing.EXCLUSIVE: ByTurn,
-    Sharing.DEDICATED: ByTurn,
-    Sharing.ORDERED: ByOrder,
-    Sharing.TAGGED: ByTag,
-}
 _BALANCE_EVERY = 64  # releases between two looks at how connections spread over servers
 
 
 class Pool:
-    """Times are the loop's, in seconds. `fine` and `slow` are wheels of short and long grains, shared by all pools."""
+    """Times are the loop's, in seconds. `fine` and `slow` are wheels of short and long grains, shared by
+    all pools."""
 
     def __init__(
         self, backend: Backend, protocol: Protocol, world: World, fine: Deadlines, slow: Deadlines
@@ -49,14 +44,14 @@ class Pool:
         self.upstreams: set[Upstream] = set()  # every one that counts against the bound
         self.servers: list[Server] = []
         self.queue = Queue(backend.queue.timeout, fine, self._on_expired)
-        # Those that need a connection alone, apart, so that they never stand in front of those that do not (P4).
+        # Those that need a connection alone, apart, so that they never stand in front of those that do not
+        # (P4).
         self.pin_queue = Queue(backend.queue.timeout, fine, self._on_expired)
         self.gate = Gate(backend.queue.max_waiting)
         self.pinned = 0
         self.pinned_limit = self._pinned_limit(backend)
         self.draining = False
         self.resolve_error = ""
-        self._is_by_turn = _LEDGERS[self.sharing] is ByTurn
         self._turn = 0  # where the search for the least loaded server begins
         self._releases = 0
         # what operators see
@@ -74,19 +69,13 @@ class Pool:
         self.queue_wait = Histogram()
 
     def _pinned_limit(self, backend: Backend) -> int:
-        """At least one connection stays with the many, where there are many."""
-        limit = backend.upstream.pinned_limit
-        if self.sharing is Sharing.EXCLUSIVE and backend.http.max_upgraded is not None:
-            return backend.http.max_upgraded
-        if self.sharing in (Sharing.ORDERED, Sharing.TAGGED):
-            return min(limit, max(1, backend.upstream.max_connections - 1))
-        return limit
+        upgraded = backend.http.max_upgraded
+        return backend.upstream.pinned_limit if upgraded is None else upgraded
 
     def new_client(self, wire: Wire, now: float) -> Client:
-        kind = TaggedClient if self.sharing is Sharing.TAGGED else Client
-        return kind(self, wire, now)
+        return Client(self, wire, now)
 
-    # -- exchanges in -------------------------------------------------------------------------------------------
+    # -- exchanges in ------------------------------------------------------------------------------
 
     def submit(self, exchange: Exchange, now: float) -> None:
         """NEW => (SENT | WAITING | DONE: refused)"""
@@ -102,11 +91,10 @@ class Pool:
             return
         gate.waiting += 1
         self._queue_for(exchange).push(exchange, now)
-        self.grow(now)
+        if len(self.upstreams) < self.config.max_connections or len(self.pin_queue):
+            self.grow(now)
 
     def _place_for(self, exchange: Exchange, now: float) -> Upstream | None:
-        if not self._is_by_turn:
-            return self._shared_place_for(exchange)
         if exchange.marks & PIN and self.pinned >= self.pinned_limit:
             return None
         servers = self.servers
@@ -136,56 +124,7 @@ class Pool:
                     break
         return best.idle.pop()
 
-    def _shared_place_for(self, exchange: Exchange) -> Upstream | None:
-        client = exchange.client
-        assert client is not None
-        stay = self._must_stay(client)
-        if stay is not None:
-            return stay if stay.has_room() and not (stay.queue and len(stay.queue)) else None
-        if exchange.marks & PIN:
-            return self._place_alone()
-        best: Upstream | None = None
-        for server in self.servers:
-            for upstream in server.open:
-                if (
-                    upstream.has_room()
-                    and upstream.owner is None
-                    and not upstream.reserved  # type: ignore[attr-defined] # `open` holds ByOrder only
-                    and (best is None or upstream.load() < best.load())
-                ):
-                    best = upstream
-        return best
-
-    def _must_stay(self, client: Client) -> ByOrder | None:
-        """Its own connection, or the one that owes it replies: its order is its own."""
-        if client.pinned is not None:
-            return client.pinned  # type: ignore[return-value] # shared sharings make ByOrder only
-        upstream = client.upstream
-        if self.sharing is not Sharing.ORDERED or upstream is None or upstream.state != OPEN:
-            return None
-        first = client.first
-        if first is not None and first is not client.last and upstream.load():
-            return upstream  # type: ignore[return-value] # likewise
-        return None
-
-    def _place_alone(self) -> Upstream | None:
-        if self.pinned >= self.pinned_limit:
-            return None
-        for server in self.servers:
-            for upstream in server.open:
-                if upstream.owner is None and not upstream.load() and upstream.has_room():
-                    upstream.reserved = False  # type: ignore[attr-defined] # `open` holds ByOrder only
-                    return upstream
-        return None
-
     def _queue_for(self, exchange: Exchange) -> Queue:
-        client = exchange.client
-        if not self._is_by_turn and client is not None:
-            stay = self._must_stay(client)
-            if stay is not None:
-                if stay.queue is None:
-                    stay.queue = Queue(self.queue.timeout, self.fine, self._on_expired)
-                return stay.queue
         return self.pin_queue if exchange.marks & PIN else self.queue
 
     def retry(self, exchange: Exchange, now: float) -> None:
@@ -198,57 +137,27 @@ class Pool:
     def put_back(self, exchange: Exchange) -> None:
         """SENT => WAITING with nothing written, or allowed to be written again."""
         self.gate.waiting += 1
-        (self.pin_queue if exchange.marks & PIN else self.queue).push_back(exchange)
+        Pool._queue_for(self, exchange).push_back(exchange)
 
-    def merge(self, queue: Queue) -> None:
-        """The waiters of a connection that is gone wait with all others, in front."""
-        waiting: list[Exchange] = []
-        while len(queue):
-            waiting.append(queue.pop())
-        for exchange in reversed(waiting):
-            (self.pin_queue if exchange.marks & PIN else self.queue).push_back(exchange)
-        queue.close()
-
-    # -- places in ----------------------------------------------------------------------------------------------
+    # -- places in ---------------------------------------------------------------------------------
 
     def release(self, upstream: Upstream, now: float) -> None:
         """`upstream` may have room: to the oldest who waits for such a place, else idle."""
-        why = self._why_not_reusable(upstream, now)
-        if why and not upstream.load():
-            upstream.close(why, now)
-            return
-        if why:
-            upstream.retiring = why
-            return
-        if self._is_by_turn:
-            exchange = self._next() if self.gate.waiting else None
-            if exchange is not None:
-                self._send_waiting(exchange, upstream, now)
-            else:
-                self._go_idle(upstream, now)
-            return
-        self._fill(upstream, now)
-        if not upstream.load():
-            upstream.expect_by(now + self._idle_timeout(upstream))
-
-    def _fill(self, upstream: Upstream, now: float) -> None:
-        """As many as have room on a shared connection: its own waiters and all others', oldest first."""
-        assert isinstance(upstream, ByOrder)
-        while upstream.has_room() and self.gate.waiting:
-            own = upstream.queue
-            alone = not upstream.load()
-            exchange: Exchange | None = None
-            others = self.queue.oldest() if upstream.owner is None and not upstream.reserved else None
-            if own is not None and len(own) and (others is None or (own.oldest() or 0.0) <= others):
-                exchange = own.pop()
-            elif upstream.owner is None and alone and len(self.pin_queue) and self.pinned < self.pinned_limit:
-                upstream.reserved = False
-                exchange = self.pin_queue.pop()
-            elif others is not None:
-                exchange = self.queue.pop()
-            if exchange is None:
+        if upstream.retiring or now > upstream.retire_at or len(self.servers) != 1:
+            why = upstream.retiring = self._why_not_reusable(upstream, now)
+            if why:
+                if not upstream.load():
+                    upstream.close(why, now)
                 return
+        self._assign(upstream, now)
+
+    def _assign(self, upstream: Upstream, now: float) -> None:
+        exchange = self._next() if self.gate.waiting else None
+        if exchange is not None:
             self._send_waiting(exchange, upstream, now)
+        else:
+            upstream.server.idle.append(upstream)
+            upstream.expect_by(now + self._idle_timeout(upstream))
 
     def _next(self) -> Exchange | None:
         """The oldest waiter that a free connection would serve."""
@@ -267,25 +176,15 @@ class Pool:
         upstream.send(exchange, now)
 
     def serve(self, now: float) -> None:
-        """Somebody came to wait, or a pin came free, without a release: look for a place that is free already."""
-        if self._is_by_turn:
-            while self.gate.waiting and any(server.idle for server in self.servers):
-                exchange = self._next()
-                if exchange is None:
-                    break
-                upstream = self._least_loaded_idle(now)
-                assert upstream is not None
-                self._send_waiting(exchange, upstream, now)
-        else:
-            for server in self.servers:
-                for upstream in list(server.open):
-                    if upstream.state == OPEN:
-                        self._fill(upstream, now)
+        """Somebody came to wait, or a pin came free, without a release: look for a place that is free."""
+        while self.gate.waiting and any(server.idle for server in self.servers):
+            exchange = self._next()
+            if exchange is None:
+                break
+            upstream = self._least_loaded_idle(now)
+            assert upstream is not None
+            self._send_waiting(exchange, upstream, now)
         self.grow(now)
-
-    def _go_idle(self, upstream: Upstream, now: float) -> None:
-        upstream.server.idle.append(upstream)
-        upstream.expect_by(now + self._idle_timeout(upstream))
 
     def _idle_timeout(self, upstream: Upstream) -> float:
         """Ours, or a little less than the server's own, so that it is we who close (the keep-alive race)."""
@@ -297,9 +196,7 @@ class Pool:
     def _why_not_reusable(self, upstream: Upstream, now: float) -> str:
         if upstream.retiring:
             return upstream.retiring
-        if upstream.server.gone:
-            return "server removed"
-        if self.config.max_lifetime and now - upstream.born > self.config.max_lifetime:
+        if now > upstream.retire_at:
             return "max_lifetime"
         self._releases += 1
         if self._releases % _BALANCE_EVERY == 0 and self._is_overfed(upstream.server, now):
@@ -307,20 +204,22 @@ class Pool:
         return ""
 
     def _is_overfed(self, server: Server, now: float) -> bool:
-        """At the bound, with two connections more than a server that could take one: a server that came back, or
-        a new address, must get its share."""
-        if len(self.servers) == 1 or len(self.upstreams) < self.config.max_connections:
+        """At the bound, with two connections more than a server that could take one: a server that came
+        back, or a new address, must get its share."""
+        if len(self.upstreams) < self.config.max_connections:
             return False
-        return any(server.connections - other.connections >= 2 and other.may_dial(now) for other in self.servers)
+        return any(
+            server.connections - other.connections >= 2 and other.may_dial(now) for other in self.servers
+        )
 
-    # -- connections --------------------------------------------------------------------------------------------
+    # -- connections -------------------------------------------------------------------------------
 
     def grow(self, now: float) -> None:
         """Dial for those who wait, up to the bound (P1)."""
         if self.draining and not self.gate.waiting:
             return
         missing = len(self.queue) + max(0, min(len(self.pin_queue), self.pinned_limit - self.pinned))
-        places = 1 if self._is_by_turn else self.config.max_in_flight
+        places = self._places()
         bound = self.config.max_connections
         connecting = sum(server.connecting for server in self.servers) if missing else 0
         while connecting * places < missing and len(self.upstreams) < bound:
@@ -329,8 +228,10 @@ class Pool:
                 return
             self._dial(server, now)
             connecting += 1
-        if not self._is_by_turn and len(self.pin_queue) and len(self.upstreams) >= bound:
-            self._reserve()
+
+    def _places(self) -> int:
+        """Exchanges that a new connection takes."""
+        return 1
 
     def warm(self, now: float) -> None:
         """Keep min_connections, while servers can be reached."""
@@ -339,15 +240,6 @@ class Pool:
             if server is None:
                 return
             self._dial(server, now)
-
-    def _reserve(self) -> None:
-        """All connections are shared and at the bound: the least loaded one empties for who needs one alone."""
-        if self.pinned >= self.pinned_limit:
-            return
-        shared = [u for server in self.servers for u in server.open if u.owner is None and isinstance(u, ByOrder)]
-        reserved = sum(u.reserved for u in shared)
-        if reserved < min(len(self.pin_queue), self.pinned_limit - self.pinned) and len(shared) - reserved > 1:
-            min((u for u in shared if not u.reserved), key=lambda u: u.load()).reserved = True
 
     def _server_to_dial(self, now: float) -> Server | None:
         """Fewest connections, ties in turn."""
@@ -361,7 +253,7 @@ class Pool:
         return best
 
     def _dial(self, server: Server, now: float) -> None:
-        upstream = _LEDGERS[self.sharing](self, server, now)
+        upstream = self._new_upstream(server, now)
         self.upstreams.add(upstream)
         server.connections += 1
         server.connecting += 1
@@ -369,17 +261,26 @@ class Pool:
         self.fine.watch(upstream)
         self.world.dial(server, upstream)
 
+    def _new_upstream(self, server: Server, now: float) -> Upstream:
+        return ByTurn(self, server, now)
+
     def on_connected(self, upstream: Upstream, now: float) -> None:
         server = upstream.server
         server.connecting -= 1
         if server.failures:
             self.world.log("server is back", backend=self.name, server=str(server), failures=server.failures)
             server.on_succeeded()
-        if not self._is_by_turn:
-            server.open.append(upstream)
+        if server.gone:
+            upstream.close("server removed", now)
+            return
+        if self.config.max_lifetime:
+            # spread over a tenth, or connections opened together would end together
+            upstream.retire_at = now + self.config.max_lifetime * (0.9 + 0.1 * self.world.jitter())
+        self._on_open(upstream)
         self.release(upstream, now)
-        if server.idle or server.open:
-            self.grow(now)
+        self.grow(now)  # a server in doubt was probed by this one alone
+
+    def _on_open(self, upstream: Upstream) -> None: ...
 
     def on_closing(self, upstream: Upstream) -> None:
         """No more requests for it; its socket still counts."""
@@ -404,7 +305,7 @@ class Pool:
             if not server.failures:
                 self.world.log("server cannot be reached", backend=self.name, server=str(server), error=error)
             server.on_failed(error, now)
-        self.grow(now)
+        self.serve(now)
         self.warm(now)
 
     def on_idle_deadline(self, upstream: Upstream, now: float) -> None:
@@ -415,7 +316,8 @@ class Pool:
             upstream.expect_by(now + self.config.idle_timeout)
 
     def set_servers(self, addresses: list[str], now: float, error: str = "") -> None:
-        """The addresses that the configured names mean now. Connections to others end when they owe nothing."""
+        """The addresses that the configured names mean now. Connections to others end when they owe
+        nothing."""
         self.resolve_error = error
         known = {server.address: server for server in self.servers}
         wanted = dict.fromkeys(addresses)
@@ -424,15 +326,15 @@ class Pool:
         for server in known.values():
             server.gone = True
             self.fine.forget(server)
-            for upstream in [*server.idle, *server.open]:
-                if not upstream.load():
-                    upstream.close("server removed", now)
-                else:
-                    upstream.retiring = "server removed"
+        for upstream in [u for u in self.upstreams if u.server.gone]:
+            if upstream.load():
+                upstream.retiring = "server removed"
+            else:
+                upstream.close("server removed", now)
         self.grow(now)
         self.warm(now)
 
-    # -- ends ---------------------------------------------------------------------------------------------------
+    # -- ends --------------------------------------------------------------------------------------
 
     def end(self, exchange: Exchange, reason: Reason) -> None:
         """Any state but ABANDONED => DONE, counted (P3)."""
@@ -492,9 +394,10 @@ class Pool:
         trouble = self._server_trouble()
         unreachable = trouble and not any(upstream.state == OPEN for upstream in self.upstreams)
         reason = Reason.NO_SERVER if unreachable else Reason.QUEUE_TIMEOUT
-        text = f"{self.name}: waited {self.queue.timeout:g} s for one of {self.config.max_connections} connections"
+        bound = self.config.max_connections
+        text = f"{self.name}: waited {self.queue.timeout:g} s for one of {bound} connections{trouble}"
         assert exchange.client is not None
-        exchange.client.refuse(exchange, reason, text + trouble, now)
+        exchange.client.refuse(exchange, reason, text, now)
 
     def _server_trouble(self) -> str:
         troubles = [f"{server}: {server.last_error}" for server in self.servers if server.failures]

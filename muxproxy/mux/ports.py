@@ -1,13 +1,15 @@
 """Ports: the only things the heart may ask of the world.
 
-`Wire` has the method names of an asyncio transport on purpose: in a worker the wire *is* uvloop's transport, so that
-a write from the heart is one C call. Tests pass a recording wire. Nothing here is implemented in this room.
+`Wire` has the method names of an asyncio transport on purpose: in a worker the wire *is* uvloop's
+transport, so that a write from the heart is one C call. Tests pass a recording wire. Nothing here is
+implemented in this room.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol as Interface
+from typing import TYPE_CHECKING
+from typing import Protocol as Interface
 
 if TYPE_CHECKING:
     from muxproxy.mux.pool import Pool
@@ -43,13 +45,14 @@ class World(Interface):
 
     def dial(self, server: Server, upstream: Upstream) -> None:
         """Start a connect. Ends in exactly one of upstream.on_connected(wire, now) and
-        upstream.on_closed(error, now); before that `hang_up` may be called, after which on_closed still comes."""
+        upstream.on_closed(error, now); before that `hang_up` may be called, and on_closed still comes."""
 
     def hang_up(self, upstream: Upstream) -> None:
         """Give up a connect that `dial` started."""
 
     def reset(self, wire: Wire) -> None:
-        """Abort so that the peer sees an error (RST): what it has got so far must not pass for a whole reply."""
+        """Abort so that the peer sees an error (RST): what it has got so far must not pass for a whole
+        reply."""
 
     def unsent(self, wire: Wire) -> int:
         """Bytes written that the peer has not acknowledged: the wire's buffer and the kernel's send queue."""

@@ -13,7 +13,8 @@ from muxproxy.mux.exchange import WAITING, Exchange
 
 
 class Queue:
-    """Times are the loop's, in seconds. `on_expired(exchange, now)` gets each that waited `timeout`, already out."""
+    """Times are the loop's, in seconds. `on_expired(exchange, now)` gets each that waited `timeout`,
+    already out."""
 
     def __init__(
         self, timeout: float, deadlines: Deadlines, on_expired: Callable[[Exchange, float], None]

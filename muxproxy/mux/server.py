@@ -1,6 +1,6 @@
 """One server of a backend: its connections, and whether it is worth a try.
 
-    up --connect failed--> backing off --time is up--> probing (one connect) --> up | backing off, longer
+up --connect failed--> backing off --time is up--> probing (one connect) --> up | backing off, longer
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from muxproxy.mux.deadlines import INF
 
 if TYPE_CHECKING:
     from muxproxy.mux.pool import Pool
+    from muxproxy.mux.shared import ByOrder
     from muxproxy.mux.upstream import Upstream
 
 
 class Server:
-    """`address` as the dialer takes it. `idle`: EXCLUSIVE connections that owe nothing, last used last (LIFO, P4).
-    `open`: of the shared sharings, all that are connected."""
+    """`address` as the dialer takes it. `idle`: EXCLUSIVE connections that owe nothing, last used last
+    (LIFO, P4). `open`: of the shared sharings, all that are connected."""
 
     __slots__ = (
         "address",
@@ -39,7 +40,7 @@ class Server:
         self.pool = pool
         self.address = address
         self.idle: list[Upstream] = []
-        self.open: list[Upstream] = []
+        self.open: list[ByOrder] = []
         self.connections = 0  # sockets, connecting ones included
         self.connecting = 0
         self.in_flight = 0
@@ -59,7 +60,8 @@ class Server:
         config = self.pool.config
         self.failures += 1
         self.last_error = error
-        # 2 ** 16 is beyond any backoff_max / backoff_min; a larger power would only overflow after days of failure
+        # 2 ** 16 is beyond any backoff_max / backoff_min; a larger power would only overflow after days of
+        # failure
         delay = min(config.backoff_max, config.backoff_min * 2 ** min(self.failures - 1, 16))
         self.retry_at = now + delay * (0.5 + 0.5 * self.pool.world.jitter())
         self.deadline = self.retry_at

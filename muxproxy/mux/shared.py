@@ -1,8 +1,9 @@
 """Ledgers of connections with many exchanges in flight: by order and by tag.
 
-What is sent while nothing is in flight goes out at once; otherwise requests gather in `_out` and are written once per
-turn of the event loop: one system call for many clients' requests is what makes a multiplexer cheap (DESIGN, the hot
-path). What is still in `_out` when the connection ends was not written, and may go elsewhere without asking P9.
+What is sent while nothing is in flight goes out at once; otherwise requests gather in `_out` and are
+written once per turn of the event loop: one system call for many clients' requests is what makes a
+multiplexer cheap (DESIGN, the hot path). What is still in `_out` when the connection ends was not written,
+and may go elsewhere without asking P9.
 
 Pinned (`owner` set), the same ledgers serve one client alone.
 """
@@ -16,28 +17,43 @@ from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, Exchange
 from muxproxy.mux.queue import Queue
 from muxproxy.mux.upstream import OPEN, Upstream
-from muxproxy.protocols.contract import BROKEN, END_UPSTREAM, FIRST, INTERIM, LAST, ONEWAY, PIN, UNPIN, Frame, Reason
+from muxproxy.protocols.contract import (
+    BROKEN,
+    END_UPSTREAM,
+    FIRST,
+    INTERIM,
+    LAST,
+    ONEWAY,
+    PIN,
+    UNPIN,
+    Frame,
+    Reason,
+)
 
 if TYPE_CHECKING:
-    from muxproxy.mux.pool import Pool
     from muxproxy.mux.server import Server
+    from muxproxy.mux.shared_pool import SharedPool
 
 
 class ByOrder(Upstream):
     """ORDERED: replies come in the order of requests."""
 
+    pool: SharedPool
+
     __slots__ = ("_out", "_streaming", "connection", "owed", "queue", "reserved")
 
-    def __init__(self, pool: Pool, server: Server, now: float) -> None:
+    def __init__(self, pool: SharedPool, server: Server, now: float) -> None:
         super().__init__(pool, server, now)
         self.connection = pool.protocol.connection()
         self.owed: deque[Exchange] = deque()  # the ledger, oldest first, with preludes and abandoned ones
         self.queue: Queue | None = None  # clients that must stay on this connection and find it full
         self.reserved = False  # no more for the many: a client waits to have it alone
         self._out: list[Exchange] = []  # on the ledger, not written yet
-        self._streaming: Exchange | None = None  # its request is still coming in; pinned, so nobody else's follows
+        self._streaming: Exchange | None = (
+            None  # its request is still coming in; pinned, so nobody else's follows
+        )
 
-    # -- the ledger: what ByTag does otherwise ------------------------------------------------------------------
+    # -- the ledger: what ByTag does otherwise -----------------------------------------------------
 
     def _enter(self, exchange: Exchange) -> None:
         self.owed.append(exchange)
@@ -63,7 +79,7 @@ class ByOrder(Upstream):
     def _for_client(self, exchange: Exchange, frame: Frame) -> Frame:
         return frame
 
-    # -- requests -----------------------------------------------------------------------------------------------
+    # -- requests ----------------------------------------------------------------------------------
 
     def has_room(self) -> bool:
         return self.state == OPEN and self.load() < self.pool.config.max_in_flight and self._streaming is None
@@ -100,6 +116,8 @@ class ByOrder(Upstream):
             self.flush()
         elif len(self._out) == 1:
             pool.world.soon(self.flush)
+        if not exchange.whole and client is not None:
+            client.on_sent(now)
 
     def _send_prelude(self, prelude: tuple[bytes, int], now: float) -> None:
         """Bytes that nobody's reply belongs to, with their places on the ledger."""
@@ -141,7 +159,7 @@ class ByOrder(Upstream):
             if exchange.marks & ONEWAY and exchange.client is not None:
                 exchange.client.deliver(exchange, Frame(b"", FIRST | LAST), now)
 
-    # -- replies ------------------------------------------------------------------------------------------------
+    # -- replies -----------------------------------------------------------------------------------
 
     def on_data(self, data: bytes, now: float) -> None:
         if self.state != OPEN:
@@ -202,7 +220,7 @@ class ByOrder(Upstream):
         else:
             self.expect_by(oldest.since + self.pool.config.reply_timeout)
 
-    # -- ends ---------------------------------------------------------------------------------------------------
+    # -- ends --------------------------------------------------------------------------------------
 
     def abandon(self, exchange: Exchange, now: float) -> None:
         if exchange.marks & ONEWAY:
@@ -229,7 +247,9 @@ class ByOrder(Upstream):
             client = exchange.client
             if client is not None:
                 exchange.client = None
-                client.refuse(exchange, Reason.REPLY_TIMEOUT, f"{self.server}: no reply for {timeout:g} s", now)
+                client.refuse(
+                    exchange, Reason.REPLY_TIMEOUT, f"{self.server}: no reply for {timeout:g} s", now
+                )
         self.expect_by(now + timeout)
 
     def _waiting_for_reply(self) -> list[Exchange]:
@@ -265,7 +285,7 @@ class ByTag(ByOrder):
 
     __slots__ = ("_by_tag", "_next_tag")
 
-    def __init__(self, pool: Pool, server: Server, now: float) -> None:
+    def __init__(self, pool: SharedPool, server: Server, now: float) -> None:
         super().__init__(pool, server, now)
         self._by_tag: dict[int, Exchange] = {}  # oldest first, as dicts keep their order
         self._next_tag = 0
@@ -296,7 +316,9 @@ class ByTag(ByOrder):
     def _for_client(self, exchange: Exchange, frame: Frame) -> Frame:
         if not frame.marks & FIRST:
             return frame
-        return Frame(self.pool.protocol.retag(frame.data, exchange.tag), frame.marks, frame.note, exchange.tag)
+        return Frame(
+            self.pool.protocol.retag(frame.data, exchange.tag), frame.marks, frame.note, exchange.tag
+        )
 
     def _stray(self) -> bool:
         self.pool.count_closed("stray reply ignored")

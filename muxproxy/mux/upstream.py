@@ -6,8 +6,8 @@
 An upstream counts against its pool's bound from before connect() until its socket is gone: from its birth to
 on_closed, in every state (P1). `shared.py` has the ledgers for many in flight: by order and by tag.
 
-The ledger is changed before bytes are handed to the wire, and whatever fails between the two closes the connection:
-a reply shifted by one is the worst thing a multiplexer can do (P2).
+The ledger is changed before bytes are handed to the wire, and whatever fails between the two closes the
+connection: a reply shifted by one is the worst thing a multiplexer can do (P2).
 """
 
 from __future__ import annotations
@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING
 
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, Exchange
-from muxproxy.protocols.contract import BROKEN, END_UPSTREAM, LAST, ONEWAY, PIN, SWITCH, Frame, Reason, Sharing
+from muxproxy.protocols.contract import (
+    BROKEN,
+    END_UPSTREAM,
+    LAST,
+    ONEWAY,
+    PIN,
+    SWITCH,
+    Frame,
+    Reason,
+    Sharing,
+)
 
 if TYPE_CHECKING:
     from muxproxy.mux.client import Client
@@ -30,16 +40,17 @@ CLOSE_TIMEOUT = 2.0  # seconds for what is still buffered towards a server when 
 
 
 class Upstream:
-    """What every upstream connection has: a state, a server, an owner if pinned. Times are the loop's, seconds."""
+    """What every upstream connection has: a state, a server, an owner if pinned. Times are the loop's,
+    seconds."""
 
     __slots__ = (
-        "born",
         "deadline",
         "owner",
         "pin_reason",
         "pool",
         "read_paused",
         "replies",
+        "retire_at",
         "retiring",
         "served",
         "server",
@@ -54,7 +65,7 @@ class Upstream:
         self.state = CONNECTING
         self.wire: Wire | None = None
         self.replies = pool.protocol.replies()
-        self.born = now
+        self.retire_at = INF  # max_lifetime ends then
         self.served = 0  # exchanges sent on it so far
         self.owner: Client | None = None  # pinned: the one client that may send
         self.pin_reason = ""
@@ -63,7 +74,7 @@ class Upstream:
         self.deadline = now + pool.config.connect_timeout
         self.wake = INF
 
-    # -- to be supplied by each ledger --------------------------------------------------------------------------
+    # -- to be supplied by each ledger -------------------------------------------------------------
 
     def load(self) -> int:
         """Exchanges in flight."""
@@ -109,7 +120,7 @@ class Upstream:
         """The server sent FIN. True: keep our side open."""
         raise NotImplementedError
 
-    # -- life ---------------------------------------------------------------------------------------------------
+    # -- life --------------------------------------------------------------------------------------
 
     def on_connected(self, wire: Wire, now: float) -> None:
         """CONNECTING => OPEN"""
@@ -118,7 +129,6 @@ class Upstream:
             return
         self.wire = wire
         self.state = OPEN
-        self.born = now
         self.pool.on_connected(self, now)
 
     def on_closed(self, error: str, now: float) -> None:
@@ -132,7 +142,8 @@ class Upstream:
         self.lose(self.take_owed(), Reason.SERVER_CLOSED, error or "server closed the connection", now)
 
     def close(self, why: str, now: float) -> None:
-        """(CONNECTING | OPEN) => CLOSING; what it owes is lost. `why` is counted: a reason for not reusing it."""
+        """(CONNECTING | OPEN) => CLOSING; what it owes is lost. `why` is counted: a reason for not reusing
+        it."""
         if self.state >= CLOSING:
             return
         connecting, self.state = self.state == CONNECTING, CLOSING
@@ -158,7 +169,8 @@ class Upstream:
         self.lose(owed, reason, text, now)
 
     def on_bug(self, now: float) -> None:
-        """Ours: something raised while its bytes were handled. Its ledger is in doubt, so it is closed (P2)."""
+        """Ours: something raised while its bytes were handled. Its ledger is in doubt, so it is closed
+        (P2)."""
         self.fail("internal error", Reason.INTERNAL, "internal error, see muxproxy's log", now)
 
     def lose(self, owed: list[Exchange], reason: Reason, text: str, now: float) -> None:
@@ -176,7 +188,8 @@ class Upstream:
                 client.refuse(exchange, reason, f"{self.pool.name}: {self.server}: {text}", now)
 
     def _may_retry(self, exchange: Exchange, reason: Reason) -> bool:
-        """P9: idempotent, on a reused connection, no reply byte seen. The keep-alive race and nothing else."""
+        """P9: idempotent, on a reused connection, no reply byte seen. The keep-alive race and nothing
+        else."""
         return (
             reason is Reason.SERVER_CLOSED
             and exchange.state == SENT
@@ -202,7 +215,7 @@ class Upstream:
         if deadline < self.wake:
             self.pool.fine.watch(self)
 
-    # -- flow ---------------------------------------------------------------------------------------------------
+    # -- flow --------------------------------------------------------------------------------------
 
     def pause_reading(self) -> None:
         """Its client takes no more for now; the server is not to blame for what follows."""
@@ -221,7 +234,7 @@ class Upstream:
 
     def on_write_resumed(self, now: float) -> None: ...
 
-    # -- pins ---------------------------------------------------------------------------------------------------
+    # -- pins --------------------------------------------------------------------------------------
 
     def pin(self, client: Client, reason: str) -> None:
         if self.owner is None:
@@ -283,8 +296,7 @@ class ByTurn(Upstream):
         if self.served:
             pool.reused += 1
         self.served += 1
-        if exchange.marks & PIN:
-            assert exchange.client is not None
+        if exchange.marks & PIN and exchange.client is not None:
             self.pin(exchange.client, "upgrade")
         if pool.sharing is Sharing.DEDICATED:
             self._opaque = True
@@ -297,8 +309,11 @@ class ByTurn(Upstream):
             wire.write(exchange.data)
         else:
             wire.write(b"".join([exchange.data, *exchange.more]))
-        if self._opaque and exchange.client is not None:
-            exchange.client.on_session(exchange, now)
+        client = exchange.client
+        if not exchange.whole and client is not None:
+            if self._opaque:
+                client.on_session(exchange, now)
+            client.on_sent(now)
         if exchange.marks & ONEWAY:
             self._finish(exchange, Frame(b"", LAST), now)
 
@@ -380,7 +395,12 @@ class ByTurn(Upstream):
             return self._is_half(exchange, now)
         frames = self.replies.eof()
         if any(frame.marks & BROKEN for frame in frames) or not frames:
-            self.fail("server closed", Reason.SERVER_CLOSED, "server closed the connection before its reply's end", now)
+            self.fail(
+                "server closed",
+                Reason.SERVER_CLOSED,
+                "server closed the connection before its reply's end",
+                now,
+            )
             return False
         self._on_frames(exchange, frames, now)
         self.close("server closed", now)

@@ -3,8 +3,8 @@
 A protocol turns bytes into frames and remembers what a session or a connection must remember. It never sees a
 socket, a queue or a clock. The heart (`mux/`) never sees a method, a command or a header.
 
-A frame is a span of bytes with marks, not a parsed object: a proxy needs extents. `data` is what goes on to the
-other side, the original `bytes` wherever the protocol obliges us to change nothing (P6).
+A frame is a span of bytes with marks, not a parsed object: a proxy needs extents. `data` is what goes on to
+the other side, the original `bytes` wherever the protocol obliges us to change nothing (P6).
 
 The verbs are a closed list, and each is here because a protocol needs it:
 
@@ -15,14 +15,16 @@ The verbs are a closed list, and each is here because a protocol needs it:
     probe()                bytes that ask an idle server whether it lives
     retag()                TAGGED only: the same frame under another id
     drain()                from now on tell clients that their connections end (HTTP: `Connection: close`);
-                           not in DESIGN section 3's list: without it a keep-alive client keeps a drain waiting
+                           not in DESIGN section 3's list: without it a keep-alive client keeps a drain
+                           waiting
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from typing import Any, Protocol as Interface
+from typing import Any
+from typing import Protocol as Interface
 
 
 class Sharing(enum.IntEnum):
@@ -51,7 +53,8 @@ END_UPSTREAM = 4096  # reply: the upstream connection cannot be used again; `not
 
 
 class Frame:
-    """A span of bytes and what it means. Immutable by convention: framers may hand out the same object again."""
+    """A span of bytes and what it means. Immutable by convention: framers may hand out the same object
+    again."""
 
     __slots__ = ("data", "marks", "note", "tag")
 
@@ -66,7 +69,8 @@ class Frame:
 
 
 class Reason(enum.Enum):
-    """Why an exchange ended: the closed list that logs, metrics and refusals share. The value is (outcome, name)."""
+    """Why an exchange ended: the closed list that logs, metrics and refusals share. The value is (outcome,
+    name)."""
 
     OK = ("replied", "ok")
     LOCAL = ("replied", "local")  # answered by the session, without a server
@@ -95,7 +99,8 @@ class Reason(enum.Enum):
 
 
 class RequestFramer(Interface):
-    """Client bytes to request frames. Never raises on input: what is wrong becomes an ANSWER or BROKEN frame."""
+    """Client bytes to request frames. Never raises on input: what is wrong becomes an ANSWER or BROKEN
+    frame."""
 
     held: int  # bytes kept back for a later feed
     midway: bool  # a request has begun and its FIRST frame is not out yet (a head is trickling in)
@@ -109,7 +114,8 @@ class RequestFramer(Interface):
         ...
 
     def resume(self) -> None:
-        """EXCLUSIVE: the last request has been answered; the next may be framed (call `feed(b"")` if `held`)."""
+        """EXCLUSIVE: the last request has been answered; the next may be framed (call `feed(b"")` if
+        `held`)."""
         ...
 
     def opaque(self) -> None:
@@ -118,7 +124,8 @@ class RequestFramer(Interface):
 
 
 class ReplyFramer(Interface):
-    """Server bytes to reply frames. Never raises on input: what is wrong becomes a BROKEN frame, the last one."""
+    """Server bytes to reply frames. Never raises on input: what is wrong becomes a BROKEN frame, the last
+    one."""
 
     idle_hint: float | None  # seconds after which the server said it will close an idle connection
 
@@ -131,7 +138,8 @@ class ReplyFramer(Interface):
         ...
 
     def eof(self) -> Sequence[Frame]:
-        """The server has closed: the LAST frame of a reply that ends so, a BROKEN one if it was cut, else none."""
+        """The server has closed: the LAST frame of a reply that ends so, a BROKEN one if it was cut, else
+        none."""
         ...
 
 
@@ -139,11 +147,13 @@ class Session(Interface):
     """What one client's connection remembers (Redis: db, user, RESP version, MULTI ...)."""
 
     def on_request(self, frame: Frame) -> Frame:
-        """The frame to go on with: itself (forward), or one marked ANSWER, PIN or UNPIN. FIRST frames only."""
+        """The frame to go on with: itself (forward), or one marked ANSWER, PIN or UNPIN. FIRST frames
+        only."""
         ...
 
     def needs(self) -> Any:
-        """The connection state the next forwarded request needs; compared by identity with Connection.state."""
+        """The connection state the next forwarded request needs; compared by identity with
+        Connection.state."""
         ...
 
 
@@ -153,7 +163,8 @@ class Connection(Interface):
     state: Any
 
     def prelude(self, needs: Any) -> tuple[bytes, int]:
-        """Bytes that bring the connection into state `needs`, and the number of replies to swallow. Sets `state`."""
+        """Bytes that bring the connection into state `needs`, and the number of replies to swallow. Sets
+        `state`."""
         ...
 
     def on_prelude_reply(self, frame: Frame) -> str | None:
@@ -186,9 +197,10 @@ class Protocol(Interface):
         retry_after: int = 0,
         closing: bool = True,
     ) -> Frame:
-        """The whole reply that says no, FIRST and LAST. `text`: one line. `note`, `tag`: of the request, None before
-        there was one. `retry_after`: seconds, 0 for none. `closing`: the heart will end the client's connection
-        after it; a protocol whose request asked for that itself marks END_CLIENT on its own."""
+        """The whole reply that says no, FIRST and LAST. `text`: one line. `note`, `tag`: of the request,
+        None before there was one. `retry_after`: seconds, 0 for none. `closing`: the heart will end the
+        client's connection after it; a protocol whose request asked for that itself marks END_CLIENT on its
+        own."""
         ...
 
     def probe(self) -> bytes | None: ...

@@ -1,4 +1,5 @@
-"""The world as the heart's ports want it: dialling, one timer for all deadlines, and what to do about our own bugs.
+"""The world as the heart's ports want it: dialling, one timer for all deadlines, and what to do about our
+own bugs.
 
 `Engine` implements `mux.ports.World` on a uvloop event loop for all pools of this worker.
 """
@@ -25,8 +26,8 @@ from muxproxy.mux.server import Server
 from muxproxy.mux.upstream import Upstream
 from muxproxy.worker.upstream import UpstreamSocket
 
-# Queues, upstreams and servers: few, and their timeouts are short. Clients: many, and theirs are long, so that
-# their wheel may turn in coarse steps and hold few slots.
+# Queues, upstreams and servers: few, and their timeouts are short. Clients: many, and theirs are long, so
+# that their wheel may turn in coarse steps and hold few slots.
 FINE_GRAIN, SLOW_GRAIN = 0.01, 0.25  # seconds
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close() sends RST
 
@@ -46,7 +47,7 @@ class Engine:
         self._armed = INF
         self._timer: asyncio.TimerHandle | None = None
 
-    # -- mux.ports.World ----------------------------------------------------------------------------------------
+    # -- mux.ports.World ---------------------------------------------------------------------------
 
     def dial(self, server: Server, upstream: Upstream) -> None:
         # A task per connect, not per request: a few a minute. create_connection cannot be had without one.
@@ -91,7 +92,7 @@ class Engine:
     def log(self, event: str, **fields: object) -> None:
         self._log("info", event, fields)
 
-    # -- time ---------------------------------------------------------------------------------------------------
+    # -- time --------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
         self._armed = INF
@@ -104,7 +105,7 @@ class Engine:
                 self._log_bug()
             self.alarm(wheel.next_deadline())
 
-    # -- connecting ---------------------------------------------------------------------------------------------
+    # -- connecting --------------------------------------------------------------------------------
 
     async def _connect(self, address: str, upstream: Upstream) -> None:
         hands = UpstreamSocket(self, upstream)
@@ -124,10 +125,11 @@ class Engine:
         if not hands.connected:
             self.soon(lambda: hands.on_gone(error))
 
-    # -- our own bugs -------------------------------------------------------------------------------------------
+    # -- our own bugs ------------------------------------------------------------------------------
 
     def on_client_bug(self, client: Client) -> None:
-        """Something raised between a client's bytes and the ledgers: end all connections it may have touched."""
+        """Something raised between a client's bytes and the ledgers: end all connections it may have
+        touched."""
         self._log_bug()
         try:
             client.on_bug(self.time())
@@ -148,7 +150,7 @@ class Engine:
     def _log_bug(self) -> None:
         self._log("error", "bug", {"traceback": traceback.format_exc()})
 
-    # -- client sockets -----------------------------------------------------------------------------------------
+    # -- client sockets ----------------------------------------------------------------------------
 
     def on_client_opened(self) -> None:
         self.client_sockets += 1

@@ -1,11 +1,11 @@
 """Accepting, and not accepting: listening sockets that can be paused while descriptors are short.
 
-libuv accepts until the kernel's queue is empty, and answers EMFILE by closing whom it accepted: a silent close. So
-accepting stops before the limit is reached: at `descriptors left for clients` minus the backlogs, which is what one
-turn of the loop may still bring in. Whoever comes then waits in the kernel's backlog.
+libuv accepts until the kernel's queue is empty, and answers EMFILE by closing whom it accepted: a silent
+close. So accepting stops before the limit is reached: at `descriptors left for clients` minus the backlogs,
+which is what one turn of the loop may still bring in. Whoever comes then waits in the kernel's backlog.
 
-Pausing closes uvloop's copy of the listening socket; the descriptor inherited from the supervisor stays open, and
-with it the backlog.
+Pausing closes uvloop's copy of the listening socket; the descriptor inherited from the supervisor stays
+open, and with it the backlog.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ import asyncio
 import contextlib
 import socket
 
-from muxproxy.config.limits import RESERVE
-from muxproxy.config.model import Backend
 from muxproxy.mux.pool import Pool
 from muxproxy.worker.client import ClientSocket
 from muxproxy.worker.engine import Engine
@@ -103,17 +101,13 @@ class Accepting:
     async def _resume(self) -> None:
         for listener in self._listeners:
             if self._state == "resuming":
-                with contextlib.suppress(OSError):  # still short of descriptors: the next client that leaves tries again
+                with contextlib.suppress(
+                    OSError
+                ):  # still short of descriptors: the next client that leaves tries again
                     await listener.open()
         if self._state == "resuming":
             self._state = "open"
-            self._engine.log("accepting resumed", client_sockets=self._engine.client_sockets, limit=self.limit)
+            self._engine.log(
+                "accepting resumed", client_sockets=self._engine.client_sockets, limit=self.limit
+            )
             self._on_clients_changed()
-
-
-def client_limit(backends: list[Backend], nofile: int) -> int:
-    """Client sockets that fit beside everything else, less what one turn of the loop may accept unasked."""
-    upstreams = sum(backend.upstream.max_connections for backend in backends)
-    listening = sum(len(backend.clients.listen) for backend in backends)
-    bursts = sum(backend.clients.backlog * len(backend.clients.listen) for backend in backends)
-    return max(1, nofile - RESERVE - upstreams - listening - bursts)

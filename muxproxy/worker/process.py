@@ -1,6 +1,6 @@
 """A worker process: from its configuration to its drain.
 
-    start -> Configure -> Ready -> (Ask -> Stats)* -> Drain -> Drained -> exit 0
+start -> Configure -> Ready -> (Ask -> Stats)* -> Drain -> Drained -> exit 0
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import os
 import resource
 from typing import Any
 
+from muxproxy.config.limits import client_sockets
 from muxproxy.messages import Configure, Drain, Drained, Log, Ready
 from muxproxy.mux.pool import Pool
+from muxproxy.mux.shared_pool import new_pool
 from muxproxy.mux.statistics import statistics
 from muxproxy.protocols import build
 from muxproxy.worker.control import ControlChannel, open_control
 from muxproxy.worker.engine import Engine
-from muxproxy.worker.listener import Accepting, Listener, client_limit
+from muxproxy.worker.listener import Accepting, Listener
 from muxproxy.worker.resolver import Resolver
 
 EXIT_SUPERVISOR_GONE = 70  # of os._exit: nobody is left to read it
@@ -41,7 +43,7 @@ class Worker:
         self._channel = await open_control(control_fd, self)
         await self.ended.wait()
 
-    # -- told by the supervisor ---------------------------------------------------------------------------------
+    # -- told by the supervisor --------------------------------------------------------------------
 
     def on_configure(self, message: Configure) -> None:
         self._tasks.append(self._loop.create_task(self._start(message)))
@@ -71,13 +73,13 @@ class Worker:
         if not self.ended.is_set():
             os._exit(EXIT_SUPERVISOR_GONE)  # at once: no orphan keeps a port or an upstream socket
 
-    # -- life ---------------------------------------------------------------------------------------------------
+    # -- life --------------------------------------------------------------------------------------
 
     async def _start(self, message: Configure) -> None:
         listeners: list[Listener] = []
         for backend in message.backends:
             protocol = build(backend)
-            pool = Pool(backend, protocol, self._engine, self._engine.fine, self._engine.slow)
+            pool = new_pool(backend, protocol, self._engine, self._engine.fine, self._engine.slow)
             self._pools[backend.name] = pool
             task = Resolver(pool, self._engine.time).start()
             if task is not None:
@@ -85,7 +87,7 @@ class Worker:
             for _, fd in message.listeners[backend.name]:
                 listeners.append(Listener(self._engine, pool, fd))
         nofile = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._accepting = Accepting(self._engine, listeners, client_limit(message.backends, nofile))
+        self._accepting = Accepting(self._engine, listeners, client_sockets(message.backends, nofile))
         await self._accepting.open()
         _settle_gc()
         if self._channel is not None:
@@ -113,7 +115,8 @@ class Worker:
 
 
 def _settle_gc() -> None:
-    """The collector looks for cycles; a request leaves none, so it need not look often, nor at what is here for good."""
+    """The collector looks for cycles; a request leaves none, so it need not look often, nor at what is here
+    for good."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

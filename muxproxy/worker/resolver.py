@@ -1,7 +1,7 @@
 """Which addresses the configured servers have: resolved at the start, and again when `name_ttl` is over.
 
-A task per backend that has names. What resolves to nothing, or not at all, changes nothing for the addresses known:
-a name server's trouble is not the servers'.
+A task per backend that has names. What resolves to nothing, or not at all, changes nothing for the
+addresses known: a name server's trouble is not the servers'.
 """
 
 from __future__ import annotations
@@ -56,5 +56,7 @@ class Resolver:
             except OSError as failure:
                 error = f"{server}: {failure.strerror or failure}"
                 continue
-            self._known[server] = [str(Address("tcp", host=str(info[4][0]), port=server.port)) for info in found]
+            self._known[server] = [
+                str(Address("tcp", host=str(info[4][0]), port=server.port)) for info in found
+            ]
         return error

@@ -1,7 +1,7 @@
 """The hands of one upstream connection: uvloop's callbacks, passed on with the time.
 
-`connection_lost` comes before the descriptor is closed: its place under the bound is given back one turn of the loop
-later, when the kernel has let go of the socket (P1).
+`connection_lost` comes before the descriptor is closed: its place under the bound is given back one turn of
+the loop later, when the kernel has let go of the socket (P1).
 """
 
 from __future__ import annotations

@@ -1,0 +1,139 @@
+"""How long we bear with one client, and how its connection ends.
+
+A client's `phase` says what we are waiting for, and so what its deadline means:
+
+    IDLE      its next request                      idle_timeout, then closed
+    HEAD      the rest of a head                    head_timeout, then 408
+    BODY      the rest of a body                    stall_timeout + bytes / min_rate, then 408
+    OWED      nothing: it is our turn               none
+    STALLED   room in its socket for a reply        stall_timeout without headway, then cut (P5)
+    TUNNEL    anything, on an opaque connection     idle_timeout
+    ENDING    its socket to empty, or its FIN       stall_timeout without headway, or LINGER_TIMEOUT
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from muxproxy.mux.deadlines import INF
+from muxproxy.protocols.contract import Reason
+
+if TYPE_CHECKING:
+    from muxproxy.mux.exchange import Exchange
+    from muxproxy.mux.pool import Pool
+    from muxproxy.mux.ports import Wire
+
+IDLE, HEAD, BODY, OWED, STALLED, TUNNEL, ENDING = range(7)
+# After a refusal the client may still be sending; closing then would make the kernel send RST and destroy the
+# refusal on its way (RFC 9112 section 9.6). So FIN, then read and discard this much for this long.
+LINGER_BYTES = 1024 * 1024
+LINGER_TIMEOUT = 2.0  # seconds; nginx lingering_timeout 5 s, lingering_time 30 s
+
+
+class Patience:
+    """The clockwork under a Client. `wire` is None once it is closed."""
+
+    __slots__ = (
+        "_allowed_from",
+        "_halted",
+        "_read_paused",
+        "_received",
+        "_unsent",
+        "deadline",
+        "first",
+        "phase",
+        "pool",
+        "wake",
+        "wire",
+    )
+
+    def __init__(self, pool: Pool, wire: Wire, now: float) -> None:
+        self.pool = pool
+        self.wire: Wire | None = wire
+        self.first: Exchange | None = None  # the oldest exchange we owe a reply for
+        self.phase = IDLE
+        self.deadline = now + pool.clients_config.idle_timeout
+        self.wake = INF
+        self._read_paused = False
+        self._halted = False  # who takes its body can take no more
+        self._received = 0  # bytes of a body since _allowed_from
+        self._allowed_from = 0.0
+        self._unsent = 0  # what its socket had not taken when the deadline last looked
+
+    def leave(self, reason: Reason, now: float) -> int:
+        """Nobody waits for our replies any more: give up what is owed. Returns how many exchanges that
+        ended."""
+        raise NotImplementedError
+
+    def refuse_trickle(self, now: float) -> None:
+        """A head or body has not come in the time it was allowed."""
+        raise NotImplementedError
+
+    def on_deadline(self, now: float) -> None:
+        """IDLE => closed; (HEAD | BODY) => refused; (STALLED | ENDING) => aborted; each only without
+        headway."""
+        config = self.pool.clients_config
+        phase = self.phase
+        if phase == BODY:
+            allowed_until = self._allowed_from + config.stall_timeout + self._received / config.min_rate
+            if self._halted or self._read_paused:  # it is we who do not read
+                allowed_until = now + config.stall_timeout
+            if allowed_until > now:
+                self.deadline = allowed_until
+                return
+        elif phase != HEAD and self._has_headway():
+            self.deadline = now + config.stall_timeout
+            return
+        self.deadline = INF
+        if phase in (HEAD, BODY):
+            self.refuse_trickle(now)
+        elif phase == IDLE and self.first is None and not self._unsent:
+            self.end(now, linger=False)
+        else:
+            self.leave(Reason.CLIENT_STALLED, now)
+            self.abort()
+
+    def expect(self, phase: int, deadline: float) -> None:
+        self.phase = phase
+        self.deadline = deadline
+        if deadline < self.wake:
+            self.pool.slow.watch(self)
+
+    def _has_headway(self) -> bool:
+        """Has its socket taken anything since we last looked? Asked only when a deadline has come."""
+        if self.wire is None or (self.phase == ENDING and not self.wire.is_closing()):
+            return False  # lingering has a bound of its own
+        unsent = self.pool.world.unsent(self.wire)
+        moving = 0 < unsent < self._unsent or (self._unsent == 0 < unsent)
+        self._unsent = unsent
+        return moving
+
+    def end(self, now: float, *, linger: bool) -> None:
+        """Close once everything written is out; `linger`: FIN first, for a client that may still be
+        sending."""
+        self.leave(Reason.CLIENT_LEFT, now)
+        wire = self.wire
+        if wire is None:
+            return
+        if linger:
+            self._unsent = LINGER_BYTES
+            if self._read_paused:
+                self._read_paused = False
+                wire.resume_reading()
+            wire.write_eof()
+            self.expect(ENDING, now + LINGER_TIMEOUT)
+            return
+        wire.close()
+        if wire.get_write_buffer_size():
+            self._unsent = self.pool.world.unsent(wire)
+            self.expect(ENDING, now + self.pool.clients_config.stall_timeout)
+
+    def discard(self, size: int) -> None:
+        """Lingering: bounded by LINGER_BYTES here and by LINGER_TIMEOUT on the wheel."""
+        self._unsent -= size
+        if self._unsent < 0:
+            self.abort()
+
+    def abort(self) -> None:
+        if self.wire is not None:
+            self.wire.abort()

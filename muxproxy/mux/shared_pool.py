@@ -1,0 +1,160 @@
+"""The pool of the sharings with many exchanges in flight: ORDERED and TAGGED.
+
+What pool.py does, with three differences: a connection has room for many, so the least loaded one is taken;
+a client that is owed replies in order stays where it is; and who needs a connection alone (PIN) gets one
+emptied for it.
+"""
+
+from __future__ import annotations
+
+from muxproxy.config.model import Backend
+from muxproxy.mux.client import Client
+from muxproxy.mux.deadlines import Deadlines
+from muxproxy.mux.exchange import Exchange
+from muxproxy.mux.pool import Pool
+from muxproxy.mux.ports import Wire, World
+from muxproxy.mux.queue import Queue
+from muxproxy.mux.server import Server
+from muxproxy.mux.shared import ByOrder, ByTag
+from muxproxy.mux.tagged import TaggedClient
+from muxproxy.mux.upstream import OPEN, Upstream
+from muxproxy.protocols.contract import PIN, Protocol, Sharing
+
+
+def new_pool(backend: Backend, protocol: Protocol, world: World, fine: Deadlines, slow: Deadlines) -> Pool:
+    """The pool that the protocol's sharing asks for."""
+    by_turn = protocol.sharing in (Sharing.EXCLUSIVE, Sharing.DEDICATED)
+    return (Pool if by_turn else SharedPool)(backend, protocol, world, fine, slow)
+
+
+class SharedPool(Pool):
+    def _pinned_limit(self, backend: Backend) -> int:
+        """At least one connection stays with the many, where there are many."""
+        return min(backend.upstream.pinned_limit, max(1, backend.upstream.max_connections - 1))
+
+    def new_client(self, wire: Wire, now: float) -> Client:
+        kind = TaggedClient if self.sharing is Sharing.TAGGED else Client
+        return kind(self, wire, now)
+
+    def _new_upstream(self, server: Server, now: float) -> Upstream:
+        kind = ByTag if self.sharing is Sharing.TAGGED else ByOrder
+        return kind(self, server, now)
+
+    def _on_open(self, upstream: Upstream) -> None:
+        assert isinstance(upstream, ByOrder)
+        upstream.server.open.append(upstream)
+
+    def _places(self) -> int:
+        return self.config.max_in_flight
+
+    def _place_for(self, exchange: Exchange, now: float) -> Upstream | None:
+        client = exchange.client
+        assert client is not None
+        stay = self._must_stay(client)
+        if stay is not None:
+            return stay if stay.has_room() and not (stay.queue and len(stay.queue)) else None
+        if exchange.marks & PIN:
+            return self._place_alone()
+        best: ByOrder | None = None
+        for server in self.servers:
+            for upstream in server.open:
+                if (
+                    upstream.has_room()
+                    and upstream.owner is None
+                    and not upstream.reserved
+                    and (best is None or upstream.load() < best.load())
+                ):
+                    best = upstream
+        return best
+
+    def _must_stay(self, client: Client) -> ByOrder | None:
+        """Its own connection, or the one that owes it replies: its order is its own."""
+        if client.pinned is not None:
+            assert isinstance(client.pinned, ByOrder)
+            return client.pinned
+        upstream = client.upstream
+        if self.sharing is not Sharing.ORDERED or upstream is None or upstream.state != OPEN:
+            return None
+        assert isinstance(upstream, ByOrder)
+        first = client.first
+        if first is not None and first is not client.last and upstream.load():
+            return upstream
+        return None
+
+    def _place_alone(self) -> Upstream | None:
+        if self.pinned >= self.pinned_limit:
+            return None
+        for server in self.servers:
+            for upstream in server.open:
+                if upstream.owner is None and not upstream.load() and upstream.has_room():
+                    upstream.reserved = False
+                    return upstream
+        return None
+
+    def _queue_for(self, exchange: Exchange) -> Queue:
+        stay = None if exchange.client is None else self._must_stay(exchange.client)
+        if stay is None:
+            return super()._queue_for(exchange)
+        if stay.queue is None:
+            stay.queue = Queue(self.queue.timeout, self.fine, self._on_expired)
+        return stay.queue
+
+    def merge(self, queue: Queue) -> None:
+        """The waiters of a connection that is gone wait with all others, in front."""
+        waiting: list[Exchange] = []
+        while len(queue):
+            waiting.append(queue.pop())
+        for exchange in reversed(waiting):
+            super()._queue_for(exchange).push_back(exchange)
+        queue.close()
+
+    def _assign(self, upstream: Upstream, now: float) -> None:
+        self._fill(upstream, now)
+        if not upstream.load():
+            upstream.expect_by(now + self._idle_timeout(upstream))
+
+    def _fill(self, upstream: Upstream, now: float) -> None:
+        """As many as have room on a shared connection: its own waiters and all others', oldest first."""
+        assert isinstance(upstream, ByOrder)
+        while upstream.has_room() and self.gate.waiting:
+            own = upstream.queue
+            alone = not upstream.load()
+            exchange: Exchange | None = None
+            others = self.queue.oldest() if upstream.owner is None and not upstream.reserved else None
+            if own is not None and len(own) and (others is None or (own.oldest() or 0.0) <= others):
+                exchange = own.pop()
+            elif upstream.owner is None and alone and len(self.pin_queue) and self.pinned < self.pinned_limit:
+                upstream.reserved = False
+                exchange = self.pin_queue.pop()
+            elif others is not None:
+                exchange = self.queue.pop()
+            if exchange is None:
+                return
+            self._send_waiting(exchange, upstream, now)
+
+    def serve(self, now: float) -> None:
+        for server in self.servers:
+            for upstream in list(server.open):
+                if upstream.state == OPEN:
+                    self._fill(upstream, now)
+        self.grow(now)
+
+    def grow(self, now: float) -> None:
+        super().grow(now)
+        if len(self.pin_queue) and len(self.upstreams) >= self.config.max_connections:
+            self._reserve()
+
+    def _reserve(self) -> None:
+        """All connections are shared and at the bound: the least loaded one empties for who needs one
+        alone."""
+        if self.pinned >= self.pinned_limit:
+            return
+        shared = [
+            u for server in self.servers for u in server.open if u.owner is None and isinstance(u, ByOrder)
+        ]
+        reserved = sum(u.reserved for u in shared)
+        if (
+            reserved < min(len(self.pin_queue), self.pinned_limit - self.pinned)
+            and len(shared) - reserved > 1
+        ):
+            min((u for u in shared if not u.reserved), key=lambda u: u.load()).reserved = True
