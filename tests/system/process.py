@@ -56,6 +56,12 @@ def raise_descriptor_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def go_first() -> None:
+    """In a child that needs little CPU, but at once: a judge, a clock. Only root may."""
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+
+
 def end(process: subprocess.Popen[Any], how: int = signal.SIGTERM, within: float = 10.0) -> int:
     """End a child and reap it; a child that does not obey is killed and the test fails."""
     if process.poll() is None:

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 import uvloop
 
-from tests.system.process import raise_descriptor_limit, say, take_orders
+from tests.system.process import go_first, raise_descriptor_limit, say, take_orders
 
 TOKEN = re.compile(rb"[?&]token=([^& ]*)")
 X_TOKEN = re.compile(rb"\r\nx-token: *([^\r]*)", re.IGNORECASE)
@@ -211,9 +211,11 @@ class Script:
         return False
 
 
-async def serve(kind: str, sock: socket.socket) -> None:
+async def serve(kind: str, sock: socket.socket, seconds: float = Slots.seconds) -> None:
     loop = asyncio.get_running_loop()
     if kind == "slots":
+        Slots.seconds = seconds
+        go_first()  # its capacity is known only if it never waits for the CPU behind its clients
         server = await loop.create_server(Slots, sock=sock, backlog=4096)
     else:
         server = await asyncio.start_server(
@@ -229,7 +231,7 @@ async def serve(kind: str, sock: socket.socket) -> None:
 def main() -> None:
     orders = take_orders()
     raise_descriptor_limit()
-    uvloop.run(serve(orders["kind"], socket.socket(fileno=orders["fd"])))
+    uvloop.run(serve(sock=socket.socket(fileno=orders.pop("fd")), **orders))
     say(counts)
     sys.stdout.flush()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tests.system.load import RIGHT, Plan, Results, run
 from tests.system.origins import Program
+from tests.system.process import wait_for
 from tests.system.proxy import Proxy, memory
 from tests.system.slow import SlowClients
 from tests.system.sockdiag import Sampler
@@ -39,6 +40,10 @@ def test_a_thousand_slow_clients_leave_eight_connections_to_the_others_at_full_s
             SlowClients(proxy.host, proxy.port, REPLY, r=500, h=250, b=250) as slow,
             Sampler(origin.port) as sampler,
         ):
+            # The slow readers' requests are requests too: they take their turns in the queue first.
+            wait_for(
+                lambda: proxy.outcomes()["ok"] == REQUESTS + 500, within=20, what="their replies, taken off"
+            )
             beside = others(proxy)
             clients = proxy.backend()["clients"]
             grown = memory(worker) - before
@@ -56,3 +61,24 @@ def test_a_thousand_slow_clients_leave_eight_connections_to_the_others_at_full_s
     assert ratio >= AT_LEAST
     assert 1 <= tally.held <= BOUND, tally
     assert grown < MAY_GROW
+
+
+def test_a_reply_larger_than_every_buffer_is_given_up_when_its_client_stalls() -> None:
+    with (
+        Program("script") as origin,
+        Proxy(
+            origin.address,
+            upstream={"max_connections": BOUND},
+            clients={"stall_timeout": "500ms", "min_rate": "1MiB"},
+            queue={"timeout": "20s"},
+        ) as proxy,
+        # Eight readers of 64 MiB at a byte a second hold all eight connections ...
+        SlowClients(proxy.host, proxy.port, 64 << 20, r=BOUND),
+    ):
+        wait_for(lambda: proxy.backend()["upstream"]["busy"] == BOUND, within=10, what="eight held")
+        # ... until they have stalled for too long: then they lose their own connection, and nobody else's.
+        results = run(Plan(proxy.host, proxy.port, parallel=16, requests=200, patience=20), within=60)
+        stalled = proxy.outcomes()["client_stalled"]
+    print(results.summary())
+    assert results.outcomes == {RIGHT: 200}, results.examples
+    assert stalled == BOUND
