@@ -20,6 +20,7 @@ from muxproxy.protocols.contract import (
     FIRST,
     INTERIM,
     LAST,
+    ONEWAY,
     PIN,
     SWITCH,
     UNPIN,
@@ -187,13 +188,17 @@ class Client(Patience):
         self._allowed_from = now
         if self.pool.sharing is not Sharing.DEDICATED:  # a session may be silent for as long as it waits
             self.expect(BODY, now + self.pool.clients_config.stall_timeout)
-        if self.pool.sharing in (Sharing.ORDERED, Sharing.TAGGED):
+        if exchange.marks & EAGER or len(exchange.data) >= self.pool.clients_config.request_buffer:
+            self._submit_streaming(exchange, now)
+            self._regulate()
+
+    def _submit_streaming(self, exchange: Exchange, now: float) -> None:
+        """NEW => as Pool.submit, with more of the request to come."""
+        if self.pool.sharing in (Sharing.ORDERED, Sharing.TAGGED) and not exchange.marks & PIN:
             # Its parts must stand together on the connection and may come slowly: it gets one of its own
             # (P5).
             exchange.marks |= PIN | UNPIN
-        if exchange.marks & EAGER or len(exchange.data) >= self.pool.clients_config.request_buffer:
-            self.pool.submit(exchange, now)
-            self._regulate()
+        self.pool.submit(exchange, now)
 
     def _continue(self, frame: Frame, now: float) -> None:
         """A further part of the request that is coming in."""
@@ -222,8 +227,11 @@ class Client(Patience):
             exchange.more = []
         exchange.more.append(frame.data)
         exchange.size += len(frame.data)
-        if state == NEW and (last or exchange.size >= self.pool.clients_config.request_buffer):
-            self.pool.submit(exchange, now)
+        if state == NEW:
+            if last:
+                self.pool.submit(exchange, now)
+            elif exchange.size >= self.pool.clients_config.request_buffer:
+                self._submit_streaming(exchange, now)
         self._regulate()
 
     def _after_data(self, now: float) -> None:
@@ -302,11 +310,13 @@ class Client(Patience):
         self.pool.end(exchange, reason)
         if exchange.begun:
             self.leave(Reason.CLIENT_LEFT, now)
-            if self.wire is not None:
-                self.pool.world.reset(self.wire)
+            self.abort()
             return
         closing = not exchange.whole or self.pool.draining
-        frame = self.pool.refusal(reason, text, exchange.note, exchange.tag, closing, now)
+        if exchange.marks & ONEWAY:  # a reply that nobody expects would be taken for the next one's (P2)
+            frame = Frame(b"", FIRST | LAST)
+        else:
+            frame = self.pool.refusal(reason, text, exchange.note, exchange.tag, closing, now)
         self._answer(exchange, frame, now, linger=closing)
 
     def _answer(self, exchange: Exchange, frame: Frame, now: float, *, linger: bool) -> None:
@@ -355,6 +365,8 @@ class Client(Patience):
             while self.first is not None and self.first.parked is not None:
                 self._unpark(self.first, now)
             self._flushing = False
+        if self._read_paused:
+            self._regulate()
 
     def _unpark(self, exchange: Exchange, now: float) -> None:
         parked, exchange.parked = exchange.parked, None
@@ -398,9 +410,9 @@ class Client(Patience):
         """The time to drain is up: refuse what can be refused. Returns the number of exchanges cut."""
         left = 0
         while self.first is not None and self.phase != ENDING:
-            left += 1
             first = self.first
             if first.state in (NEW, WAITING):
+                left += 1
                 self.pool.take_out(first)
                 self.refuse(first, Reason.DRAINING, f"{self.pool.name}: muxproxy is stopping", now)
             else:
@@ -484,6 +496,7 @@ class Client(Patience):
             exchange = self.first
             self._unlink(exchange)
             exchange.parked = None
+            self._cut |= exchange.begun
             if exchange.state not in (DONE, ABANDONED):
                 ended += 1
                 self.pool.abandon(exchange, reason, now)

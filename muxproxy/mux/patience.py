@@ -35,6 +35,7 @@ class Patience:
 
     __slots__ = (
         "_allowed_from",
+        "_cut",
         "_halted",
         "_read_paused",
         "_received",
@@ -54,6 +55,7 @@ class Patience:
         self.phase = IDLE
         self.deadline = now + pool.clients_config.idle_timeout
         self.wake = INF
+        self._cut = False  # it was left in the middle of a reply
         self._read_paused = False
         self._halted = False  # who takes its body can take no more
         self._received = 0  # bytes of a body since _allowed_from
@@ -135,5 +137,11 @@ class Patience:
             self.abort()
 
     def abort(self) -> None:
-        if self.wire is not None:
-            self.wire.abort()
+        """Close at once. What has not reached its end must not pass for whole: then with an error (P2)."""
+        wire = self.wire
+        if wire is None:
+            return
+        if self._cut or wire.get_write_buffer_size():
+            self.pool.world.reset(wire)
+        else:
+            wire.abort()

@@ -1,0 +1,405 @@
+"""Fakes of the world around the heart: wires that record, peers at their far ends, and a world whose time
+is a number.
+
+A `Stage` has one pool and plays the event loop for it. Everything that happens is a call, in the order of
+the test:
+
+    stage = Stage(Toy(Sharing.EXCLUSIVE), max_connections=1)
+    ann = stage.client()
+    ann.sends(b"hello\n")
+    server = stage.connects()           # the oldest connect that the heart has asked for succeeds
+    assert server.got() == b"hello\n"
+    server.sends(b"hello yourself\n")
+    assert ann.got() == b"hello yourself\n"
+
+Each such call is one turn of the loop: what the heart put off to the turn's end is done before the call
+returns, except inside `with stage.turn():`, which makes one turn of several. The wires behave as uvloop's
+do, in the points that the heart can notice: a write may pause the writer at once, a closed wire is gone one
+turn later, a paused reader finds later what came meanwhile, and a write after write_eof() is an error.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from muxproxy.config.model import Backend, Clients, Http, Queue
+from muxproxy.config.model import Upstream as UpstreamConfig
+from muxproxy.metrics.snapshot import BackendSnapshot
+from muxproxy.mux.client import Client
+from muxproxy.mux.deadlines import INF, Deadlines
+from muxproxy.mux.pool import Pool
+from muxproxy.mux.server import Server
+from muxproxy.mux.shared_pool import new_pool
+from muxproxy.mux.statistics import statistics
+from muxproxy.mux.upstream import Upstream
+from muxproxy.protocols.contract import Protocol, Sharing
+from tests.toys import Toy
+
+REQUEST_HIGH_WATER = 64 * 1024  # as worker/upstream.py sets it
+FINE_GRAIN, SLOW_GRAIN = 0.01, 0.25  # as worker/engine.py has them
+
+
+class RecordingWire:
+    """muxproxy.mux.ports.Wire: our end of a socket. `peer` is the far end, `brain` the heart's half of it."""
+
+    def __init__(self, world: FakeWorld, high: int = REQUEST_HIGH_WATER) -> None:
+        self.world = world
+        self.brain: Any = None  # Client or Upstream
+        self.high = high
+        self.writes: list[bytes] = []  # as they were handed over
+        self.buffer = b""  # what the peer has not taken
+        self.received = bytearray()  # what the peer has taken
+        self.takes = True  # the peer reads
+        self.reading = True
+        self.eof = False
+        self.closing = False
+        self.aborted = False
+        self.was_reset = False
+        self.gone = False  # the brain has been told
+        self._paused_writer = False
+        self._inbox: deque[Callable[[], None]] = deque()  # what the peer has sent, and its FIN
+
+    # -- what the heart calls ---------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        assert not self.eof, "write() after write_eof(): uvloop raises"
+        if self.aborted or self.gone or not data:
+            return
+        self.writes.append(data)
+        if self.takes and not self.buffer:
+            self.received += data
+            return
+        self.buffer += data
+        if len(self.buffer) > self.high and not self._paused_writer:
+            self._paused_writer = True
+            self.brain.on_write_paused(self.world.now)
+
+    def write_eof(self) -> None:
+        self.eof = True
+
+    def close(self) -> None:
+        if not self.closing:
+            self.closing = True
+            if not self.buffer:
+                self._lose()
+
+    def abort(self) -> None:
+        if not self.aborted:
+            self.closing = self.aborted = True
+            self.buffer = b""
+            self._lose()
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        if not self.reading:
+            self.reading = True
+            self.world.soon(self._read_on)
+
+    def get_write_buffer_size(self) -> int:
+        return len(self.buffer)
+
+    # -- what the peer does -----------------------------------------------------------------------------
+
+    def bring(self, data: bytes) -> None:
+        self._inbox.append(lambda: self.brain.on_data(data, self.world.now))
+        self._read_on()
+
+    def bring_eof(self) -> None:
+        def tell() -> None:
+            brain = self.brain
+            told = brain.on_eof if isinstance(brain, Client) else brain.on_server_eof
+            if not told(self.world.now):
+                self.close()
+
+        self._inbox.append(tell)
+        self._read_on()
+
+    def break_off(self, error: str = "") -> None:
+        """The peer reset the connection."""
+        self.closing = self.aborted = True
+        self.buffer = b""
+        self._lose(error)
+
+    def take(self, size: int | None = None) -> None:
+        """The peer reads `size` bytes of what it left in the buffer: all by default."""
+        size = len(self.buffer) if size is None else size
+        self.received += self.buffer[:size]
+        self.buffer = self.buffer[size:]
+        if self._paused_writer and len(self.buffer) <= self.high // 4 and not self.aborted:
+            self._paused_writer = False
+            self.brain.on_write_resumed(self.world.now)
+        if self.closing and not self.buffer and not self.aborted:
+            self._lose()
+
+    def unread(self) -> int:
+        """Chunks that came and were not read because the reader is paused."""
+        return len(self._inbox)
+
+    def _read_on(self) -> None:
+        while self._inbox and self.reading and not self.closing:
+            self._inbox.popleft()()
+
+    def _lose(self, error: str = "") -> None:
+        self.world.soon(lambda: self._tell_gone(error))
+
+    def _tell_gone(self, error: str) -> None:
+        if not self.gone:
+            self.gone = True
+            if isinstance(self.brain, Client):
+                self.brain.on_closed(self.world.now)
+            else:
+                self.world.sockets.discard(self.brain)
+                self.brain.on_closed(error, self.world.now)
+
+
+class FakeWorld:
+    """muxproxy.mux.ports.World. `sockets` is its own count of upstream sockets, which judges P1."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.fine = Deadlines(FINE_GRAIN, self.alarm)
+        self.slow = Deadlines(SLOW_GRAIN, self.alarm)
+        self.sockets: set[Upstream] = set()  # from dial() until on_closed()
+        self.dials: list[Upstream] = []  # connects under way, oldest first
+        self.hung_up: list[Upstream] = []  # given up by the heart, on_closed not told yet
+        self.lingering_connects = False  # True: a connect that was given up stays until the test ends it
+        self.drained_pools: list[Pool] = []
+        self.lines: list[tuple[str, dict[str, object]]] = []
+        self.random = 0.0
+        self._later: deque[Callable[[], None]] = deque()
+        self._armed = INF
+
+    def dial(self, server: Server, upstream: Upstream) -> None:
+        assert upstream.server is server
+        self.sockets.add(upstream)
+        self.dials.append(upstream)
+
+    def hang_up(self, upstream: Upstream) -> None:
+        if upstream in self.dials:
+            self.dials.remove(upstream)
+            self.hung_up.append(upstream)
+            if not self.lingering_connects:
+                self.soon(lambda: self.end_connect(upstream, "given up"))
+
+    def end_connect(self, upstream: Upstream, error: str) -> None:
+        if upstream in self.dials:
+            self.dials.remove(upstream)
+        else:
+            self.hung_up.remove(upstream)
+        self.sockets.discard(upstream)
+        upstream.on_closed(error, self.now)
+
+    def reset(self, wire: Any) -> None:
+        wire.was_reset = True
+        wire.abort()
+
+    def write_last(self, wire: Any, data: bytes) -> None:
+        wire.write(data)
+
+    def unsent(self, wire: Any) -> int:
+        return wire.get_write_buffer_size()
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        self._later.append(callback)
+
+    def alarm(self, at: float) -> None:
+        self._armed = min(self._armed, at)
+
+    def drained(self, pool: Pool) -> None:
+        self.drained_pools.append(pool)
+
+    def jitter(self) -> float:
+        return self.random
+
+    def log(self, event: str, **fields: object) -> None:
+        self.lines.append((event, fields))
+
+    # -- what the test does -----------------------------------------------------------------------------
+
+    def end_turn(self) -> None:
+        while self._later:
+            self._later.popleft()()
+
+    def pass_time(self, seconds: float) -> None:
+        """As worker/engine.py: nobody is looked at before an alarm that was asked for."""
+        end = self.now + seconds
+        while self._armed <= end:
+            self.now = max(self.now, self._armed)
+            self._armed = INF
+            for wheel in (self.fine, self.slow):
+                wheel.tick(self.now)
+                self.alarm(wheel.next_deadline())
+            self.end_turn()
+        self.now = end
+
+
+class Peer:
+    """The far end of one of our sockets."""
+
+    def __init__(self, stage: Stage, wire: RecordingWire) -> None:
+        self.stage = stage
+        self.wire = wire
+        self._seen = 0
+
+    def got(self) -> bytes:
+        """What has come since this was last asked."""
+        data = bytes(self.wire.received[self._seen :])
+        self._seen += len(data)
+        return data
+
+    def sends(self, data: bytes) -> None:
+        if not self.wire.closing:
+            with self.stage.turn():
+                self.wire.bring(data)
+
+    def closes(self) -> None:
+        """FIN, after what it has sent."""
+        if not self.wire.closing:
+            with self.stage.turn():
+                self.wire.bring_eof()
+
+    def breaks_off(self, error: str = "Connection reset by peer") -> None:
+        if not self.wire.closing:
+            with self.stage.turn():
+                self.wire.break_off(error)
+
+    def stops_reading(self) -> None:
+        self.wire.takes = False
+
+    def reads(self, size: int | None = None) -> None:
+        """Some of what waits for it; without `size` all of it, and from now on everything."""
+        self.wire.takes = size is None
+        with self.stage.turn():
+            self.wire.take(size)
+
+    @property
+    def is_open(self) -> bool:
+        return not self.wire.closing
+
+    @property
+    def is_paused(self) -> bool:
+        """Nobody reads what it sends."""
+        return not self.wire.reading
+
+
+class Stage:
+    """One pool in a fake world. Keywords are keys of the configuration, wherever in it they stand."""
+
+    def __init__(
+        self, protocol: Protocol | Sharing, *, servers: tuple[str, ...] = ("one:1",), **keys: Any
+    ) -> None:
+        if isinstance(protocol, Sharing):
+            protocol = Toy(protocol)
+        self.world = FakeWorld()
+        self.config = backend(servers, keys)
+        self.pool = new_pool(self.config, protocol, self.world, self.world.fine, self.world.slow)
+        self.request_high = REQUEST_HIGH_WATER
+        self._depth = 0
+        if servers:
+            with self.turn():
+                self.pool.set_servers(list(servers), self.world.now)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """All that happens within is one turn of the event loop."""
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+        if not self._depth:
+            self.world.end_turn()
+
+    def client(self) -> Peer:
+        """A client connects."""
+        wire = RecordingWire(self.world, self.config.clients.response_buffer)
+        with self.turn():
+            brain = wire.brain = self.pool.new_client(wire, self.world.now)
+            brain.on_opened(self.world.now)
+        return Peer(self, wire)
+
+    def asks(self, data: bytes) -> Peer:
+        """A new client that sends at once."""
+        peer = self.client()
+        peer.sends(data)
+        return peer
+
+    def connects(self, upstream: Upstream | None = None) -> Peer:
+        """A connect under way succeeds: the oldest, or that of `upstream`."""
+        upstream = upstream or self.world.dials[0]
+        self.world.dials.remove(upstream)
+        wire = RecordingWire(self.world, self.request_high)
+        wire.brain = upstream
+        with self.turn():
+            upstream.on_connected(wire, self.world.now)
+        return Peer(self, wire)
+
+    def refuses(self, upstream: Upstream | None = None, error: str = "Connection refused") -> None:
+        """A connect under way fails: the oldest, or that of `upstream`."""
+        with self.turn():
+            self.world.end_connect(upstream or self.world.dials[0], error)
+
+    def server(self, request: bytes, reply: bytes) -> Peer:
+        """A connection that has served one exchange already and is idle."""
+        ann = self.asks(request)
+        server = self.connects()
+        assert server.got() == request
+        server.sends(reply)
+        assert ann.got() == reply
+        ann.closes()
+        return server
+
+    def passes(self, seconds: float) -> None:
+        self.world.pass_time(seconds)
+
+    @property
+    def dials(self) -> list[Upstream]:
+        return self.world.dials
+
+    def statistics(self) -> BackendSnapshot:
+        return statistics(self.pool, self.world.now)
+
+    def outcomes(self) -> dict[str, int]:
+        """Reason -> exchanges that ended so; those that never happened left out."""
+        return {
+            label: count
+            for reasons in self.statistics()["outcomes"].values()
+            for label, count in reasons.items()
+            if count
+        }
+
+
+def backend(servers: tuple[str, ...], keys: dict[str, Any]) -> Backend:
+    """`max_connections` is [upstream]'s, `max_clients` [clients]'s; `timeout` is [queue]'s; other keys are
+    unique but for `idle_timeout`, which is [upstream]'s unless it is `client_idle_timeout`."""
+    renamed = {"max_clients": "max_connections", "client_idle_timeout": "idle_timeout"}
+    clients, queue, upstream, http = {}, {}, {}, {}
+    for key, value in keys.items():
+        if key in renamed:
+            clients[renamed[key]] = value
+        elif key in UpstreamConfig.__struct_fields__:
+            upstream[key] = value
+        elif key in Queue.__struct_fields__:
+            queue[key] = value
+        elif key in Clients.__struct_fields__:
+            clients[key] = value
+        elif key in Http.__struct_fields__:
+            http[key] = value
+        else:
+            raise TypeError(f"no key {key!r} in the configuration")
+    return Backend(
+        name="toys",
+        protocol="toy",
+        clients=Clients(listen=("127.0.0.1:1",), **clients),
+        upstream=UpstreamConfig(servers=servers or ("one:1",), **upstream),
+        queue=Queue(**queue),
+        http=Http(**http),
+    )

@@ -1,0 +1,466 @@
+"""One client: its replies in its order, its body in time with who takes it, its patience and ours (P2, P5,
+P7, P8)."""
+
+from __future__ import annotations
+
+import pytest
+
+from muxproxy.protocols.contract import Sharing
+from tests.fakes import Peer, Stage
+from tests.toys import Toy
+
+EXCLUSIVE, ORDERED = Sharing.EXCLUSIVE, Sharing.ORDERED
+
+
+def test_a_request_goes_out_as_it_came_and_its_reply_comes_back_as_it_went() -> None:
+    stage = Stage(EXCLUSIVE)
+    ann = stage.client()
+    assert stage.dials == []  # a client that says nothing costs the servers nothing
+    ann.sends(b"he")
+    ann.sends(b"llo +4\nbod")
+    assert stage.dials == []  # a request is held until it is whole, or request_buffer of it is in (P5)
+    ann.sends(b"y")
+    server = stage.connects()
+    assert server.got() == b"hello +4\nbody"
+    server.sends(b"hello +3\nbo")
+    assert ann.got() == b"hello +3\nbo"
+    server.sends(b"w")
+    assert ann.got() == b"w"
+    assert ann.is_open
+    assert stage.outcomes() == {"ok": 1}
+
+
+def test_pipelined_requests_are_answered_in_order_each_when_the_one_before_is() -> None:
+    stage = Stage(EXCLUSIVE, max_connections=2)
+    ann = stage.asks(b"one\ntwo\nthr")
+    server = stage.connects()
+    assert server.got() == b"one\n"
+    server.sends(b"one\n")
+    assert server.got() == b"two\n"
+    ann.sends(b"ee\n")
+    assert server.got() == b""
+    server.sends(b"two\n")
+    server.sends(b"three\n")
+    assert ann.got() == b"one\ntwo\nthree\n"
+    assert stage.outcomes() == {"ok": 3}
+
+
+def test_a_client_that_pipelines_more_is_not_read_while_it_is_owed() -> None:
+    stage = Stage(EXCLUSIVE)
+    ann = stage.asks(b"one\ntwo\n")
+    assert ann.is_paused
+    server = stage.connects()
+    server.sends(b"one\n")
+    assert not ann.is_paused
+    server.sends(b"two\n")
+    assert ann.got() == b"one\ntwo\n"
+
+
+def test_a_thousand_pipelined_refusals_do_not_recurse() -> None:
+    stage = Stage(EXCLUSIVE, max_waiting=0)
+    ann = stage.asks(b"x\n" * 5000)
+    assert ann.got().count(b"no queue_full") == 5000
+    assert stage.outcomes() == {"queue_full": 5000}
+
+
+def test_a_body_beyond_request_buffer_flows_as_it_comes() -> None:
+    stage = Stage(EXCLUSIVE, request_buffer=10)
+    ann = stage.asks(b"up +20\n12345")
+    server = stage.connects()
+    assert server.got() == b"up +20\n12345"
+    ann.sends(b"67890")
+    assert server.got() == b"67890"
+    ann.sends(b"1234567890")
+    server.sends(b"up\n")
+    assert ann.got() == b"up\n"
+    assert stage.statistics()["upstream"]["idle"] == 1
+
+
+def test_an_eager_request_is_sent_before_its_body() -> None:
+    stage = Stage(EXCLUSIVE)
+    ann = stage.asks(b"up eager +3\n")
+    server = stage.connects()
+    assert server.got() == b"up eager +3\n"
+    server.sends(b"up 100\n")
+    assert ann.got() == b"up 100\n"
+    ann.sends(b"abc")
+    server.sends(b"up\n")
+    assert server.got() == b"abc"
+    assert ann.got() == b"up\n"
+
+
+def test_a_client_is_not_read_while_it_waits_with_request_buffer_of_body() -> None:
+    stage = Stage(EXCLUSIVE, request_buffer=10)
+    ann = stage.asks(b"up +30\n12345")
+    ann.sends(b"1234567890")
+    assert ann.is_paused
+    ann.sends(b"abcdefghij")
+    server = stage.connects()
+    assert not ann.is_paused
+    assert server.got() == b"up +30\n" + b"12345" + b"1234567890" + b"abcdefghij"
+
+
+def test_a_server_that_takes_no_more_stops_the_client_and_a_client_that_takes_no_more_the_server() -> None:
+    stage = Stage(EXCLUSIVE, request_buffer=10, response_buffer=100)
+    stage.request_high = 50
+    ann = stage.asks(b"up +1000\n" + b"x" * 20)
+    server = stage.connects()
+    server.stops_reading()
+    ann.sends(b"y" * 40)
+    assert not ann.is_paused
+    ann.sends(b"z" * 40)
+    assert ann.is_paused
+    server.reads()
+    assert not ann.is_paused
+    ann.sends(b"w" * 900)
+
+    ann.stops_reading()
+    server.sends(b"up +1000\n" + b"a" * 50)
+    assert not server.is_paused
+    server.sends(b"b" * 50)
+    assert server.is_paused
+    ann.reads()
+    assert not server.is_paused
+    server.sends(b"c" * 900)
+    assert ann.got() == b"up +1000\n" + b"a" * 50 + b"b" * 50 + b"c" * 900
+    assert stage.outcomes() == {"ok": 1}
+
+
+def test_a_connection_is_free_when_the_reply_is_in_though_its_client_reads_slowly() -> None:
+    stage = Stage(EXCLUSIVE, max_connections=1, response_buffer=1000)
+    ann, bob = stage.asks(b"ann\n"), stage.asks(b"bob\n")
+    server = stage.connects()
+    ann.stops_reading()
+    server.sends(b"ann +900\n" + b"a" * 900)
+    assert server.got() == b"ann\nbob\n"  # P5
+    server.sends(b"bob\n")
+    assert bob.got() == b"bob\n"
+    ann.reads()
+    assert ann.got() == b"ann +900\n" + b"a" * 900
+
+
+def test_a_reader_that_makes_no_headway_is_cut_and_sees_it() -> None:
+    stage = Stage(EXCLUSIVE, max_connections=1, response_buffer=100, stall_timeout=10.0, timeout=60.0)
+    ann, bob = stage.asks(b"ann\n"), stage.asks(b"bob\n")
+    server = stage.connects()
+    ann.stops_reading()
+    server.sends(b"ann +1000\n" + b"a" * 500)
+    stage.passes(9.0)
+    ann.reads(50)  # headway
+    stage.passes(10.5)
+    assert ann.is_open
+    stage.passes(1.0)
+    assert not ann.is_open
+    assert ann.wire.was_reset  # P2: a part must not pass for the whole
+    assert stage.outcomes()["client_stalled"] == 1
+    assert not server.is_paused  # the rest is swallowed
+    server.sends(b"a" * 500)
+    assert server.got().endswith(b"bob\n")
+    server.sends(b"bob\n")
+    assert bob.got() == b"bob\n"
+
+
+def test_a_head_that_trickles_is_refused_and_counted() -> None:
+    stage = Stage(EXCLUSIVE, head_timeout=10.0)
+    ann = stage.client()
+    for _ in range(9):
+        ann.sends(b"x")
+        stage.passes(1.0)
+    stage.passes(0.9)
+    assert ann.got() == b""
+    stage.passes(0.5)
+    assert ann.got() == b"no request_timeout bye | toys: the request head is incomplete\n"
+    assert ann.wire.eof
+    assert stage.outcomes() == {"request_timeout": 1}
+
+
+def test_a_pipelined_head_that_trickles_is_refused_too() -> None:
+    stage = Stage(EXCLUSIVE, head_timeout=10.0)
+    ann = stage.asks(b"one\ntw")
+    stage.connects().sends(b"one\n")
+    assert ann.got() == b"one\n"
+    stage.passes(10.5)
+    assert ann.got().startswith(b"no request_timeout")
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_body_that_trickles_is_refused_and_one_that_keeps_min_rate_is_not(streams: bool) -> None:
+    stage = Stage(EXCLUSIVE, stall_timeout=10.0, min_rate=10, request_buffer=1 if streams else 100_000)
+    ann, bob = stage.asks(b"slow +1000\nx"), stage.asks(b"fine +1000\nx")
+    servers = [stage.connects() for _ in stage.dials[:]]
+    for _ in range(24):
+        ann.sends(b"x")
+        bob.sends(b"x" * 11)
+        stage.passes(1.0)
+    assert ann.got() == b"no request_timeout bye | toys: the request body is incomplete\n"
+    assert ann.wire.eof
+    assert bob.is_open
+    assert bob.got() == b""
+    if streams:
+        assert [server.is_open for server in servers] == [False, True]  # half a request cannot be taken back
+
+
+def test_an_early_reply_is_delivered_and_the_rest_of_the_body_discarded() -> None:
+    stage = Stage(EXCLUSIVE, request_buffer=10)
+    ann = stage.asks(b"up +1000\n1234567890")
+    server = stage.connects()
+    server.sends(b"up +5\nno no")
+    assert ann.got() == b"up +5\nno no"
+    assert ann.wire.eof  # FIN, and it may go on sending for a while: an RST would destroy the reply
+    assert not server.is_open
+    assert stage.statistics()["closed"] == {"reply before the request's end": 1}
+    ann.sends(b"x" * 500)
+    assert ann.is_open
+    stage.passes(3.0)
+    assert not ann.is_open
+    assert stage.outcomes() == {"ok": 1}
+
+
+def test_what_a_refused_client_still_sends_is_bounded() -> None:
+    stage = Stage(EXCLUSIVE)
+    ann = stage.asks(b"!\n")
+    assert ann.wire.eof
+    for _ in range(16):
+        ann.sends(b"x" * 65536)
+    assert ann.is_open
+    ann.sends(b"x")
+    assert not ann.is_open
+
+
+def test_a_malformed_request_is_refused_in_its_turn_and_ends_the_connection() -> None:
+    stage = Stage(ORDERED)
+    ann = stage.asks(b"one\n!two\nthree\n")
+    server = stage.connects()
+    assert server.got() == b"one\n"
+    assert ann.got() == b""
+    server.sends(b"one\n")
+    assert ann.got() == b"one\nno bad_request bye | malformed !two\n"
+    assert ann.wire.eof
+    assert stage.outcomes() == {"ok": 1, "bad_request": 1}
+
+
+def test_a_client_that_cannot_be_answered_is_cut() -> None:
+    stage = Stage(EXCLUSIVE)
+    ann = stage.asks(b"?\n")
+    assert ann.got() == b""
+    assert not ann.is_open
+    assert stage.outcomes() == {"bad_request": 1}
+
+
+def test_a_client_that_asks_for_its_end_gets_it_after_its_reply() -> None:
+    stage = Stage(EXCLUSIVE)
+    ann = stage.asks(b"last bye\n")
+    server = stage.connects()
+    server.sends(b"last\n")
+    assert ann.got() == b"last\n"
+    assert not ann.is_open
+    assert not ann.wire.aborted
+    assert server.is_open
+
+
+def test_an_idle_client_is_closed_after_idle_timeout_and_every_request_starts_it_anew() -> None:
+    stage = Stage(EXCLUSIVE, client_idle_timeout=100.0)
+    ann, bob = stage.client(), stage.client()
+    stage.passes(60.0)
+    bob.sends(b"bob\n")
+    stage.connects().sends(b"bob\n")
+    stage.passes(60.0)
+    assert not ann.is_open
+    assert bob.is_open
+    stage.passes(60.0)
+    assert not bob.is_open
+    assert stage.outcomes() == {"ok": 1}
+
+
+def test_more_clients_than_allowed_are_told_so() -> None:
+    stage = Stage(EXCLUSIVE, max_clients=1)
+    stage.client()
+    bob = stage.client()
+    assert bob.got() == b"no clients_full retry=1 bye | toys: 1 clients are connected\n"
+    assert bob.wire.eof
+    stage.passes(3.0)
+    assert stage.statistics()["clients"] == 1
+    assert stage.outcomes() == {"clients_full": 1}
+
+
+def test_a_reply_cut_by_its_server_ends_in_an_error_that_the_client_can_see() -> None:
+    stage = Stage(EXCLUSIVE)
+    ann = stage.asks(b"idem idem\n")
+    server = stage.connects()
+    server.sends(b"idem +10\nhalf")
+    server.breaks_off()
+    assert ann.got() == b"idem +10\nhalf"
+    assert ann.wire.was_reset
+    assert stage.outcomes() == {"server_closed": 1}
+
+
+def test_a_session_answers_by_itself_in_the_order_of_requests() -> None:
+    stage = Stage(Toy(ORDERED, sessions=True))
+    ann = stage.asks(b"one\nhere local\ntwo\n")
+    server = stage.connects()
+    assert server.got() == b"one\ntwo\n"
+    assert ann.got() == b""
+    server.sends(b"one\ntwo\n")
+    assert ann.got() == b"one\nhere here\ntwo\n"
+    assert ann.is_open
+    assert stage.outcomes() == {"ok": 2, "local": 1}
+
+
+def test_a_session_may_refuse_and_end_the_connection() -> None:
+    stage = Stage(Toy(ORDERED, sessions=True))
+    ann = stage.asks(b"one refuse\n")
+    assert ann.got() == b"no way\n"
+    assert ann.wire.eof
+    assert stage.outcomes() == {"bad_request": 1}
+
+
+def test_thousands_of_answers_parked_behind_one_slow_reply_leave_without_recursion() -> None:
+    stage = Stage(Toy(ORDERED, sessions=True))
+    ann = stage.asks(b"slow\n" + b"x local\n" * 5000)
+    server = stage.connects()
+    assert ann.got() == b""
+    server.sends(b"slow\n")
+    assert ann.got() == b"slow\n" + b"x here\n" * 5000
+
+
+def test_what_is_parked_for_one_client_is_bounded() -> None:
+    stage = Stage(Toy(ORDERED, sessions=True), response_buffer=1000)
+    ann, bob = stage.asks(b"slow\n"), stage.asks(b"bob\n")
+    ann.sends(b"x local\n" * 500)
+    assert not ann.is_open
+    server = stage.connects()
+    server.sends(server.got())
+    assert bob.got() == b"bob\n"
+
+
+def test_a_refused_one_way_request_says_nothing_that_could_be_taken_for_the_next_ones_reply() -> None:
+    stage = Stage(Toy(ORDERED, sessions=True), max_waiting=0)
+    ann = stage.asks(b"tell oneway\nhere local\n")
+    assert ann.got() == b"here here\n"
+    assert stage.outcomes() == {"queue_full": 1, "local": 1}
+
+
+def test_a_client_whose_body_came_in_parts_is_read_on_after_its_reply() -> None:
+    stage = Stage(ORDERED)
+    ann = stage.asks(b"a +2\nx")
+    ann.sends(b"y")
+    server = stage.connects()
+    server.sends(b"a\n")
+    ann.sends(b"b\n")
+    assert server.got() == b"a +2\nxyb\n"
+
+
+def test_an_upgrade_makes_both_directions_opaque_until_a_side_closes() -> None:
+    stage = Stage(EXCLUSIVE)
+    ann = stage.asks(b"up pin\n")
+    server = stage.connects()
+    server.sends(b"up 101\nwelcome")
+    assert ann.got() == b"up 101\nwelcome"
+    ann.sends(b"!anything\n")
+    assert server.got() == b"up pin\n!anything\n"
+    assert stage.statistics()["pinned"] == {"upgrade": 1}
+    server.closes()
+    ann.sends(b"still")  # half closed
+    assert ann.wire.eof
+    assert server.got() == b"still"
+    ann.closes()
+    assert not ann.is_open
+    assert not server.is_open
+    assert stage.outcomes() == {"ok": 1}
+    assert stage.statistics()["upstream_sockets"] == 0
+
+
+def test_what_was_pipelined_behind_an_upgrade_goes_through_it() -> None:
+    stage = Stage(EXCLUSIVE)
+    stage.asks(b"up pin\nfirst words")
+    server = stage.connects()
+    server.sends(b"up 101\n")
+    assert server.got() == b"up pin\nfirst words"
+
+
+def test_a_tunnel_in_which_nobody_speaks_ends_after_idle_timeout() -> None:
+    stage = Stage(EXCLUSIVE, client_idle_timeout=100.0)
+    ann = stage.asks(b"up pin\n")
+    server = stage.connects()
+    server.sends(b"up 101\n")
+    stage.passes(90.0)
+    server.sends(b"ping")
+    stage.passes(90.0)
+    ann.sends(b"pong")
+    stage.passes(90.0)
+    assert ann.is_open
+    stage.passes(11.0)
+    assert not ann.is_open
+    assert stage.statistics()["upstream_sockets"] == 0
+
+
+def test_a_drain_closes_the_idle_at_once_and_the_others_after_what_is_owed() -> None:
+    stage = Stage(EXCLUSIVE, max_connections=1)
+    idle, ann, bob = stage.client(), stage.asks(b"ann\n"), stage.asks(b"bob\n")
+    server = stage.connects()
+    with stage.turn():
+        stage.pool.drain(stage.world.now)
+    assert not idle.is_open
+    assert stage.world.drained_pools == []
+    server.sends(b"ann\n")
+    server.sends(b"bob\n")
+    assert (ann.got(), bob.got()) == (b"ann\n", b"bob\n")
+    assert not ann.is_open
+    assert not bob.is_open
+    assert stage.world.drained_pools == [stage.pool]
+
+
+def test_cut_off_refuses_who_waits_and_cuts_who_is_served() -> None:
+    stage = Stage(EXCLUSIVE, max_connections=1)
+    ann, bob = stage.asks(b"ann\n"), stage.asks(b"bob\n")
+    server = stage.connects()
+    server.sends(b"ann +10\nhalf")
+    with stage.turn():
+        stage.pool.drain(stage.world.now)
+        assert stage.pool.cut_off(stage.world.now) == 2
+    assert bob.got() == b"no draining retry=1 bye | toys: muxproxy is stopping\n"
+    assert not ann.is_open
+    assert ann.wire.was_reset
+    assert stage.outcomes() == {"draining": 1, "client_left": 1}
+
+
+def test_our_own_bug_ends_what_the_client_touched_and_nothing_else() -> None:
+    stage = Stage(EXCLUSIVE, max_connections=2)
+    ann, bob = stage.asks(b"ann\n"), stage.asks(b"bob\n")
+    anns, bobs = stage.connects(), stage.connects()
+    with stage.turn():
+        ann.wire.brain.on_bug(stage.world.now)
+    assert not ann.is_open
+    assert not anns.is_open
+    assert stage.outcomes() == {"internal": 1}
+    bobs.sends(b"bob\n")
+    assert bob.got() == b"bob\n"
+
+
+def leaves(peer: Peer, how: str) -> None:
+    peer.closes() if how == "FIN" else peer.breaks_off()
+
+
+@pytest.mark.parametrize("how", ["FIN", "RST"])
+def test_a_client_that_leaves_while_waiting_costs_nothing(how: str) -> None:
+    stage = Stage(EXCLUSIVE, max_connections=1)
+    stage.asks(b"first\n")
+    server = stage.connects()
+    ann, bob = stage.asks(b"ann\n"), stage.asks(b"bob\n")
+    leaves(ann, how)
+    assert stage.statistics()["waiting"] == 1
+    server.sends(b"first\n")
+    assert server.got() == b"first\nbob\n"
+    server.sends(b"bob\n")
+    assert bob.got() == b"bob\n"
+    assert stage.outcomes() == {"ok": 2, "client_left": 1}
+
+
+@pytest.mark.parametrize("how", ["FIN", "RST"])
+def test_a_client_that_leaves_in_the_middle_of_its_request_takes_the_connection_with_it(how: str) -> None:
+    stage = Stage(EXCLUSIVE, request_buffer=1)
+    ann = stage.asks(b"up +100\nx")
+    server = stage.connects()
+    leaves(ann, how)
+    assert not server.is_open
+    assert stage.outcomes() == {"client_left": 1}

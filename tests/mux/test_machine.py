@@ -1,0 +1,470 @@
+"""A rule-based state machine per sharing: anything may happen in any order, and after each step P1 to P9
+must hold.
+
+The judges are what the two ends see (observers.py) and the fake world's own count of sockets; the heart's
+ledgers are asked only where the promise is about who waits (P3, P4, P5, P7). MUXPROXY_MACHINE=deep runs for
+minutes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import Any, ClassVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from muxproxy.mux.client import ENDING, Client
+from muxproxy.mux.exchange import Exchange
+from muxproxy.mux.upstream import CONNECTING, OPEN, Upstream
+from muxproxy.protocols.contract import Sharing
+from tests.fakes import Stage
+from tests.mux.observers import ClientEnd, Request, ServerEnd, message
+from tests.toys import Toy
+
+DEEP = os.environ.get("MUXPROXY_MACHINE") == "deep"
+SETTINGS = settings(
+    max_examples=2000 if DEEP else 60,
+    stateful_step_count=80 if DEEP else 50,
+    deadline=None,
+    derandomize=not DEEP,  # one and the same run for everybody, until somebody asks for more
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+PICK = st.integers(0, 11)
+SIZES = st.sampled_from([0, 0, 0, 7, 30, 90, 200])
+RESPONSE_BUFFER, REQUEST_BUFFER, REQUEST_HIGH = 120, 60, 100  # bytes: small messages shall reach them
+MAX_CLIENTS = 4
+
+WORDS: dict[Sharing, tuple[str, ...]] = {
+    Sharing.EXCLUSIVE: ("", "", "idem", "idem", "eager", "oneway", "bye", "pin", "!", "?"),
+    Sharing.ORDERED: ("", "", "idem", "idem", "oneway", "bye", "local", "db=1", "db=2", "pin", "unpin", "!"),
+    Sharing.TAGGED: ("", "", "idem", "idem", "oneway", "bye", "local", "pin", "unpin", "!"),
+}
+
+
+class Machine(RuleBasedStateMachine):
+    sharing: ClassVar[Sharing]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.exchanges: list[Exchange] = []
+        self._original = original = Exchange.__init__
+        exchanges = self.exchanges
+
+        def remember(exchange: Exchange, client: Any, frame: Any) -> None:
+            original(exchange, client, frame)
+            if client is not None:
+                exchanges.append(exchange)
+
+        Exchange.__init__ = remember  # type: ignore[method-assign]
+        self.stage: Any = None  # until initialized
+        self.clients: list[ClientEnd] = []
+        self.servers: list[ServerEnd] = []
+        self.arrivals: Counter[str] = Counter()  # request -> how often it came to any server
+        self.idempotent: set[str] = set()
+
+    @initialize(
+        connections=st.integers(1, 3),
+        in_flight=st.integers(1, 3),
+        servers=st.integers(1, 2),
+        warm=st.integers(0, 1),
+        waiting=st.integers(0, 4),
+        pinned=st.integers(0, 2),
+        lifetime=st.sampled_from([0.0, 20.0]),
+    )
+    def begin(
+        self,
+        connections: int,
+        in_flight: int,
+        servers: int,
+        warm: int,
+        waiting: int,
+        pinned: int,
+        lifetime: float,
+    ) -> None:
+        self.stage = Stage(
+            Toy(self.sharing, sessions=self.sharing in (Sharing.ORDERED, Sharing.TAGGED)),
+            servers=("one:1", "two:2")[:servers],
+            max_connections=connections,
+            max_in_flight=in_flight,
+            min_connections=warm,
+            max_waiting=waiting,
+            max_pinned=pinned,
+            max_lifetime=lifetime,
+            timeout=1.0,
+            reply_timeout=3.0,
+            idle_timeout=10.0,
+            client_idle_timeout=50.0,
+            abandoned_bytes=100,
+            response_buffer=RESPONSE_BUFFER,
+            request_buffer=REQUEST_BUFFER,
+            max_clients=MAX_CLIENTS - 1,
+        )
+        self.stage.request_high = REQUEST_HIGH
+
+    # -- clients ----------------------------------------------------------------------------------------
+
+    def _client(self, pick: int) -> ClientEnd:
+        alive = [client for client in self.clients if client.peer.is_open] or self.clients
+        return alive[pick % len(alive)]
+
+    @precondition(lambda self: sum(client.peer.is_open for client in self.clients) < MAX_CLIENTS)
+    @rule()
+    def a_client_connects(self) -> None:
+        self.clients.append(ClientEnd(len(self.clients), self.stage.client(), self.sharing))
+
+    @precondition(lambda self: self.clients)
+    @rule(pick=PICK, kinds=st.lists(PICK, min_size=1, max_size=3), size=SIZES, cut=st.integers(0, 90))
+    def a_client_sends(self, pick: int, kinds: list[int], size: int, cut: int) -> None:
+        """One to three requests in a chunk, whole or cut off somewhere."""
+        client = self._client(pick)
+        data = client.unsent
+        if not data:
+            for kind in kinds:
+                if not client.finished:
+                    data += self._request(client, WORDS[self.sharing][kind % len(WORDS[self.sharing])], size)
+        cut = cut if 0 < cut < len(data) else len(data)
+        client.unsent = data[cut:]
+        client.peer.sends(data[:cut])
+
+    def _request(self, client: ClientEnd, word: str, size: int) -> bytes:
+        serial = len(client.asked)
+        name = f"{word if word in ('!', '?') else ''}c{client.number}r{serial}"
+        client.finished = word in ("bye", "!", "?") or (word == "pin" and self.sharing is Sharing.EXCLUSIVE)
+        if word == "oneway":
+            client.silent.add(name)
+            size = 0
+        elif word == "idem":
+            self.idempotent.add(name)
+        elif word.startswith("db="):
+            client.database = word
+            size = 0
+        elif word in ("local", "!", "?"):
+            size = 0
+        tag = serial + 500  # the same at each client: only the heart's own tags keep them apart
+        client.asked.append(name)
+        client.by_tag[tag] = name
+        words = tuple(filter(None, (word, f"in:{client.database}")))
+        return message(name, words, size, tag, self.sharing)
+
+    @precondition(lambda self: self.clients)
+    @rule(pick=PICK, abruptly=st.booleans())
+    def a_client_leaves(self, pick: int, abruptly: bool) -> None:
+        client = self._client(pick)
+        client.has_left = client.finished = True
+        if abruptly:
+            client.peer.breaks_off()
+        else:
+            client.peer.closes()
+
+    @precondition(lambda self: self.clients)
+    @rule(pick=PICK)
+    def a_client_stops_reading(self, pick: int) -> None:
+        self._client(pick).peer.stops_reading()
+
+    @precondition(lambda self: any(not client.peer.wire.takes for client in self.clients))
+    @rule(pick=PICK, size=st.sampled_from([None, 1, 50]))
+    def a_client_reads(self, pick: int, size: int | None) -> None:
+        stalled = [client for client in self.clients if not client.peer.wire.takes]
+        stalled[pick % len(stalled)].peer.reads(size)
+
+    @precondition(lambda self: any(client.is_opaque for client in self.clients))
+    @rule(pick=PICK)
+    def a_client_talks_through_its_tunnel(self, pick: int) -> None:
+        client = self._client(pick)
+        if client.is_opaque:
+            client.peer.sends(b"<%d>" % client.number)
+
+    # -- servers ----------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.stage.dials)
+    @rule(pick=PICK)
+    def a_connect_succeeds(self, pick: int) -> None:
+        upstream = self.stage.dials[pick % len(self.stage.dials)]
+        self.servers.append(ServerEnd(self.stage.connects(upstream), self.sharing))
+
+    @precondition(lambda self: self.stage.dials)
+    @rule(pick=PICK)
+    def a_connect_fails(self, pick: int) -> None:
+        self.stage.refuses(self.stage.dials[pick % len(self.stage.dials)])
+
+    def _busy(self) -> list[ServerEnd]:
+        return [server for server in self.servers if server.peer.is_open and (server.pending or server.rest)]
+
+    @precondition(lambda self: self._busy())
+    @rule(
+        pick=PICK,
+        which=PICK,
+        word=st.sampled_from(["", "", "", "100", "101", "close", "hint=4"]),
+        size=SIZES,
+        cut=st.integers(0, 60),
+    )
+    def a_server_replies(self, pick: int, which: int, word: str, size: int, cut: int) -> None:
+        busy = self._busy()
+        server = busy[pick % len(busy)]
+        data = server.rest or self._reply(server, which, word, size)
+        cut = cut if 0 < cut < len(data) else len(data)
+        server.rest = data[cut:]
+        if not server.rest and server.serving is not None:
+            server.pending.remove(server.serving)
+            server.serving = None
+        server.peer.sends(data[:cut])
+
+    def _reply(self, server: ServerEnd, which: int, word: str = "", size: int = 0) -> bytes:
+        """The reply to a pending request, which becomes `serving`, or an interim one."""
+        if server.is_opaque:
+            return b"<server>"
+        request = server.pending[which % len(server.pending) if self.sharing is Sharing.TAGGED else 0]
+        if request.name == "select":
+            server.serving = request
+            return b"ok\n"
+        if self.sharing is not Sharing.EXCLUSIVE:
+            word = ""
+        if word == "101" and ("pin" not in request.words or not request.is_whole):
+            word = ""
+        words = (word,) if word else ()
+        if word == "100":
+            return message(request.name, words, 0, request.tag, self.sharing)
+        if word == "101":
+            server.go_opaque()
+            return message(request.name, words, 0, request.tag, self.sharing)
+        server.serving = request
+        return message(request.name, words, size, request.tag, self.sharing)
+
+    @precondition(lambda self: self._busy())
+    @rule(pick=PICK, size=SIZES, then_close=st.booleans())
+    def a_server_replies_to_all_in_one_chunk(self, pick: int, size: int, then_close: bool) -> None:
+        busy = self._busy()
+        self._reply_to_all(busy[pick % len(busy)], size, then_close)
+
+    def _reply_to_all(self, server: ServerEnd, size: int, then_close: bool) -> None:
+        data, server.rest = server.rest, b""
+        if server.serving is not None:
+            server.pending.remove(server.serving)
+            server.serving = None
+        if not server.is_opaque:
+            while server.pending:
+                data += self._reply(server, 0, "", size)
+                server.pending.pop(0)
+            server.serving = None
+        with self.stage.turn():
+            server.peer.sends(data)
+            if then_close:
+                server.peer.closes()
+
+    @precondition(lambda self: any(server.peer.is_open for server in self.servers))
+    @rule(pick=PICK, how=st.sampled_from(["closes", "breaks off", "babbles", "breaks the protocol"]))
+    def a_server_misbehaves(self, pick: int, how: str) -> None:
+        alive = [server for server in self.servers if server.peer.is_open]
+        server = alive[pick % len(alive)]
+        if how == "closes":
+            server.peer.closes()
+        elif how == "breaks off":
+            server.peer.breaks_off()
+        elif how == "babbles" and not server.pending and self.sharing is not Sharing.TAGGED:
+            server.peer.sends(b"surprise\n")
+        elif how == "breaks the protocol" and not server.rest and not server.is_opaque:
+            server.peer.sends(b"00000000 !\n" if self.sharing is Sharing.TAGGED else b"!\n")
+            assert not server.peer.is_open
+
+    @precondition(lambda self: self.servers)
+    @rule(pick=PICK, reads=st.booleans())
+    def a_server_stops_reading_or_goes_on(self, pick: int, reads: bool) -> None:
+        peer = self.servers[pick % len(self.servers)].peer
+        if reads:
+            peer.reads()
+        else:
+            peer.stops_reading()
+
+    @rule(seconds=st.sampled_from([0.02, 0.3, 1.1, 3.5, 12.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.stage.passes(seconds)
+
+    # -- promises ---------------------------------------------------------------------------------------
+
+    @invariant()
+    def all_promises_hold(self) -> None:
+        if self.stage is not None:
+            self.p1_the_bound_holds()
+            self.p2_p6_p9_the_ends_see_what_they_should()
+            self.p3_every_exchange_is_counted_once_or_owed()
+            self.p4_nobody_waits_beside_a_free_place()
+            self.p5_a_connection_owes_what_its_server_has_not_replied()
+            self.p7_bounds_hold()
+
+    def p1_the_bound_holds(self) -> None:
+        assert len(self.stage.world.sockets) <= self.stage.config.upstream.max_connections
+
+    def p2_p6_p9_the_ends_see_what_they_should(self) -> None:
+        for client in self.clients:
+            client.check()
+        arrived = [(server, request) for server in self.servers for request in server.arrivals()]
+        for server, request in arrived:
+            self._check_arrival(server, request)
+
+    def _check_arrival(self, server: ServerEnd, request: Request) -> None:
+        client = self.clients[request.client]
+        self.arrivals[request.name] += 1
+        may = 2 if request.name in self.idempotent else 1
+        assert self.arrivals[request.name] <= may, (
+            f"P9: {request.name} was sent {self.arrivals[request.name]} times"
+        )
+        assert f"in:{server.database}" in request.words, f"P2: {request.words} in {server.database}"
+        if self.sharing is not Sharing.ORDERED:
+            return
+        for other in self.servers:
+            if not other.peer.is_open:
+                continue
+            if other is not server:
+                owed = [r.serial for r in other.pending if r.name != "select" and r.client == request.client]
+                owed = [serial for serial in owed if client.answered <= serial < request.serial]
+                assert not owed, f"P2: {request.name} overtakes {owed} of its client"
+            if other.owner is not None:
+                is_mine = other.owner == request.client
+                assert is_mine == (other is server), (
+                    f"P2: {request.name} and the transaction of {other.owner}"
+                )
+        if "pin" in request.words:
+            server.owner = request.client
+        elif "unpin" in request.words:
+            server.owner = None
+
+    def p3_every_exchange_is_counted_once_or_owed(self) -> None:
+        counted = self.stage.outcomes()
+        counted.pop("clients_full", None)
+        ended = Counter(exchange.reason.label for exchange in self.exchanges if exchange.reason is not None)
+        # a head that trickles is refused before there is an exchange
+        assert counted.pop("request_timeout", 0) >= ended.pop("request_timeout", 0)
+        assert counted == ended
+        for exchange in self.exchanges:
+            if exchange.reason is None:
+                client = exchange.client
+                assert client is not None
+                assert client.wire is not None
+                assert client.phase != ENDING
+
+    def p4_nobody_waits_beside_a_free_place(self) -> None:
+        pool, now = self.stage.pool, self.stage.world.now
+        may_pin = bool(len(pool.pin_queue)) and pool.pinned < pool.pinned_limit
+        free = [upstream for upstream in pool.upstreams if upstream.state == OPEN and upstream.has_room()]
+        unowned = [u for u in free if u.owner is None and not getattr(u, "reserved", False)]
+        assert not (len(pool.queue) and unowned), "P4: beside a free place"
+        assert not (may_pin and any(not u.load() and u.owner is None for u in free)), (
+            "P4: a pin beside a free place"
+        )
+        assert not any(len(u.queue) for u in free if getattr(u, "queue", None)), "P4: on its own connection"
+        connecting = any(upstream.state == CONNECTING for upstream in pool.upstreams)
+        if (
+            (len(pool.queue) or may_pin)
+            and not connecting
+            and len(pool.upstreams) < pool.config.max_connections
+        ):
+            assert not any(server.may_dial(now) for server in pool.servers), "P4: nobody dials for who waits"
+        ages = [exchange.since for exchange in pool.queue._waiting]
+        assert ages == sorted(ages), "P4: not FIFO"
+
+    def p5_a_connection_owes_what_its_server_has_not_replied(self) -> None:
+        for server in self.servers:
+            brain: Upstream = server.peer.wire.brain
+            if brain.state == OPEN and not server.peer.wire.unread():
+                assert brain.load() == len(server.pending), f"P5: {brain} owes {server.pending}"
+
+    def p7_bounds_hold(self) -> None:
+        pool, config = self.stage.pool, self.stage.config
+        in_flight = config.upstream.max_in_flight if self.sharing is not Sharing.EXCLUSIVE else 1
+        # what comes back from a connection that died waits again: it had been admitted
+        spare = config.upstream.max_connections * in_flight if pool.retried or pool.closed else 0
+        assert 0 <= pool.gate.waiting <= config.queue.max_waiting + spare
+        queues = [pool.queue, pool.pin_queue, *(u.queue for u in pool.upstreams if getattr(u, "queue", None))]
+        assert pool.gate.waiting == sum(map(len, queues))
+        assert (
+            pool.pinned == sum(upstream.owner is not None for upstream in pool.upstreams) <= pool.pinned_limit
+        )
+        for client in self.clients:
+            assert len(client.peer.wire.buffer) <= 2 * RESPONSE_BUFFER + 300  # and one chunk
+        for exchange in self.exchanges:
+            assert exchange.size <= REQUEST_BUFFER + 700  # and one chunk
+
+    # -- the end ----------------------------------------------------------------------------------------
+
+    def teardown(self) -> None:
+        try:
+            if self.stage is not None:
+                self._finish()
+        finally:
+            Exchange.__init__ = self._original  # type: ignore[method-assign]
+
+    def _finish(self) -> None:
+        """Everybody does their duty: everything that is owed is paid, and nothing is left."""
+        for client in self.clients:
+            client.peer.reads()
+            client.peer.sends(client.unsent)
+        for _ in range(60):
+            self._do_duties()
+            if not any(exchange.reason is None for exchange in self.exchanges):
+                break
+        for client in self.clients:
+            client.check()
+            if (
+                client.peer.is_open and not client.is_opaque and not client.peer.wire.eof
+            ):  # FIN: it was refused
+                missing = [name for name in client.asked[client.answered :] if name not in client.silent]
+                missing = list(client.by_tag.values()) if self.sharing is Sharing.TAGGED else missing
+                assert not [name for name in missing if name not in client.silent], (
+                    f"P3: no answer to {missing}"
+                )
+        stage = self.stage
+        with stage.turn():
+            stage.pool.drain(stage.world.now)
+        for client in self.clients:
+            client.peer.closes()
+        assert stage.world.drained_pools
+        stage.passes(20.0)
+        numbers = stage.statistics()
+        assert (numbers["clients"], numbers["waiting"], numbers["in_flight"]) == (0, 0, 0)
+        assert all(exchange.reason is not None for exchange in self.exchanges)
+        on_wheels = [
+            timed
+            for wheel in (stage.world.fine, stage.world.slow)
+            for s in wheel._slots.values()
+            for timed in s
+        ]
+        assert not [timed for timed in on_wheels if isinstance(timed, Client)], (
+            "a client that left is on the wheel"
+        )
+
+    def _do_duties(self) -> None:
+        while self.stage.dials:
+            self.a_connect_succeeds(0)
+        for server in self.servers:
+            server.peer.reads()
+        self.p2_p6_p9_the_ends_see_what_they_should()
+        for server in self._busy():
+            if server.is_opaque:
+                server.peer.closes()
+        while busy := self._busy():
+            self._reply_to_all(busy[0], 0, then_close=False)
+            self.p2_p6_p9_the_ends_see_what_they_should()
+        self.stage.passes(0.2)
+
+
+class ExclusiveMachine(Machine):
+    sharing = Sharing.EXCLUSIVE
+
+
+class OrderedMachine(Machine):
+    sharing = Sharing.ORDERED
+
+
+class TaggedMachine(Machine):
+    sharing = Sharing.TAGGED
+
+
+TestExclusive = ExclusiveMachine.TestCase
+TestTagged = TaggedMachine.TestCase
+for _case in (TestExclusive, TestTagged):
+    _case.settings = SETTINGS
