@@ -290,7 +290,10 @@ class Client(Patience):
         marks = frame.marks
         self.pool.bytes_to_clients += len(data)
         if data and self.wire is not None:
-            self.wire.write(data)
+            if marks & END_CLIENT:
+                self.pool.world.write_last(self.wire, data)
+            else:
+                self.wire.write(data)
         if marks & LAST:
             self.pool.end(exchange, Reason.OK)
             self._settle(exchange, marks, now)

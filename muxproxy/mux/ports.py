@@ -54,6 +54,9 @@ class World(Interface):
         """Abort so that the peer sees an error (RST): what it has got so far must not pass for a whole
         reply."""
 
+    def write_last(self, wire: Wire, data: bytes) -> None:
+        """Write what a close will follow at once: data and FIN may leave together, a packet less."""
+
     def unsent(self, wire: Wire) -> int:
         """Bytes written that the peer has not acknowledged: the wire's buffer and the kernel's send queue."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+import sys
 
 import uvloop
 
@@ -12,16 +13,19 @@ from muxproxy.worker.control import die_with_parent
 from muxproxy.worker.process import Worker
 
 
-async def _run(control_fd: int) -> None:
-    await Worker(asyncio.get_running_loop()).run(control_fd)
+async def _run(control_fd: int) -> int:
+    return await Worker(asyncio.get_running_loop()).run(control_fd)
 
 
 def main() -> None:
     die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is the supervisor's to hear; it tells us to drain
+    # Signals to the whole group (ctrl-C, a service manager) are the supervisor's to hear; it tells us to
+    # drain.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     parser = argparse.ArgumentParser(prog="python -m muxproxy.worker")
     parser.add_argument("--control-fd", type=int, required=True)
-    uvloop.run(_run(parser.parse_args().control_fd))
+    sys.exit(uvloop.run(_run(parser.parse_args().control_fd)))
 
 
 if __name__ == "__main__":

@@ -35,14 +35,23 @@ class Listener:
         loop = asyncio.get_running_loop()
         copy = self._socket.dup()
         backlog = self._pool.clients_config.backlog
-        make = loop.create_unix_server if copy.family == socket.AF_UNIX else loop.create_server
         try:
-            self._server = await make(
-                lambda: ClientSocket(self._engine, self._pool), sock=copy, backlog=backlog
-            )
+            if copy.family == socket.AF_UNIX:
+                # cleanup_socket (Python 3.13): the path is the supervisor's; a pause must not unlink it
+                self._server = await loop.create_unix_server(
+                    self._hands,
+                    sock=copy,
+                    backlog=backlog,
+                    cleanup_socket=False,  # type: ignore[call-arg] # uvloop takes it on every Python
+                )
+            else:
+                self._server = await loop.create_server(self._hands, sock=copy, backlog=backlog)
         except BaseException:
             copy.close()
             raise
+
+    def _hands(self) -> ClientSocket:
+        return ClientSocket(self._engine, self._pool)
 
     def pause(self) -> None:
         if self._server is not None:
@@ -60,11 +69,11 @@ class Accepting:
     def __init__(self, engine: Engine, listeners: list[Listener], limit: int) -> None:
         self._engine = engine
         self._listeners = listeners
-        self.limit = limit  # client sockets at which accepting pauses
+        self.limit = engine.client_limit = limit  # client sockets at which accepting pauses
         self.paused = 0  # times
         self._state = "open"  # open | pausing | paused | resuming | closed
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
-        engine.on_clients_changed = self._on_clients_changed
+        engine.on_client_limit = self._on_client_limit
 
     async def open(self) -> None:
         for listener in self._listeners:
@@ -75,7 +84,7 @@ class Accepting:
         for listener in self._listeners:
             listener.close()
 
-    def _on_clients_changed(self) -> None:
+    def _on_client_limit(self) -> None:
         clients = self._engine.client_sockets
         if self._state == "open":
             if clients >= self.limit:
@@ -92,11 +101,12 @@ class Accepting:
         if self._state != "pausing":
             return
         self._state = "paused"
+        self._engine.accepting_paused = True
         self.paused += 1
         for listener in self._listeners:
             listener.pause()
         self._engine.log("accepting paused", client_sockets=self._engine.client_sockets, limit=self.limit)
-        self._on_clients_changed()
+        self._on_client_limit()
 
     async def _resume(self) -> None:
         for listener in self._listeners:
@@ -107,7 +117,8 @@ class Accepting:
                     await listener.open()
         if self._state == "resuming":
             self._state = "open"
+            self._engine.accepting_paused = False
             self._engine.log(
                 "accepting resumed", client_sockets=self._engine.client_sockets, limit=self.limit
             )
-            self._on_clients_changed()
+            self._on_client_limit()

@@ -9,6 +9,7 @@ import asyncio
 import gc
 import os
 import resource
+import traceback
 from typing import Any
 
 from muxproxy.config.limits import client_sockets
@@ -22,6 +23,7 @@ from muxproxy.worker.engine import Engine
 from muxproxy.worker.listener import Accepting, Listener
 from muxproxy.worker.resolver import Resolver
 
+EXIT_CANNOT_START = 69  # the supervisor logs it and tries again with backoff
 EXIT_SUPERVISOR_GONE = 70  # of os._exit: nobody is left to read it
 
 
@@ -37,16 +39,19 @@ class Worker:
         self._accepting: Accepting | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._draining = False
+        self.exit_code = 0
         self.ended = asyncio.Event()
 
-    async def run(self, control_fd: int) -> None:
+    async def run(self, control_fd: int) -> int:
+        """Returns the exit code."""
         self._channel = await open_control(control_fd, self)
         await self.ended.wait()
+        return self.exit_code
 
     # -- told by the supervisor --------------------------------------------------------------------
 
     def on_configure(self, message: Configure) -> None:
-        self._tasks.append(self._loop.create_task(self._start(message)))
+        self._tasks.append(self._loop.create_task(self._start_or_exit(message)))
 
     def on_ask(self, message: object) -> dict[str, Any]:
         now = self._engine.time()
@@ -74,6 +79,14 @@ class Worker:
             os._exit(EXIT_SUPERVISOR_GONE)  # at once: no orphan keeps a port or an upstream socket
 
     # -- life --------------------------------------------------------------------------------------
+
+    async def _start_or_exit(self, message: Configure) -> None:
+        try:
+            await self._start(message)
+        except Exception:
+            self._log("error", "worker cannot start", {"traceback": traceback.format_exc()})
+            self.exit_code = EXIT_CANNOT_START
+            self.ended.set()
 
     async def _start(self, message: Configure) -> None:
         listeners: list[Listener] = []
