@@ -1,6 +1,7 @@
 """What all tests share: the repository's root on the import path.
 
-`tests.system.load` is then one module for pytest and for the children that run it with `python -m` from the root.
+`tests.system.load` is then one module for pytest and for the children that run it with `python -m` from the
+root.
 """
 
 from __future__ import annotations

@@ -74,9 +74,9 @@ class Results:
     def of(self, *outcomes: str) -> list[Record]:
         return [record for record in self.records if record.outcome in outcomes]
 
-    def first_right_after(self, moment: float) -> float:
-        """When the first right reply after that moment was in."""
-        return min((record.ended for record in self.of(RIGHT) if record.ended > moment), default=float("inf"))
+    def served_again(self, moment: float) -> float:
+        """When the first right reply to a request that began after that moment was in."""
+        return min((record.ended for record in self.of(RIGHT) if record.began > moment), default=float("inf"))
 
     def times(self, outcome: str = RIGHT) -> str:
         """One line about how long requests of this outcome took."""

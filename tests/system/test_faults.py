@@ -48,7 +48,7 @@ def more(proxy: Proxy, *reasons: str, by: int) -> Callable[[], bool]:
 
 
 def back_after(results: Results, moment: float, what: str) -> None:
-    took = results.first_right_after(moment) - moment
+    took = results.served_again(moment) - moment
     print(f"service was back {took * 1000:.0f} ms after {what}")
     assert took <= BACK_WITHIN
 

@@ -37,7 +37,7 @@ def test_fifty_thousand_requests_of_two_thousand_clients_need_eight_sockets() ->
     # P1: the kernel never saw a ninth socket, and it was asked throughout.
     assert before.held == 0
     assert 1 <= tally.held <= BOUND, tally
-    assert tally.samples >= 20 * tally.seconds, "sampled every 50 ms or more often on average"
+    assert tally.samples >= 50 * tally.seconds, "sampled every 20 ms or more often"
     # The bound was reached and clients did wait for it: the scenario was what it says it is.
     assert tally.held == BOUND
     assert sum(status["queue_wait"]["counts"][1:]) > REQUESTS // 2  # waited 1 ms or more
