@@ -1,4 +1,4 @@
-"""As root, the system tests have a network namespace of their own: no foreign ports, no foreign TIME_WAITs.
+"""As root, each file of system tests has a network namespace of its own: no foreign ports, no foreign TIME_WAITs.
 
 The kernel finds a port's sockets by walking its whole table of connections, TIME_WAITs included: 7 ms
 beside 130,000 of them, which is what the tests before this one (or the machine's other work) can leave
@@ -29,7 +29,7 @@ _IFF_UP = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def namespace() -> Iterator[None]:
     """For this thread and all children that it starts from now on."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
