@@ -103,8 +103,8 @@ def any_case(name: bytes) -> bytes:
 def plain_field(special: list[bytes]) -> bytes:
     """A field line whose name is not one of `special`; the name's first letter settles most lines.
 
-    Its two branches exclude each other: were there two ways to match one line, a head of n lines without an end
-    would have 2**n, and the engine would try them all.
+    Its two branches exclude each other: were there two ways to match one line, a head of n lines without an
+    end would have 2**n, and the engine would try them all.
     """
     initials = b"".join(sorted({name[:1] for name in special}))
     initials += initials.upper()

@@ -162,8 +162,10 @@ def parse_reply(head: bytes, note: int) -> Reply:
 def _interim(start: bytes, status: int, fields: list[Field], options: frozenset[bytes], note: int) -> Reply:
     """1xx. RFC 9110 section 15.2: passed on, but not to HTTP/1.0; 101 only if it was asked for."""
     if status != 101:
-        head = b"" if note & OLD else rewritten(start, fields, HOP_BY_HOP | options, b"")
-        return Reply(head, INTERIM, 0)
+        dropped = (
+            HOP_BY_HOP | options | {b"content-length", b"transfer-encoding"}
+        )  # it has no body: RFC 9110 8.6
+        return Reply(b"" if note & OLD else rewritten(start, fields, dropped, b""), INTERIM, 0)
     if not note & UPGRADE:
         raise MalformedError("101 without an upgrade asked for")
     if not values_of(fields, b"upgrade"):

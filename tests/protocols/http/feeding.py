@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from muxproxy.config.model import Http
-from muxproxy.protocols.contract import ANSWER, BROKEN, FIRST, INTERIM, LAST, Frame
+from muxproxy.protocols.contract import ANSWER, BROKEN, END_UPSTREAM, FIRST, INTERIM, LAST, Frame
 from muxproxy.protocols.http import HttpProtocol
 from muxproxy.protocols.http.common import KEEP
 
@@ -25,10 +25,10 @@ class Message:
     """One request or reply, put together from its frames."""
 
     marks: int  # of its FIRST and LAST frames together
-    note: object  # of its FIRST frame
+    note: object  # of a request's FIRST frame
     data: bytes = b""
     whole: bool = False
-    why: object = None  # note of its LAST frame
+    why: object = None  # of a LAST frame that is END_UPSTREAM: its note
 
 
 @dataclass
@@ -55,14 +55,14 @@ class Seen:
                 continue
             if marks & FIRST:
                 assert not self.messages or self.messages[-1].whole
-                self.messages.append(Message(marks, frame.note))
+                self.messages.append(Message(marks, None if marks & END_UPSTREAM else frame.note))
             message = self.messages[-1]
             assert not message.whole
             message.data += frame.data
             message.marks |= marks
             if marks & LAST:
                 message.whole = True
-                message.why = frame.note
+                message.why = frame.note if marks & END_UPSTREAM else None
 
     @property
     def status(self) -> int:

@@ -1,4 +1,4 @@
-"""Replies: what goes on to which client, and which connections live. Whole, byte by byte, with more behind."""
+"""Replies: what goes on to which client, and which connections live. Whole, bytewise, with more behind."""
 
 from __future__ import annotations
 

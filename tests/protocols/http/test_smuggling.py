@@ -1,7 +1,8 @@
 """Ways to make two HTTP parsers disagree about where a request ends, as they are published. All are refused.
 
-CL.TE, TE.CL, TE.TE and 0.CL by the names of James Kettle's papers; chunk games as in "Funky Chunks" (TERM.EXT,
-EXT.TERM, TERM.SPILL). Where a head has gone on before its body goes wrong, the request never becomes whole.
+CL.TE, TE.CL, TE.TE and 0.CL by the names of James Kettle's papers; chunk games by those of "Funky Chunks"
+(TERM.EXT, EXT.TERM, TERM.SPILL). Where a head has gone on before its body goes wrong, the request never
+becomes whole.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ HEADS = {
     "a form feed behind": b"Content-Length: 5\x0c\r\n",
     "a NUL behind": b"Content-Length: 5\0\r\n",
     "no-break space": b"Content-Length: \xa05\r\n",
-    "digits of another script": "Content-Length: ٥\r\n".encode(),
+    "digits of another script": "Content-Length: \u0665\r\n".encode(),
     "superscript digits": b"Content-Length: \xb2\r\n",
     "an empty length": b"Content-Length:\r\n",
     "64 bits overflow": b"Content-Length: 18446744073709551621\r\n",
