@@ -42,7 +42,6 @@ class Client(Patience):
         "_again",
         "_flushing",
         "_framing",
-        "_parked",
         "filling",
         "framer",
         "last",
@@ -64,7 +63,6 @@ class Client(Patience):
         self._framing = False  # on_data's loop is running
         self._flushing = False  # _settle's loop is running
         self._again = False  # the framer holds a request that may be framed now
-        self._parked = 0  # bytes of parked frames
 
     # -- told by the hands -------------------------------------------------------------------------
 
@@ -74,7 +72,7 @@ class Client(Patience):
         pool.slow.watch(self)
         if len(pool.clients) > pool.clients_config.max_connections:
             text = f"{pool.name}: {pool.clients_config.max_connections} clients are connected"
-            self._refuse_connection(Reason.CLIENTS_FULL, text, now)
+            self.refuse_connection(Reason.CLIENTS_FULL, text, now)
         elif pool.sharing is Sharing.DEDICATED:
             self.on_data(b"", now)
 
@@ -305,7 +303,7 @@ class Client(Patience):
         elif self.phase == TUNNEL:
             self.deadline = now + self.pool.clients_config.idle_timeout
         if self.write_paused:
-            self._bound_unsent(exchange, now)
+            self.bound_unsent(exchange, now)
 
     def refuse(self, exchange: Exchange, reason: Reason, text: str, now: float) -> None:
         """End `exchange` with a refusal in the client's language (P8), or, mid-reply, with an error it can
@@ -339,7 +337,7 @@ class Client(Patience):
             exchange.parked = []
         exchange.parked.append(frame)
         self._parked += len(frame.data)
-        self._bound_unsent(exchange, now)
+        self.bound_unsent(exchange, now)
 
     def _settle(self, exchange: Exchange, marks: int, now: float) -> None:
         """The reply to the first exchange is out: what now?"""
@@ -431,10 +429,6 @@ class Client(Patience):
         self.filling = exchange
         self.expect(TUNNEL, now + self.pool.clients_config.idle_timeout)
 
-    def pass_eof(self) -> None:
-        if self.wire is not None:
-            self.wire.write_eof()
-
     def on_bug(self, now: float) -> None:
         """Ours: something raised while this client's bytes were handled. What it may have touched is closed
         (P2)."""
@@ -469,7 +463,7 @@ class Client(Patience):
     def refuse_trickle(self, now: float) -> None:
         exchange = self.filling
         if exchange is None:
-            self._refuse_connection(
+            self.refuse_connection(
                 Reason.REQUEST_TIMEOUT, f"{self.pool.name}: the request head is incomplete", now
             )
             return
@@ -480,14 +474,6 @@ class Client(Patience):
         self.refuse(
             exchange, Reason.REQUEST_TIMEOUT, f"{self.pool.name}: the request body is incomplete", now
         )
-
-    def _refuse_connection(self, reason: Reason, text: str, now: float) -> None:
-        """There is no exchange to end, but somebody who must be told; it counts as one."""
-        self.pool.count(reason)
-        frame = self.pool.refusal(reason, text, None, 0, True, now)
-        if self.wire is not None and self.first is None:
-            self.wire.write(frame.data)
-        self.end(now, linger=True)
 
     def leave(self, reason: Reason, now: float) -> int:
         """Nobody waits for our replies any more: give up what is owed. Returns how many exchanges that
@@ -507,12 +493,3 @@ class Client(Patience):
         if pinned is not None:
             pinned.on_owner_left(now)
         return ended
-
-    def _bound_unsent(self, exchange: Exchange, now: float) -> None:
-        """A shared upstream is never paused for one client: beyond the bound the client goes (P5)."""
-        upstream = exchange.upstream
-        if self.wire is None or (upstream is not None and not upstream.is_shared()):
-            return
-        if self.wire.get_write_buffer_size() + self._parked > 2 * self.pool.clients_config.response_buffer:
-            self.leave(Reason.CLIENT_STALLED, now)
-            self.abort()

@@ -37,6 +37,7 @@ class Patience:
         "_allowed_from",
         "_cut",
         "_halted",
+        "_parked",
         "_read_paused",
         "_received",
         "_unsent",
@@ -60,6 +61,7 @@ class Patience:
         self._halted = False  # who takes its body can take no more
         self._received = 0  # bytes of a body since _allowed_from
         self._allowed_from = 0.0
+        self._parked = 0  # bytes of reply frames that wait for their turn
         self._unsent = 0  # what its socket had not taken when the deadline last looked
 
     def leave(self, reason: Reason, now: float) -> int:
@@ -145,3 +147,24 @@ class Patience:
             self.pool.world.reset(wire)
         else:
             wire.abort()
+
+    def refuse_connection(self, reason: Reason, text: str, now: float) -> None:
+        """There is no exchange to end, but somebody who must be told; it counts as one."""
+        self.pool.count(reason)
+        frame = self.pool.refusal(reason, text, None, 0, True, now)
+        if self.wire is not None and self.first is None:
+            self.wire.write(frame.data)
+        self.end(now, linger=True)
+
+    def pass_eof(self) -> None:
+        if self.wire is not None:
+            self.wire.write_eof()
+
+    def bound_unsent(self, exchange: Exchange, now: float) -> None:
+        """A shared upstream is never paused for one client: beyond the bound the client goes (P5)."""
+        upstream = exchange.upstream
+        if self.wire is None or (upstream is not None and not upstream.is_shared()):
+            return
+        if self.wire.get_write_buffer_size() + self._parked > 2 * self.pool.clients_config.response_buffer:
+            self.leave(Reason.CLIENT_STALLED, now)
+            self.abort()

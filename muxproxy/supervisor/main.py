@@ -2,6 +2,7 @@
 
     SIGTERM, SIGINT    drain: accept no more, finish what is owed within `drain_timeout`, exit 0
     a second one       stop at once: the workers are killed, exit 128 + its number (143, 130)
+    SIGHUP             logged and otherwise ignored: a new configuration takes a restart
 
 Exit status: 0 after a drain, 3 if an address cannot be listened on (EXIT_LISTEN), 128 + signal after a second
 signal. Everything lives in one nursery: when it is left, for whatever reason, every worker has been reaped.
@@ -87,6 +88,7 @@ class Supervisor:
             for worker in self._workers:
                 nursery.start_soon(worker.keep)
             nursery.start_soon(self._announce)
+            nursery.start_soon(self._ignore_hangups)
             number = await anext(signals)
             nursery.start_soon(stop_at_once)
             await self._drain(signal.Signals(number).name)
@@ -142,6 +144,12 @@ class Supervisor:
             self.state = "serving"
             self._log.info("serving", backends=len(self._bound), workers=len(self._workers))
             notify("READY=1", f"STATUS=serving {len(self._bound)} backends with {len(self._workers)} workers")
+
+    async def _ignore_hangups(self) -> None:
+        # The kernel's default would end the service of an operator who expects a reload.
+        with trio.open_signal_receiver(signal.SIGHUP) as hangups:
+            async for _ in hangups:
+                self._log.warning("SIGHUP ignored: restart muxproxy to change its configuration")
 
     async def _drain(self, why: str) -> None:
         self.state = "draining"

@@ -68,8 +68,8 @@ class Engine:
         wire.abort()
 
     def write_last(self, wire: Wire, data: bytes) -> None:
-        # Corked, the last segment waits for the FIN that close() adds: one packet less for both ends, 4-5 us of
-        # a one-request connection's 45. (SocketType, because a transport's own setsockopt() makes a
+        # Corked, the last segment waits for the FIN that close() adds: one packet less for both ends, 4-5 us
+        # of a one-request connection's 45. (SocketType, because a transport's own setsockopt() makes a
         # socket.socket with all its enums: 2 us more.)
         named = cast(asyncio.Transport, wire).get_extra_info("socket")
         if named is None:  # it broke a moment ago, and connection_lost() is on its way
