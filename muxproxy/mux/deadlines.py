@@ -37,10 +37,11 @@ class Deadlines:
         self._alarm = alarm
         self._slots: dict[int, set[Timed]] = {}
         self._order: list[int] = []  # heap of the slots' numbers
+        self._reached = 0  # the slot that was acted on last: nothing is filed before it, or there
 
     def watch(self, timed: Timed) -> None:
         """See to it that `timed` is looked at no later than its deadline (plus a grain)."""
-        number = int(timed.deadline / self._grain) + 1
+        number = max(int(timed.deadline / self._grain), self._reached) + 1
         wake = number * self._grain
         if wake >= timed.wake:
             return
@@ -68,7 +69,8 @@ class Deadlines:
         """Act on all that is due. An object whose action raises is off the wheel; the others are acted on
         later."""
         while self._order and self._order[0] * self._grain <= now:
-            slot = self._slots[self._order[0]]
+            self._reached = self._order[0]
+            slot = self._slots[self._reached]
             while slot:
                 timed = slot.pop()
                 timed.wake = INF

@@ -10,6 +10,7 @@ from __future__ import annotations
 from math import ceil
 
 _RATE_WINDOW = 1.0  # seconds between two looks at the drain rate
+_RATE_STALE = 10.0  # seconds: what happened since an older look was mostly before there was a queue
 _RETRY_AFTER_MIN, _RETRY_AFTER_MAX = 1, 60  # seconds; HTTP's Retry-After has no fractions (RFC 9110 10.2.3)
 
 
@@ -31,7 +32,7 @@ class Gate:
         start."""
         elapsed = now - self._sampled_at
         if elapsed >= _RATE_WINDOW:
-            self._rate = (served - self._sampled_served) / elapsed
+            self._rate = (served - self._sampled_served) / elapsed if elapsed < _RATE_STALE else 0.0
             self._sampled_at, self._sampled_served = now, served
         if self._rate <= 0.0:
             return _RETRY_AFTER_MIN

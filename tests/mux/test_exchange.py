@@ -1,0 +1,58 @@
+"""An exchange moves as its table says and no other way; what P9 asks of it before it may be sent twice."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from muxproxy.errors import BugError
+from muxproxy.mux.exchange import ABANDONED, DONE, NEW, REPLYING, SENT, STATES, WAITING, Exchange
+from muxproxy.protocols.contract import FIRST, IDEMPOTENT, LAST, PIN, Frame
+
+ALLOWED = {
+    (NEW, WAITING),
+    (NEW, SENT),
+    (NEW, DONE),
+    (WAITING, SENT),
+    (WAITING, DONE),
+    (SENT, REPLYING),
+    (SENT, WAITING),
+    (SENT, ABANDONED),
+    (SENT, DONE),
+    (REPLYING, ABANDONED),
+    (REPLYING, DONE),
+    (ABANDONED, DONE),
+}
+
+
+def exchange(marks: int = 0, data: bytes = b"x") -> Exchange:
+    return Exchange(None, Frame(data, FIRST | marks))
+
+
+@pytest.mark.parametrize(("old", "new"), list(itertools.product(range(len(STATES)), repeat=2)))
+def test_it_moves_as_the_table_says_and_no_other_way(old: int, new: int) -> None:
+    it = exchange()
+    it.state = old
+    if (old, new) in ALLOWED:
+        it.move(new)
+        assert it.state == new
+    else:
+        with pytest.raises(BugError, match=f"exchange {STATES[old]} cannot become {STATES[new]}"):
+            it.move(new)
+        assert it.state == old
+
+
+def test_only_a_whole_idempotent_request_that_is_still_here_may_be_sent_again_and_once() -> None:
+    assert exchange(LAST | IDEMPOTENT).is_replayable()
+    assert not exchange(LAST).is_replayable()
+    assert not exchange(IDEMPOTENT).is_replayable()
+    assert not exchange(LAST | IDEMPOTENT, b"").is_replayable()
+    again = exchange(LAST | IDEMPOTENT)
+    again.retried = True
+    assert not again.is_replayable()
+
+
+def test_it_knows_whether_it_needs_a_connection_alone() -> None:
+    assert exchange(LAST | PIN).is_pinning()
+    assert not exchange(LAST).is_pinning()
