@@ -1,4 +1,4 @@
-"""As root, each file of system tests has a network namespace of its own: no foreign ports, no foreign TIME_WAITs.
+"""As root, each file of system tests has a network namespace of its own: no foreign ports and TIME_WAITs.
 
 The kernel finds a port's sockets by walking its whole table of connections, TIME_WAITs included: 7 ms
 beside 130,000 of them, which is what the tests before this one (or the machine's other work) can leave
