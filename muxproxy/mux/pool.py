@@ -19,7 +19,7 @@ from muxproxy.mux.ports import Wire, World
 from muxproxy.mux.queue import Queue
 from muxproxy.mux.server import Server
 from muxproxy.mux.upstream import OPEN, ByTurn, Upstream
-from muxproxy.protocols.contract import PIN, Frame, Protocol, Reason
+from muxproxy.protocols.contract import PIN, Frame, Protocol, Reason, Sharing
 
 _OK = Reason.OK
 _BALANCE_EVERY = 64  # releases between two looks at how connections spread over servers
@@ -35,6 +35,7 @@ class Pool:
         self.name = backend.name
         self.protocol = protocol
         self.sharing = protocol.sharing
+        self.is_dedicated = protocol.sharing is Sharing.DEDICATED
         self.config = backend.upstream
         self.clients_config = backend.clients
         self.world = world
@@ -91,7 +92,7 @@ class Pool:
             return
         gate.waiting += 1
         self._queue_for(exchange).push(exchange, now)
-        if len(self.upstreams) < self.config.max_connections or len(self.pin_queue):
+        if len(self.upstreams) < self.config.max_connections or self.pin_queue.entries:
             self.grow(now)
 
     def _place_for(self, exchange: Exchange, now: float) -> Upstream | None:
@@ -163,11 +164,11 @@ class Pool:
         """The oldest waiter that a free connection would serve."""
         queue = self.queue
         pins = self.pin_queue
-        if len(pins) and self.pinned < self.pinned_limit:
+        if pins.entries and self.pinned < self.pinned_limit:
             head = queue.oldest()
             if head is None or (pins.oldest() or 0.0) <= head:
                 return pins.pop()
-        return queue.pop() if len(queue) else None
+        return queue.pop() if queue.entries else None
 
     def _send_waiting(self, exchange: Exchange, upstream: Upstream, now: float) -> None:
         self.gate.waiting -= 1

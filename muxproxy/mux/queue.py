@@ -24,18 +24,19 @@ class Queue:
         self.wake = INF
         self._deadlines = deadlines
         self._on_expired = on_expired
-        # OrderedDict, not dict: popping a dict's first key again and again scans the holes it leaves.
-        self._waiting: OrderedDict[Exchange, None] = OrderedDict()
+        # Public, so that the hot path asks whether it is empty without a call. OrderedDict, not dict: popping
+        # a dict's first key again and again scans the holes it leaves.
+        self.entries: OrderedDict[Exchange, None] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self.entries)
 
     def push(self, exchange: Exchange, now: float) -> None:
         """(NEW | SENT) => WAITING, at the end."""
         exchange.move(WAITING)
         exchange.since = now
         exchange.queue = self
-        self._waiting[exchange] = None
+        self.entries[exchange] = None
         if self.deadline == INF:
             self.deadline = now + self.timeout
             self._deadlines.watch(self)
@@ -45,21 +46,21 @@ class Queue:
         if exchange.state != WAITING:
             exchange.move(WAITING)
         exchange.queue = self
-        self._waiting[exchange] = None
-        self._waiting.move_to_end(exchange, last=False)
+        self.entries[exchange] = None
+        self.entries.move_to_end(exchange, last=False)
         self.deadline = min(self.deadline, exchange.since + self.timeout)
         self._deadlines.watch(self)
 
     def head(self) -> Exchange | None:
-        return next(iter(self._waiting), None)
+        return next(iter(self.entries), None)
 
     def pop(self) -> Exchange:
-        exchange, _ = self._waiting.popitem(last=False)
+        exchange, _ = self.entries.popitem(last=False)
         exchange.queue = None
         return exchange
 
     def remove(self, exchange: Exchange) -> None:
-        del self._waiting[exchange]
+        del self.entries[exchange]
         exchange.queue = None
 
     def oldest(self) -> float | None:
@@ -68,8 +69,8 @@ class Queue:
         return None if head is None else head.since
 
     def on_deadline(self, now: float) -> None:
-        while self._waiting:
-            head = next(iter(self._waiting))
+        while self.entries:
+            head = next(iter(self.entries))
             if head.since + self.timeout > now:
                 self.deadline = head.since + self.timeout
                 return

@@ -12,6 +12,7 @@ connection: a reply shifted by one is the worst thing a multiplexer can do (P2).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from muxproxy.mux.deadlines import INF
@@ -25,7 +26,6 @@ from muxproxy.protocols.contract import (
     SWITCH,
     Frame,
     Reason,
-    Sharing,
 )
 
 if TYPE_CHECKING:
@@ -298,11 +298,13 @@ class ByTurn(Upstream):
         self.served += 1
         if exchange.marks & PIN and exchange.client is not None:
             self.pin(exchange.client, "upgrade")
-        if pool.sharing is Sharing.DEDICATED:
+        if pool.is_dedicated:
             self._opaque = True
         self.replies.expect(exchange.note)
         # A server is not late while its client still owes it the rest of the request.
-        self.expect_by(now + pool.config.reply_timeout if exchange.whole else INF)
+        self.deadline = deadline = now + pool.config.reply_timeout if exchange.whole else INF
+        if deadline < self.wake:
+            pool.fine.watch(self)
         wire = self.wire
         assert wire is not None
         if exchange.more is None:
@@ -334,16 +336,20 @@ class ByTurn(Upstream):
             return
         if exchange.state == SENT:
             exchange.move(REPLYING)
-        self._on_frames(exchange, self.replies.feed(data), now)
+        frames = self.replies.feed(data)
+        if len(frames) == 1 and frames[0].marks & LAST:  # as nearly every reply comes
+            self._finish(exchange, frames[0], now)
+            return
+        self._on_frames(exchange, frames, now)
         if self.current is exchange and self.state == OPEN:
             if exchange.client is None:
                 self._swallow(len(data), now)
             elif not self.read_paused and exchange.whole:
                 self.deadline = now + self.pool.config.reply_timeout
 
-    def _on_frames(self, exchange: Exchange, frames: object, now: float) -> None:
+    def _on_frames(self, exchange: Exchange, frames: Sequence[Frame], now: float) -> None:
         last: Frame | None = None
-        for frame in frames:  # type: ignore[attr-defined]
+        for frame in frames:
             marks = frame.marks
             if marks & LAST:
                 last = frame
