@@ -101,17 +101,21 @@ def any_case(name: bytes) -> bytes:
 
 
 def plain_field(special: list[bytes]) -> bytes:
-    """A field line whose name is not one of `special`; the name's first letter settles most lines.
+    """A field line whose name is not one of `special`: a branch for each of their initials, one for the rest.
 
-    Its two branches exclude each other: were there two ways to match one line, a head of n lines without an
-    end would have 2**n, and the engine would try them all.
+    The branches exclude each other: were there two ways to match one line, a head of n lines without an end
+    would have 2**n, and the engine would try them all.
     """
-    initials = b"".join(sorted({name[:1] for name in special}))
-    initials += initials.upper()
-    others = bytes(c for c in range(128) if re.fullmatch(TOKEN, bytes([c])) and c not in initials)
     rest = rb"[" + TCHAR + rb"]*+:" + VALUE + rb"\r\n"
-    none_of = rb"(?!(?:" + rb"|".join(any_case(name) for name in special) + rb"):)"
-    return rb"[" + re.escape(others) + rb"]" + rest + rb"|" + none_of + rb"[" + initials + rb"]" + rest
+    initials = {name[:1] for name in special}
+    others = bytes(
+        c for c in range(128) if re.fullmatch(TOKEN, bytes([c])) and bytes([c]).lower() not in initials
+    )
+    branches = [rb"[" + re.escape(others) + rb"]" + rest]
+    for initial in sorted(initials):
+        tails = rb"|".join(any_case(name[1:]) for name in special if name[:1] == initial)
+        branches.append(any_case(initial) + rb"(?!(?:" + tails + rb"):)" + rest)
+    return rb"|".join(branches)
 
 
 def field(name: bytes, value: bytes) -> bytes:

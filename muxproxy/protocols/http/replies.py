@@ -149,7 +149,6 @@ def parse_reply(head: bytes, note: int) -> Reply:
             dropped |= {b"transfer-encoding", b"trailer"}
         elif length == UNTIL_CLOSE:
             fields.append((b"Transfer-Encoding: chunked", b"transfer-encoding", b"chunked"))
-            dropped -= {b"transfer-encoding"}
 
     connection = _CONNECTION[note & (KEEP | OLD)]
     if status == 426 and b"upgrade" in options:
@@ -230,7 +229,6 @@ class ReplyFramer:
             (length is None) is (chunked is None)
             or status == b"204"
             or status == b"304"
-            or status == b"426"
             or (chunked is not None and note & OLD)
             or end > settings.max_head
         ):

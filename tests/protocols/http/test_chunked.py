@@ -124,6 +124,13 @@ def test_a_malformed_line_is_refused_and_no_byte_of_it_passed_on(case: str) -> N
     assert out == good
 
 
+def test_a_line_without_an_end_is_refused_at_its_limit() -> None:
+    line = b"1;".ljust(MAX_CHUNK_LINE, b"e")
+    assert run([line[:-1]]) == (b"", b"", False)
+    with pytest.raises(MalformedError):
+        run([line])
+
+
 def test_data_is_skipped_and_not_searched() -> None:
     chunks = Chunked(MAX_TRAILERS)
     size = 1 << 40

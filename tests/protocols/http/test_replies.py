@@ -26,6 +26,13 @@ WHOLE = {
     "any status from 200 to 999": (KEEP, b"HTTP/1.1 999 \xff\r\nContent-Length: 0\r\n\r\n", None, ONE, None),
     "chunks": (KEEP, OK + b"Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n" + CHUNKS, None, ONE, None),
     "204": (KEEP, b"HTTP/1.1 204 No Content\r\n\r\n", None, ONE, None),
+    "204 with a length that it should not have": (
+        KEEP,
+        b"HTTP/1.1 204 No Content\r\nContent-Length: 9\r\n\r\n",
+        None,
+        ONE,
+        None,
+    ),
     "304 with the length that it would have": (
         KEEP,
         b"HTTP/1.1 304 Not Modified\r\nContent-Length: 99\r\n\r\n",

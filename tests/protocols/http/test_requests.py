@@ -339,8 +339,24 @@ def test_limits_of_head_and_target_are_exact() -> None:
     ):
         for chunks in ways(cut):
             assert requests(chunks, http).status == status
+    for chunks in ways(fits.replace(b"yy", b"yyy", 1)):
+        assert requests(chunks, http).status == 431
     for chunks in ([b"GET /" + b"x" * 300], bytewise(b"GET /" + b"x" * 300)):
         assert requests(chunks, http).status == 414
+
+
+@pytest.mark.parametrize("wrong", [b"\rX", b"\n", b"\0", b"\r\r"])
+def test_a_head_is_refused_as_soon_as_it_goes_wrong(wrong: bytes) -> None:
+    framer = protocol().requests()
+    *right, last = [framer.feed(piece) for piece in bytewise(GET + b"A: b" + wrong)]
+    assert not any(right)
+    assert last[0].marks & ANSWER
+
+
+def test_every_request_may_have_its_empty_line_before_it() -> None:
+    data = b"\r\n" + GET + b"\r\n"
+    for chunks in ([data * 3], bytewise(data * 3), [data] * 3):
+        assert [m.data for m in requests(chunks).messages] == [GET + b"\r\n"] * 3
 
 
 def test_a_fault_behind_a_head_that_went_on_is_broken_not_answered() -> None:
