@@ -31,11 +31,17 @@ def tool(name: str) -> str:
     """The path of a program that the tests need. In CI its absence is a failure, elsewhere a skip."""
     path = shutil.which(name)
     if path is None:
-        reason = f"{name} is not installed: run `bash tests/run.sh` as root, or install it"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(missing(name))
     return path
+
+
+def needs(name: str) -> pytest.MarkDecorator:
+    """The same as a mark, for tests that start other things before they come to the program."""
+    return pytest.mark.skipif(shutil.which(name) is None and not os.environ.get("CI"), reason=missing(name))
+
+
+def missing(name: str) -> str:
+    return f"{name} is not installed: run `bash tests/run.sh` as root, or install it"
 
 
 def wait_for(question: Callable[[], T], *, within: float, what: str) -> T:

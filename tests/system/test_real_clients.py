@@ -23,7 +23,7 @@ import requests
 import urllib3
 
 from tests.system.origins import Nginx, Program
-from tests.system.process import tool
+from tests.system.process import needs, tool
 from tests.system.proxy import Proxy
 from tests.system.sockdiag import Sampler
 
@@ -76,6 +76,7 @@ def curl(proxy: Proxy, path: str, *options: str, stdin: bytes = b"") -> str:
     return program(tool("curl"), "-sS", "--max-time", "20", *options, proxy.url(path), stdin=stdin)
 
 
+@needs("curl")
 def test_curl_gets_with_and_without_keep_alive_and_in_http_1_0(proxy: Proxy) -> None:
     for options in (
         [],
@@ -90,6 +91,7 @@ def test_curl_gets_with_and_without_keep_alive_and_in_http_1_0(proxy: Proxy) -> 
     assert re.findall(r"^\d+$", output, re.MULTILINE) == ["1"] + ["0"] * 19, "one connection for all twenty"
 
 
+@needs("curl")
 def test_curl_sends_head_requests_and_reads_no_body(proxy: Proxy) -> None:
     output = curl(proxy, "/head", "--head")
     assert output.startswith("HTTP/1.1 200 ")
@@ -98,6 +100,7 @@ def test_curl_sends_head_requests_and_reads_no_body(proxy: Proxy) -> None:
     assert curl(proxy, "/echo?token=b", "-H", "X-Token: b") == echoed("b")
 
 
+@needs("curl")
 def test_curl_uploads_with_a_length_chunked_and_after_100_continue(proxy: Proxy) -> None:
     for options in (
         ["--data-binary", "@-"],
@@ -117,6 +120,7 @@ def test_curl_uploads_with_a_length_chunked_and_after_100_continue(proxy: Proxy)
     assert b"< HTTP/1.1 100 " in verbose.stderr
 
 
+@needs("curl")
 def test_curl_reads_chunked_replies_and_replies_that_end_with_the_connection(proxy: Proxy) -> None:
     assert curl(proxy, "/chunked") == "one two three\n"
     assert curl(proxy, "/chunked", "--http1.0") == "one two three\n"
@@ -125,6 +129,7 @@ def test_curl_reads_chunked_replies_and_replies_that_end_with_the_connection(pro
     assert curl(proxy, "/interim?token=c", "-H", "X-Token: c") == echoed("c")
 
 
+@needs("curl")
 def test_the_host_field_and_all_others_pass_as_they_came(proxy: Proxy) -> None:
     mirror = json.loads(curl(proxy, "/mirror", "-H", "Host: app.example:81", "-H", "X-Odd:  two  words "))
     fields = {name.lower(): value for name, value in mirror["fields"]}
@@ -247,6 +252,7 @@ console.log(JSON.stringify({replies, bytes: mirror.bytes, head: head.headers.get
 """
 
 
+@needs("node")
 def test_fetch_of_node_with_many_requests_at_a_time_and_a_stream(proxy: Proxy) -> None:
     command = [
         tool("node"),
@@ -262,6 +268,7 @@ def test_fetch_of_node_with_many_requests_at_a_time_and_a_stream(proxy: Proxy) -
     assert (said["bytes"], said["head"]) == (200_000, "12345")
 
 
+@needs("ab")
 @pytest.mark.parametrize("options", [[], ["-k"]], ids=["http-1.0", "http-1.0-keep-alive"])
 def test_ab_fails_no_request(before_nginx: Proxy, options: list[str]) -> None:
     count = 5_000
@@ -277,6 +284,7 @@ def test_ab_fails_no_request(before_nginx: Proxy, options: list[str]) -> None:
     assert before_nginx.backend()["outcomes"]["replied"]["ok"] == count
 
 
+@needs("wrk")
 def test_wrk_sees_no_error(before_nginx: Proxy) -> None:
     output = program(
         tool("wrk"), "-t2", "-c200", "-d2s", "-H", "X-Token: w", before_nginx.url("/echo?token=w")
