@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from muxproxy.mux.deadlines import INF
-from muxproxy.mux.exchange import ABANDONED, DONE, NEW, REPLYING, SENT, WAITING, Exchange
+from muxproxy.mux.exchange import ABANDONED, DONE, NEW, REPLYING, SENT, STREAM, WAITING, Exchange
 from muxproxy.mux.patience import BODY, ENDING, HEAD, IDLE, OWED, STALLED, TUNNEL, Patience
 from muxproxy.protocols.contract import (
     ANSWER,
@@ -195,7 +195,7 @@ class Client(Patience):
         if self.pool.sharing in (Sharing.ORDERED, Sharing.TAGGED) and not exchange.marks & PIN:
             # Its parts must stand together on the connection and may come slowly: it gets one of its own
             # (P5).
-            exchange.marks |= PIN | UNPIN
+            exchange.marks |= PIN | UNPIN | STREAM
         self.pool.submit(exchange, now)
 
     def _continue(self, frame: Frame, now: float) -> None:
@@ -267,7 +267,7 @@ class Client(Patience):
                 last is not None
                 and (
                     self.framer.held > 0
-                    or (last.state == WAITING and self.pool.sharing is not Sharing.EXCLUSIVE)
+                    or (last.state in (NEW, WAITING) and self.pool.sharing is Sharing.ORDERED)
                 )
             )
         if stop and not self._read_paused:

@@ -5,9 +5,10 @@
      |                |             '--> ABANDONED <-'          |
      '----------------'-------------------'---------------------'
 
-NEW: the request is coming in. WAITING: in a queue. SENT: on an upstream's ledger. REPLYING: bytes of its
-reply have come. ABANDONED: its client is gone or answered, but a connection still owes its reply, which
-will be swallowed. It ends, and is counted, once: entering ABANDONED or DONE with a Reason, never again.
+NEW: the request is coming in, or held behind an earlier one of its client (ordered.py), be it again.
+WAITING: in a queue. SENT: on an upstream's ledger. REPLYING: bytes of its reply have come. ABANDONED: its
+client is gone or answered, but a connection still owes its reply, which will be swallowed. It ends, and is
+counted, once: entering ABANDONED or DONE with a Reason, never again.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
 NEW, WAITING, SENT, REPLYING, ABANDONED, DONE = range(6)
 STATES = ("new", "waiting", "sent", "replying", "abandoned", "done")
 
+STREAM = 1 << 16  # a mark of ours, beside the protocol's: alone (PIN) only while its request is coming in
+
 # state -> bits of the states it may move to
 _MOVES = (
     1 << WAITING | 1 << SENT | 1 << DONE,
     1 << SENT | 1 << DONE,
-    1 << REPLYING | 1 << WAITING | 1 << ABANDONED | 1 << DONE,
+    1 << REPLYING | 1 << WAITING | 1 << NEW | 1 << ABANDONED | 1 << DONE,
     1 << ABANDONED | 1 << DONE,
     1 << DONE,
     0,

@@ -14,7 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from muxproxy.mux.deadlines import INF
-from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, Exchange
+from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, STREAM, Exchange
 from muxproxy.mux.queue import Queue
 from muxproxy.mux.upstream import OPEN, Upstream
 from muxproxy.protocols.contract import (
@@ -28,11 +28,15 @@ from muxproxy.protocols.contract import (
     UNPIN,
     Frame,
     Reason,
+    Sharing,
 )
 
 if TYPE_CHECKING:
     from muxproxy.mux.server import Server
     from muxproxy.mux.shared_pool import SharedPool
+
+
+STREAMING = "streaming"  # why it is pinned: a request is coming in, whose parts must stand together
 
 
 class ByOrder(Upstream):
@@ -99,8 +103,10 @@ class ByOrder(Upstream):
         if client is not None:
             client.upstream = self
             if exchange.marks & PIN:
-                self.pin(client, "pinned" if exchange.whole else "streaming")
-        idle = not self.load() and not self._out
+                streams = exchange.marks & STREAM and not exchange.whole
+                self.pin(client, STREAMING if streams else "pinned")
+        begins = not self._out
+        idle = begins and not self.load()
         connection = self.connection
         if connection is not None and exchange.needs is not connection.state:
             self._send_prelude(connection.prelude(exchange.needs), now)
@@ -114,7 +120,7 @@ class ByOrder(Upstream):
         if idle:
             self.expect_by(now + pool.config.reply_timeout)
             self.flush()
-        elif len(self._out) == 1:
+        elif begins:
             pool.world.soon(self.flush)
         if not exchange.whole and client is not None:
             client.on_sent(now)
@@ -156,6 +162,10 @@ class ByOrder(Upstream):
         if exchange.whole:
             self._streaming = None
             exchange.since = now
+            self._rearm(now)
+            if self.pin_reason == STREAMING:  # others may follow now, though its reply is to come
+                self.unpin()
+                self.pool.release(self, now)
             if exchange.marks & ONEWAY and exchange.client is not None:
                 exchange.client.deliver(exchange, Frame(b"", FIRST | LAST), now)
 
@@ -215,7 +225,8 @@ class ByOrder(Upstream):
 
     def _rearm(self, now: float) -> None:
         oldest = self._oldest()
-        if oldest is None or self.read_paused:
+        if oldest is None or oldest is self._streaming or self.read_paused:
+            # A server is not late while its client still owes it the rest of the request.
             self.deadline = INF
         else:
             self.expect_by(oldest.since + self.pool.config.reply_timeout)
@@ -231,18 +242,22 @@ class ByOrder(Upstream):
             self.close("client left", now)
 
     def give_up(self, exchange: Exchange, now: float) -> None:
-        exchange.client = None
-        self.close("request incomplete", now)
+        why = "request incomplete"
+        owed = [other for other in self.take_owed() if other is not exchange]
+        self.close(why, now)
+        self.lose(owed, Reason.SERVER_CLOSED, why, now)
 
     def on_reply_deadline(self, now: float) -> None:
         """Those whose time is up get their error; the connection lives on unless its oldest is stuck."""
         timeout = self.pool.config.reply_timeout
         oldest = self._oldest()
+        if oldest is self._streaming:
+            return
         if oldest is not None and oldest.since + 2 * timeout <= now:
             self.fail("reply timeout", Reason.REPLY_TIMEOUT, f"stuck for {2 * timeout:g} s", now)
             return
         for exchange in self._waiting_for_reply():
-            if exchange.since + timeout > now:
+            if exchange.since + timeout > now or exchange is self._streaming:
                 break
             client = exchange.client
             if client is not None:
@@ -255,9 +270,23 @@ class ByOrder(Upstream):
     def _waiting_for_reply(self) -> list[Exchange]:
         return list(self.owed)
 
+    def on_write_paused(self, now: float) -> None:
+        if self._streaming is not None and self._streaming.client is not None:
+            self._streaming.client.halt()
+
+    def on_write_resumed(self, now: float) -> None:
+        if self._streaming is not None and self._streaming.client is not None:
+            self._streaming.client.unhalt()
+
     def on_server_eof(self, now: float) -> bool:
         self.fail("server closed", Reason.SERVER_CLOSED, "server closed the connection", now)
         return False
+
+    def _may_retry(self, exchange: Exchange, reason: Reason) -> bool:
+        """Of one client's only the last: two at once could overtake each other."""
+        client = exchange.client
+        is_last = self.pool.sharing is not Sharing.ORDERED or (client is not None and client.last is exchange)
+        return is_last and super()._may_retry(exchange, reason)
 
     def lose(self, owed: list[Exchange], reason: Reason, text: str, now: float) -> None:
         super().lose(owed, reason, text, now)
@@ -270,10 +299,7 @@ class ByOrder(Upstream):
         owed = self._all()
         self.server.in_flight -= len(owed)
         self._streaming = None
-        for exchange in reversed(out):
-            if exchange in unwritten:
-                exchange.upstream = None
-                self.pool.put_back(exchange)
+        self.pool.take_back([exchange for exchange in out if exchange in unwritten])
         if self.queue is not None:
             self.pool.merge(self.queue)
             self.queue = None

@@ -1,8 +1,8 @@
 """The pool of the sharings with many exchanges in flight: ORDERED and TAGGED.
 
 What pool.py does, with three differences: a connection has room for many, so the least loaded one is taken;
-a client that is owed replies in order stays where it is; and who needs a connection alone (PIN) gets one
-emptied for it.
+a client that is owed replies in order stays where it is (ordered.py); and who needs a connection alone (PIN)
+gets one emptied for it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from muxproxy.config.model import Backend
 from muxproxy.mux.client import Client
 from muxproxy.mux.deadlines import Deadlines
 from muxproxy.mux.exchange import Exchange
+from muxproxy.mux.ordered import OrderedClient
 from muxproxy.mux.pool import Pool
 from muxproxy.mux.ports import Wire, World
 from muxproxy.mux.queue import Queue
@@ -33,7 +34,7 @@ class SharedPool(Pool):
         return min(backend.upstream.pinned_limit, max(1, backend.upstream.max_connections - 1))
 
     def new_client(self, wire: Wire, now: float) -> Client:
-        kind = TaggedClient if self.sharing is Sharing.TAGGED else Client
+        kind = TaggedClient if self.sharing is Sharing.TAGGED else OrderedClient
         return kind(self, wire, now)
 
     def _new_upstream(self, server: Server, now: float) -> Upstream:
@@ -47,10 +48,14 @@ class SharedPool(Pool):
     def _places(self) -> int:
         return self.config.max_in_flight
 
-    def _place_for(self, exchange: Exchange, now: float) -> Upstream | None:
+    def submit(self, exchange: Exchange, now: float) -> None:
+        """NEW => (NEW: held | SENT | WAITING | DONE: refused)"""
         client = exchange.client
-        assert client is not None
-        stay = self._must_stay(client)
+        if not (isinstance(client, OrderedClient) and client.holds(exchange)):
+            super().submit(exchange, now)
+
+    def _place_for(self, exchange: Exchange, now: float) -> Upstream | None:
+        stay = self._must_stay(exchange)
         if stay is not None:
             return stay if stay.has_room() and not (stay.queue and len(stay.queue)) else None
         if exchange.marks & PIN:
@@ -67,8 +72,10 @@ class SharedPool(Pool):
                     best = upstream
         return best
 
-    def _must_stay(self, client: Client) -> ByOrder | None:
-        """Its own connection, or the one that owes it replies: its order is its own."""
+    def _must_stay(self, exchange: Exchange) -> ByOrder | None:
+        """Its client's own connection, or the one that owes it replies: its order is its own."""
+        client = exchange.client
+        assert client is not None
         if client.pinned is not None:
             assert isinstance(client.pinned, ByOrder)
             return client.pinned
@@ -76,10 +83,7 @@ class SharedPool(Pool):
         if self.sharing is not Sharing.ORDERED or upstream is None or upstream.state != OPEN:
             return None
         assert isinstance(upstream, ByOrder)
-        first = client.first
-        if first is not None and first is not client.last and upstream.load():
-            return upstream
-        return None
+        return upstream if client.first is not exchange and upstream.load() and not upstream.owner else None
 
     def _place_alone(self) -> Upstream | None:
         if self.pinned >= self.pinned_limit:
@@ -92,12 +96,28 @@ class SharedPool(Pool):
         return None
 
     def _queue_for(self, exchange: Exchange) -> Queue:
-        stay = None if exchange.client is None else self._must_stay(exchange.client)
+        stay = self._must_stay(exchange)
         if stay is None:
             return super()._queue_for(exchange)
         if stay.queue is None:
             stay.queue = Queue(self.queue.timeout, self.fine, self._on_expired)
         return stay.queue
+
+    def take_back(self, unwritten: list[Exchange]) -> None:
+        """SENT => (WAITING, in front | NEW: held behind an earlier one of its client)"""
+        by_client: dict[Client, list[Exchange]] = {}
+        for exchange in unwritten:
+            assert exchange.client is not None
+            exchange.upstream = None
+            by_client.setdefault(exchange.client, []).append(exchange)
+        first = list(unwritten)
+        if self.sharing is Sharing.ORDERED:
+            first = [exchanges[0] for exchanges in by_client.values()]
+            for client, exchanges in by_client.items():
+                assert isinstance(client, OrderedClient)
+                client.take_back(exchanges[0], exchanges[1:])
+        for exchange in reversed(first):
+            self.put_back(exchange)
 
     def merge(self, queue: Queue) -> None:
         """The waiters of a connection that is gone wait with all others, in front."""
@@ -117,13 +137,14 @@ class SharedPool(Pool):
         """As many as have room on a shared connection: its own waiters and all others', oldest first."""
         assert isinstance(upstream, ByOrder)
         while upstream.has_room() and self.gate.waiting:
-            own = upstream.queue
-            alone = not upstream.load()
-            exchange: Exchange | None = None
+            own = upstream.queue.oldest() if upstream.queue is not None else None
             others = self.queue.oldest() if upstream.owner is None and not upstream.reserved else None
-            if own is not None and len(own) and (others is None or (own.oldest() or 0.0) <= others):
-                exchange = own.pop()
-            elif upstream.owner is None and alone and len(self.pin_queue) and self.pinned < self.pinned_limit:
+            pins = self.pin_queue.oldest() if self.pinned < self.pinned_limit else None
+            alone = own is None and upstream.owner is None and not upstream.load()
+            exchange: Exchange | None = None
+            if upstream.queue is not None and own is not None and (others is None or own <= others):
+                exchange = upstream.queue.pop()
+            elif alone and pins is not None and (others is None or pins <= others):
                 upstream.reserved = False
                 exchange = self.pin_queue.pop()
             elif others is not None:
@@ -131,6 +152,11 @@ class SharedPool(Pool):
             if exchange is None:
                 return
             self._send_waiting(exchange, upstream, now)
+
+    def _send_waiting(self, exchange: Exchange, upstream: Upstream, now: float) -> None:
+        super()._send_waiting(exchange, upstream, now)
+        if isinstance(exchange.client, OrderedClient):
+            exchange.client.proceed(now)
 
     def serve(self, now: float) -> None:
         for server in self.servers:

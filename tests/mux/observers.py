@@ -33,6 +33,7 @@ class Request:
         self.words = words
         self.tag = tag
         self.is_whole = False
+        self.database = "db=0"  # the state of the connection it came on, when it came
 
     @property
     def client(self) -> int:
@@ -122,6 +123,7 @@ class ServerEnd:
             if words[0] == "select":
                 self.database = words[1]
             else:
+                request.database = self.database
                 found.append(request)
             if "oneway" not in words:
                 self.pending.append(request)

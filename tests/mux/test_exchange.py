@@ -18,6 +18,7 @@ ALLOWED = {
     (WAITING, DONE),
     (SENT, REPLYING),
     (SENT, WAITING),
+    (SENT, NEW),
     (SENT, ABANDONED),
     (SENT, DONE),
     (REPLYING, ABANDONED),

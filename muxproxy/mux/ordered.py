@@ -1,0 +1,102 @@
+"""A client of an ORDERED protocol: what it asks for in order is also done in order.
+
+All that a client has in flight is on one connection, and at most one of its exchanges waits for a place.
+Those behind it are held back here, NEW, and the client is not read meanwhile. A request that begins to need
+a connection alone (PIN) is held until everything before it has been answered: it may go to another
+connection, which must not overtake the first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from muxproxy.mux.client import Client
+from muxproxy.mux.exchange import NEW, WAITING, Exchange
+from muxproxy.mux.patience import ENDING
+from muxproxy.protocols.contract import EAGER, PIN, UNPIN, Reason
+
+if TYPE_CHECKING:
+    from muxproxy.mux.pool import Pool
+    from muxproxy.mux.ports import Wire
+
+
+class OrderedClient(Client):
+    """One at a time may wait; `_held` and all that came after it are held back."""
+
+    __slots__ = ("_held", "_in_pin", "_latest", "_proceeding")
+
+    def __init__(self, pool: Pool, wire: Wire, now: float) -> None:
+        super().__init__(pool, wire, now)
+        self._held: Exchange | None = None
+        self._latest: Exchange | None = None  # the last that went to the pool
+        self._in_pin = False  # it began a pin and did not end it
+        self._proceeding = False  # proceed's loop is running
+
+    def holds(self, exchange: Exchange) -> bool:
+        """Asked by the pool before it takes `exchange`. True: not now; it will be submitted again."""
+        if self._held is None and self._may_go(exchange):
+            self._latest = exchange
+            self._in_pin = exchange.marks & (PIN | UNPIN) == PIN
+            return False
+        if self._held is None:
+            self._held = exchange
+        self._regulate()
+        return True
+
+    def _may_go(self, exchange: Exchange) -> bool:
+        latest = self._latest
+        if latest is not None and latest.state == WAITING:
+            return False
+        begins = exchange.marks & PIN and not (self._in_pin and self.pinned is not None)
+        return not begins or exchange is self.first
+
+    def proceed(self, now: float) -> None:
+        """Who was in the way has gone: submit what is held, until one must wait."""
+        if self._proceeding:
+            return
+        self._proceeding = True  # a loop, not a recursion: each refusal leads back here
+        while self._held is not None and self.phase != ENDING and self._may_go(self._held):
+            exchange = self._held
+            after = self._next_held(exchange)
+            self._held = None
+            self.pool.submit(exchange, now)
+            if self.phase != ENDING:
+                self._held = after
+        self._proceeding = False
+        if self._read_paused:
+            self._regulate()
+
+    def _next_held(self, exchange: Exchange) -> Exchange | None:
+        """What stands between has been answered already and is parked."""
+        after = exchange.after
+        while after is not None and after.state != NEW:
+            after = after.after
+        return after if after is not None and self._is_due(after) else None
+
+    def _is_due(self, exchange: Exchange) -> bool:
+        """False: more of it must come before it goes to the pool for the first time."""
+        come = max(len(exchange.data), exchange.size)
+        return (
+            exchange.whole or exchange.marks & EAGER != 0 or come >= self.pool.clients_config.request_buffer
+        )
+
+    def take_back(self, first: Exchange, others: list[Exchange]) -> None:
+        """Their connection is gone and they were not written: `first` waits again, the others are held."""
+        for exchange in others:
+            exchange.move(NEW)
+        if others:
+            self._held = others[0]
+        self._latest = first
+
+    def refuse(self, exchange: Exchange, reason: Reason, text: str, now: float) -> None:
+        super().refuse(exchange, reason, text, now)
+        self.proceed(now)
+
+    def _settle(self, exchange: Exchange, marks: int, now: float) -> None:
+        super()._settle(exchange, marks, now)
+        if self._held is not None:
+            self.proceed(now)
+
+    def leave(self, reason: Reason, now: float) -> int:
+        self._held = self._latest = None
+        return super().leave(reason, now)

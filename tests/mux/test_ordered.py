@@ -1,0 +1,112 @@
+"""ORDERED clients: what they ask for in order is done in order, on however many connections (P2)."""
+
+from __future__ import annotations
+
+from muxproxy.protocols.contract import Sharing
+from tests.fakes import Stage
+from tests.toys import Toy
+
+
+def stage_of(**keys: object) -> Stage:
+    return Stage(Toy(Sharing.ORDERED, sessions=True), **keys)
+
+
+def test_pipelined_requests_that_had_to_wait_all_go_to_one_connection() -> None:
+    stage = stage_of(max_connections=2, max_in_flight=1)
+    busy = [stage.asks(b"x\n"), stage.asks(b"y\n")]
+    one, two = stage.connects(), stage.connects()
+    ann = stage.asks(b"set\nget\n")
+    assert stage.statistics()["waiting"] == 1  # the other is held behind it
+    assert ann.is_paused
+    one.sends(b"x\n")
+    two.sends(b"y\n")
+    assert one.got() == b"x\nset\n"
+    assert two.got() == b"y\n"  # `get` must not overtake `set`
+    one.sends(b"set\n")
+    assert one.got() + two.got() == b"get\n"
+    assert not ann.is_paused
+    assert [client.got() for client in busy] == [b"x\n", b"y\n"]
+
+
+def test_thousands_of_held_requests_are_refused_without_recursion() -> None:
+    stage = stage_of(min_connections=1, max_connections=1, max_in_flight=5000, max_waiting=0, timeout=5.0)
+    server = stage.connects()
+    with stage.turn():
+        ann = stage.asks(b"first\n" + b"x\n" * 3000)
+        server.closes()  # `first` was written, the others were gathered for the end of the turn
+    assert stage.statistics()["waiting"] == 1
+    stage.passes(5.1)
+    assert stage.outcomes() == {"server_closed": 1, "no_server": 1, "queue_full": 2999}
+    assert ann.got().count(b"no ") == 3001
+
+
+def test_a_transaction_stays_on_one_connection_that_nobody_else_uses_meanwhile() -> None:
+    stage = stage_of(max_connections=2, max_in_flight=8, max_pinned=1)
+    bob = stage.asks(b"b1\n")
+    stage.passes(0.1)
+    ann = stage.asks(b"multi pin\nset\nexec unpin\n")
+    one = stage.connects()
+    two = stage.connects()
+    assert one.got() == b"b1\n"
+    assert two.got() == b"multi pin\nset\nexec unpin\n"
+    assert stage.statistics()["pinned"] == {"pinned": 1}
+    bob.sends(b"b2\n")
+    assert one.got() == b"b2\n"
+    two.sends(b"multi\nset\nexec\n")
+    assert stage.statistics()["pinned"] == {}
+    assert ann.got() == b"multi\nset\nexec\n"
+
+
+def test_a_transaction_behind_other_requests_waits_for_their_replies_and_keeps_max_pinned() -> None:
+    stage = stage_of(max_connections=2, max_in_flight=8, max_pinned=1)
+    ann = stage.asks(b"set\nmulti pin\n")
+    one = stage.connects()
+    assert one.got() == b"set\n"
+    assert stage.statistics()["pinned"] == {}
+    one.sends(b"set\n")
+    assert one.got() == b"multi pin\n"
+    one.sends(b"multi\n")
+    assert ann.got() == b"set\nmulti\n"
+    bob = stage.asks(b"multi pin\n")
+    assert stage.dials == []
+    ann.sends(b"exec unpin\n")
+    one.sends(b"exec\n")
+    assert one.got() == b"exec unpin\nmulti pin\n"
+    assert stage.statistics()["pinned"] == {"pinned": 1}
+    assert bob.is_open
+
+
+def test_two_transactions_in_one_chunk_do_not_share_the_pin_of_the_first() -> None:
+    stage = stage_of(max_connections=1, max_in_flight=8, max_pinned=1)
+    stage.asks(b"multi pin\nexec unpin\nmulti pin\nset\n")
+    server = stage.connects()
+    assert server.got() == b"multi pin\nexec unpin\n"
+    server.sends(b"multi\nexec\n")
+    assert server.got() == b"multi pin\nset\n"
+    assert stage.statistics()["pinned"] == {"pinned": 1}
+
+
+def test_of_several_requests_that_a_dead_connection_owed_only_the_last_may_be_retried() -> None:
+    stage = stage_of(max_connections=2)
+    server = stage.server(b"warm\n", b"warm\n")
+    ann = stage.asks(b"one idem\ntwo idem\n")
+    server.breaks_off()
+    assert ann.got().startswith(b"no server_closed")
+    again = stage.connects()
+    assert again.got() == b"two idem\n"
+
+
+def test_what_was_not_written_when_its_connection_died_goes_elsewhere_in_order() -> None:
+    stage = stage_of(max_connections=1)
+    first = stage.asks(b"x\n")
+    server = stage.connects()
+    with stage.turn():
+        ann = stage.asks(b"one\ntwo\nthree\n")  # gathered for the end of the turn
+        server.closes()
+    assert first.got().startswith(b"no server_closed")
+    assert stage.statistics()["waiting"] == 1
+    again = stage.connects()
+    assert again.got() == b"one\ntwo\nthree\n"
+    again.sends(b"one\ntwo\nthree\n")
+    assert ann.got() == b"one\ntwo\nthree\n"
+    assert stage.statistics()["retried"] == 0
