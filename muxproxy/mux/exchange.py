@@ -56,6 +56,7 @@ class Exchange:
         "queue",
         "reason",
         "retried",
+        "sent",
         "since",
         "size",
         "state",
@@ -80,6 +81,7 @@ class Exchange:
         self.upstream: Upstream | None = None
         self.queue: Queue | None = None  # the one it waits in
         self.since = 0.0  # when it began to wait
+        self.sent = 0.0  # shared sharings: since when its reply is due
         self.begun = False  # a frame of its final reply has gone to the client
         self.retried = False
         self.parked: list[Frame] | None = None  # reply frames that wait for the client's earlier replies

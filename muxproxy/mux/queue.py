@@ -41,14 +41,22 @@ class Queue:
             self.deadline = now + self.timeout
             self._deadlines.watch(self)
 
-    def push_back(self, exchange: Exchange) -> None:
-        """At the front, with the age it had: it has waited its turn once already."""
-        if exchange.state != WAITING:
-            exchange.move(WAITING)
-        exchange.queue = self
-        self.entries[exchange] = None
-        self.entries.move_to_end(exchange, last=False)
-        self.deadline = min(self.deadline, exchange.since + self.timeout)
+    def push_back(self, *exchanges: Exchange) -> None:
+        """Where their age puts them, as a rule in front: they have waited their turn once already."""
+        entries = self.entries
+        in_front = not entries or exchanges[-1].since <= next(iter(entries)).since
+        for exchange in exchanges:
+            if exchange.state != WAITING:
+                exchange.move(WAITING)
+            exchange.queue = self
+            entries[exchange] = None
+        if in_front:
+            for exchange in reversed(exchanges):
+                entries.move_to_end(exchange, last=False)
+        else:
+            for exchange in sorted(entries, key=lambda each: each.since):
+                entries.move_to_end(exchange)
+        self.deadline = min(self.deadline, exchanges[0].since + self.timeout)
         self._deadlines.watch(self)
 
     def head(self) -> Exchange | None:

@@ -94,7 +94,7 @@ class ByOrder(Upstream):
     def send(self, exchange: Exchange, now: float) -> None:
         exchange.move(SENT)
         exchange.upstream = self
-        exchange.since = now  # from here on: since when its reply is due
+        exchange.sent = now
         pool = self.pool
         if self.served:
             pool.reused += 1
@@ -132,7 +132,7 @@ class ByOrder(Upstream):
             place = Exchange(None, Frame(data, FIRST | LAST))
             data = b""
             place.state = SENT
-            place.since = now
+            place.sent = now
             place.upstream = self
             self._enter(place)
             self.server.in_flight += 1
@@ -152,7 +152,7 @@ class ByOrder(Upstream):
         self.wire.write(parts[0] if len(parts) == 1 else b"".join(parts))
         for exchange in out:
             if exchange.marks & ONEWAY and exchange.client is not None and exchange.whole:
-                exchange.client.deliver(exchange, Frame(b"", FIRST | LAST), exchange.since)
+                exchange.client.deliver(exchange, Frame(b"", FIRST | LAST), exchange.sent)
 
     def send_more(self, exchange: Exchange, data: bytes, now: float) -> None:
         self.flush()
@@ -161,7 +161,7 @@ class ByOrder(Upstream):
             self.wire.write(data)
         if exchange.whole:
             self._streaming = None
-            exchange.since = now
+            exchange.sent = now
             self._rearm(now)
             if self.pin_reason == STREAMING:  # others may follow now, though its reply is to come
                 self.unpin()
@@ -229,7 +229,7 @@ class ByOrder(Upstream):
             # A server is not late while its client still owes it the rest of the request.
             self.deadline = INF
         else:
-            self.expect_by(oldest.since + self.pool.config.reply_timeout)
+            self.expect_by(oldest.sent + self.pool.config.reply_timeout)
 
     # -- ends --------------------------------------------------------------------------------------
 
@@ -253,11 +253,11 @@ class ByOrder(Upstream):
         oldest = self._oldest()
         if oldest is self._streaming:
             return
-        if oldest is not None and oldest.since + 2 * timeout <= now:
+        if oldest is not None and oldest.sent + 2 * timeout <= now:
             self.fail("reply timeout", Reason.REPLY_TIMEOUT, f"stuck for {2 * timeout:g} s", now)
             return
         for exchange in self._waiting_for_reply():
-            if exchange.since + timeout > now or exchange is self._streaming:
+            if exchange.sent + timeout > now or exchange is self._streaming:
                 break
             client = exchange.client
             if client is not None:

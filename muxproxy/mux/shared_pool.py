@@ -120,13 +120,15 @@ class SharedPool(Pool):
             self.put_back(exchange)
 
     def merge(self, queue: Queue) -> None:
-        """The waiters of a connection that is gone wait with all others, in front."""
+        """The waiters of a connection that is gone wait with all others."""
         waiting: list[Exchange] = []
         while len(queue):
             waiting.append(queue.pop())
-        for exchange in reversed(waiting):
-            super()._queue_for(exchange).push_back(exchange)
         queue.close()
+        for common, pins in ((self.queue, 0), (self.pin_queue, PIN)):
+            theirs = [exchange for exchange in waiting if exchange.marks & PIN == pins]
+            if theirs:
+                common.push_back(*theirs)
 
     def _assign(self, upstream: Upstream, now: float) -> None:
         self._fill(upstream, now)

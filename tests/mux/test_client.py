@@ -139,94 +139,6 @@ def test_a_connection_is_free_when_the_reply_is_in_though_its_client_reads_slowl
     assert ann.got() == b"ann +900\n" + b"a" * 900
 
 
-def test_a_reader_that_makes_no_headway_is_cut_and_sees_it() -> None:
-    stage = Stage(EXCLUSIVE, max_connections=1, response_buffer=100, stall_timeout=10.0, timeout=60.0)
-    ann, bob = stage.asks(b"ann\n"), stage.asks(b"bob\n")
-    server = stage.connects()
-    ann.stops_reading()
-    server.sends(b"ann +1000\n" + b"a" * 500)
-    stage.passes(9.0)
-    ann.reads(50)  # headway
-    stage.passes(10.5)
-    assert ann.is_open
-    stage.passes(1.0)
-    assert not ann.is_open
-    assert ann.wire.was_reset  # P2: a part must not pass for the whole
-    assert stage.outcomes()["client_stalled"] == 1
-    assert not server.is_paused  # the rest is swallowed
-    server.sends(b"a" * 500)
-    assert server.got().endswith(b"bob\n")
-    server.sends(b"bob\n")
-    assert bob.got() == b"bob\n"
-
-
-def test_a_head_that_trickles_is_refused_and_counted() -> None:
-    stage = Stage(EXCLUSIVE, head_timeout=10.0)
-    ann = stage.client()
-    for _ in range(9):
-        ann.sends(b"x")
-        stage.passes(1.0)
-    stage.passes(0.9)
-    assert ann.got() == b""
-    stage.passes(0.5)
-    assert ann.got() == b"no request_timeout bye | toys: the request head is incomplete\n"
-    assert ann.wire.eof
-    assert stage.outcomes() == {"request_timeout": 1}
-
-
-def test_a_pipelined_head_that_trickles_is_refused_too() -> None:
-    stage = Stage(EXCLUSIVE, head_timeout=10.0)
-    ann = stage.asks(b"one\ntw")
-    stage.connects().sends(b"one\n")
-    assert ann.got() == b"one\n"
-    stage.passes(10.5)
-    assert ann.got().startswith(b"no request_timeout")
-
-
-@pytest.mark.parametrize("streams", [False, True])
-def test_a_body_that_trickles_is_refused_and_one_that_keeps_min_rate_is_not(streams: bool) -> None:
-    stage = Stage(EXCLUSIVE, stall_timeout=10.0, min_rate=10, request_buffer=1 if streams else 100_000)
-    ann, bob = stage.asks(b"slow +1000\nx"), stage.asks(b"fine +1000\nx")
-    servers = [stage.connects() for _ in stage.dials[:]]
-    for _ in range(24):
-        ann.sends(b"x")
-        bob.sends(b"x" * 11)
-        stage.passes(1.0)
-    assert ann.got() == b"no request_timeout bye | toys: the request body is incomplete\n"
-    assert ann.wire.eof
-    assert bob.is_open
-    assert bob.got() == b""
-    if streams:
-        assert [server.is_open for server in servers] == [False, True]  # half a request cannot be taken back
-
-
-def test_an_early_reply_is_delivered_and_the_rest_of_the_body_discarded() -> None:
-    stage = Stage(EXCLUSIVE, request_buffer=10)
-    ann = stage.asks(b"up +1000\n1234567890")
-    server = stage.connects()
-    server.sends(b"up +5\nno no")
-    assert ann.got() == b"up +5\nno no"
-    assert ann.wire.eof  # FIN, and it may go on sending for a while: an RST would destroy the reply
-    assert not server.is_open
-    assert stage.statistics()["closed"] == {"reply before the request's end": 1}
-    ann.sends(b"x" * 500)
-    assert ann.is_open
-    stage.passes(3.0)
-    assert not ann.is_open
-    assert stage.outcomes() == {"ok": 1}
-
-
-def test_what_a_refused_client_still_sends_is_bounded() -> None:
-    stage = Stage(EXCLUSIVE)
-    ann = stage.asks(b"!\n")
-    assert ann.wire.eof
-    for _ in range(16):
-        ann.sends(b"x" * 65536)
-    assert ann.is_open
-    ann.sends(b"x")
-    assert not ann.is_open
-
-
 def test_a_malformed_request_is_refused_in_its_turn_and_ends_the_connection() -> None:
     stage = Stage(ORDERED)
     ann = stage.asks(b"one\n!two\nthree\n")
@@ -256,31 +168,6 @@ def test_a_client_that_asks_for_its_end_gets_it_after_its_reply() -> None:
     assert not ann.is_open
     assert not ann.wire.aborted
     assert server.is_open
-
-
-def test_an_idle_client_is_closed_after_idle_timeout_and_every_request_starts_it_anew() -> None:
-    stage = Stage(EXCLUSIVE, client_idle_timeout=100.0)
-    ann, bob = stage.client(), stage.client()
-    stage.passes(60.0)
-    bob.sends(b"bob\n")
-    stage.connects().sends(b"bob\n")
-    stage.passes(60.0)
-    assert not ann.is_open
-    assert bob.is_open
-    stage.passes(60.0)
-    assert not bob.is_open
-    assert stage.outcomes() == {"ok": 1}
-
-
-def test_more_clients_than_allowed_are_told_so() -> None:
-    stage = Stage(EXCLUSIVE, max_clients=1)
-    stage.client()
-    bob = stage.client()
-    assert bob.got() == b"no clients_full retry=1 bye | toys: 1 clients are connected\n"
-    assert bob.wire.eof
-    stage.passes(3.0)
-    assert stage.statistics()["clients"] == 1
-    assert stage.outcomes() == {"clients_full": 1}
 
 
 def test_a_reply_cut_by_its_server_ends_in_an_error_that_the_client_can_see() -> None:
@@ -321,16 +208,6 @@ def test_thousands_of_answers_parked_behind_one_slow_reply_leave_without_recursi
     assert ann.got() == b""
     server.sends(b"slow\n")
     assert ann.got() == b"slow\n" + b"x here\n" * 5000
-
-
-def test_what_is_parked_for_one_client_is_bounded() -> None:
-    stage = Stage(Toy(ORDERED, sessions=True), response_buffer=1000)
-    ann, bob = stage.asks(b"slow\n"), stage.asks(b"bob\n")
-    ann.sends(b"x local\n" * 500)
-    assert not ann.is_open
-    server = stage.connects()
-    server.sends(server.got())
-    assert bob.got() == b"bob\n"
 
 
 def test_a_refused_one_way_request_says_nothing_that_could_be_taken_for_the_next_ones_reply() -> None:
@@ -376,22 +253,6 @@ def test_what_was_pipelined_behind_an_upgrade_goes_through_it() -> None:
     server = stage.connects()
     server.sends(b"up 101\n")
     assert server.got() == b"up pin\nfirst words"
-
-
-def test_a_tunnel_in_which_nobody_speaks_ends_after_idle_timeout() -> None:
-    stage = Stage(EXCLUSIVE, client_idle_timeout=100.0)
-    ann = stage.asks(b"up pin\n")
-    server = stage.connects()
-    server.sends(b"up 101\n")
-    stage.passes(90.0)
-    server.sends(b"ping")
-    stage.passes(90.0)
-    ann.sends(b"pong")
-    stage.passes(90.0)
-    assert ann.is_open
-    stage.passes(11.0)
-    assert not ann.is_open
-    assert stage.statistics()["upstream_sockets"] == 0
 
 
 def test_a_drain_closes_the_idle_at_once_and_the_others_after_what_is_owed() -> None:

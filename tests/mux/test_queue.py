@@ -59,6 +59,19 @@ def test_who_comes_back_stands_in_front_with_the_age_it_had() -> None:
     assert [exchange for exchange, _ in scene.expired] == [old]
 
 
+def test_who_comes_back_among_elder_ones_stands_where_its_age_puts_it() -> None:
+    scene = Scene()
+    exchanges = scene.exchanges(5)
+    for now, exchange in enumerate(exchanges):
+        scene.queue.push(exchange, float(now))
+    one, two, three, four, five = exchanges
+    for exchange in (two, three, four):
+        scene.queue.remove(exchange)
+    scene.queue.push_back(two, three)
+    scene.queue.push_back(four)
+    assert [scene.queue.pop() for _ in exchanges] == [one, two, three, four, five]
+
+
 def test_each_expires_when_it_has_waited_the_timeout_and_is_out_by_then() -> None:
     scene = Scene(timeout=5.0)
     one, two = scene.exchanges(2)
