@@ -106,7 +106,7 @@ class Script:
         verb = getattr(self, "do_" + path.strip(b"/").decode().replace("-", "_"), self.do_mirror)
         goes_on: bool = await verb()
         await self.writer.drain()
-        return goes_on
+        return goes_on and b"\r\nconnection: close" not in self.head.lower()
 
     def number(self, name: str, default: int = 0) -> int:
         found = re.search(rb"[?&]" + name.encode() + rb"=(\d+)", self.head)
@@ -201,6 +201,29 @@ class Script:
         self.writer.write(b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n")
         self.writer.write(reply(echo(self.head)))
         return True
+
+    async def do_wrong(self) -> bool:
+        """A reply that belongs to somebody else."""
+        self.writer.write(reply(echo(self.head).replace(b"0", b"1")))
+        return True
+
+    async def do_extra(self) -> bool:
+        """The right reply, and bytes that nobody asked for."""
+        self.writer.write(reply(echo(self.head)) + b"H")
+        return True
+
+    async def do_cut(self) -> bool:
+        """Half of a reply."""
+        self.writer.write(reply(echo(self.head))[:-1])
+        return False
+
+    async def do_drop(self) -> bool:
+        """No reply at all."""
+        return False
+
+    async def do_refuse(self) -> bool:
+        self.writer.write(reply(b"no\n", b"Connection: close\r\n", b"503 Service Unavailable"))
+        return False
 
     async def do_upgrade(self) -> bool:
         """101, then every byte comes back until the peer has said all."""

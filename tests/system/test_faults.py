@@ -59,6 +59,11 @@ def assert_bound(tally: Tally) -> None:
     assert 1 <= tally.held <= BOUND, tally
 
 
+def assert_all_are_counted(results: Results, proxy: Proxy) -> None:
+    """P3: every request in exactly one outcome."""
+    assert sum(proxy.outcomes().values()) == len(results.records)
+
+
 def assert_each_has_its_own_end(results: Results, also: tuple[str, ...] = ()) -> None:
     print(results.summary())
     assert set(results.outcomes) <= {RIGHT, REFUSED, *also}, results.examples
@@ -77,6 +82,7 @@ def test_an_origin_that_is_killed_and_comes_back_costs_explicit_errors_only() ->
             wait_for(more(proxy, "ok", by=1000), within=20, what="load")
             results = load.stop()
         assert_bound(sampler.result())
+        assert_all_are_counted(results, proxy)
     assert_each_has_its_own_end(results)
     assert results.outcomes[REFUSED] >= CLIENTS
     back_after(results, back, "the origin's return")
@@ -126,8 +132,7 @@ def replaced(proxy: Proxy, worker: int) -> bool:
 def test_connects_that_hang_are_bounded_and_end_when_the_server_takes_them() -> None:
     with (
         FullBacklog() as hang,
-        # The connect that hangs when the cause ends must time out, and the pause after it pass: 0.8 s at
-        # worst.
+        # At worst the connect that hangs when the cause ends times out, and a pause follows: 0.8 s.
         proxy_to(hang.address, connect_timeout="300ms", backoff_max="500ms") as proxy,
         Sampler(hang.port, ignore_sources=(FILLER,)) as sampler,
         Load(plan(proxy)) as load,
@@ -136,11 +141,15 @@ def test_connects_that_hang_are_bounded_and_end_when_the_server_takes_them() -> 
         hanging = sampler.now()
         assert hanging.held >= 1
         assert all(line.startswith("SYN_SENT") for line in hanging.worst), hanging
+        wait_for(lambda: failures(proxy) >= 12, within=20, what="the longest pause between two probes")
+        wait_for(lambda: state(proxy) == "backing_off", within=20, what="a pause")
+        wait_for(lambda: state(proxy) == "probing", within=20, what="a connect that has just begun to hang")
         with Nginx(hang.hand_over()):
             back = time.monotonic()
             wait_for(lambda: count(proxy, "ok") >= 1000, within=20, what="load")
             results = load.stop()
             assert_bound(sampler.result())
+            assert_all_are_counted(results, proxy)
             proxy.stop()
     assert_each_has_its_own_end(results)
     back_after(results, back, "the server's return")

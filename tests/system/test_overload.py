@@ -77,6 +77,7 @@ def test_an_overload_leaves_the_origin_fully_used_and_is_over_when_it_is_over(
     assert set(results.outcomes) == {RIGHT, REFUSED}, results.examples
     assert set(results.statuses) == {200, 503}
     assert 1 <= tally.held <= SLOTS, tally
+    assert sum(sum(reasons.values()) for reasons in status["outcomes"].values()) == plan.requests
     # At least 95 % of what the origin can do, while the overload lasts.
     assert served >= 0.95 * capacity * seconds
     # Refusals by a full queue are answered at once (those by its timeout come when it is over); nobody who
