@@ -35,13 +35,13 @@ class HttpProtocol:
     half_close = False
 
     def __init__(self, options: Http, host: str = "localhost") -> None:
-        self._settings = Settings(options, host.encode("ascii"))
+        self.settings = Settings(options, host.encode("ascii"))
 
     def requests(self) -> RequestFramer:
-        return RequestFramer(self._settings)
+        return RequestFramer(self.settings)
 
     def replies(self) -> ReplyFramer:
-        return ReplyFramer(self._settings)
+        return ReplyFramer(self.settings)
 
     def session(self) -> None:
         return None  # every request carries all it needs
@@ -70,4 +70,4 @@ class HttpProtocol:
 
     def drain(self) -> None:
         """From now on every reply says `Connection: close`: keep-alive clients leave with their next one."""
-        self._settings.draining = True
+        self.settings.draining = True

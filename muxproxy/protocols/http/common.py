@@ -17,6 +17,7 @@ HEAD = 1  # the reply has no body, whatever its fields say
 OLD = 2  # an HTTP/1.0 client: no chunks, no 1xx
 KEEP = 4  # the client wants its connection kept alive
 UPGRADE = 8  # it asked for an upgrade: 101 may come
+NOTES = 16
 
 # Lengths of a body that are no number.
 CHUNKED = -1
@@ -27,6 +28,14 @@ UNTIL_CLOSE = -2
 # than keeping an order would.
 MEMO_HEAD = 2048  # bytes; longer heads carry tokens and cookies, which do not repeat
 MEMO_ENTRIES = 512
+# Of replies the heads alone are remembered: a server's differ in little but Date, and that changes once a
+# second. Heads that never repeat (an id in each) make looking them up a waste: after so many misses in a
+# row the memo rests for so many replies.
+MEMO_MISSES = 512
+MEMO_REST = 16 * 1024
+
+
+KnownReply = tuple[bytes, int, int, str | None, float | None]
 
 
 class MalformedError(PeerError):
@@ -40,7 +49,16 @@ class MalformedError(PeerError):
 class Settings:
     """Of one backend, seen by all its framers."""
 
-    __slots__ = ("default_host", "draining", "max_head", "max_target", "memo")
+    __slots__ = (
+        "default_host",
+        "draining",
+        "max_head",
+        "max_target",
+        "memo",
+        "reply_memo",
+        "reply_misses",
+        "reply_rest",
+    )
 
     def __init__(self, options: Http, default_host: bytes) -> None:
         self.max_head = options.max_head
@@ -48,6 +66,11 @@ class Settings:
         self.default_host = default_host  # of an HTTP/1.0 request that names none
         self.draining = False
         self.memo: dict[bytes, Sequence[Frame]] = {}
+        # By the note of the request, which decides what a head becomes: head as it came -> (head as it goes
+        # on, Content-Length, marks, note of END_UPSTREAM, seconds of the server's hint).
+        self.reply_memo: tuple[dict[bytes, KnownReply], ...] = tuple({} for _ in range(NOTES))
+        self.reply_misses = 0
+        self.reply_rest = 0
 
     def remember(self, chunk: bytes, frames: Sequence[Frame]) -> None:
         """`frames` are what `chunk`, a whole request without a body, becomes."""
@@ -56,3 +79,12 @@ class Settings:
             if len(memo) >= MEMO_ENTRIES:
                 memo.clear()
             memo[chunk] = frames
+
+    def remember_reply(self, note: int, head: bytes, known: KnownReply) -> None:
+        memo = self.reply_memo[note]
+        if len(memo) >= MEMO_ENTRIES:
+            memo.clear()
+        memo[head] = known
+        self.reply_misses += 1
+        if self.reply_misses >= MEMO_MISSES:
+            self.reply_misses, self.reply_rest = 0, MEMO_REST

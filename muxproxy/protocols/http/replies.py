@@ -24,6 +24,7 @@ from muxproxy.protocols.http.common import (
     CHUNKED,
     HEAD,
     KEEP,
+    MEMO_HEAD,
     OLD,
     UNTIL_CLOSE,
     UPGRADE,
@@ -220,6 +221,19 @@ class ReplyFramer:
         if self._state != _HEAD or self._head is not None or note & (HEAD | UPGRADE):
             return self._go_on(data)
         settings = self._settings
+        if settings.draining:
+            note &= ~KEEP
+        seen = b""
+        if settings.reply_rest:
+            settings.reply_rest -= 1
+        else:
+            seen = data[: data.find(b"\r\n\r\n", 0, MEMO_HEAD) + 4]
+            known = settings.reply_memo[note].get(seen)
+            if known is not None and len(seen) + known[1] == len(data):
+                head, _, marks, why, self.idle_hint = known
+                settings.reply_misses = 0
+                self._state = _IDLE
+                return (Frame(head + data[len(seen) :], marks | FIRST | LAST, why),)
         match = _short_cut(data)
         if match is None:
             return self._go_on(data)
@@ -233,8 +247,6 @@ class ReplyFramer:
             or end > settings.max_head
         ):
             return self._go_on(data)
-        if settings.draining:
-            note &= ~KEEP
         line = _CONNECTION_LINE[note]
         if connection is not None:
             cut_from, cut_to = match.span(3)
@@ -253,6 +265,8 @@ class ReplyFramer:
             why = SAID_CLOSE
         if length is not None and end + int(length) == len(data):
             self._state = _IDLE
+            if seen:
+                settings.remember_reply(note, seen, (data[:end], int(length), marks, why, self.idle_hint))
             return (Frame(data, marks | FIRST | LAST, why),)
         self._end_marks = marks
         self._why = why

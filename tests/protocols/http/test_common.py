@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from muxproxy.config.model import Http
-from muxproxy.protocols.contract import FIRST, LAST, Frame
+from muxproxy.protocols.contract import BROKEN, FIRST, LAST, Frame
+from muxproxy.protocols.http import HttpProtocol
 from muxproxy.protocols.http.common import (
     HEAD,
     KEEP,
     MEMO_ENTRIES,
     MEMO_HEAD,
+    MEMO_MISSES,
+    MEMO_REST,
     OLD,
     UPGRADE,
     MalformedError,
@@ -35,3 +38,57 @@ def test_the_bits_of_a_note_are_bits() -> None:
 def test_a_malformed_message_is_a_bad_request_unless_it_is_something_else() -> None:
     assert MalformedError("x").status == 400
     assert MalformedError("x", 431).status == 431
+
+
+def _reply(number: int) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nX-Id: %d\r\nContent-Length: 2\r\n\r\nhi" % number
+
+
+def _feed_reply(speaker: HttpProtocol, note: int, data: bytes) -> tuple[bytes, int, object]:
+    framer = speaker.replies()
+    framer.expect(note)
+    (frame,) = framer.feed(data)
+    return frame.data, frame.marks, frame.note
+
+
+def test_a_head_seen_before_becomes_what_it_became_for_each_kind_of_client() -> None:
+    speaker = HttpProtocol(Http())
+    notes = (KEEP, 0, KEEP | OLD, OLD)
+    fresh = [_feed_reply(HttpProtocol(Http()), note, _reply(1)) for note in notes]
+    for _ in range(3):
+        assert [_feed_reply(speaker, note, _reply(1)) for note in notes] == fresh
+    speaker.drain()
+    assert _feed_reply(speaker, KEEP, _reply(1)) == fresh[1]  # draining, nobody is kept
+
+
+def test_a_head_seen_before_has_its_own_body_and_only_the_length_it_said() -> None:
+    speaker = HttpProtocol(Http())
+    _feed_reply(speaker, KEEP, _reply(1))
+    data, marks, _ = _feed_reply(speaker, KEEP, _reply(1)[:-2] + b"ho")
+    assert data.endswith(b"\r\n\r\nho")
+    framer = speaker.replies()
+    framer.expect(KEEP)
+    frames = [*framer.feed(_reply(1)[:-1]), *framer.feed(b"i")]
+    assert b"".join(frame.data for frame in frames) == _feed_reply(speaker, KEEP, _reply(1))[0]
+    framer.expect(KEEP)
+    assert [frame.marks & BROKEN for frame in framer.feed(_reply(1) + b"!")] == [0, BROKEN]
+
+
+def test_the_memo_of_replies_is_bounded_and_rests_while_heads_do_not_repeat() -> None:
+    speaker = HttpProtocol(Http())
+    settings = speaker.settings
+    for number in range(MEMO_MISSES):
+        _feed_reply(speaker, KEEP, _reply(number))
+        assert len(settings.reply_memo[KEEP]) <= MEMO_ENTRIES
+    assert settings.reply_rest == MEMO_REST
+    known = dict(settings.reply_memo[KEEP])
+    _feed_reply(speaker, KEEP, _reply(-1))
+    assert settings.reply_memo[KEEP] == known
+    assert settings.reply_rest == MEMO_REST - 1
+
+
+def test_one_hit_is_enough_to_keep_the_memo_of_replies_awake() -> None:
+    speaker = HttpProtocol(Http())
+    for number in range(2 * MEMO_MISSES):
+        _feed_reply(speaker, KEEP, _reply(number // 2))
+    assert speaker.settings.reply_rest == 0
