@@ -64,7 +64,7 @@ def test_a_head_seen_before_becomes_what_it_became_for_each_kind_of_client() -> 
 def test_a_head_seen_before_has_its_own_body_and_only_the_length_it_said() -> None:
     speaker = HttpProtocol(Http())
     _feed_reply(speaker, KEEP, _reply(1))
-    data, marks, _ = _feed_reply(speaker, KEEP, _reply(1)[:-2] + b"ho")
+    data, _, _ = _feed_reply(speaker, KEEP, _reply(1)[:-2] + b"ho")
     assert data.endswith(b"\r\n\r\nho")
     framer = speaker.replies()
     framer.expect(KEEP)

@@ -446,7 +446,7 @@ def test_the_memo_is_bounded_and_shared_by_the_clients_of_a_backend() -> None:
     assert again is first
     for number in range(3 * MEMO_ENTRIES):
         requests([b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number], http)
-        assert len(http._settings.memo) <= MEMO_ENTRIES
+        assert len(http.settings.memo) <= MEMO_ENTRIES
     long = GET + b"A: " + b"b" * 4096 + b"\r\n\r\n"
     requests([long, long], http)
-    assert long not in http._settings.memo
+    assert long not in http.settings.memo
