@@ -311,7 +311,8 @@ class Pool:
 
     def on_idle_deadline(self, upstream: Upstream, now: float) -> None:
         why = self._why_not_reusable(upstream, now)
-        if why or upstream.replies.idle_hint is not None or len(self.upstreams) > self.config.min_connections:
+        staying = sum(each.state <= OPEN for each in self.upstreams)
+        if why or upstream.replies.idle_hint is not None or staying > self.config.min_connections:
             upstream.close(why or "idle_timeout", now)
         else:
             upstream.expect_by(now + self.config.idle_timeout)

@@ -72,9 +72,10 @@ class Server:
         self.deadline = INF
 
     def on_deadline(self, now: float) -> None:
-        """backing off => probing, if anybody waits"""
+        """backing off => probing, if anybody waits or min_connections are not there"""
         self.deadline = INF
         self.pool.grow(now)
+        self.pool.warm(now)
 
     def snapshot(self) -> ServerSnapshot:
         state = "up" if not self.failures else "probing" if self.connecting else "backing_off"

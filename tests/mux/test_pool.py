@@ -1,0 +1,339 @@
+"""Who gets what: the bound, the queue, growing, servers that fail and servers that come and go (P1, P4,
+P8)."""
+
+from __future__ import annotations
+
+import pytest
+
+from muxproxy.protocols.contract import Sharing
+from tests.fakes import Peer, Stage
+
+EXCLUSIVE = Sharing.EXCLUSIVE
+
+
+def serves(server: Peer, client: Peer) -> bytes:
+    """The server answers what it was asked for, by name; returns what it was asked."""
+    asked = server.got()
+    server.sends(asked.partition(b"\n")[0].partition(b" ")[0] + b"\n")
+    assert client.got() == asked
+    return asked
+
+
+# -- the bound and the queue ---------------------------------------------------------------------------
+
+
+def test_connections_are_dialled_by_demand_and_never_beyond_the_bound() -> None:
+    stage = Stage(EXCLUSIVE, max_connections=3)
+    assert stage.dials == []
+    for count in (1, 2, 3, 3, 3):
+        stage.asks(b"x\n")
+        assert len(stage.world.sockets) == count  # P1: connecting ones count
+    assert stage.statistics()["waiting"] == 5
+
+
+def test_a_free_connection_is_taken_before_another_is_dialled_and_the_last_used_first() -> None:
+    stage = Stage(EXCLUSIVE, max_connections=3)
+    clients = [stage.asks(b"x\n") for _ in range(3)]
+    servers = [stage.connects() for _ in range(3)]
+    for number in (1, 0, 2):
+        assert serves(servers[number], clients[number]) == b"x\n"
+    clients[0].sends(b"y\n")
+    assert servers[2].got() == b"y\n"  # LIFO, so that the pool can shrink
+    clients[1].sends(b"z\n")
+    assert servers[0].got() == b"z\n"
+    assert len(stage.world.sockets) == 3
+
+
+def test_who_waits_is_served_in_the_order_of_coming() -> None:
+    stage = Stage(EXCLUSIVE, max_connections=1)
+    clients = [stage.asks(b"%d\n" % n) for n in range(5)]
+    server = stage.connects()
+    for n, client in enumerate(clients):
+        assert serves(server, client) == b"%d\n" % n
+    assert stage.statistics()["waiting"] == 0
+
+
+def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:
+    stage = Stage(EXCLUSIVE, max_connections=1, max_waiting=2)
+    for _ in range(2):
+        stage.asks(b"x\n")
+    ann = stage.asks(b"ann\n")
+    assert ann.got() == (
+        b"no queue_full retry=1 | toys: 2 requests wait for 1 connections, max_waiting is 2\n"
+    )
+    assert ann.is_open
+    stage.connects()
+    ann.sends(b"again\n")
+    assert ann.got() == b""
+    assert stage.statistics()["waiting"] == 2
+
+
+def test_max_waiting_0_serves_who_finds_a_free_connection_and_refuses_all_others() -> None:
+    stage = Stage(EXCLUSIVE, max_waiting=0, max_connections=1, min_connections=1)
+    stage.pool.warm(stage.world.now)
+    server = stage.connects()
+    ann, bob = stage.asks(b"ann\n"), stage.asks(b"bob\n")
+    assert server.got() == b"ann\n"
+    assert bob.got().startswith(b"no queue_full")
+    assert ann.got() == b""
+
+
+def test_who_waits_too_long_is_told_so() -> None:
+    stage = Stage(EXCLUSIVE, max_connections=1, timeout=5.0)
+    stage.asks(b"x\n")
+    stage.connects()
+    stage.passes(1.0)
+    ann = stage.asks(b"ann\n")
+    stage.passes(4.9)
+    assert stage.statistics()["oldest_wait"] == pytest.approx(4.9)
+    assert ann.got() == b""
+    stage.passes(0.2)
+    assert ann.got() == b"no queue_timeout retry=1 | toys: waited 5 s for one of 1 connections\n"
+    assert ann.is_open
+    assert stage.statistics()["waiting"] == 0
+
+
+def test_who_waits_for_servers_that_cannot_be_reached_is_told_why() -> None:
+    stage = Stage(EXCLUSIVE, servers=("one:1", "two:2"), timeout=5.0)
+    ann = stage.asks(b"ann\n")
+    while stage.world.now < 1005.5:
+        while stage.dials:
+            stage.refuses(error="Connection refused")
+        stage.passes(0.1)
+    assert ann.got() == (
+        b"no no_server retry=1 | toys: waited 5 s for one of 8 connections "
+        b"(one:1: Connection refused; two:2: Connection refused)\n"
+    )
+    assert stage.outcomes() == {"no_server": 1}
+
+
+def test_a_name_that_means_nothing_is_the_reason_given() -> None:
+    stage = Stage(EXCLUSIVE, servers=(), timeout=5.0)
+    ann = stage.asks(b"ann\n")
+    with stage.turn():
+        stage.pool.set_servers([], stage.world.now, "api.internal:80: Name or service not known")
+    stage.passes(5.1)
+    assert ann.got().startswith(b"no no_server")
+    assert ann.got() == b""
+    assert stage.pool.resolve_error == "api.internal:80: Name or service not known"
+
+
+def test_requests_wait_for_a_server_that_comes_back_within_the_timeout() -> None:
+    stage = Stage(EXCLUSIVE, timeout=5.0)
+    ann = stage.asks(b"ann\n")
+    stage.refuses()
+    stage.passes(3.0)
+    server = stage.connects()
+    assert serves(server, ann) == b"ann\n"
+    assert [event for event, _ in stage.world.lines] == ["server cannot be reached", "server is back"]
+
+
+def test_pipelined_waits_are_in_the_histogram() -> None:
+    stage = Stage(EXCLUSIVE, max_connections=1)
+    ann, bob = stage.asks(b"ann\n"), stage.asks(b"bob\n")
+    stage.passes(0.5)
+    server = stage.connects()
+    serves(server, ann)
+    stage.passes(0.25)
+    serves(server, bob)
+    ann.sends(b"ann\n")
+    waits = stage.statistics()["queue_wait"]
+    assert sum(waits["counts"]) == 3
+    assert waits["sum"] == pytest.approx(1.0)
+    assert waits["counts"][0] == 1  # who found it free
+
+
+# -- pins --------------------------------------------------------------------------------------------------
+
+
+def test_upgrades_stay_within_their_limit_and_their_waiters_stand_in_nobodys_way() -> None:
+    stage = Stage(EXCLUSIVE, max_connections=3, max_pinned=1)
+    stage.asks(b"one pin\n")
+    first = stage.connects()
+    first.sends(b"one 101\n")
+    bob = stage.asks(b"two pin\n")
+    assert stage.dials == []  # beyond the limit no connection is dialled for it
+    ann = stage.asks(b"ann\n")
+    server = stage.connects()
+    assert serves(server, ann) == b"ann\n"  # P4: bob came before, but waits for something else
+    assert stage.statistics()["waiting"] == 1
+    first.breaks_off()
+    assert server.got() == b"two pin\n"
+    server.sends(b"two 101\n")
+    assert bob.got() == b"two 101\n"
+
+
+def test_max_upgraded_is_the_limit_where_it_is_set() -> None:
+    stage = Stage(EXCLUSIVE, max_connections=4, max_upgraded=0, timeout=1.0)
+    ann = stage.asks(b"up pin\n")
+    assert stage.dials == []
+    stage.passes(1.1)
+    assert ann.got().startswith(b"no queue_timeout")
+
+
+def test_the_elder_of_both_queues_is_served_first() -> None:
+    stage = Stage(EXCLUSIVE, max_connections=1, max_pinned=1)
+    ann = stage.asks(b"x\n")
+    server = stage.connects()
+    stage.passes(0.1)
+    stage.asks(b"up pin\n")
+    stage.passes(0.1)
+    stage.asks(b"y\n")
+    serves(server, ann)
+    assert server.got() == b"up pin\n"
+
+
+# -- keeping connections ----------------------------------------------------------------------------------
+
+
+def test_an_idle_connection_is_closed_after_idle_timeout_but_for_min_connections() -> None:
+    stage = Stage(EXCLUSIVE, min_connections=1, max_connections=2, idle_timeout=30.0)
+    clients = [stage.asks(b"x\n"), stage.asks(b"y\n")]
+    servers = [stage.connects(), stage.connects()]
+    for server, client in zip(servers, clients, strict=True):
+        serves(server, client)
+    stage.passes(31.0)
+    assert sum(server.is_open for server in servers) == 1
+    stage.passes(300.0)
+    assert sum(server.is_open for server in servers) == 1
+    assert stage.statistics()["closed"] == {"idle_timeout": 1}
+
+
+def test_a_connection_is_closed_before_the_server_does_it_where_the_server_said_when() -> None:
+    stage = Stage(EXCLUSIVE, idle_timeout=30.0)
+    server = stage.server(b"a\n", b"a hint=5\n")
+    stage.passes(3.9)
+    assert server.is_open
+    stage.passes(0.2)
+    assert not server.is_open
+    assert stage.statistics()["closed"] == {"idle_timeout": 1}
+
+
+def test_min_connections_are_warm_before_anybody_asks_and_after_they_are_lost() -> None:
+    stage = Stage(EXCLUSIVE, min_connections=2, max_connections=4, connect_timeout=100.0)
+    assert len(stage.dials) == 2
+    one, _ = stage.connects(), stage.connects()
+    one.closes()
+    assert len(stage.dials) == 1
+    stage.refuses()
+    stage.passes(1.0)
+    assert len(stage.dials) == 1  # min_connections is kept though nobody asks
+
+
+def test_a_connection_is_not_used_beyond_max_lifetime() -> None:
+    stage = Stage(EXCLUSIVE, max_lifetime=60.0, idle_timeout=1000.0, client_idle_timeout=1000.0)
+    ann = stage.asks(b"x\n")
+    server = stage.connects()
+    serves(server, ann)
+    stage.passes(50.0)
+    ann.sends(b"y\n")
+    stage.passes(11.0)
+    server.sends(b"y\n")
+    assert ann.got() == b"y\n"
+    assert not server.is_open
+    assert stage.statistics()["closed"] == {"max_lifetime": 1}
+
+
+# -- several servers ----------------------------------------------------------------------------------------
+
+
+def test_several_servers_share_the_connections_in_turn() -> None:
+    stage = Stage(EXCLUSIVE, servers=("one:1", "two:2", "three:3"), max_connections=6)
+    for _ in range(6):
+        stage.asks(b"x\n")
+    assert sorted(str(upstream.server) for upstream in stage.dials) == sorted(
+        ["one:1", "two:2", "three:3"] * 2
+    )
+
+
+def test_the_server_with_the_least_in_flight_is_taken_and_ties_in_turn() -> None:
+    stage = Stage(EXCLUSIVE, servers=("one:1", "two:2"), max_connections=4, min_connections=4)
+    servers = [stage.connects() for _ in range(4)]
+    taken = []
+    for _ in range(4):
+        stage.asks(b"x\n")
+        for server in servers:
+            if server.got():
+                taken.append(str(server.wire.brain.server))
+    assert taken in (["one:1", "two:2"] * 2, ["two:2", "one:1"] * 2)
+
+
+def test_a_server_that_fails_is_left_alone_while_another_is_up() -> None:
+    stage = Stage(EXCLUSIVE, servers=("one:1", "two:2"), max_connections=4)
+    stage.asks(b"x\n")
+    stage.refuses()
+    failed = next(s["address"] for s in stage.statistics()["servers"] if s["failures"])
+    (upstream,) = stage.dials
+    assert upstream.server.address != failed
+    assert stage.connects().got() == b"x\n"
+
+
+def test_an_address_that_is_gone_loses_idle_connections_at_once_and_busy_ones_after_their_reply() -> None:
+    stage = Stage(EXCLUSIVE, max_connections=2)
+    ann, bob = stage.asks(b"ann\n"), stage.asks(b"bob\n")
+    anns, bobs = stage.connects(), stage.connects()
+    serves(anns, ann)
+    with stage.turn():
+        stage.pool.set_servers(["two:2"], stage.world.now)
+    assert not anns.is_open
+    assert bobs.is_open
+    assert stage.statistics()["upstream"]["draining"] == 1
+    serves(bobs, bob)
+    assert not bobs.is_open
+    assert stage.statistics()["closed"] == {"server removed": 2}
+    ann.sends(b"ann\n")
+    assert str(stage.dials[0].server) == "two:2"
+
+
+def test_the_same_addresses_again_change_nothing() -> None:
+    stage = Stage(EXCLUSIVE, servers=("one:1", "two:2"))
+    server = stage.server(b"x\n", b"x\n")
+    with stage.turn():
+        stage.pool.set_servers(["two:2", "one:1", "one:1"], stage.world.now)
+    assert server.is_open
+    assert [s["address"] for s in stage.statistics()["servers"]] == ["two:2", "one:1"]
+
+
+def test_connections_at_the_bound_move_to_a_server_that_came_back() -> None:
+    stage = Stage(EXCLUSIVE, max_connections=4)
+    clients = [stage.asks(b"x\n") for _ in range(4)]
+    servers = [stage.connects() for _ in range(4)]
+    for server, client in zip(servers, clients, strict=True):
+        serves(server, client)
+    with stage.turn():
+        stage.pool.set_servers(["one:1", "two:2"], stage.world.now)
+    for _ in range(200):
+        clients[0].sends(b"x\n")
+        for server in servers:
+            if server.got():
+                server.sends(b"x\n")
+        while stage.dials:
+            servers.append(stage.connects())
+    numbers = {s["address"]: s["connections"] for s in stage.statistics()["servers"]}
+    assert numbers["two:2"] >= 1
+    assert sum(numbers.values()) <= 4
+    assert stage.statistics()["closed"].keys() == {"rebalance"}
+
+
+# -- the end -------------------------------------------------------------------------------------------------
+
+
+def test_a_pool_without_clients_is_drained_at_once() -> None:
+    stage = Stage(EXCLUSIVE)
+    stage.server(b"x\n", b"x\n")
+    with stage.turn():
+        stage.pool.drain(stage.world.now)
+    assert stage.world.drained_pools == [stage.pool]
+
+
+def test_a_draining_pool_still_dials_for_those_it_owes() -> None:
+    stage = Stage(EXCLUSIVE, max_connections=1)
+    ann = stage.asks(b"ann\n")
+    with stage.turn():
+        stage.pool.drain(stage.world.now)
+    stage.refuses()
+    stage.passes(0.2)
+    server = stage.connects()
+    server.sends(server.got())
+    assert ann.got() == b"ann\n"
+    assert stage.world.drained_pools == [stage.pool]
