@@ -86,7 +86,12 @@ class ByOrder(Upstream):
     # -- requests ----------------------------------------------------------------------------------
 
     def has_room(self) -> bool:
-        return self.state == OPEN and self.load() < self.pool.config.max_in_flight and self._streaming is None
+        return (
+            self.state == OPEN
+            and self.load() < self.pool.config.max_in_flight
+            and self._streaming is None
+            and not self.retiring
+        )
 
     def is_shared(self) -> bool:
         return self.owner is None

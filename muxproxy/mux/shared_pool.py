@@ -66,7 +66,7 @@ class SharedPool(Pool):
                 if (
                     upstream.has_room()
                     and upstream.owner is None
-                    and not upstream.reserved
+                    and not self._is_reserved(upstream)
                     and (best is None or upstream.load() < best.load())
                 ):
                     best = upstream
@@ -140,7 +140,8 @@ class SharedPool(Pool):
         assert isinstance(upstream, ByOrder)
         while upstream.has_room() and self.gate.waiting:
             own = upstream.queue.oldest() if upstream.queue is not None else None
-            others = self.queue.oldest() if upstream.owner is None and not upstream.reserved else None
+            is_common = upstream.owner is None and not self._is_reserved(upstream)
+            others = self.queue.oldest() if is_common else None
             pins = self.pin_queue.oldest() if self.pinned < self.pinned_limit else None
             alone = own is None and upstream.owner is None and not upstream.load()
             exchange: Exchange | None = None
@@ -171,6 +172,12 @@ class SharedPool(Pool):
         super().grow(now)
         if len(self.pin_queue) and len(self.upstreams) >= self.config.max_connections:
             self._reserve()
+
+    def _is_reserved(self, upstream: ByOrder) -> bool:
+        """Being emptied for who needs one alone, and he is still there."""
+        if upstream.reserved and not (len(self.pin_queue) and self.pinned < self.pinned_limit):
+            upstream.reserved = False
+        return upstream.reserved
 
     def _reserve(self) -> None:
         """All connections are shared and at the bound: the least loaded one empties for who needs one

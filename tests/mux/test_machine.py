@@ -351,7 +351,7 @@ class Machine(RuleBasedStateMachine):
         pool, now = self.stage.pool, self.stage.world.now
         may_pin = bool(len(pool.pin_queue)) and pool.pinned < pool.pinned_limit
         free = [upstream for upstream in pool.upstreams if upstream.state == OPEN and upstream.has_room()]
-        unowned = [u for u in free if u.owner is None and not getattr(u, "reserved", False)]
+        unowned = [u for u in free if u.owner is None and not (may_pin and getattr(u, "reserved", False))]
         assert not (len(pool.queue) and unowned), "P4: beside a free place"
         assert not (may_pin and any(not u.load() and u.owner is None for u in free)), (
             "P4: a pin beside a free place"

@@ -12,17 +12,33 @@ from tests.toys import Toy
 EXCLUSIVE, ORDERED = Sharing.EXCLUSIVE, Sharing.ORDERED
 
 
-def test_a_reader_that_makes_no_headway_is_cut_and_sees_it() -> None:
-    stage = Stage(EXCLUSIVE, max_connections=1, response_buffer=100, stall_timeout=10.0, timeout=60.0)
-    ann, bob = stage.asks(b"ann\n"), stage.asks(b"bob\n")
+def test_a_reader_that_makes_no_headway_is_cut_after_a_generous_while() -> None:
+    stage = Stage(EXCLUSIVE, max_connections=1, response_buffer=100, stall_timeout=10.0)
+    ann = stage.asks(b"ann\n")
     server = stage.connects()
     ann.stops_reading()
     server.sends(b"ann +1000\n" + b"a" * 500)
     stage.passes(9.0)
     ann.reads(50)  # headway
-    stage.passes(10.5)
+    stage.passes(9.5)
     assert ann.is_open
+    stage.passes(2.0)
+    assert not ann.is_open
+    assert ann.wire.was_reset
+
+
+def test_a_reader_that_holds_what_others_wait_for_is_cut_soon_and_sees_it() -> None:
+    stage = Stage(EXCLUSIVE, max_connections=1, response_buffer=100, hold_timeout=1.0, timeout=60.0)
+    ann = stage.asks(b"ann\n")
+    server = stage.connects()
+    ann.stops_reading()
+    server.sends(b"ann +1000\n" + b"a" * 500)
+    stage.passes(5.0)
+    assert ann.is_open  # nobody waits
+    ann.reads(50)  # headway
     stage.passes(1.0)
+    bob = stage.asks(b"bob\n")
+    stage.passes(1.5)
     assert not ann.is_open
     assert ann.wire.was_reset  # P2: a part must not pass for the whole
     assert stage.outcomes()["client_stalled"] == 1
@@ -209,8 +225,8 @@ def test_who_is_not_read_by_us_is_not_blamed_for_the_silence() -> None:
     assert ann.is_paused
     while stage.world.now < 1040.0:
         stage.passes(0.5)
-        while stage.dials:
-            stage.refuses()
+        for upstream in list(stage.dials):
+            stage.refuses(upstream)
     assert ann.got() == b""
     assert ann.is_open
 

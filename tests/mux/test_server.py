@@ -16,6 +16,7 @@ def pauses(stage: Stage, count: int) -> list[float]:
         failed_at = stage.world.now
         while not stage.dials:
             stage.passes(0.01)
+            assert stage.world.now < failed_at + 10.0
         found.append(stage.world.now - failed_at)
     return found
 

@@ -1,0 +1,347 @@
+"""Connections with many in flight: by order and by tag, their preludes, their writes and their ends (P2,
+P7)."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from muxproxy.protocols.contract import Sharing
+from tests.fakes import Peer, Stage
+from tests.toys import Toy
+
+ORDERED, TAGGED = Sharing.ORDERED, Sharing.TAGGED
+
+
+def tagged(tag: int, rest: bytes) -> bytes:
+    return b"%08d " % tag + rest
+
+
+# -- writing ---------------------------------------------------------------------------------------------
+
+
+def test_a_lone_request_is_written_at_once_and_those_behind_it_once_per_turn() -> None:
+    stage = Stage(ORDERED, max_connections=1)
+    stage.asks(b"first\n")
+    server = stage.connects()
+    assert server.wire.writes == [b"first\n"]
+    with stage.turn():
+        stage.asks(b"a\n")
+        stage.asks(b"b\nc\n")
+        assert server.wire.writes == [b"first\n"]
+    assert server.wire.writes == [b"first\n", b"a\nb\nc\n"]
+
+
+def test_no_more_than_max_in_flight_are_in_flight() -> None:
+    stage = Stage(ORDERED, max_connections=1, max_in_flight=2)
+    clients = [stage.asks(b"%d\n" % n) for n in range(5)]
+    server = stage.connects()
+    assert server.got() == b"0\n1\n"
+    server.sends(b"0\n")
+    assert server.got() == b"2\n"
+    server.sends(b"1\n2\n")
+    assert server.got() == b"3\n4\n"
+    server.sends(b"3\n4\n")
+    assert [client.got() for client in clients] == [b"%d\n" % n for n in range(5)]
+
+
+# -- by order --------------------------------------------------------------------------------------------
+
+
+def test_replies_go_to_whom_they_belong_in_whatever_chunks_they_come() -> None:
+    stage = Stage(ORDERED, max_connections=1)
+    clients = [stage.asks(b"%d\n" % n) for n in range(4)]
+    server = stage.connects()
+    for chunk in (b"0 +2\na", b"a1 +0\n2 +", b"3\nxyz3", b"\n"):
+        server.sends(chunk)
+    assert [client.got() for client in clients] == [b"0 +2\naa", b"1 +0\n", b"2 +3\nxyz", b"3\n"]
+
+
+def test_a_reply_that_nobody_asked_for_closes_the_connection_before_it_shifts_anything() -> None:
+    stage = Stage(ORDERED, max_connections=1)
+    ann = stage.asks(b"ann\n")
+    server = stage.connects()
+    server.sends(b"ann\nextra\n")
+    assert ann.got() == b"ann\n"
+    assert not server.is_open
+    assert stage.statistics()["closed"] == {"server broke the protocol": 1}
+
+
+def test_a_broken_connection_costs_each_of_its_clients_an_explicit_error() -> None:
+    stage = Stage(ORDERED, max_connections=1)
+    ann, bob, eve = stage.asks(b"ann\n"), stage.asks(b"bob +2\nxy"), stage.asks(b"eve\n")
+    server = stage.connects()
+    server.sends(b"ann\nbob +9\nhalf")
+    server.breaks_off()
+    assert ann.got() == b"ann\n"
+    assert bob.got() == b"bob +9\nhalf"
+    assert bob.wire.was_reset
+    assert eve.got() == b"no server_closed | toys: one:1: Connection reset by peer\n"
+    assert eve.is_open
+    assert stage.outcomes() == {"ok": 1, "server_closed": 2}
+
+
+def test_a_client_that_leaves_keeps_its_place_in_the_ledger() -> None:
+    stage = Stage(ORDERED, max_connections=1)
+    ann, bob = stage.asks(b"ann\n"), stage.asks(b"bob\n")
+    server = stage.connects()
+    ann.closes()
+    server.sends(b"ann +3\nabc")
+    server.sends(b"bob\n")
+    assert bob.got() == b"bob\n"
+    assert stage.outcomes() == {"client_left": 1, "ok": 1}
+
+
+def test_a_slow_reader_never_pauses_a_shared_connection_but_is_cut() -> None:
+    stage = Stage(ORDERED, max_connections=1, response_buffer=1000)
+    ann, bob = stage.asks(b"ann\n"), stage.asks(b"bob\n")
+    server = stage.connects()
+    ann.stops_reading()
+    for _ in range(10):
+        server.sends(b"x" * 600 if ann.wire.writes else b"ann +6000\n" + b"x" * 600)
+        assert not server.is_paused
+    assert not ann.is_open  # P5
+    assert ann.wire.was_reset
+    server.sends(b"bob\n")
+    assert bob.got() == b"bob\n"
+    assert stage.outcomes() == {"client_stalled": 1, "ok": 1}
+
+
+def test_one_late_reply_is_told_to_its_client_and_the_others_still_get_theirs() -> None:
+    stage = Stage(ORDERED, max_connections=1, reply_timeout=10.0)
+    ann = stage.asks(b"ann\n")
+    server = stage.connects()
+    stage.passes(6.0)
+    bob = stage.asks(b"bob\n")
+    stage.passes(4.1)
+    assert ann.got() == b"no reply_timeout | one:1: no reply for 10 s\n"
+    assert ann.is_open
+    assert server.is_open
+    server.sends(b"ann +5\nlater")
+    server.sends(b"bob\n")
+    assert ann.got() == b""
+    assert bob.got() == b"bob\n"
+    ann.sends(b"again\n")
+    server.sends(b"again\n")
+    assert ann.got() == b"again\n"
+    assert stage.outcomes() == {"reply_timeout": 1, "ok": 2}
+
+
+def test_a_connection_whose_oldest_reply_never_comes_is_closed_after_twice_the_timeout() -> None:
+    stage = Stage(ORDERED, max_connections=1, reply_timeout=10.0)
+    ann = stage.asks(b"ann\n")
+    server = stage.connects()
+    stage.passes(15.0)
+    bob = stage.asks(b"bob\n")
+    stage.passes(5.1)
+    assert not server.is_open
+    assert ann.got().startswith(b"no reply_timeout")
+    assert bob.got() == b"no reply_timeout | toys: one:1: stuck for 20 s\n"
+
+
+def test_a_one_way_request_is_replied_when_it_is_written() -> None:
+    stage = Stage(ORDERED, max_connections=1)
+    ann = stage.asks(b"tell oneway\nask\n")
+    server = stage.connects()
+    assert server.got() == b"tell oneway\nask\n"
+    assert stage.outcomes() == {"ok": 1}
+    server.sends(b"ask\n")
+    assert ann.got() == b"ask\n"
+    assert stage.outcomes() == {"ok": 2}
+
+
+def test_a_server_that_says_close_gets_no_more_and_is_closed_when_it_owes_nothing() -> None:
+    stage = Stage(ORDERED, max_connections=2)
+    ann, bob = stage.asks(b"ann\n"), stage.asks(b"bob\n")
+    server = stage.connects()
+    server.sends(b"ann close\n")
+    eve = stage.asks(b"eve\n")
+    assert server.got() == b"ann\nbob\n"
+    server.sends(b"bob\n")
+    assert (ann.got(), bob.got()) == (b"ann close\n", b"bob\n")
+    assert not server.is_open
+    assert stage.connects().got() == b"eve\n"
+    assert eve.is_open
+
+
+# -- preludes --------------------------------------------------------------------------------------------
+
+
+def sessions(**keys: object) -> Stage:
+    return Stage(Toy(ORDERED, sessions=True), max_connections=1, **keys)
+
+
+def test_a_connection_is_brought_into_the_state_that_each_request_needs_and_no_oftener() -> None:
+    stage = sessions()
+    ann = stage.asks(b"use db=1\na1\na2\n")
+    bob = stage.asks(b"b1\n")
+    server = stage.connects()
+    assert server.got() == b"select db=1\na1\na2\nselect db=0\nb1\n"
+    server.sends(b"ok\na1\na2\nok\nb1\n")
+    assert ann.got() == b"use remembered\na1\na2\n"
+    assert bob.got() == b"b1\n"
+
+
+def test_a_prelude_is_written_though_something_is_in_flight() -> None:
+    stage = sessions()
+    stage.asks(b"b1\n")
+    server = stage.connects()
+    stage.asks(b"use db=1\na1\n")
+    assert server.got() == b"b1\nselect db=1\na1\n"
+
+
+def test_a_prelude_that_the_server_refuses_closes_the_connection_before_the_request_is_believed() -> None:
+    stage = sessions()
+    ann = stage.asks(b"use db=1\na1\n")
+    server = stage.connects()
+    server.sends(b"denied\na1\n")
+    assert ann.got() == b"use remembered\nno server_broke | toys: one:1: select: denied\n"
+    assert not server.is_open
+    assert stage.statistics()["closed"] == {"prelude refused": 1}
+
+
+def test_the_reply_to_a_prelude_reaches_nobody_though_its_client_has_left() -> None:
+    stage = sessions()
+    ann = stage.asks(b"use db=1\na1\n")
+    server = stage.connects()
+    ann.closes()
+    bob = stage.asks(b"b1\n")
+    server.sends(b"ok\na1\nok\nb1\n")
+    assert bob.got() == b"b1\n"
+
+
+# -- streaming -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sharing", [ORDERED, TAGGED])
+def test_a_large_request_is_alone_until_it_is_in_and_then_no_longer(sharing: Sharing) -> None:
+    stage = Stage(sharing, max_connections=1, max_pinned=1, request_buffer=10)
+    head = b"big +30\n" if sharing is ORDERED else tagged(7, b"big +30\n")
+    small = b"small\n" if sharing is ORDERED else tagged(7, b"small\n")
+    ann = stage.asks(head + b"1234567890")
+    server = stage.connects()
+    assert server.got().endswith(b"+30\n1234567890")
+    assert stage.statistics()["pinned"] == {"streaming": 1}
+    stage.asks(small)
+    ann.sends(b"1234567890")
+    assert server.got() == b"1234567890"
+    ann.sends(b"1234567890")
+    assert server.got()[:10] == b"1234567890"
+    assert server.wire.writes[-1].endswith(b"small\n")  # before the reply to the large one
+    assert stage.statistics()["pinned"] == {}
+
+
+def test_a_large_request_waits_for_a_connection_that_is_emptied_for_it() -> None:
+    stage = Stage(ORDERED, min_connections=2, max_connections=2, max_pinned=1, request_buffer=10)
+    servers = [stage.connects(), stage.connects()]
+    for _ in range(2):
+        stage.asks(b"x\n")
+    ann = stage.asks(b"big +20\n1234567890")
+    ann.sends(b"1234567890")
+    assert ann.is_open
+    assert stage.statistics()["waiting"] == 1
+    for server in servers:
+        server.sends(b"x\n")
+    assert sorted(server.got() for server in servers) == [b"x\n", b"x\nbig +20\n12345678901234567890"]
+
+
+def test_a_server_that_takes_no_more_stops_the_client_of_a_large_request() -> None:
+    stage = Stage(ORDERED, max_connections=1, max_pinned=1, request_buffer=10)
+    stage.request_high = 50
+    ann = stage.asks(b"big +1000\n1234567890")
+    server = stage.connects()
+    server.stops_reading()
+    ann.sends(b"x" * 60)
+    assert ann.is_paused  # P7
+    server.reads()
+    assert not ann.is_paused
+
+
+def test_a_large_request_that_trickles_is_refused_and_costs_the_connection() -> None:
+    stage = Stage(ORDERED, max_connections=1, max_pinned=1, request_buffer=10, stall_timeout=5.0, min_rate=10)
+    ann = stage.asks(b"big +1000\n1234567890")
+    server = stage.connects()
+    stage.passes(6.0)
+    assert ann.got() == b"no request_timeout bye | toys: the request body is incomplete\n"
+    assert not server.is_open
+    assert stage.outcomes() == {"request_timeout": 1}
+
+
+def test_a_server_is_not_late_while_a_large_request_is_still_coming_in() -> None:
+    stage = Stage(ORDERED, max_connections=1, max_pinned=1, request_buffer=10, reply_timeout=3.0)
+    ann = stage.asks(b"big +30\n1234567890")
+    server = stage.connects()
+    stage.passes(8.0)
+    ann.sends(b"12345678901234567890")
+    stage.passes(2.0)
+    server.sends(b"big\n")
+    assert ann.got() == b"big\n"
+
+
+def test_an_early_reply_to_a_large_request_costs_the_connection() -> None:
+    stage = Stage(ORDERED, max_connections=1, max_pinned=1, request_buffer=10)
+    ann = stage.asks(b"big +1000\n1234567890")
+    server = stage.connects()
+    server.sends(b"big\n")
+    assert ann.got() == b"big\n"
+    assert ann.wire.eof
+    assert not server.is_open
+    assert stage.statistics()["closed"] == {"reply before the request's end": 1}
+
+
+# -- by tag -----------------------------------------------------------------------------------------------
+
+
+def tags_of(server: Peer) -> dict[bytes, int]:
+    """Name -> the tag it has on this connection."""
+    return {line[9:]: int(line[:8]) for line in server.got().splitlines()}
+
+
+def test_replies_by_tag_may_come_in_any_order_and_carry_the_clients_own_tags() -> None:
+    stage = Stage(TAGGED, max_connections=1)
+    clients = [stage.asks(tagged(77, b"c%d\n" % n)) for n in range(10)]  # all of them use the same tag
+    server = stage.connects()
+    tags = tags_of(server)
+    assert len(set(tags.values())) == 10
+    names = list(tags)
+    random.Random(1).shuffle(names)
+    server.sends(b"".join(tagged(tags[name], name + b"\n") for name in names))
+    assert [client.got() for client in clients] == [tagged(77, b"c%d\n" % n) for n in range(10)]
+
+
+def test_a_stray_tag_is_counted_and_hurts_nobody() -> None:
+    stage = Stage(TAGGED, max_connections=1)
+    ann = stage.asks(tagged(5, b"ann\n"))
+    server = stage.connects()
+    (tag,) = tags_of(server).values()
+    server.sends(tagged(9999, b"who\n") + tagged(tag, b"ann\n") + tagged(tag, b"twice\n"))
+    assert ann.got() == tagged(5, b"ann\n")
+    assert server.is_open
+    assert stage.statistics()["closed"] == {"stray reply ignored": 2}
+
+
+def test_a_late_reply_by_tag_is_told_and_swallowed_when_it_comes() -> None:
+    stage = Stage(TAGGED, max_connections=1, reply_timeout=10.0)
+    ann = stage.asks(tagged(5, b"slow\n"))
+    server = stage.connects()
+    (tag,) = tags_of(server).values()
+    stage.passes(10.1)
+    assert ann.got() == tagged(5, b"no reply_timeout | one:1: no reply for 10 s\n")
+    server.sends(tagged(tag, b"slow\n"))
+    assert ann.got() == b""
+    assert server.is_open
+
+
+def test_a_tag_is_never_used_again_on_the_same_connection() -> None:
+    stage = Stage(TAGGED, max_connections=1)
+    ann = stage.client()
+    ann.sends(tagged(1, b"x\n"))
+    server = stage.connects()
+    seen = set()
+    for _ in range(50):
+        (tag,) = tags_of(server).values()
+        seen.add(tag)
+        server.sends(tagged(tag, b"x\n"))
+        ann.sends(tagged(1, b"x\n"))
+    assert len(seen) == 50

@@ -1,0 +1,134 @@
+"""Who gets what where connections are shared: the least loaded, who must stay, who needs one alone (P4)."""
+
+from __future__ import annotations
+
+from muxproxy.mux.pool import Pool
+from muxproxy.mux.shared_pool import SharedPool
+from muxproxy.protocols.contract import Sharing
+from tests.fakes import Peer, Stage
+from tests.toys import Toy
+
+ORDERED = Sharing.ORDERED
+
+
+def sessions(**keys: object) -> Stage:
+    return Stage(Toy(ORDERED, sessions=True), **keys)
+
+
+def both(stage: Stage) -> tuple[Peer, Peer]:
+    return stage.connects(), stage.connects()
+
+
+def test_each_sharing_has_its_pool() -> None:
+    kinds = {sharing: type(Stage(sharing).pool) for sharing in Sharing}
+    assert kinds == {
+        Sharing.EXCLUSIVE: Pool,
+        Sharing.DEDICATED: Pool,
+        Sharing.ORDERED: SharedPool,
+        Sharing.TAGGED: SharedPool,
+    }
+
+
+def test_one_connection_is_dialled_for_as_many_as_it_has_room_for() -> None:
+    stage = Stage(ORDERED, max_connections=3, max_in_flight=2)
+    for count, sockets in enumerate((1, 1, 2, 2, 3, 3, 3), start=1):
+        stage.asks(b"%d\n" % count)
+        assert len(stage.world.sockets) == sockets
+
+
+def test_the_least_loaded_connection_is_taken() -> None:
+    stage = Stage(ORDERED, min_connections=2, max_connections=2)
+    one, two = both(stage)
+    for _ in range(4):
+        stage.asks(b"x\n")
+    assert one.got() == b"x\nx\n"
+    assert two.got() == b"x\nx\n"
+    one.sends(b"x\nx\n")
+    stage.asks(b"y\n")
+    assert one.got() == b"y\n"
+
+
+def test_who_is_owed_replies_stays_where_they_come_from() -> None:
+    stage = Stage(ORDERED, min_connections=2, max_connections=2, max_in_flight=2)
+    one, two = both(stage)
+    ann = stage.asks(b"a1\n")
+    first, other = (one, two) if one.got() else (two, one)
+    ann.sends(b"a2\n")
+    ann.sends(b"a3\n")
+    assert first.got() in (b"a1\na2\n", b"a2\n")
+    assert other.got() == b""
+    assert stage.statistics()["waiting"] == 1  # beside a free place, which would not be in its order
+    first.sends(b"a1\n")
+    assert first.got() == b"a3\n"
+    first.sends(b"a2\na3\n")
+    assert ann.got() == b"a1\na2\na3\n"
+
+
+def test_those_who_wait_for_their_own_connection_wait_with_all_others_when_it_is_gone() -> None:
+    stage = Stage(ORDERED, max_connections=1, max_in_flight=1)
+    ann = stage.asks(b"a1\n")
+    server = stage.connects()
+    ann.sends(b"a2\n")
+    bob = stage.asks(b"b\n")
+    server.breaks_off()
+    assert ann.got().startswith(b"no server_closed")
+    assert stage.statistics()["waiting"] == 2
+    again = stage.connects()
+    assert again.got() == b"a2\n"
+    again.sends(b"a2\n")
+    again.sends(b"b\n")
+    assert (ann.got(), bob.got()) == (b"a2\n", b"b\n")
+
+
+def test_of_all_connections_one_stays_with_the_many() -> None:
+    assert sessions(max_connections=4, max_pinned=4).pool.pinned_limit == 3
+    assert sessions(max_connections=4).pool.pinned_limit == 2
+    assert sessions(max_connections=1).pool.pinned_limit == 1
+
+
+def test_a_connection_is_emptied_for_who_needs_one_alone_and_used_by_the_many_again_after() -> None:
+    stage = sessions(min_connections=2, max_connections=2, max_in_flight=4, max_pinned=1)
+    one, two = both(stage)
+    for _ in range(2):
+        stage.asks(b"x\n")
+    ann = stage.asks(b"multi pin\n")
+    assert stage.statistics()["waiting"] == 1
+    stage.asks(b"y\n")
+    stage.asks(b"y\n")
+    asked = {server: server.got() for server in (one, two)}
+    reserved = next(server for server in asked if asked[server] == b"x\n")
+    other = two if reserved is one else one
+    assert asked[other] == b"x\ny\ny\n"
+    reserved.sends(b"x\n")
+    assert reserved.got() == b"multi pin\n"
+    stage.asks(b"z\n")
+    assert reserved.got() == b""
+    ann.sends(b"exec unpin\n")
+    reserved.sends(b"multi\nexec\n")
+    stage.asks(b"w\n")
+    assert reserved.got() == b"exec unpin\nw\n"
+
+
+def test_a_pinned_client_that_leaves_takes_its_connection_with_it() -> None:
+    stage = sessions(max_connections=2)
+    ann = stage.asks(b"multi pin\n")
+    server = stage.connects()
+    server.sends(b"multi\n")
+    ann.closes()
+    assert not server.is_open
+    assert stage.statistics()["closed"] == {"pinned session ended": 1}
+    assert stage.statistics()["pinned"] == {}
+
+
+def test_a_connection_that_was_emptied_for_somebody_who_left_serves_the_many_again() -> None:
+    stage = sessions(min_connections=2, max_connections=2, max_in_flight=4, max_pinned=1)
+    servers = both(stage)
+    for _ in range(2):
+        stage.asks(b"x\n")
+    ann = stage.asks(b"multi pin\n")
+    ann.closes()
+    for server in servers:
+        server.sends(server.got())
+    for _ in range(4):
+        stage.asks(b"y\n")
+    assert [server.got() for server in servers] == [b"y\ny\n", b"y\ny\n"]
