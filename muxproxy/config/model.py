@@ -26,6 +26,10 @@ class Clients(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # How long a body or a reply may make no headway; with min_rate the rule of Apache's RequestReadTimeout
     # (body=20,MinRate=500): allowed time = stall_timeout + bytes / min_rate.
     stall_timeout: float = 10.0
+    # The same for a client that holds an upstream connection while others wait for one (P5). An app on this
+    # machine that reads or writes nothing for a second is stuck, or slow beyond what its neighbours should
+    # pay.
+    hold_timeout: float = 1.0
     min_rate: int = 1 * KIB  # bytes per second
     # A request is held until it is whole or this much of it is in (P5). nginx client_body_buffer_size 16k,
     # proxy_buffers 8 x 8k: 64 KiB holds nearly every API call.
@@ -56,7 +60,9 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_in_flight: int = 128  # per connection, where the protocol can have more than one
     # Of max_connections, for sessions that need one alone; default: half, at least 1.
     max_pinned: int | None = None
-    connect_timeout: float = 1.0  # a sidecar's servers are near; the kernel's first SYN retry is at 1 s
+    # A sidecar's servers are near. Below a second, so that service is back within one after connects hung: a
+    # new SYN does what the kernel's first retry, at 1 s, would do.
+    connect_timeout: float = 0.7
     reply_timeout: float = 60.0  # silence of a server that owes us; nginx proxy_read_timeout 60 s
     idle_timeout: float = 30.0  # below servers' usual keep-alive (nginx 75 s); their own hints are obeyed
     max_lifetime: float = 3600.0  # 0: for ever. PgBouncer server_lifetime, Envoy max_connection_duration
@@ -64,7 +70,7 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # each with jitter. The cap stays below a second so that service is back within a second of a server's
     # return.
     backoff_min: float = 0.05
-    backoff_max: float = 0.8
+    backoff_max: float = 0.7
     name_ttl: float = 15.0  # names are resolved again after this; PgBouncer dns_max_ttl 15 s
     # The reply to a client that has left is read to its end within these, so that the connection survives
     # (pgbouncer#1285: abandoned clients must not cost connections).

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import ABANDONED, DONE, NEW, REPLYING, SENT, STREAM, WAITING, Exchange
-from muxproxy.mux.patience import BODY, ENDING, HEAD, IDLE, OWED, STALLED, TUNNEL, Patience
+from muxproxy.mux.patience import BODY, ENDING, HEAD, IDLE, OWED, TUNNEL, Patience
 from muxproxy.protocols.contract import (
     ANSWER,
     BROKEN,
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from muxproxy.mux.pool import Pool
     from muxproxy.mux.ports import Wire
     from muxproxy.mux.upstream import Upstream
+
+
+_OK = Reason.OK  # looking a member up costs more than the rest of a line
 
 
 class Client(Patience):
@@ -119,8 +122,7 @@ class Client(Patience):
         if first is not None and first.upstream is not None and not first.upstream.is_shared():
             first.upstream.pause_reading()
         if self.phase != ENDING and self.wire is not None:
-            self._unsent = self.pool.world.unsent(self.wire)
-            self.expect(STALLED, now + self.pool.clients_config.stall_timeout)
+            self.on_stalled(now)
             self._regulate()
 
     def on_write_resumed(self, now: float) -> None:
@@ -185,7 +187,7 @@ class Client(Patience):
         self._received = 0
         self._allowed_from = now
         if self.pool.sharing is not Sharing.DEDICATED:  # a session may be silent for as long as it waits
-            self.expect(BODY, now + self.pool.clients_config.stall_timeout)
+            self.expect(BODY, now + self.pool.clients_config.hold_timeout)
         if exchange.marks & EAGER or len(exchange.data) >= self.pool.clients_config.request_buffer:
             self._submit_streaming(exchange, now)
             self._regulate()
@@ -293,7 +295,7 @@ class Client(Patience):
             else:
                 self.wire.write(data)
         if marks & LAST:
-            self.pool.end(exchange, Reason.OK)
+            self.pool.end(exchange, _OK)
             self._settle(exchange, marks, now)
             return
         if not marks & INTERIM:
@@ -341,7 +343,10 @@ class Client(Patience):
 
     def _settle(self, exchange: Exchange, marks: int, now: float) -> None:
         """The reply to the first exchange is out: what now?"""
-        self._unlink(exchange)
+        if exchange.after is None:
+            self.first = self.last = None
+        else:
+            self._unlink(exchange)
         early = self.filling is exchange
         if marks & END_CLIENT or early:
             self.filling = None
@@ -410,16 +415,15 @@ class Client(Patience):
     def cut_off(self, now: float) -> int:
         """The time to drain is up: refuse what can be refused. Returns the number of exchanges cut."""
         left = 0
-        while self.first is not None and self.phase != ENDING:
-            first = self.first
-            if first.state in (NEW, WAITING):
-                left += 1
-                self.pool.take_out(first)
-                self.refuse(first, Reason.DRAINING, f"{self.pool.name}: muxproxy is stopping", now)
-            else:
-                break
+        while self.first is not None and self.phase != ENDING and not self.first.begun:
+            first, left, text = self.first, left + 1, f"{self.pool.name}: muxproxy is stopping"
+            if first.upstream is not None:
+                text += "; the request may have been served"
+                first.upstream.give_up(first, now)
+            self.pool.take_out(first)
+            self.refuse(first, Reason.DRAINING, text, now)
         if self.first is not None:
-            left += self.leave(Reason.CLIENT_LEFT, now)
+            left += self.leave(Reason.DRAINING, now)
             self.abort()
         return left
 

@@ -4,11 +4,13 @@ A client's `phase` says what we are waiting for, and so what its deadline means:
 
     IDLE      its next request                      idle_timeout, then closed
     HEAD      the rest of a head                    head_timeout, then 408
-    BODY      the rest of a body                    stall_timeout + bytes / min_rate, then 408
+    BODY      the rest of a body                    stall_timeout* + bytes / min_rate, then 408
     OWED      nothing: it is our turn               none
-    STALLED   room in its socket for a reply        stall_timeout without headway, then cut (P5)
+    STALLED   room in its socket for a reply        stall_timeout* without headway, then cut (P5)
     TUNNEL    anything, on an opaque connection     idle_timeout
     ENDING    its socket to empty, or its FIN       stall_timeout without headway, or LINGER_TIMEOUT
+
+    * hold_timeout, while the client holds an upstream connection that others wait for
 """
 
 from __future__ import annotations
@@ -79,14 +81,18 @@ class Patience:
         config = self.pool.clients_config
         phase = self.phase
         if phase == BODY:
-            allowed_until = self._allowed_from + config.stall_timeout + self._received / config.min_rate
             if self._halted or self._read_paused:  # it is we who do not read
-                allowed_until = now + config.stall_timeout
-            if allowed_until > now:
-                self.deadline = allowed_until
-                return
+                self._allowed_from = now
+            self.deadline = self._grace_until() + self._received / config.min_rate
+        elif phase == STALLED:
+            if self._has_headway():
+                self._allowed_from = now
+            self.deadline = self._grace_until()
         elif phase != HEAD and self._has_headway():
             self.deadline = now + config.stall_timeout
+        if self.deadline > now:
+            if phase in (BODY, STALLED):  # look again soon: others may come to wait
+                self.deadline = min(self.deadline, now + config.hold_timeout)
             return
         self.deadline = INF
         if phase in (HEAD, BODY):
@@ -96,6 +102,21 @@ class Patience:
         else:
             self.leave(Reason.CLIENT_STALLED, now)
             self.abort()
+
+    def on_stalled(self, now: float) -> None:
+        """Its socket takes no more: it may cost us memory up to response_buffer, and now it costs time."""
+        assert self.wire is not None
+        self._unsent = self.pool.world.unsent(self.wire)
+        self._allowed_from = now
+        self.expect(STALLED, now + self.pool.clients_config.hold_timeout)
+
+    def _grace_until(self) -> float:
+        """P5: short for who holds a connection that others wait for, else generous."""
+        config = self.pool.clients_config
+        first = self.first
+        holds = first is not None and first.upstream is not None and not first.upstream.is_shared()
+        contended = holds and self.pool.gate.waiting > 0
+        return self._allowed_from + (config.hold_timeout if contended else config.stall_timeout)
 
     def expect(self, phase: int, deadline: float) -> None:
         self.phase = phase

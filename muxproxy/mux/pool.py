@@ -305,7 +305,7 @@ class Pool:
             self.connect_failures += 1
             if not server.failures:
                 self.world.log("server cannot be reached", backend=self.name, server=str(server), error=error)
-            server.on_failed(error, now)
+            server.on_failed(error, upstream.dialled, now)
         self.serve(now)
         self.warm(now)
 

@@ -25,6 +25,7 @@ class Server:
         "connecting",
         "connections",
         "deadline",
+        "failed_at",
         "failures",
         "gone",
         "idle",
@@ -45,6 +46,7 @@ class Server:
         self.connecting = 0
         self.in_flight = 0
         self.failures = 0  # connects that failed in a row
+        self.failed_at = 0.0
         self.last_error = ""
         self.retry_at = 0.0
         self.gone = False  # its name no longer says this address
@@ -55,15 +57,23 @@ class Server:
         """A server in doubt is probed by one connection at a time."""
         return not self.gone and (not self.failures or (not self.connecting and now >= self.retry_at))
 
-    def on_failed(self, error: str, now: float) -> None:
-        """up | probing => backing off: twice as long each time, with jitter."""
+    def on_failed(self, error: str, dialled: float, now: float) -> None:
+        """up | probing => backing off: twice as long each time, with jitter, from when the connect began.
+
+        Connects that were under way together fail together: that is one failure."""
         config = self.pool.config
-        self.failures += 1
         self.last_error = error
+        if self.failures and dialled <= self.failed_at:
+            return
+        self.failures += 1
+        self.failed_at = now
         # 2 ** 16 is beyond any backoff_max / backoff_min; a larger power would only overflow after days of
         # failure
         delay = min(config.backoff_max, config.backoff_min * 2 ** min(self.failures - 1, 16))
-        self.retry_at = now + delay * (0.5 + 0.5 * self.pool.world.jitter())
+        # from its beginning, or a server whose connects hang would be left for connect_timeout and this
+        self.retry_at = max(
+            now + config.backoff_min / 2, dialled + delay * (0.5 + 0.5 * self.pool.world.jitter())
+        )
         self.deadline = self.retry_at
         self.pool.fine.watch(self)
 

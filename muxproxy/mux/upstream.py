@@ -45,6 +45,7 @@ class Upstream:
 
     __slots__ = (
         "deadline",
+        "dialled",
         "owner",
         "pin_reason",
         "pool",
@@ -71,6 +72,7 @@ class Upstream:
         self.pin_reason = ""
         self.retiring = ""  # why it will be closed as soon as it owes nothing
         self.read_paused = False
+        self.dialled = now
         self.deadline = now + pool.config.connect_timeout
         self.wake = INF
 

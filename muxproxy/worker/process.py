@@ -39,6 +39,7 @@ class Worker:
         self._accepting: Accepting | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._draining = False
+        self._cutting = False
         self.exit_code = 0
         self.ended = asyncio.Event()
 
@@ -107,10 +108,11 @@ class Worker:
             self._channel.send(Ready())
 
     def _on_drained(self) -> None:
-        if self._draining and not any(pool.clients for pool in self._pools.values()):
+        if self._draining and not self._cutting and not any(pool.clients for pool in self._pools.values()):
             self._finish(0)
 
     def _cut_off(self) -> None:
+        self._cutting = True  # or the first pool without clients would report before the others are counted
         now = self._engine.time()
         left = sum(pool.cut_off(now) for pool in self._pools.values())
         # one turn for the last refusals to be written

@@ -82,7 +82,7 @@ WARNINGS: list[tuple[dict[str, Any], str]] = [
     ({"listen": ("127.0.0.1:0",)}, "the kernel chooses another port at every start"),
     ({"clients": {"max_connections": 8}}, "upstream.max_connections = 8: not below clients.max_connections"),
     ({"upstream": {"servers": tuple(f"s{n}:80" for n in range(9))}}, "fewer than the 9 servers"),
-    ({"queue": {"timeout": 0.5}}, 'upstream.connect_timeout = "1s": above queue.timeout, 500ms'),
+    ({"queue": {"timeout": 0.5}}, 'upstream.connect_timeout = "700ms": above queue.timeout, 500ms'),
     ({"upstream": {"max_lifetime": 10.0}}, 'upstream.idle_timeout = "30s": above max_lifetime'),
     ({"upstream": {"max_in_flight": 4}}, "upstream.max_in_flight = 4: no effect with http"),
     ({"upstream": {"max_pinned": 2}}, "upstream.max_pinned = 2: no effect with http"),
