@@ -26,7 +26,7 @@ def parse_duration(value: object) -> float:
     number, unit = _split(value, rule)
     if unit not in SECONDS:
         raise ValueError(f"{rule}; units: {', '.join(SECONDS)}{_same_letters(number, unit, SECONDS)}")
-    return float(number) * SECONDS[unit]
+    return round(float(number) * SECONDS[unit], 12)  # 700 * 1e-3 is 0.7000000000000001
 
 
 def parse_size(value: object) -> int:
