@@ -64,6 +64,16 @@ def client_sockets(owned: list[Backend], nofile: int) -> int:
     return max(1, nofile - RESERVE - sum(cost.full for cost in costs if cost.what != "clients"))
 
 
+def named(backend: Backend) -> dict[str, float]:
+    """Every number the backend is held to, by its key in the file: seconds, bytes or a count (P7)."""
+    limits: dict[str, float] = {}
+    for table in ("clients", "queue", "upstream", backend.protocol):
+        for key, value in msgspec.structs.asdict(getattr(backend, table)).items():
+            if isinstance(value, int | float):
+                limits[f"{table}.{key}"] = value
+    return limits
+
+
 def lowered(before: Config, after: Config) -> list[Problem]:
     """What `effective` lowered, to be told to operators."""
     told = []

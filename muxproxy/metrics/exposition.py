@@ -20,13 +20,17 @@ Read = Callable[[Mapping[str, Any]], Iterator[Sample]]
 def exposition(
     version: str, workers: Sequence[Mapping[str, Any]], backends: Mapping[str, Mapping[str, Any]]
 ) -> str:
-    """`workers`: one dict each, with `index`, `state`, `restarts` and `answering`."""
+    """`workers`: one dict each, with `index`, `state`, `restarts`, `answering` and its own numbers in
+    `process`."""
     lines: list[str] = []
     _family(lines, "build_info", "gauge", "Which muxproxy this is.", [({"version": version}, 1)])
     up = [(_worker(worker), float(worker["answering"])) for worker in workers]
     _family(lines, "worker_up", "gauge", "1 if the worker process answers.", up)
     restarts = [(_worker(worker), worker["restarts"]) for worker in workers]
     _family(lines, "worker_restarts_total", "counter", "Times the worker process was replaced.", restarts)
+    for key, name, kind, text in _OF_WORKERS:
+        known = [(_worker(w), w["process"][key]) for w in workers if key in w.get("process", {})]
+        _family(lines, name, kind, text, known)
     for name, kind, text, read in _FAMILIES:
         samples = [
             ({"backend": backend} | labels, value)
@@ -84,6 +88,17 @@ def _server_state(snapshot: Mapping[str, Any]) -> Iterator[Sample]:
         yield {"server": server["address"], "state": server["state"]}, 1
 
 
+# (key of the worker's own numbers, name without the prefix, type, help)
+_OF_WORKERS = (
+    ("client_sockets", "worker_client_sockets", "gauge", "Client connections of all its backends."),
+    (
+        "accepting_paused",
+        "worker_accept_pauses_total",
+        "counter",
+        "Times descriptors were too short to accept.",
+    ),
+)
+
 # (name without the prefix, type, help, reader). A bound stands right below what it bounds.
 _FAMILIES: tuple[tuple[str, str, str, Read], ...] = (
     ("backend_state", "gauge", "What the backend is doing: 1 for the state it is in.", _state),
@@ -116,6 +131,7 @@ _FAMILIES: tuple[tuple[str, str, str, Read], ...] = (
         _table("closed", "reason"),
     ),
     ("bytes_total", "counter", "Bytes exchanged with clients.", _table("bytes", "direction")),
+    ("limit", "gauge", "What the configuration allows: seconds, bytes or a count.", _table("limits", "key")),
     ("server_state", "gauge", "What a server is to us: 1 for the state it is in.", _server_state),
     ("server_sockets", "gauge", "Sockets towards the server.", _servers("connections")),
     ("server_in_flight", "gauge", "Exchanges the server owes a reply.", _servers("in_flight")),

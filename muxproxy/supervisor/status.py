@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from muxproxy.config.limits import named
 from muxproxy.config.model import Backend
 
 _BACKEND_STATES = {"ready": "serving", "restarting": "worker restarting"}
@@ -74,4 +75,5 @@ def _configured(backend: Backend) -> dict[str, Any]:
         "waiting_max": backend.queue.max_waiting,
         "queue_timeout": backend.queue.timeout,
         "upstream_max": backend.upstream.max_connections,
+        "limits": named(backend),
     }

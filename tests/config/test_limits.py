@@ -149,3 +149,12 @@ def test_what_is_effective_fits_and_is_final(
             was, now = getattr(old.clients, key), getattr(new.clients, key)
             assert 1 <= now <= was
             assert now == was or key in old.flexible
+
+
+def test_every_number_of_a_backend_is_a_named_limit() -> None:
+    named = limits.named(backend("web", 7))
+    assert named["upstream.max_connections"] == 7
+    assert named["clients.hold_timeout"] == 1.0
+    assert named["http.max_head"] == 32 * 1024
+    assert "clients.listen" not in named
+    assert "http.max_upgraded" not in named  # not written: half of max_connections, shown as pinned_max

@@ -154,3 +154,13 @@ def test_a_backend_without_a_worker_shows_its_bounds_and_no_invented_zeros():
 def test_no_backend_at_all_is_still_a_valid_exposition():
     samples = parse(exposition("0.1.0", [], {}))
     assert list(samples) == [("muxproxy_build_info", (("version", "0.1.0"),))]
+
+
+def test_every_limit_and_the_pauses_of_accepting_are_shown():
+    mine = snapshot() | {"limits": {"clients.request_buffer": 65536, "queue.timeout": 0.5}}
+    busy = worker() | {"process": {"client_sockets": 900, "accepting_paused": 2}}
+    samples = parse(exposition("0.1.0", [busy], {"web": mine}))
+    limit = {labels[1][1]: value for (name, labels), value in samples.items() if name == "muxproxy_limit"}
+    assert limit == {"clients.request_buffer": 65536, "queue.timeout": 0.5}
+    assert samples["muxproxy_worker_client_sockets", (("worker", "0"),)] == 900
+    assert samples["muxproxy_worker_accept_pauses_total", (("worker", "0"),)] == 2

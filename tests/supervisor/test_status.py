@@ -52,3 +52,9 @@ def test_a_backend_without_an_answer_is_listed_with_its_bounds_and_the_reason(st
     web = backend_entries([(worker(state), None)], BOUND)["web"]
     assert (web["state"], web["upstream_max"]) == (shown, 3)
     assert "clients" not in web
+
+
+def test_every_limit_is_shown_by_its_key_whether_the_worker_answers_or_not():
+    web = backend_entries([(worker("restarting"), None)], BOUND)["web"]
+    assert web["limits"]["upstream.max_connections"] == 3
+    assert web["limits"]["queue.max_waiting"] == web["waiting_max"]
