@@ -152,7 +152,7 @@ def test_what_is_effective_fits_and_is_final(
 
 
 def test_every_number_of_a_backend_is_a_named_limit() -> None:
-    named = limits.named(backend("web", 7))
+    named = limits.named(backend("web", upstream=7))
     assert named["upstream.max_connections"] == 7
     assert named["clients.hold_timeout"] == 1.0
     assert named["http.max_head"] == 32 * 1024
