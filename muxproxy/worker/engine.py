@@ -138,6 +138,9 @@ class Engine:
             error = "connect given up"  # by hang_up(), which is the only one who can
         except OSError as failure:
             error = failure.strerror or str(failure)
+        except Exception as bug:  # its place must be given back all the same (P1)
+            error = f"internal error: {bug}"
+            self._log_bug()
         finally:
             self._connects.pop(upstream, None)
         if not hands.connected:

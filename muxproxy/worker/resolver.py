@@ -56,6 +56,9 @@ class Resolver:
             except OSError as failure:
                 error = f"{server}: {failure.strerror or failure}"
                 continue
+            if not found:
+                error = f"{server}: no address"
+                continue
             self._known[server] = [
                 str(Address("tcp", host=str(info[4][0]), port=server.port)) for info in found
             ]

@@ -62,7 +62,8 @@ class UpstreamSocket(asyncio.Protocol):
             self._engine.on_upstream_bug(self._brain, self._brain.wire)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._engine.soon(lambda: self.on_gone(str(exc) if exc else ""))
+        error = (exc.strerror if isinstance(exc, OSError) else None) or str(exc or "")
+        self._engine.soon(lambda: self.on_gone(error))
 
     def on_gone(self, error: str) -> None:
         """The socket is closed, or was never connected."""

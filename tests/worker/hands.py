@@ -1,0 +1,179 @@
+"""A worker's engine with one pool of toys, on a real uvloop loop, between real clients and a real server on
+loopback.
+
+    async def scene(bench: Bench) -> None:
+        ann = await bench.client()
+        await ann.sends(b"hello\n")
+        server = await bench.accepted()
+        ...
+
+    perform(scene, Sharing.EXCLUSIVE, max_connections=1)
+
+Clients and servers are plain sockets: what the hands do is seen from the far end, as the kernel shows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import uvloop
+
+from muxproxy.mux.shared_pool import new_pool
+from muxproxy.mux.statistics import statistics
+from muxproxy.protocols.contract import Protocol, Sharing
+from muxproxy.worker.engine import Engine
+from muxproxy.worker.listener import Accepting, Listener
+from tests.fakes import backend
+from tests.toys import Toy
+
+PATIENCE = 10.0  # seconds for what must happen; nothing here waits for so long unless it fails
+
+
+class End:
+    """Our test's end of a connection."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+
+    async def sends(self, data: bytes) -> None:
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.get_running_loop().sock_sendall(self.sock, data)
+
+    async def gets(self, size: int) -> bytes:
+        """Exactly so many bytes, fewer only at the end of the stream."""
+        data = b""
+        async with asyncio.timeout(PATIENCE):
+            while len(data) < size:
+                chunk = await asyncio.get_running_loop().sock_recv(self.sock, size - len(data))
+                if not chunk:
+                    break
+                data += chunk
+        return data
+
+    async def gets_end(self) -> bytes:
+        """Everything up to FIN; raises ConnectionResetError at an RST."""
+        data = b""
+        async with asyncio.timeout(PATIENCE):
+            while chunk := await asyncio.get_running_loop().sock_recv(self.sock, 65536):
+                data += chunk
+        return data
+
+    def finishes(self) -> None:
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def closes(self) -> None:
+        self.sock.close()
+
+    def resets(self) -> None:
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.sock.close()
+
+
+class Bench:
+    def __init__(self, protocol: Protocol, keys: dict[str, Any]) -> None:
+        self.logged: list[tuple[str, str, dict[str, Any]]] = []
+        self.origin = listening()
+        self.address = f"127.0.0.1:{self.origin.getsockname()[1]}"
+        self.engine = Engine(asyncio.get_running_loop(), lambda *line: self.logged.append(line))
+        self.pool = new_pool(
+            backend((self.address,), keys), protocol, self.engine, self.engine.fine, self.engine.slow
+        )
+        self.front = listening()
+        self.accepting: Accepting | None = None
+        self._ends: list[End] = []
+
+    async def open(self, limit: int = 1000) -> None:
+        listener = Listener(self.engine, self.pool, os.dup(self.front.fileno()))
+        self.accepting = Accepting(self.engine, [listener], limit)
+        await self.accepting.open()
+        self.pool.set_servers([self.address], self.engine.time())
+
+    async def client(self) -> End:
+        """A client that has connected; it may still stand in the kernel's backlog."""
+        end = self._kept(End(socket.socket()))
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.get_running_loop().sock_connect(end.sock, self.front.getsockname())
+        return end
+
+    async def asks(self, data: bytes) -> End:
+        end = await self.client()
+        await end.sends(data)
+        return end
+
+    async def accepted(self) -> End:
+        """The next connection that has come to the server."""
+        async with asyncio.timeout(PATIENCE):
+            sock, _ = await asyncio.get_running_loop().sock_accept(self.origin)
+        return self._kept(End(sock))
+
+    def statistics(self) -> Any:
+        return statistics(self.pool, self.engine.time())
+
+    def outcomes(self) -> dict[str, int]:
+        return {k: n for reasons in self.statistics()["outcomes"].values() for k, n in reasons.items() if n}
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Turns of the loop until it is so."""
+        async with asyncio.timeout(PATIENCE):
+            while not condition():  # noqa: ASYNC110 - the heart has states, and no events to wait for
+                await asyncio.sleep(0)
+
+    def bugs(self) -> list[str]:
+        return [fields["traceback"] for level, event, fields in self.logged if event == "bug"]
+
+    def _kept(self, end: End) -> End:
+        self._ends.append(end)
+        return end
+
+    async def close(self) -> None:
+        for end in self._ends:
+            end.sock.close()
+        assert self.accepting is not None
+        self.accepting.close()
+        self.front.close()
+        self.origin.close()
+        for client in self.pool.clients:
+            if client.wire is not None:
+                client.wire.abort()
+        await self.until(lambda: not self.pool.clients)
+        for upstream in list(self.pool.upstreams):
+            upstream.close("the test is over", self.engine.time())
+        await self.until(lambda: not self.pool.upstreams and not self.pool.clients)
+
+
+def listening(backlog: int = 1024) -> socket.socket:
+    sock = socket.create_server(("127.0.0.1", 0), backlog=backlog)
+    sock.setblocking(False)
+    return sock
+
+
+def perform(
+    scene: Callable[[Bench], Awaitable[None]],
+    protocol: Protocol | Sharing = Sharing.EXCLUSIVE,
+    *,
+    limit: int = 1000,
+    **keys: Any,
+) -> None:
+    """Run `scene` on a fresh uvloop loop. Our bugs are failures, unless the scene has taken them from the
+    log."""
+
+    async def main() -> None:
+        bench = Bench(Toy(protocol) if isinstance(protocol, Sharing) else protocol, keys)
+        await bench.open(limit)
+        try:
+            await scene(bench)
+        finally:
+            await bench.close()
+        assert bench.bugs() == []
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+
+
+def descriptor_exists(fd: int) -> bool:
+    return os.path.exists(f"/proc/self/fd/{fd}")

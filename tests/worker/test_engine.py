@@ -1,0 +1,248 @@
+"""The world of the heart on a real loop: connects, resets, what is unsent, one timer, and our own bugs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from muxproxy.mux.deadlines import INF
+from muxproxy.worker.engine import Engine
+from tests.worker.hands import PATIENCE, Bench, perform
+
+
+def sockets_to(port: int) -> int:
+    """Sockets of this process towards the port, in any state, as the kernel has them."""
+    ours = set()
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            ours.add(os.readlink(f"/proc/self/fd/{fd}"))
+        except OSError:  # the descriptor of listdir itself
+            continue
+    wanted = f":{port:04X}"
+    rows = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[2].endswith(wanted) and f"socket:[{row[9]}]" in ours for row in rows)
+
+
+def test_a_refused_connect_is_told_with_its_reason() -> None:
+    async def scene(bench: Bench) -> None:
+        bench.origin.close()
+        ann = await bench.asks(b"ann\n")
+        assert await ann.gets(12) == b"no no_server"
+        assert bench.statistics()["servers"][0]["last_error"] == "Connection refused"
+
+    perform(scene, timeout=0.2)
+
+
+def test_a_connect_that_hangs_is_given_up_and_its_place_given_back_when_its_socket_is_gone() -> None:
+    async def scene(bench: Bench) -> None:
+        loop = asyncio.get_running_loop()
+        port = bench.origin.getsockname()[1]
+        bench.origin.listen(0)  # a backlog of one, and it is full
+        filler = socket.create_connection(("127.0.0.1", port))
+        seen: list[int] = []
+        original = bench.pool.on_closed
+
+        def on_closed(*args):
+            seen.append(sockets_to(port))
+            original(*args)
+
+        bench.pool.on_closed = on_closed  # type: ignore[method-assign]
+        ann = await bench.asks(b"ann\n")
+        await bench.until(lambda: bench.pool.connects == 1)
+        await bench.until(lambda: len(seen) >= 1)
+        assert seen[0] == 1  # P1: the filler's own, and not the one that was given up
+        assert bench.statistics()["servers"][0]["last_error"] == "connect timeout"
+        filler.close()
+        (accepted, _), _ = await asyncio.gather(loop.sock_accept(bench.origin), asyncio.sleep(0))
+        accepted.close()
+        server = await bench.accepted()
+        assert await server.gets(4) == b"ann\n"
+        await server.sends(b"ann\n")
+        assert await ann.gets(4) == b"ann\n"
+
+    perform(scene, connect_timeout=0.1, max_connections=1, timeout=8.0, backoff_max=0.1)
+
+
+def test_a_server_may_stand_on_a_unix_socket(tmp_path: Path) -> None:
+    async def scene(bench: Bench) -> None:
+        path = str(tmp_path / "origin.sock")
+        origin = socket.socket(socket.AF_UNIX)
+        origin.bind(path)
+        origin.listen()
+        origin.setblocking(False)
+        bench.pool.set_servers([f"unix:{path}"], bench.engine.time())
+        bench.origin.close()
+        bench.origin = origin
+        ann = await bench.asks(b"ann bye\n")
+        server = await bench.accepted()
+        assert await server.gets(8) == b"ann bye\n"
+        await server.sends(b"ann\n")
+        assert await ann.gets_end() == b"ann\n"
+
+    perform(scene)
+
+
+async def wire_and_peer() -> tuple[asyncio.Transport, socket.socket]:
+    """A transport of ours and the far end of it, over TCP."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        peer = socket.create_connection(server.getsockname())
+        ours, _ = server.accept()
+    transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+    peer.setblocking(False)
+    return transport, peer
+
+
+def with_engine(scene) -> list[tuple]:
+    logged: list[tuple] = []
+
+    async def main() -> None:
+        engine = Engine(asyncio.get_running_loop(), lambda *line: logged.append(line))
+        async with asyncio.timeout(PATIENCE):
+            await scene(engine)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+    return logged
+
+
+def test_what_the_peer_has_not_taken_is_unsent_be_it_ours_or_the_kernels() -> None:
+    async def scene(engine: Engine) -> None:
+        loop = asyncio.get_running_loop()
+        transport, peer = await wire_and_peer()
+        assert engine.unsent(transport) == 0
+        size = 32 * 1024 * 1024
+        transport.write(b"x" * size)
+        buffered = transport.get_write_buffer_size()
+        assert buffered > 0
+        before = engine.unsent(transport)
+        assert before > buffered  # the kernel's send queue counts
+        taken = 0
+        while taken < size // 2:
+            taken += len(await loop.sock_recv(peer, 1 << 20))
+        assert engine.unsent(transport) < before
+        transport.abort()
+        assert engine.unsent(transport) >= 0
+        peer.close()
+
+    with_engine(scene)
+
+
+def test_what_a_closed_wire_has_not_sent_is_no_error() -> None:
+    async def scene(engine: Engine) -> None:
+        transport, peer = await wire_and_peer()
+        peer.close()
+        transport.abort()
+        await asyncio.sleep(0.01)  # let the loop close the handle: there is no event to wait for
+        engine.unsent(transport)
+        engine.reset(transport)
+
+    with_engine(scene)
+
+
+def test_reset_is_an_error_that_the_peer_can_see_and_close_is_not() -> None:
+    async def scene(engine: Engine) -> None:
+        loop = asyncio.get_running_loop()
+        transport, peer = await wire_and_peer()
+        transport.write(b"half")
+        assert await loop.sock_recv(peer, 100) == b"half"
+        engine.reset(transport)
+        with pytest.raises(ConnectionResetError):
+            await loop.sock_recv(peer, 100)
+        peer.close()
+        transport, peer = await wire_and_peer()
+        transport.write(b"whole")
+        transport.close()
+        assert await loop.sock_recv(peer, 100) == b"whole"
+        assert await loop.sock_recv(peer, 100) == b""
+        peer.close()
+
+    with_engine(scene)
+
+
+def test_the_last_words_arrive_with_and_without_a_fin_behind_them() -> None:
+    async def scene(engine: Engine) -> None:
+        loop = asyncio.get_running_loop()
+        for end in ("close", "write_eof"):
+            transport, peer = await wire_and_peer()
+            engine.write_last(transport, b"bye")
+            getattr(transport, end)()
+            assert await loop.sock_recv(peer, 100) == b"bye"
+            assert await loop.sock_recv(peer, 100) == b""
+            transport.abort()
+            peer.close()
+
+    with_engine(scene)
+
+
+class Egg:
+    def __init__(self, deadline: float, rings) -> None:
+        self.deadline = deadline
+        self.wake = INF
+        self.rings = rings
+
+    def on_deadline(self, now: float) -> None:
+        self.deadline = INF
+        self.rings(now)
+
+
+def test_one_timer_serves_all_deadlines_of_both_wheels_and_none_rings_early() -> None:
+    async def scene(engine: Engine) -> None:
+        loop = asyncio.get_running_loop()
+        done = asyncio.Event()
+        rang: list[str] = []
+
+        def ring(name: str, deadline: float):
+            def rings(now: float) -> None:
+                assert now >= deadline
+                rang.append(name)
+                if len(rang) == 3:
+                    done.set()
+
+            return rings
+
+        now = loop.time()
+        for name, delay, wheel in (
+            ("slow", 0.06, engine.slow),
+            ("late", 0.05, engine.fine),
+            ("soon", 0.02, engine.fine),
+        ):
+            wheel.watch(Egg(now + delay, ring(name, now + delay)))
+        await done.wait()
+        assert rang == ["soon", "late", "slow"]
+
+    with_engine(scene)
+
+
+def test_a_bug_behind_one_deadline_is_logged_and_the_others_still_ring() -> None:
+    async def scene(engine: Engine) -> None:
+        done = asyncio.Event()
+
+        def fails(now: float) -> None:
+            raise ZeroDivisionError("a bug of ours")
+
+        now = asyncio.get_running_loop().time()
+        for rings in (fails, lambda now: done.set()):
+            engine.fine.watch(Egg(now + 0.01, rings))
+        await done.wait()
+
+    logged = with_engine(scene)
+    assert [(level, event) for level, event, _ in logged] == [("error", "bug")]
+
+
+def test_a_bug_while_a_connect_ends_does_not_keep_its_place() -> None:
+    async def scene(bench: Bench) -> None:
+        bench.pool.set_servers(["nonsense"], bench.engine.time())
+        await bench.asks(b"ann\n")
+        await bench.until(lambda: bench.pool.connect_failures > 0)
+        assert all("parse_server" in traceback for traceback in bench.bugs())
+        bench.pool.set_servers([bench.address], bench.engine.time())
+        server = await bench.accepted()
+        assert await server.gets(4) == b"ann\n"
+        bench.logged.clear()
+
+    perform(scene)
