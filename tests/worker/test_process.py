@@ -1,0 +1,110 @@
+"""A worker process from its configuration to its drain, as its supervisor, a client and an origin see it."""
+
+from __future__ import annotations
+
+import socket
+
+from muxproxy.messages import Ask, Configure, Drain, Drained, Ready, Stats
+from muxproxy.worker.process import EXIT_CANNOT_START
+from tests.worker.spawned import configuration, descriptors, places, receives, spawned
+
+REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+
+
+def test_it_is_ready_when_every_listener_accepts_and_serves_until_it_is_drained() -> None:
+    with places("web", "api") as both, spawned(*descriptors(both)) as worker:
+        worker.says(configuration(both))
+        assert worker.hears() == Ready()
+        for place in both:
+            client = place.asks()
+            server = place.serves()
+            assert receives(client, len(REPLY)) == REPLY
+            client.close()
+            server.close()
+        worker.says(Ask(7))
+        stats = worker.hears()
+        assert isinstance(stats, Stats)
+        assert stats.serial == 7
+        backends = stats.snapshot["backends"]
+        assert {name: numbers["outcomes"]["replied"]["ok"] for name, numbers in backends.items()} == {
+            "web": 1,
+            "api": 1,
+        }
+        worker.says(Drain(5.0))
+        assert worker.hears() == Drained(0)
+        assert worker.exits() == 0
+
+
+def test_who_came_before_it_was_configured_is_served_too() -> None:
+    with places("web") as (place,), spawned(*descriptors([place])) as worker:
+        client = place.asks()
+        worker.says(configuration([place]))
+        place.serves().close()
+        assert receives(client, len(REPLY)) == REPLY
+        client.close()
+
+
+def test_a_drain_finishes_what_is_owed_and_tells_its_clients_to_leave() -> None:
+    with places("web") as (place,), spawned(*descriptors([place])) as worker:
+        worker.says(configuration([place]))
+        assert worker.hears() == Ready()
+        idle, client = place.client(), place.asks()
+        server, _ = place.origin.accept()
+        server.settimeout(10)
+        worker.says(Drain(10.0))
+        assert receives(idle) == b""  # an idle client is closed at once
+        place.answers(server)
+        reply = receives(client)
+        assert reply.endswith(b"\r\n\r\nhello")
+        assert b"connection: close" in reply.lower()
+        assert worker.hears() == Drained(0)
+        assert worker.exits() == 0
+        for sock in (idle, client, server):
+            sock.close()
+
+
+def test_a_drain_that_takes_too_long_is_cut_off_and_says_how_many_were() -> None:
+    with places("web", max_connections=1) as (place,), spawned(*descriptors([place])) as worker:
+        worker.says(configuration([place]))
+        assert worker.hears() == Ready()
+        served = place.asks("/served")
+        server, _ = place.origin.accept()
+        server.recv(65536)
+        waiting = place.asks("/waiting")
+        waits = False
+        while not waits:
+            worker.says(Ask(1))
+            waits = worker.hears().snapshot["backends"]["web"]["waiting"] == 1  # type: ignore[union-attr]
+        worker.says(Drain(0.1))
+        assert worker.hears() == Drained(2)
+        assert receives(waiting).startswith(b"HTTP/1.1 503 ")
+        assert worker.exits() == 0
+        for sock in (served, waiting, server):
+            sock.close()
+
+
+def test_a_configuration_that_it_cannot_serve_is_logged_and_ends_it() -> None:
+    with places("web") as (place,), spawned() as worker:  # the listener's descriptor is not handed over
+        worker.says(Configure([place.backend], {"web": [("127.0.0.1:0", 250)]}))
+        assert worker.exits() == EXIT_CANNOT_START
+        try:
+            worker.hears()
+        except EOFError:
+            pass
+        assert [line.level for line in worker.logged] == ["error"]
+        assert "Bad file descriptor" in str(worker.logged[0].fields)
+
+
+def test_its_listening_sockets_are_the_supervisors_and_stay_open_when_it_ends() -> None:
+    with places("web") as (place,):
+        for _ in range(2):
+            with spawned(*descriptors([place])) as worker:
+                client = place.asks()
+                worker.says(configuration([place]))
+                place.serves().close()
+                assert receives(client, len(REPLY)) == REPLY
+                client.close()
+                worker.process.kill()
+                worker.exits()
+            with socket.create_connection(place.front.getsockname(), 5):
+                pass  # the backlog takes who comes while nobody accepts
