@@ -286,6 +286,8 @@ class Client(Patience):
         if exchange is not self.first:
             self._park(exchange, frame, now)
             return
+        if self.write_paused and self.bound_unsent(exchange, now):
+            return
         data = frame.data
         marks = frame.marks
         self.pool.bytes_to_clients += len(data)
@@ -304,8 +306,6 @@ class Client(Patience):
             self._switch(exchange, now)
         elif self.phase == TUNNEL:
             self.deadline = now + self.pool.clients_config.idle_timeout
-        if self.write_paused:
-            self.bound_unsent(exchange, now)
 
     def refuse(self, exchange: Exchange, reason: Reason, text: str, now: float) -> None:
         """End `exchange` with a refusal in the client's language (P8), or, mid-reply, with an error it can

@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from muxproxy.mux.deadlines import INF
-from muxproxy.protocols.contract import Reason
+from muxproxy.protocols.contract import PIN, Reason, Sharing
 
 if TYPE_CHECKING:
     from muxproxy.mux.exchange import Exchange
@@ -181,11 +181,16 @@ class Patience:
         if self.wire is not None:
             self.wire.write_eof()
 
-    def bound_unsent(self, exchange: Exchange, now: float) -> None:
-        """A shared upstream is never paused for one client: beyond the bound the client goes (P5)."""
+    def bound_unsent(self, exchange: Exchange, now: float) -> bool:
+        """A shared upstream is never paused for one client: beyond the bound the client goes (P5). True: it
+        has gone."""
         upstream = exchange.upstream
-        if self.wire is None or (upstream is not None and not upstream.is_shared()):
-            return
-        if self.wire.get_write_buffer_size() + self._parked > 2 * self.pool.clients_config.response_buffer:
-            self.leave(Reason.CLIENT_STALLED, now)
-            self.abort()
+        is_alone = not upstream.is_shared() if upstream is not None else exchange.marks & PIN != 0
+        if self.wire is None or is_alone or self.pool.sharing not in (Sharing.ORDERED, Sharing.TAGGED):
+            return False
+        unsent = self.wire.get_write_buffer_size() + self._parked
+        if unsent <= 2 * self.pool.clients_config.response_buffer:
+            return False
+        self.leave(Reason.CLIENT_STALLED, now)
+        self.abort()
+        return True

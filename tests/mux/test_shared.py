@@ -108,6 +108,18 @@ def test_a_slow_reader_never_pauses_a_shared_connection_but_is_cut() -> None:
     assert stage.outcomes() == {"client_stalled": 1, "ok": 1}
 
 
+def test_many_whole_replies_that_a_client_does_not_read_are_bounded_too() -> None:
+    stage = Stage(ORDERED, max_connections=1, response_buffer=1000)
+    ann = stage.asks(b"x\n" * 50)
+    server = stage.connects()
+    ann.stops_reading()
+    for _ in range(50):
+        server.sends(b"x +100\n" + b"y" * 100)
+    assert not ann.is_open
+    assert stage.outcomes() == {"ok": 19, "client_stalled": 31}
+    assert stage.statistics()["in_flight"] == 0
+
+
 def test_one_late_reply_is_told_to_its_client_and_the_others_still_get_theirs() -> None:
     stage = Stage(ORDERED, max_connections=1, reply_timeout=10.0)
     ann = stage.asks(b"ann\n")
