@@ -219,7 +219,7 @@ class FakeWorld:
     def jitter(self) -> float:
         return self.random
 
-    def log(self, event: str, **fields: object) -> None:
+    def log(self, event: str, *, level: str = "info", **fields: object) -> None:
         self.lines.append((event, fields))
 
     # -- what the test does -----------------------------------------------------------------------------

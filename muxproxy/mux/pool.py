@@ -304,7 +304,8 @@ class Pool:
         if error:
             self.connect_failures += 1
             if not server.failures:
-                self.world.log("server cannot be reached", backend=self.name, server=str(server), error=error)
+                where = {"backend": self.name, "server": str(server)}
+                self.world.log("server cannot be reached", level="warning", **where, error=error)
             server.on_failed(error, upstream.dialled, now)
         self.serve(now)
         self.warm(now)

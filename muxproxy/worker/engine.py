@@ -107,8 +107,8 @@ class Engine:
     def drained(self, pool: Pool) -> None:
         self.on_drained(pool)
 
-    def log(self, event: str, **fields: object) -> None:
-        self._log("info", event, fields)
+    def log(self, event: str, *, level: str = "info", **fields: object) -> None:
+        self._log(level, event, fields)
 
     # -- time --------------------------------------------------------------------------------------
 

@@ -105,7 +105,8 @@ class Accepting:
         self.paused += 1
         for listener in self._listeners:
             listener.pause()
-        self._engine.log("accepting paused", client_sockets=self._engine.client_sockets, limit=self.limit)
+        clients = self._engine.client_sockets
+        self._engine.log("accepting paused", level="warning", client_sockets=clients, limit=self.limit)
         self._on_client_limit()
 
     async def _resume(self) -> None:

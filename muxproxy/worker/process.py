@@ -14,6 +14,7 @@ from typing import Any
 
 from muxproxy.config.limits import client_sockets
 from muxproxy.messages import Configure, Drain, Drained, Log, Ready
+from muxproxy.mux.failures import INTERVAL, Failures
 from muxproxy.mux.pool import Pool
 from muxproxy.mux.shared_pool import new_pool
 from muxproxy.mux.statistics import statistics
@@ -36,6 +37,7 @@ class Worker:
         self._engine = Engine(loop, self._log)
         self._engine.on_drained = lambda pool: self._on_drained()
         self._pools: dict[str, Pool] = {}
+        self._failures: list[Failures] = []
         self._accepting: Accepting | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._draining = False
@@ -95,6 +97,7 @@ class Worker:
             protocol = build(backend)
             pool = new_pool(backend, protocol, self._engine, self._engine.fine, self._engine.slow)
             self._pools[backend.name] = pool
+            self._failures.append(Failures(pool))
             task = Resolver(pool, self._engine.time).start()
             if task is not None:
                 self._tasks.append(task)
@@ -103,6 +106,7 @@ class Worker:
         nofile = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._accepting = Accepting(self._engine, listeners, client_sockets(message.backends, nofile))
         await self._accepting.open()
+        self._loop.call_later(INTERVAL, self._tell_failures)
         _settle_gc()
         if self._channel is not None:
             self._channel.send(Ready())
@@ -121,8 +125,18 @@ class Worker:
     def _finish(self, left: int) -> None:
         if not self.ended.is_set():
             self.ended.set()
+            self._log_failures()
             if self._channel is not None:
                 self._channel.send(Drained(left))
+
+    def _tell_failures(self) -> None:
+        self._log_failures()
+        self._loop.call_later(INTERVAL, self._tell_failures)
+
+    def _log_failures(self) -> None:
+        for failures in self._failures:
+            for fields in failures.news():
+                self._log("warning", "requests failed", fields)
 
     def _log(self, level: str, event: str, fields: dict[str, Any]) -> None:
         if self._channel is not None:

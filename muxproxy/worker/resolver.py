@@ -42,7 +42,8 @@ class Resolver:
     def _tell(self, error: str) -> None:
         addresses = [text for server in self._servers for text in self._known.get(server, ())]
         if error and error != self._pool.resolve_error:
-            self._pool.world.log("name cannot be resolved", backend=self._pool.name, error=error)
+            name = self._pool.name
+            self._pool.world.log("name cannot be resolved", level="warning", backend=name, error=error)
         self._pool.set_servers(addresses, self._time(), error)
 
     async def _resolve(self) -> str:

@@ -77,6 +77,9 @@ def test_a_drain_that_takes_too_long_is_cut_off_and_says_how_many_were() -> None
             waits = worker.hears().snapshot["backends"]["web"]["waiting"] == 1  # type: ignore[union-attr]
         worker.says(Drain(0.1))
         assert worker.hears() == Drained(2)
+        (line,) = worker.logged
+        assert (line.level, line.event) == ("warning", "requests failed")
+        assert (line.fields["reason"], line.fields["count"]) == ("draining", 2)
         assert receives(waiting).startswith(b"HTTP/1.1 503 ")
         assert worker.exits() == 0
         for sock in (served, waiting, server):

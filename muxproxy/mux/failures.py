@@ -1,0 +1,43 @@
+"""Requests that failed, for the log: at most one line per backend, reason and interval, with the count.
+
+One line per request would fill the disk of a node that is already in trouble (P7), and no line at all leaves
+whoever reads the log at night with clients that see 503 and a proxy that says nothing. Clients that leave are
+only counted in the metrics: nobody was refused anything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from muxproxy.protocols.contract import Reason
+
+if TYPE_CHECKING:
+    from muxproxy.mux.pool import Pool
+
+INTERVAL = 10.0  # seconds; the worker asks so often
+_QUIET = ("replied", "abandoned")  # outcomes
+
+
+class Failures:
+    """What has been told of one pool."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._told: dict[Reason, int] = {}
+
+    def news(self) -> list[dict[str, Any]]:
+        """The fields of one log line for each reason with failures since the last time."""
+        pool = self._pool
+        told, self._told = self._told, dict(pool.ended)
+        return [
+            {
+                "backend": pool.name,
+                "reason": reason.label,
+                "count": count - told.get(reason, 0),
+                "waiting": f"{pool.gate.waiting}/{pool.gate.max_waiting}",
+                "connections": f"{len(pool.upstreams)}/{pool.config.max_connections}",
+                "clients": f"{len(pool.clients)}/{pool.clients_config.max_connections or 0}",
+            }
+            for reason, count in pool.ended.items()
+            if count > told.get(reason, 0) and reason.outcome not in _QUIET
+        ]
