@@ -32,6 +32,8 @@ class Patience(NamedTuple):
     ready: float = 10.0  # exec to Ready takes 0.3 s; ten times that on a node that is booting is no fault
     answer: float = 1.0  # to a question: longer than any turn of a healthy event loop
     goodbye: float = 2.0  # beyond a drain's time, and between the end of its channel and its exit
+    pause: float = 1.0  # between two questions whether it lives
+    questions: int = 5  # without a word in answer: it hangs. Counted, so that a clock that jumps kills nobody
 
 
 PATIENCE = Patience()
@@ -97,6 +99,7 @@ class Worker:
         # of the current process
         self._ready = trio.Event()
         self._ready_at: float | None = None
+        self._heard = 0  # how often it said something
         self._condemned = ""  # why we killed it
 
     async def keep(self) -> None:
@@ -140,6 +143,7 @@ class Worker:
         """Spawn a process and stay with it until it is reaped. Returns how it ended."""
         self._ready = trio.Event()
         self._ready_at = None
+        self._heard = 0
         self._condemned = ""
         try:
             process = self._spawn([listener.socket.fileno() for listener in self._all_listeners()])
@@ -154,6 +158,7 @@ class Worker:
                 nursery.start_soon(channel.write)
                 nursery.start_soon(self._listen, process, channel, heard_all)
                 nursery.start_soon(self._expect_ready, process)
+                nursery.start_soon(self._watch, process)
                 status = await process.wait()
                 with trio.move_on_after(self._patience.goodbye):
                     await heard_all.wait()  # its last words
@@ -181,6 +186,7 @@ class Worker:
     async def _listen(self, process: Process, channel: Channel, heard_all: trio.Event) -> None:
         try:
             while messages := await channel.receive():
+                self._heard += 1
                 for message in messages:
                     self._on_message(channel, message)
         except ValueError as error:
@@ -194,6 +200,17 @@ class Worker:
             await self._ready.wait()
             return
         self._condemn(process, f"not ready after {self._patience.ready:g} s")
+
+    async def _watch(self, process: Process) -> None:
+        """A process that hangs does not die: its clients would wait for ever, and nobody would be told."""
+        await self._ready.wait()
+        silent = 0
+        while silent < self._patience.questions:
+            before = self._heard
+            await trio.sleep(self._patience.pause)
+            await self.ask()
+            silent = 0 if self._heard > before else silent + 1  # a late answer is one, too
+        self._condemn(process, f"hangs: no answer to {silent} questions in a row")
 
     def _condemn(self, process: Process, why: str) -> None:
         self._condemned = self._condemned or f"{why}; killed"

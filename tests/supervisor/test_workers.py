@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -64,13 +65,15 @@ class FakeProcess:
 class Stage:
     """One worker on a stage of fake processes."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
+    def __init__(self, nursery: trio.Nursery, pause: float = math.inf) -> None:
+        """`pause`: between the supervisor's own questions; by default it asks none."""
         self.lines: list[str] = []
         self.refusals: list[OSError] = []  # of the next spawns
         self._born, self.births = trio.open_memory_channel[FakeProcess](100)
         self.processes: list[FakeProcess] = []
         log = Log(lambda level, line: self.lines.append(line), "debug")
-        self.worker = Worker(0, [], {}, self.spawn, log, jitter=lambda: 1.0)
+        patience = PATIENCE._replace(pause=pause)
+        self.worker = Worker(0, [], {}, self.spawn, log, patience, jitter=lambda: 1.0)
         nursery.start_soon(self.worker.keep)
 
     def spawn(self, descriptors: Sequence[int]) -> FakeProcess:
@@ -248,6 +251,28 @@ async def test_a_worker_that_hangs_costs_a_question_one_second_and_nothing_else(
     assert trio.current_time() == pytest.approx((MAX_OUTBOX + 1) * PATIENCE.answer)
     stage.worker.drain(1.0)
     assert stage.worker.state is State.DRAINING
+
+
+async def test_a_worker_that_hangs_is_killed_and_replaced(autojump_clock, nursery):
+    stage = Stage(nursery, PATIENCE.pause)
+    hung = await stage.next_process(Ready())
+    heir = await stage.next_process(Ready())
+    assert hung.status == -9
+    assert heir.born == pytest.approx(PATIENCE.questions * (PATIENCE.pause + PATIENCE.answer))
+    assert any('how="hangs: no answer to 5 questions in a row; killed"' in line for line in stage.lines)
+
+
+async def test_a_worker_that_answers_late_is_left_alone(autojump_clock, nursery):
+    stage = Stage(nursery, PATIENCE.pause)
+    process = await stage.next_process(Ready())
+    answered = 0
+    while trio.current_time() < 60:
+        for question in await process.hear():
+            await trio.sleep(4 * PATIENCE.answer)
+            await process.say(Stats(question.serial, {"backends": {}}))
+            answered += 1
+    assert answered > 5
+    assert process.status is None
 
 
 async def test_cancelled_the_worker_kills_its_process_and_waits_for_its_end(autojump_clock):
