@@ -58,6 +58,7 @@ class RecordingWire:
         self.closing = False
         self.aborted = False
         self.was_reset = False
+        self.lost = False  # the connection has ended, its socket is not gone yet
         self.gone = False  # the brain has been told
         self._paused_writer = False
         self._inbox: deque[Callable[[], None]] = deque()  # what the peer has sent, and its FIN
@@ -66,6 +67,7 @@ class RecordingWire:
 
     def write(self, data: bytes) -> None:
         assert not self.eof, "write() after write_eof(): uvloop raises"
+        assert not self.lost, "write() after connection_lost(): uvloop raises"
         if self.aborted or self.gone or not data:
             return
         self.writes.append(data)
@@ -127,6 +129,9 @@ class RecordingWire:
         self.closing = self.aborted = True
         self.buffer = b""
         self._lose(error)
+        if isinstance(self.brain, Upstream):
+            self.lost = True
+            self.brain.on_lost(error, self.world.now)
 
     def take(self, size: int | None = None) -> None:
         """The peer reads `size` bytes of what it left in the buffer: all by default."""

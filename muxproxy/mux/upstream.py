@@ -133,6 +133,12 @@ class Upstream:
         self.state = OPEN
         self.pool.on_connected(self, now)
 
+    def on_lost(self, error: str, now: float) -> None:
+        """OPEN => CLOSING: the connection has ended and takes no more bytes; its socket is not gone yet."""
+        if self.state == OPEN:
+            text = error or "server closed the connection"
+            self.fail("server closed", Reason.SERVER_CLOSED, text, now)
+
     def on_closed(self, error: str, now: float) -> None:
         """Any state => CLOSED: the socket is gone, or the connect failed. Called exactly once."""
         was, self.state = self.state, CLOSED

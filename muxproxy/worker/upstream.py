@@ -1,7 +1,8 @@
 """The hands of one upstream connection: uvloop's callbacks, passed on with the time.
 
-`connection_lost` comes before the descriptor is closed: its place under the bound is given back one turn of
-the loop later, when the kernel has let go of the socket (P1).
+`connection_lost` comes before the descriptor is closed: nothing is sent on the connection from then on, but
+its place under the bound is given back one turn of the loop later, when the kernel has let go of the socket
+(P1).
 """
 
 from __future__ import annotations
@@ -64,6 +65,10 @@ class UpstreamSocket(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         error = (exc.strerror if isinstance(exc, OSError) else None) or str(exc or "")
         self._engine.soon(lambda: self.on_gone(error))
+        try:
+            self._brain.on_lost(error, self._time())
+        except Exception:
+            self._engine.on_upstream_bug(self._brain, None)
 
     def on_gone(self, error: str) -> None:
         """The socket is closed, or was never connected."""
