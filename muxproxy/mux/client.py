@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import ABANDONED, DONE, NEW, REPLYING, SENT, STREAM, WAITING, Exchange
-from muxproxy.mux.patience import BODY, ENDING, HEAD, IDLE, OWED, TUNNEL, Patience
+from muxproxy.mux.patience import BODY, ENDING, HEAD, IDLE, OWED, STALLED, TUNNEL, Patience
 from muxproxy.protocols.contract import (
     ANSWER,
     BROKEN,
@@ -45,7 +45,6 @@ class Client(Patience):
         "_again",
         "_flushing",
         "_framing",
-        "filling",
         "framer",
         "last",
         "pinned",
@@ -59,7 +58,6 @@ class Client(Patience):
         self.framer = pool.protocol.requests()
         self.session = pool.protocol.session()
         self.last: Exchange | None = None
-        self.filling: Exchange | None = None  # the one whose request is still coming in
         self.pinned: Upstream | None = None  # a connection that is this client's alone
         self.upstream: Upstream | None = None  # shared sharings: where its last request went
         self.write_paused = False  # its socket is full up to response_buffer
@@ -104,15 +102,19 @@ class Client(Patience):
         # Elsewhere FIN means that the client has left, as for nginx (499) and Go's net/http: a client that
         # waits and one that is gone look alike, and serving the gone is what fills queues.
         self.leave(Reason.CLIENT_LEFT, now)
+        if self._cut:
+            self.abort()
+        else:
+            self.end(now, linger=False)  # with the replies that it still has to take
         return False
 
     def on_closed(self, now: float) -> None:
         """The socket is gone, whoever closed it."""
         if self.wire is not None:
             self.wire = None
-            self.leave(Reason.CLIENT_LEFT, now)
             self.pool.slow.forget(self)
             self.pool.clients.discard(self)
+            self.leave(Reason.CLIENT_LEFT, now)
             if self.pool.draining:
                 self.pool.maybe_drained()
 
@@ -158,8 +160,9 @@ class Client(Patience):
             last.after = exchange
             exchange.before = last
         self.last = exchange
-        self.phase = OWED
-        self.deadline = INF
+        if not self.write_paused:
+            self.phase = OWED
+            self.deadline = INF
         if marks & (ANSWER | BROKEN):
             self._on_local(exchange, frame, now)
             return
@@ -184,6 +187,7 @@ class Client(Patience):
 
     def _begin_body(self, exchange: Exchange, now: float) -> None:
         self.filling = exchange
+        self._halted = False  # that was for another body, whose upstream need not take it to its end
         self._received = 0
         self._allowed_from = now
         if self.pool.sharing is not Sharing.DEDICATED:  # a session may be silent for as long as it waits
@@ -214,8 +218,11 @@ class Client(Patience):
         if last:
             exchange.whole = True
             self.filling = None
-            self.phase = OWED
-            self.deadline = INF
+            if self.write_paused:
+                self.on_stalled(now)
+            else:
+                self.phase = OWED
+                self.deadline = INF
         elif self.phase == TUNNEL:
             self.deadline = now + self.pool.clients_config.idle_timeout
         state = exchange.state
@@ -408,8 +415,8 @@ class Client(Patience):
     # -- ends --------------------------------------------------------------------------------------
 
     def drain(self, now: float) -> None:
-        """Leave as soon as nothing is owed."""
-        if self.first is None and self.phase == IDLE:
+        """Leave as soon as nothing is owed but what is in its wire's buffer."""
+        if self.first is None and self.phase in (IDLE, STALLED) and not self.framer.held:
             self.end(now, linger=False)
 
     def cut_off(self, now: float) -> int:
@@ -450,19 +457,6 @@ class Client(Patience):
         """The other side of an opaque exchange is gone."""
         self.pool.end(exchange, Reason.OK)
         self.end(now, linger=False)
-
-    def _rest(self, now: float) -> None:
-        """The reply flows again: back to the phase that the ledger tells."""
-        config = self.pool.clients_config
-        filling = self.filling
-        if filling is None:
-            idle = self.first is None
-            self.expect(IDLE if idle else OWED, now + config.idle_timeout if idle else INF)
-        elif filling.begun and filling.upstream is not None and filling.upstream.is_opaque():
-            self.expect(TUNNEL, now + config.idle_timeout)
-        else:
-            self._received, self._allowed_from = 0, now
-            self.expect(BODY, now + config.stall_timeout)
 
     def refuse_trickle(self, now: float) -> None:
         exchange = self.filling

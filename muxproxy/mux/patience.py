@@ -44,6 +44,7 @@ class Patience:
         "_received",
         "_unsent",
         "deadline",
+        "filling",
         "first",
         "phase",
         "pool",
@@ -55,6 +56,7 @@ class Patience:
         self.pool = pool
         self.wire: Wire | None = wire
         self.first: Exchange | None = None  # the oldest exchange we owe a reply for
+        self.filling: Exchange | None = None  # the one whose request is still coming in
         self.phase = IDLE
         self.deadline = now + pool.clients_config.idle_timeout
         self.wake = INF
@@ -109,6 +111,19 @@ class Patience:
         self._unsent = self.pool.world.unsent(self.wire)
         self._allowed_from = now
         self.expect(STALLED, now + self.pool.clients_config.hold_timeout)
+
+    def _rest(self, now: float) -> None:
+        """The reply flows again: back to the phase that the ledger tells."""
+        config = self.pool.clients_config
+        filling = self.filling
+        if filling is None:
+            idle = self.first is None
+            self.expect(IDLE if idle else OWED, now + config.idle_timeout if idle else INF)
+        elif filling.begun and filling.upstream is not None and filling.upstream.is_opaque():
+            self.expect(TUNNEL, now + config.idle_timeout)
+        else:
+            self._received, self._allowed_from = 0, now
+            self.expect(BODY, now + config.stall_timeout)
 
     def _grace_until(self) -> float:
         """P5: short for who holds a connection that others wait for, else generous."""

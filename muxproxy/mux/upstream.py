@@ -236,7 +236,8 @@ class Upstream:
         if self.read_paused and self.wire is not None:
             self.read_paused = False
             self.wire.resume_reading()
-            self.expect_by(now + self.pool.config.reply_timeout)
+            if not self.is_opaque():  # whose silence its client's idle_timeout bounds
+                self.expect_by(now + self.pool.config.reply_timeout)
 
     def on_write_paused(self, now: float) -> None: ...
 
@@ -274,7 +275,7 @@ class Upstream:
 class ByTurn(Upstream):
     """EXCLUSIVE and DEDICATED: the one exchange whose turn it is, or none."""
 
-    __slots__ = ("_half_closed", "_opaque", "_swallowed", "current")
+    __slots__ = ("_half_closed", "_opaque", "_swallowed", "_write_paused", "current")
 
     def __init__(self, pool: Pool, server: Server, now: float) -> None:
         super().__init__(pool, server, now)
@@ -282,6 +283,7 @@ class ByTurn(Upstream):
         self._opaque = False
         self._half_closed = False  # one side of an opaque session has sent its FIN
         self._swallowed = 0  # bytes of a reply that nobody waits for
+        self._write_paused = False  # more than REQUEST_HIGH_WATER of a request is in its wire's buffer
 
     def load(self) -> int:
         return 0 if self.current is None else 1
@@ -332,7 +334,7 @@ class ByTurn(Upstream):
         exchange.more = None
         if self.wire is not None and self.current is exchange:
             self.wire.write(data)
-            if exchange.whole:
+            if exchange.whole and not self.read_paused:
                 self.expect_by(now + self.pool.config.reply_timeout)
 
     def on_data(self, data: bytes, now: float) -> None:
@@ -387,17 +389,24 @@ class ByTurn(Upstream):
             self.retiring = frame.note
         elif not exchange.whole:
             self.retiring = "reply before the request's end"
+        elif self._write_paused:
+            self.retiring = "reply before the request was read"
         if self.read_paused:
             self.resume_reading(now)
         if self.owner is not None:
             self.unpin()
         self._opaque = False
-        self.pool.release(self, now)
         client = exchange.client
-        if client is None:
-            exchange.move(DONE)
-        else:
-            client.deliver(exchange, frame, now)
+        try:
+            self.pool.release(self, now)
+            if client is None:
+                exchange.move(DONE)
+            else:
+                client.deliver(exchange, frame, now)
+        except Exception:
+            if client is not None:
+                client.on_bug(now)  # which is on no ledger of ours any more (P2, P3)
+            raise
 
     def on_server_eof(self, now: float) -> bool:
         exchange = self.current
@@ -475,12 +484,14 @@ class ByTurn(Upstream):
         return [exchange]
 
     def on_write_paused(self, now: float) -> None:
+        self._write_paused = True
         if self.current is not None and self.current.client is not None:
             self.current.client.halt()
             if not self._opaque:
                 self.expect_by(now + self.pool.config.reply_timeout)
 
     def on_write_resumed(self, now: float) -> None:
+        self._write_paused = False
         exchange = self.current
         if exchange is not None and exchange.client is not None:
             exchange.client.unhalt()

@@ -325,3 +325,16 @@ def test_a_client_that_leaves_in_the_middle_of_its_request_takes_the_connection_
     leaves(ann, how)
     assert not server.is_open
     assert stage.outcomes() == {"client_left": 1}
+
+
+def test_a_drain_closes_who_is_owed_nothing_but_the_rest_of_a_reply_in_our_buffer() -> None:
+    stage = Stage(EXCLUSIVE, response_buffer=100)
+    ann = stage.asks(b"ann\n")
+    server = stage.connects()
+    ann.stops_reading()
+    server.sends(b"ann +500\n" + b"a" * 500)
+    stage.pool.drain(stage.world.now)
+    ann.reads()
+    assert len(ann.got()) == 509
+    assert not ann.is_open
+    assert stage.world.drained_pools == [stage.pool]

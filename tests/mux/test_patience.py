@@ -236,3 +236,42 @@ def test_clients_that_leave_leave_nothing_on_the_wheel() -> None:
     for _ in range(1000):
         stage.client().closes()
     assert sum(len(slot) for slot in stage.world.slow._slots.values()) == 0
+
+
+def test_a_client_that_sends_fin_and_takes_nothing_is_closed_in_the_end() -> None:
+    stage = Stage(EXCLUSIVE, stall_timeout=10.0)
+    ann = stage.asks(b"one\ntwo\n")
+    server = stage.connects()
+    ann.stops_reading()
+    server.sends(b"one +100\n" + b"o" * 100)
+    ann.closes()  # with a reply in our buffer and another one to come
+    assert not ann.wire.gone
+    stage.passes(9.0)
+    ann.reads(10)
+    stage.passes(11.0)
+    assert not ann.wire.gone
+    stage.passes(10.0)
+    assert ann.wire.gone
+    assert stage.statistics()["clients"] == 0
+
+
+def test_a_client_that_sends_fin_in_the_middle_of_a_reply_does_not_take_the_part_for_the_whole() -> None:
+    stage = Stage(EXCLUSIVE)
+    ann = stage.asks(b"ann\n")
+    server = stage.connects()
+    server.sends(b"ann ~\nall that there")
+    ann.closes()
+    assert ann.wire.was_reset  # P2: FIN is how this reply would end
+    assert stage.outcomes() == {"client_left": 1}
+
+
+def test_a_client_that_ends_its_request_and_takes_no_reply_is_still_a_stalled_one() -> None:
+    stage = Stage(EXCLUSIVE, response_buffer=100, request_buffer=10, stall_timeout=10.0, reply_timeout=60.0)
+    ann = stage.asks(b"ann +40\n" + b"ann." * 5)
+    server = stage.connects()
+    ann.stops_reading()
+    server.sends(b"ann +1000\n" + b"a" * 500)
+    ann.sends(b"ann." * 5)
+    stage.passes(11.0)
+    assert not ann.is_open
+    assert stage.outcomes() == {"client_stalled": 1}

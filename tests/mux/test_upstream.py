@@ -428,3 +428,65 @@ def test_a_dedicated_session_has_back_pressure_both_ways() -> None:
     ann.reads()
     assert not server.is_paused
     assert ann.got() == b"y" * 110
+
+
+def test_a_connection_whose_server_has_not_read_the_last_request_is_not_used_again() -> None:
+    stage = Stage(EXCLUSIVE)
+    stage.request_high = 100
+    server = stage.server(b"eve\n", b"eve\n")
+    server.stops_reading()
+    ann = stage.asks(b"ann +200\n" + b"ann." * 50)
+    server.sends(b"ann\n")
+    assert ann.got() == b"ann\n"
+    assert not server.is_open  # P7: what another would send behind it had no bound
+    assert stage.statistics()["closed"] == {"reply before the request was read": 1}
+
+
+def test_a_client_that_was_stopped_for_one_body_may_send_the_next() -> None:
+    stage = Stage(EXCLUSIVE, request_buffer=100)
+    stage.request_high = 50
+    server = stage.server(b"eve\n", b"eve\n")
+    server.stops_reading()
+    ann = stage.asks(b"one +80\n" + b"one." * 20)
+    server.sends(b"one\n")
+    ann.sends(b"two +400\n" + b"two." * 50)
+    again = stage.connects()
+    assert not ann.is_paused
+    ann.sends(b"two." * 50)
+    assert again.got() == b"two +400\n" + b"two." * 100
+
+
+def test_a_tunnel_that_was_paused_for_its_client_is_not_a_late_reply_afterwards() -> None:
+    stage = Stage(EXCLUSIVE, response_buffer=100, reply_timeout=60.0, client_idle_timeout=300.0)
+    ann = stage.asks(b"up pin\n")
+    server = stage.connects()
+    server.sends(b"up 101\n")
+    ann.stops_reading()
+    server.sends(b"x" * 500)
+    assert server.is_paused
+    ann.reads()
+    assert not server.is_paused
+    stage.passes(100.0)
+    assert ann.is_open
+    ann.sends(b"still here")
+    assert server.got().endswith(b"still here")
+
+
+def test_a_bug_while_a_connection_goes_to_the_next_leaves_nobody_waiting_for_ever() -> None:
+    stage = Stage(EXCLUSIVE, max_connections=1)
+    ann, bob = stage.asks(b"ann\n"), stage.asks(b"bob\n")
+    server = stage.connects()
+    brain = server.wire.brain
+
+    def raises(note: object) -> None:
+        raise ZeroDivisionError("a bug of ours")
+
+    brain.replies.expect = raises
+    with pytest.raises(ZeroDivisionError):
+        server.sends(b"ann\n")
+    with stage.turn():
+        brain.on_bug(stage.world.now)  # as worker/upstream.py does
+    assert not ann.is_open
+    assert bob.got().startswith(b"no internal")
+    assert stage.outcomes() == {"internal": 2}
+    assert stage.statistics()["in_flight"] == 0
