@@ -8,12 +8,12 @@ import click
 
 DEFAULT_PATH = Path("/etc/muxproxy")
 
-# No exists=True: a path that is not there is a problem of the configuration, told like all the others.
+# No exists=True, no readable=True: such a path is a problem of the configuration, told like all the others.
 config_option = click.option(
     "-c",
     "--config",
     "path",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     default=DEFAULT_PATH,
     show_default=True,
     metavar="PATH",

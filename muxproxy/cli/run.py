@@ -38,9 +38,9 @@ def start(path: Path, nofile: int, serve: Callable[[Config], int]) -> int:
     reading = examine(path)
     log = stderr_log("info" if reading.config is None else reading.config.node.log_level)
     problems = reading.problems
+    for warning in reading.warnings:
+        log.warning(str(warning))
     if reading.config is not None:
-        for warning in reading.warnings:
-            log.warning(str(warning))
         try:
             config = limits.effective(reading.config, nofile)
         except ConfigError as error:

@@ -26,11 +26,17 @@ MAX_ANSWER = 64 * 1024 * 1024  # bytes
     "-c",
     "--config",
     "path",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     metavar="PATH",
     help=f"Configuration of the muxproxy to ask, for its admin socket.  [default: {DEFAULT_PATH}]",
 )
-@click.option("--socket", "socket_path", type=click.Path(), metavar="PATH", help="The admin socket itself.")
+@click.option(
+    "--socket",
+    "socket_path",
+    type=click.Path(readable=False),
+    metavar="PATH",
+    help="The admin socket itself.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the whole answer as JSON.")
 def status(path: Path | None, socket_path: str | None, as_json: bool) -> None:
     """Show each backend of a running muxproxy: its clients, its queue, its upstream sockets beside their

@@ -63,7 +63,10 @@ def load(path: Path) -> Config:
 def load_node(path: Path) -> Node:
     """Only muxproxy.toml: `status` finds a running muxproxy even while a backend's file is being edited."""
     file = _File(str(path / NODE_FILE))
-    node = _node(file) if path.is_dir() else Node()
+    try:
+        node = _node(file) if path.is_dir() else Node()
+    except OSError as error:
+        raise ConfigError([Problem(str(path), "", "", f"cannot be read: {error.strerror}")]) from None
     if file.problems:
         raise ConfigError(file.problems)
     return node
@@ -75,20 +78,21 @@ def examine(path: Path) -> Reading:
     warnings: list[Problem] = []
     node = Node()
     paths: list[Path] = []
-    if path.is_dir():
-        node = _node(node_file)
-        try:
+    try:
+        if path.is_dir():
+            node = _node(node_file)
             paths, warnings = _backend_files(path)
-        except OSError as error:
-            place.complain("", None, f"cannot be read: {error.strerror}")
-        if not paths and not place.problems:
-            place.complain("", None, f"no backends: there is no {BACKENDS}/*.toml in this directory")
-    elif path.name == NODE_FILE:
-        place.complain("", None, f"is the whole node's file: give its directory, {path.absolute().parent}")
-    elif not path.exists():
-        place.complain("", None, "no such file or directory")
-    else:
-        paths = [path]
+            if not paths:
+                place.complain("", None, f"no backends: there is no {BACKENDS}/*.toml in this directory")
+        elif path.name == NODE_FILE:
+            rule = f"is the whole node's file: give its directory, {path.absolute().parent}"
+            place.complain("", None, rule)
+        elif not path.exists():
+            place.complain("", None, "no such file or directory")
+        else:
+            paths = [path]
+    except OSError as error:  # somebody else's directory
+        place.complain("", None, f"cannot be read: {error.strerror}")
     drafts = [_backend(p) for p in paths]
     problems = place.problems + node_file.problems + [p for _, file in drafts for p in file.problems]
     problems += consistency.collisions(node, [backend for backend, _ in drafts if backend is not None])
@@ -114,10 +118,9 @@ def _backend_files(directory: Path) -> tuple[list[Path], list[Problem]]:
 
 
 def _node(file: _File) -> Node:
-    if not Path(file.path).exists():
-        return Node(file=file.path)
-    document = _parse(file)
-    backend_words = [*keys.BACKEND, *keys.TABLES, *keys.PROTOCOL_TABLES]
+    document = _parse(file, is_optional=True)
+    tables = {**keys.TABLES, **keys.PROTOCOL_TABLES}
+    backend_words = [*keys.BACKEND, *tables, *(key for table in tables.values() for key in table)]
     values = _table(file, "", document, keys.NODE, others={"a backend's file": backend_words})
     return Node(**values, file=file.path)
 
@@ -157,16 +160,17 @@ def _backend(path: Path) -> tuple[Backend | None, _File]:
     return backend, file
 
 
-def _parse(file: _File) -> dict[str, Any]:
+def _parse(file: _File, is_optional: bool = False) -> dict[str, Any]:
     try:
-        return tomllib.loads(Path(file.path).read_bytes().decode())
+        return tomllib.loads(Path(file.path).read_bytes().decode("utf-8-sig"))  # Windows' editors' mark
     except tomllib.TOMLDecodeError as error:  # says line and column
         file.complain("", None, f"not TOML: {error}")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         file.complain("", None, f"not TOML: not UTF-8 (at line {line})")
     except OSError as error:
-        file.complain("", None, f"cannot be read: {error.strerror}")
+        if not (is_optional and isinstance(error, FileNotFoundError)):
+            file.complain("", None, f"cannot be read: {error.strerror}")
     return {}
 
 
@@ -185,7 +189,8 @@ def _known_table(file: _File, document: dict[str, Any], name: str) -> dict[str, 
         file.complain(name, content, f"a table: [{name}]")
         return {}
     table = {**keys.TABLES, **keys.PROTOCOL_TABLES}[name]
-    return _table(file, name, content, table, others=_all_backend_keys(but=name))
+    others = {**_all_backend_keys(but=name), NODE_FILE: list(keys.NODE)}
+    return _table(file, name, content, table, others)
 
 
 def _unknown_tables(file: _File, document: dict[str, Any], protocol: str) -> None:
@@ -230,8 +235,7 @@ def _table(
 
 def _items(file: _File, dotted: str, value: object, reader: keys.Each) -> tuple[str, ...] | None:
     if not isinstance(value, list) or not value:
-        hint = f"; did you mean [{_written(value)}]?" if isinstance(value, str) else ""
-        file.complain(dotted, value, f"a list of at least one string{hint}")
+        file.complain(dotted, value, f"a list of at least one string{_listed(value, reader)}")
         return None
     good = []
     for item in value:
@@ -240,6 +244,16 @@ def _items(file: _File, dotted: str, value: object, reader: keys.Each) -> tuple[
         except ValueError as error:
             file.complain(dotted, item, str(error))
     return tuple(good)
+
+
+def _listed(value: object, reader: keys.Each) -> str:
+    if not isinstance(value, str):
+        return ""
+    try:
+        reader.item.read(value)
+    except ValueError as error:
+        return f": {error}"
+    return f"; did you mean [{_written(value)}]?"
 
 
 def _unknown_key(key: str, known: list[str], others: dict[str, list[str]]) -> str:

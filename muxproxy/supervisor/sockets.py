@@ -26,7 +26,8 @@ ADMIN_BACKLOG = 16
 _ADVICE = {
     errno.EADDRINUSE: "another process listens there; stop it or choose another address",
     errno.EADDRNOTAVAIL: "this machine has no such address",
-    errno.EACCES: "not permitted: a port below 1024 needs CAP_NET_BIND_SERVICE, a unix socket write access",
+    errno.EACCES: "not permitted: a port below 1024 needs CAP_NET_BIND_SERVICE, a unix socket the right to "
+    "write in its directory",
     errno.ENOENT: "its directory does not exist",
     errno.ENOTDIR: "its directory is not a directory",
     errno.EROFS: "its file system is read-only",
@@ -144,7 +145,13 @@ def _bind_unix(sock: socket.socket, path: str, mode: int) -> tuple[int, int] | N
     try:
         sock.bind(path)
     except OSError as error:
-        if error.errno != errno.EADDRINUSE or not _is_stale(path):
+        if error.errno != errno.EADDRINUSE:
+            raise
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise FileExistsError(
+                errno.EEXIST, "a file that is no socket stands there; move it away"
+            ) from None
+        if not _is_stale(path):
             raise
         os.unlink(path)
         sock.bind(path)
@@ -154,8 +161,6 @@ def _bind_unix(sock: socket.socket, path: str, mode: int) -> tuple[int, int] | N
 
 def _is_stale(path: str) -> bool:
     """The file of a socket that nobody has open: left by a process that was killed."""
-    if not stat.S_ISSOCK(os.lstat(path).st_mode):
-        return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         return probe.connect_ex(path) == errno.ECONNREFUSED  # EAGAIN: alive, its backlog is full
 
@@ -170,6 +175,8 @@ def _inode(path: str) -> tuple[int, int] | None:
 
 def _prepare_directory(path: str) -> None:
     """The admin socket's own. In /tmp somebody else may have made it first, to put his socket there."""
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     os.makedirs(path, mode=0o755, exist_ok=True)
     owner = os.stat(path).st_uid
     if owner not in (0, os.geteuid()):

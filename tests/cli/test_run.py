@@ -70,6 +70,14 @@ def test_nothing_is_started_with_a_wrong_configuration(path: Path, capfd: pytest
     assert "not started: the configuration has errors problems=2" in log
 
 
+def test_warnings_are_logged_beside_errors(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "orders.toml").write_text(TEXT)
+    assert start(tmp_path, 20_000, FakeSupervisor()) == 1
+    log = capfd.readouterr().err
+    assert "no backends" in log
+    assert f"{tmp_path}/orders.toml: not read: a backend is {tmp_path}/backends/NAME.toml" in log
+
+
 def test_nothing_is_started_that_cannot_fit(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     supervisor = FakeSupervisor()
     assert start(path, 80, supervisor) == 1

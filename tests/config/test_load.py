@@ -175,6 +175,9 @@ BAD_FILES = [
     (LEAST + "[qeue]\n", "qeue: unknown table; did you mean queue?"),
     ("protocl = 'x'" + LEAST, 'protocl = "x": unknown key; did you mean protocol?'),
     ("workers = 2" + LEAST, "workers = 2: unknown key here; it belongs to muxproxy.toml"),
+    (LEAST + "workers = 2\n", "upstream.workers = 2: unknown key here; it belongs to muxproxy.toml"),
+    (LEAST.replace('["10.0.0.5:80"]', '"10.0.0.5:80"'), 'one string; did you mean ["10.0.0.5:80"]?'),
+    (LEAST.replace('["10.0.0.5:80"]', '"http://x:80"'), "unix:/run/app.sock; without the scheme"),
     ("timeout = '2s'" + LEAST, 'timeout = "2s": unknown key here; it belongs to [queue]'),
     (LEAST + "min_connections = 9", "upstream.min_connections = 9: at most upstream.max_connections, 8"),
     (LEAST + "[http]\nmax_upgraded = 9", "http.max_upgraded = 9: at most upstream.max_connections, 8"),
@@ -237,6 +240,22 @@ def test_a_path_without_backends_says_what_is_missing(write: Write, tmp_path: Pa
 def test_a_backend_that_cannot_be_read_is_a_problem(write: Write, tmp_path: Path) -> None:
     (tmp_path / "backends/b.toml").mkdir(parents=True)
     assert problems(tmp_path) == ["backends/b.toml: cannot be read: Is a directory"]
+
+
+def test_a_path_that_cannot_be_looked_at_is_a_problem_and_no_bug(tmp_path: Path) -> None:
+    """As a directory of somebody else's would be; root may look into all of those."""
+    (problem,) = problems(tmp_path / ("x" * 300))
+    assert problem.endswith(("cannot be read: File name too long", "no such file or directory"))
+
+
+def test_the_mark_that_windows_editors_put_first_is_no_error(write: Write) -> None:
+    assert problems(write("backends/b.toml", b"\xef\xbb\xbf" + LEAST.lstrip().encode())) == []
+
+
+def test_a_backends_key_in_the_nodes_file_is_sent_home(write: Write) -> None:
+    write("muxproxy.toml", "max_connections = 8\n")
+    (problem,) = problems(write("backends/b.toml", LEAST))
+    assert problem == "muxproxy.toml: max_connections = 8: unknown key here; it belongs to a backend's file"
 
 
 def test_files_that_look_meant_and_are_not_read_give_a_warning(write: Write) -> None:

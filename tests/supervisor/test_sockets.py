@@ -107,7 +107,7 @@ def test_a_unix_socket_that_somebody_has_open_is_left_alone(tmp_path, is_full):
 def test_a_file_that_is_no_socket_is_left_alone(tmp_path):
     path = tmp_path / "web.sock"
     path.write_text("precious")
-    with pytest.raises(OSError, match="Address already in use"):
+    with pytest.raises(FileExistsError, match="no socket stands there"):
         listen(f"unix:{path}", 16, 0o666)
     assert path.read_text() == "precious"
 
@@ -141,3 +141,9 @@ def test_the_port_of_a_last_run_can_be_had_again_at_once(admin):
         bound = listener.bound
     with bind(config(web=(bound,)), admin) as listeners:
         assert listeners.backends["web"][0].bound == bound
+
+
+def test_an_admin_directory_that_is_a_file_is_told_as_such(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(ListenError, match=r"admin socket: .* its directory is not a directory"):
+        bind(config(), f"{tmp_path}/run/admin.sock")
