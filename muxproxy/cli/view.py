@@ -42,7 +42,7 @@ def _workers(workers: Sequence[Mapping[str, Any]]) -> Table:
             f"  worker {worker.get('index', '?')}",
             f"pid {worker.get('pid') or '-'}",
             _state(str(worker.get("state", "?"))),
-            Text(f"{restarts} restarts", "yellow") if restarts else "",
+            Text(f"{restarts} restart{'s' if restarts > 1 else ''}", "yellow") if restarts else "",
         )
     return table
 
