@@ -45,7 +45,7 @@ class Engine:
         self.on_drained: Callable[[Pool], None] = lambda pool: None
         self._loop = loop
         self._log = log
-        self._connects: dict[Upstream, asyncio.Task[None]] = {}
+        self._connects: dict[Upstream, asyncio.Task[str]] = {}
         self._armed = INF
         self._timer: asyncio.TimerHandle | None = None
 
@@ -53,7 +53,11 @@ class Engine:
 
     def dial(self, server: Server, upstream: Upstream) -> None:
         # A task per connect, not per request: a few a minute. create_connection cannot be had without one.
-        self._connects[upstream] = self._loop.create_task(self._connect(server.address, upstream))
+        hands = UpstreamSocket(self, upstream)
+        task = self._loop.create_task(self._connect(server.address, hands))
+        self._connects[upstream] = task
+        # not at the end of _connect(), which never begins if hang_up() comes before the task's first step
+        task.add_done_callback(lambda task: self._on_dialled(upstream, hands, task))
 
     def hang_up(self, upstream: Upstream) -> None:
         task = self._connects.get(upstream)
@@ -125,26 +129,30 @@ class Engine:
 
     # -- connecting --------------------------------------------------------------------------------
 
-    async def _connect(self, address: str, upstream: Upstream) -> None:
-        hands = UpstreamSocket(self, upstream)
-        error = ""
+    async def _connect(self, address: str, hands: UpstreamSocket) -> str:
+        """Returns what went wrong, or nothing."""
         try:
             where = parse_server(address)
             if where.kind == "unix":
                 await self._loop.create_unix_connection(lambda: hands, where.path)
             else:
                 await self._loop.create_connection(lambda: hands, where.host, where.port)
-        except asyncio.CancelledError:
-            error = "connect given up"  # by hang_up(), which is the only one who can
         except OSError as failure:
-            error = failure.strerror or str(failure)
+            return failure.strerror or str(failure)
         except Exception as bug:  # its place must be given back all the same (P1)
-            error = f"internal error: {bug}"
             self._log_bug()
-        finally:
-            self._connects.pop(upstream, None)
-        if not hands.connected:
-            self.soon(lambda: hands.on_gone(error))
+            return f"internal error: {bug}"
+        return ""
+
+    def _on_dialled(self, upstream: Upstream, hands: UpstreamSocket, task: asyncio.Task[str]) -> None:
+        """One turn after the socket of a connect that failed is closed."""
+        self._connects.pop(upstream, None)
+        if task.cancelled():
+            # By hang_up(). If the connect had just succeeded, uvloop has told connection_made() and closed the
+            # transport behind it, and may never tell connection_lost().
+            hands.on_gone("connect given up")
+        elif not hands.connected:
+            hands.on_gone(task.result())
 
     # -- our own bugs ------------------------------------------------------------------------------
 

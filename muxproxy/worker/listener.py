@@ -11,7 +11,6 @@ open, and with it the backlog.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 
 from muxproxy.mux.pool import Pool
@@ -19,6 +18,7 @@ from muxproxy.worker.client import ClientSocket
 from muxproxy.worker.engine import Engine
 
 _RESUME_AT = 0.95  # of the mark at which accepting paused: not at each client that leaves
+_RETRY = 1.0  # seconds after listeners could not be opened again
 
 
 class Listener:
@@ -32,6 +32,8 @@ class Listener:
         self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
+        if self._server is not None:
+            return
         loop = asyncio.get_running_loop()
         copy = self._socket.dup()
         backlog = self._pool.clients_config.backlog
@@ -110,12 +112,16 @@ class Accepting:
         self._on_client_limit()
 
     async def _resume(self) -> None:
-        for listener in self._listeners:
-            if self._state == "resuming":
-                with contextlib.suppress(
-                    OSError
-                ):  # still short of descriptors: the next client that leaves tries again
+        try:
+            for listener in self._listeners:
+                if self._state == "resuming":
                     await listener.open()
+        except OSError as error:  # still short of descriptors, and perhaps no client is left who could leave
+            if self._state == "resuming":
+                self._state = "paused"
+                self._engine.log("accepting cannot be resumed yet", error=error.strerror)
+                asyncio.get_running_loop().call_later(_RETRY, self._on_client_limit)
+            return
         if self._state == "resuming":
             self._state = "open"
             self._engine.accepting_paused = False

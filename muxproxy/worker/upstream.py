@@ -20,13 +20,14 @@ REQUEST_HIGH_WATER = 64 * 1024
 
 
 class UpstreamSocket(asyncio.Protocol):
-    __slots__ = ("_brain", "_engine", "_time", "connected")
+    __slots__ = ("_brain", "_engine", "_gone", "_time", "connected")
 
     def __init__(self, engine: Engine, brain: Upstream) -> None:
         self._engine = engine
         self._brain = brain
         self._time = engine.time
         self.connected = False
+        self._gone = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.connected = True
@@ -71,7 +72,10 @@ class UpstreamSocket(asyncio.Protocol):
             self._engine.on_upstream_bug(self._brain, None)
 
     def on_gone(self, error: str) -> None:
-        """The socket is closed, or was never connected."""
+        """The socket is closed, or was never connected. Who tells it may not be the only one."""
+        if self._gone:
+            return
+        self._gone = True
         try:
             self._brain.on_closed(error, self._time())
         except Exception:

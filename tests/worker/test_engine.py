@@ -246,3 +246,25 @@ def test_a_bug_while_a_connect_ends_does_not_keep_its_place() -> None:
         bench.logged.clear()
 
     perform(scene)
+
+
+def test_a_connect_that_is_given_up_before_it_has_begun_gives_its_place_back() -> None:
+    async def scene(bench: Bench) -> None:
+        bench.pool.set_servers(["127.0.0.1:1"], bench.engine.time())
+        bench.pool.warm(bench.engine.time())
+        assert len(bench.pool.upstreams) == 1
+        bench.pool.set_servers([], bench.engine.time())  # in the same turn
+        await bench.until(lambda: not bench.pool.upstreams)
+
+    perform(scene, max_connections=1, min_connections=1)
+
+
+def test_a_connect_that_is_given_up_when_it_has_just_succeeded_gives_its_place_back() -> None:
+    async def scene(bench: Bench) -> None:
+        for _ in range(20):
+            bench.pool.set_servers([bench.address], bench.engine.time())
+            await bench.accepted()  # on this side it may have succeeded, or be about to
+            bench.pool.set_servers([], bench.engine.time())
+            await bench.until(lambda: not bench.pool.upstreams)
+
+    perform(scene, max_connections=1, min_connections=1)

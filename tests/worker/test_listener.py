@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from pathlib import Path
+
+import pytest
 
 from muxproxy.worker.listener import Listener
 from tests.worker.hands import Bench, End, perform
@@ -91,3 +94,31 @@ def test_a_closed_listener_accepts_nobody_and_gives_its_descriptor_back() -> Non
         assert bench.engine.client_sockets == 0
 
     perform(scene)
+
+
+def test_accepting_that_cannot_be_resumed_is_tried_again_though_no_client_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("muxproxy.worker.listener._RETRY", 0.01)
+    opened = Listener.open
+    failures = [1, 2]
+
+    async def fails_twice(listener: Listener) -> None:
+        if failures:
+            failures.pop()
+            raise OSError(errno.EMFILE, "Too many open files")
+        await opened(listener)
+
+    async def scene(bench: Bench) -> None:
+        ends = [await bench.client() for _ in range(2)]
+        await bench.until(lambda: bench.engine.accepting_paused)
+        monkeypatch.setattr(Listener, "open", fails_twice)
+        for end in ends:
+            end.closes()
+        await bench.asks(b"later\n")
+        server = await bench.accepted()
+        assert await server.gets(6) == b"later\n"
+        assert failures == []
+        assert not bench.engine.accepting_paused
+
+    perform(scene, limit=2)
