@@ -248,6 +248,7 @@ class ToyReplies(_ToyFramer):
     def __init__(self, protocol: Toy) -> None:
         super().__init__(protocol)
         self.idle_hint: float | None = None
+        self.early = False
         self._expected: deque[Any] = deque()
         self._words: tuple[str, ...] = ()
         self._note: Any = None

@@ -188,8 +188,7 @@ class Client(Patience):
     def _begin_body(self, exchange: Exchange, now: float) -> None:
         self.filling = exchange
         self._halted = False  # that was for another body, whose upstream need not take it to its end
-        self._received = 0
-        self._allowed_from = now
+        self.start_clock(exchange, now)
         if self.pool.sharing is not Sharing.DEDICATED:  # a session may be silent for as long as it waits
             self.expect(BODY, now + self.pool.clients_config.hold_timeout)
         if exchange.marks & EAGER or len(exchange.data) >= self.pool.clients_config.request_buffer:
@@ -210,10 +209,10 @@ class Client(Patience):
         if exchange is None:
             return  # it was answered early; what is left of it is discarded
         if frame.marks & BROKEN:
-            self.leave(Reason.CLIENT_BROKE, now)
-            self.abort()
+            self._refuse_rest(exchange, Reason.BAD_REQUEST, frame.note, now)
             return
         self._received += len(frame.data)
+        self._allowed_from = min(self._allowed_from, now)
         last = frame.marks & LAST
         if last:
             exchange.whole = True
@@ -248,7 +247,8 @@ class Client(Patience):
 
     def on_sent(self, now: float) -> None:
         """A request that is still coming in has got its connection: from here on its body flows."""
-        self._received, self._allowed_from = 0, now
+        if self.filling is not None:
+            self.start_clock(self.filling, now)
         self._regulate()
 
     def halt(self) -> None:
@@ -309,6 +309,8 @@ class Client(Patience):
             return
         if not marks & INTERIM:
             exchange.begun = True
+        elif exchange is self.filling:  # 100 Continue, as a rule: now it is the client's turn
+            self._received, self._allowed_from = 0, now
         if marks & SWITCH:
             self._switch(exchange, now)
         elif self.phase == TUNNEL:
@@ -465,13 +467,15 @@ class Client(Patience):
                 Reason.REQUEST_TIMEOUT, f"{self.pool.name}: the request head is incomplete", now
             )
             return
+        self._refuse_rest(exchange, Reason.REQUEST_TIMEOUT, "the request body is incomplete", now)
+
+    def _refuse_rest(self, exchange: Exchange, reason: Reason, why: str, now: float) -> None:
+        """A request that has begun will never be complete."""
         if exchange.state in (NEW, WAITING):
             self.pool.take_out(exchange)
         elif exchange.upstream is not None:
             exchange.upstream.give_up(exchange, now)
-        self.refuse(
-            exchange, Reason.REQUEST_TIMEOUT, f"{self.pool.name}: the request body is incomplete", now
-        )
+        self.refuse(exchange, reason, f"{self.pool.name}: {why}", now)
 
     def leave(self, reason: Reason, now: float) -> int:
         """Nobody waits for our replies any more: give up what is owed. Returns how many exchanges that

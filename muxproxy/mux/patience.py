@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from muxproxy.mux.deadlines import INF
-from muxproxy.protocols.contract import PIN, Reason, Sharing
+from muxproxy.protocols.contract import EAGER, PIN, Reason, Sharing
 
 if TYPE_CHECKING:
     from muxproxy.mux.exchange import Exchange
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 IDLE, HEAD, BODY, OWED, STALLED, TUNNEL, ENDING = range(7)
 # After a refusal the client may still be sending; closing then would make the kernel send RST and destroy the
 # refusal on its way (RFC 9112 section 9.6). So FIN, then read and discard this much for this long.
-LINGER_BYTES = 1024 * 1024
+# Only bytes that are thrown away, so many: clients that send all before they read anything are the rule.
+LINGER_BYTES = 64 * 1024 * 1024
 LINGER_TIMEOUT = 2.0  # seconds; nginx lingering_timeout 5 s, lingering_time 30 s
 
 
@@ -104,6 +105,12 @@ class Patience:
         else:
             self.leave(Reason.CLIENT_STALLED, now)
             self.abort()
+
+    def start_clock(self, exchange: Exchange, now: float) -> None:
+        """Of a body that is to come. Who waits for 100 Continue is silent because the server is: as long as a
+        server may be."""
+        self._received = 0
+        self._allowed_from = now + self.pool.config.reply_timeout if exchange.marks & EAGER else now
 
     def on_stalled(self, now: float) -> None:
         """Its socket takes no more: it may cost us memory up to response_buffer, and now it costs time."""

@@ -136,8 +136,7 @@ class Upstream:
     def on_lost(self, error: str, now: float) -> None:
         """OPEN => CLOSING: the connection has ended and takes no more bytes; its socket is not gone yet."""
         if self.state == OPEN:
-            text = error or "server closed the connection"
-            self.fail("server closed", Reason.SERVER_CLOSED, text, now)
+            self.fail("server closed", Reason.SERVER_CLOSED, error or "server closed the connection", now)
 
     def on_closed(self, error: str, now: float) -> None:
         """Any state => CLOSED: the socket is gone, or the connect failed. Called exactly once."""
@@ -346,6 +345,7 @@ class ByTurn(Upstream):
             return
         if exchange.state == SENT:
             exchange.move(REPLYING)
+        self.replies.early = not exchange.whole
         frames = self.replies.feed(data)
         if len(frames) == 1 and frames[0].marks & LAST:  # as nearly every reply comes
             self._finish(exchange, frames[0], now)

@@ -128,6 +128,7 @@ class ReplyFramer(Interface):
     one."""
 
     idle_hint: float | None  # seconds after which the server said it will close an idle connection
+    early: bool  # EXCLUSIVE, set by the heart: the request is still coming in, so a reply now ends the client
 
     def expect(self, note: Any) -> None:
         """A request with this note was sent; its reply is the next one not yet expected."""

@@ -1,4 +1,4 @@
-"""A connection that was reset: between the news of it and the end of its socket nothing is sent on it, and its
+"""A connection that was reset: from the news of it to the end of its socket nothing is sent on it, and its
 place counts (P1, P9)."""
 
 from __future__ import annotations

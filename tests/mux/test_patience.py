@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from muxproxy.mux.patience import LINGER_BYTES
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Stage
 from tests.toys import Toy
@@ -110,7 +111,7 @@ def test_what_a_refused_client_still_sends_is_bounded() -> None:
     ann = stage.asks(b"!\n")
     assert ann.wire.eof
     for _ in range(16):
-        ann.sends(b"x" * 65536)
+        ann.sends(bytes(LINGER_BYTES // 16))
     assert ann.is_open
     ann.sends(b"x")
     assert not ann.is_open

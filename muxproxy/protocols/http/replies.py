@@ -197,11 +197,13 @@ class ReplyFramer:
         "_settings",
         "_state",
         "_why",
+        "early",
         "idle_hint",
     )
 
     def __init__(self, settings: Settings) -> None:
         self.idle_hint: float | None = None  # seconds: the server's last `Keep-Alive: timeout=`
+        self.early = False  # the client is still sending: its connection ends with this reply
         self._settings = settings
         self._state = _IDLE
         self._note = 0
@@ -221,7 +223,7 @@ class ReplyFramer:
         if self._state != _HEAD or self._head is not None or note & (HEAD | UPGRADE):
             return self._go_on(data)
         settings = self._settings
-        if settings.draining:
+        if settings.draining or self.early:
             note &= ~KEEP
         seen = b""
         if settings.reply_rest:
@@ -334,7 +336,7 @@ class ReplyFramer:
         if self._head is not None:
             data = bytes(self._head)
             self._head = None
-        note = self._note & ~KEEP if self._settings.draining else self._note
+        note = self._note & ~KEEP if self._settings.draining or self.early else self._note
         reply = parse_reply(data[:pos], note)
         if reply.hint is not None:
             self.idle_hint = reply.hint
