@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
-from muxproxy.messages import Ask, Configure, Drain, Drained, Ready, Stats
-from muxproxy.worker.process import EXIT_CANNOT_START
+from muxproxy.messages import Ask, Configure, Drain, Drained, Log, Ready, Stats
+from muxproxy.mux.failures import INTERVAL, Failures
+from muxproxy.protocols.contract import Sharing
+from muxproxy.worker.process import EXIT_CANNOT_START, Worker
+from tests.fakes import Stage
 from tests.worker.spawned import configuration, descriptors, places, receives, spawned
 
 REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
@@ -111,3 +115,45 @@ def test_its_listening_sockets_are_the_supervisors_and_stay_open_when_it_ends() 
                 worker.exits()
             with socket.create_connection(place.front.getsockname(), 5):
                 pass  # the backlog takes who comes while nobody accepts
+
+
+def test_failed_requests_are_logged_at_every_interval_and_only_what_is_new() -> None:
+    loop = FakeLoop()
+    worker = Worker(loop)  # type: ignore[arg-type]
+    sent: list[Log] = []
+    worker._channel = Recorder(sent)  # type: ignore[assignment]
+    stage = Stage(Sharing.EXCLUSIVE, max_waiting=0)
+    worker._failures.append(Failures(stage.pool))
+    worker._tell_failures()
+    for refused in (3, 0, 2):
+        for _ in range(refused):
+            stage.asks(b"!\n")
+        loop.ring()
+    assert [(line.level, line.event, line.fields["count"]) for line in sent] == [
+        ("warning", "requests failed", 3),
+        ("warning", "requests failed", 2),
+    ]
+
+
+class FakeLoop:
+    """Time passes when the test says so."""
+
+    def __init__(self) -> None:
+        self.later: list[tuple[float, Any]] = []
+
+    def time(self) -> float:
+        return 0.0
+
+    def call_later(self, delay: float, callback: Any) -> None:
+        self.later.append((delay, callback))
+
+    def ring(self) -> None:
+        ((delay, callback),) = self.later
+        assert delay == INTERVAL
+        self.later.clear()
+        callback()
+
+
+class Recorder:
+    def __init__(self, sent: list[Log]) -> None:
+        self.send = sent.append
