@@ -28,6 +28,9 @@ class Timed(Interface):
     def on_deadline(self, now: float) -> None:
         """`deadline <= now`: act, and set a later deadline (INF: sleep until watched again)."""
 
+    def on_bug(self, now: float) -> None:
+        """Ours: on_deadline raised. End what is in doubt (P2), or see to it that it is looked at again."""
+
 
 class Deadlines:
     """Objects by the slot of time in which they are due; a slot is `grain` seconds and acts at its end."""
@@ -66,8 +69,8 @@ class Deadlines:
         return self._order[0] * self._grain if self._order else INF
 
     def tick(self, now: float) -> None:
-        """Act on all that is due. An object whose action raises is off the wheel; the others are acted on
-        later."""
+        """Act on all that is due. An object whose action raises is off the wheel, unless its on_bug knows
+        better; the others are acted on later."""
         while self._order and self._order[0] * self._grain <= now:
             self._reached = self._order[0]
             slot = self._slots[self._reached]
@@ -75,7 +78,11 @@ class Deadlines:
                 timed = slot.pop()
                 timed.wake = INF
                 if timed.deadline <= now:
-                    timed.on_deadline(now)
+                    try:
+                        timed.on_deadline(now)
+                    except Exception:
+                        timed.on_bug(now)
+                        raise
                     if timed.deadline <= now:  # it would be due for ever, and this loop never end
                         raise BugError(f"{timed!r} did not move its deadline")
                 if timed.deadline < timed.wake:

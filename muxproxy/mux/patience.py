@@ -78,6 +78,10 @@ class Patience:
         """A head or body has not come in the time it was allowed."""
         raise NotImplementedError
 
+    def on_bug(self, now: float) -> None:
+        """Ours: what it may have touched is closed (P2)."""
+        raise NotImplementedError
+
     def on_deadline(self, now: float) -> None:
         """IDLE => closed; (HEAD | BODY) => refused; (STALLED | ENDING) => aborted; each only without
         headway."""

@@ -85,6 +85,14 @@ class Queue:
             self._on_expired(self.pop(), now)
         self.deadline = INF
 
+    def on_bug(self, now: float) -> None:
+        """Ours: one could not be told that its time is up. The others' time goes on (P7)."""
+        oldest = self.oldest()
+        self.deadline = INF
+        if oldest is not None:
+            self.deadline = oldest + self.timeout
+            self._deadlines.watch(self)
+
     def close(self) -> None:
         """Off the wheel; whoever still waits must have been taken out before."""
         self._deadlines.forget(self)

@@ -87,6 +87,11 @@ class Server:
         self.pool.grow(now)
         self.pool.warm(now)
 
+    def on_bug(self, now: float) -> None:
+        """Ours: a dial raised, perhaps. Who waits for this server must not wait for ever."""
+        self.deadline = now + self.pool.config.backoff_max
+        self.pool.fine.watch(self)
+
     def snapshot(self) -> ServerSnapshot:
         state = "up" if not self.failures else "probing" if self.connecting else "backing_off"
         return {

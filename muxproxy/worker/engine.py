@@ -148,8 +148,8 @@ class Engine:
         """One turn after the socket of a connect that failed is closed."""
         self._connects.pop(upstream, None)
         if task.cancelled():
-            # By hang_up(). If the connect had just succeeded, uvloop has told connection_made() and closed the
-            # transport behind it, and may never tell connection_lost().
+            # By hang_up(). If the connect had just succeeded, uvloop has told connection_made(), has closed
+            # the transport behind it, and may never tell connection_lost().
             hands.on_gone("connect given up")
         elif not hands.connected:
             hands.on_gone(task.result())

@@ -276,3 +276,19 @@ def test_a_client_that_ends_its_request_and_takes_no_reply_is_still_a_stalled_on
     stage.passes(11.0)
     assert not ann.is_open
     assert stage.outcomes() == {"client_stalled": 1}
+
+
+def test_a_bug_at_a_clients_deadline_ends_the_client() -> None:
+    stage = Stage(EXCLUSIVE, head_timeout=10.0)
+    ann = stage.client()
+    ann.sends(b"a")
+
+    def raises(*args: object, **more: object) -> None:
+        raise ZeroDivisionError("a bug of ours")
+
+    stage.pool.refusal = raises  # type: ignore[assignment, method-assign]
+    with pytest.raises(ZeroDivisionError):
+        stage.passes(11.0)
+    stage.world.end_turn()
+    assert ann.wire.gone
+    assert stage.statistics()["clients"] == 0

@@ -116,3 +116,24 @@ def test_a_closed_queue_is_off_the_wheel() -> None:
     scene.queue.close()
     assert scene.queue.wake == INF
     assert not any(scene.wheel._slots.values())
+
+
+def test_a_bug_about_one_waiter_does_not_stop_the_clock_of_the_others() -> None:
+    expired: list[Exchange] = []
+
+    def raises_once(exchange: Exchange, now: float) -> None:
+        expired.append(exchange)
+        if len(expired) == 1:
+            raise ZeroDivisionError("a bug of ours")
+
+    scene = Scene()
+    queue = Queue(5.0, scene.wheel, raises_once)
+    exchanges = scene.exchanges(3)
+    for now, exchange in enumerate(exchanges):
+        queue.push(exchange, float(now))
+    with pytest.raises(ZeroDivisionError):
+        scene.wheel.tick(6.5)
+    scene.wheel.tick(6.5)
+    assert expired == exchanges[:2]
+    scene.wheel.tick(7.1)
+    assert expired == exchanges

@@ -189,6 +189,8 @@ class Egg:
         self.deadline = INF
         self.rings(now)
 
+    def on_bug(self, now: float) -> None: ...
+
 
 def test_one_timer_serves_all_deadlines_of_both_wheels_and_none_rings_early() -> None:
     async def scene(engine: Engine) -> None:
