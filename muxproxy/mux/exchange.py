@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from muxproxy.errors import BugError
+from muxproxy.mux.deadlines import INF
 from muxproxy.protocols.contract import IDEMPOTENT, LAST, PIN, Frame, Reason
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Exchange:
         "begun",
         "client",
         "data",
+        "lost_at",
         "marks",
         "more",
         "needs",
@@ -55,7 +57,6 @@ class Exchange:
         "parked",
         "queue",
         "reason",
-        "retried",
         "sent",
         "since",
         "size",
@@ -83,7 +84,7 @@ class Exchange:
         self.since = 0.0  # when it began to wait
         self.sent = 0.0  # shared sharings: since when its reply is due
         self.begun = False  # a frame of its final reply has gone to the client
-        self.retried = False
+        self.lost_at = INF  # when it first lost its connection
         self.parked: list[Frame] | None = None  # reply frames that wait for the client's earlier replies
         self.before: Exchange | None = None  # the client's ledger, a list through the exchanges
         self.after: Exchange | None = None
@@ -95,9 +96,10 @@ class Exchange:
             raise BugError(f"exchange {STATES[self.state]} cannot become {STATES[state]}")
         self.state = state
 
-    def is_replayable(self) -> bool:
-        """P9, second half: idempotent, all of it still here, not sent twice before."""
-        return self.marks & IDEMPOTENT != 0 and self.whole and self.data != b"" and not self.retried
+    def is_replayable(self, dialled: float) -> bool:
+        """P9, second half: idempotent, all of it still here, and lost with a connection that is older
+        (`dialled`) than its first loss: a server that reloads closes all that it has."""
+        return self.marks & IDEMPOTENT != 0 and self.whole and self.data != b"" and dialled < self.lost_at
 
     def is_pinning(self) -> bool:
         return self.marks & PIN != 0

@@ -129,8 +129,8 @@ class Pool:
         return self.pin_queue if exchange.marks & PIN else self.queue
 
     def retry(self, exchange: Exchange, now: float) -> None:
-        """SENT => WAITING, in front: P9's one retry."""
-        exchange.retried = True
+        """SENT => WAITING, in front: P9."""
+        exchange.lost_at = min(exchange.lost_at, now)
         self.retried += 1
         self.put_back(exchange)
         self.serve(now)

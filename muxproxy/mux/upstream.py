@@ -201,7 +201,7 @@ class Upstream:
             reason is Reason.SERVER_CLOSED
             and exchange.state == SENT
             and self.served > 1
-            and exchange.is_replayable()
+            and exchange.is_replayable(self.dialled)
         )
 
     def on_deadline(self, now: float) -> None:

@@ -44,14 +44,18 @@ def test_it_moves_as_the_table_says_and_no_other_way(old: int, new: int) -> None
         assert it.state == old
 
 
-def test_only_a_whole_idempotent_request_that_is_still_here_may_be_sent_again_and_once() -> None:
-    assert exchange(LAST | IDEMPOTENT).is_replayable()
-    assert not exchange(LAST).is_replayable()
-    assert not exchange(IDEMPOTENT).is_replayable()
-    assert not exchange(LAST | IDEMPOTENT, b"").is_replayable()
+def test_only_a_whole_idempotent_request_that_is_still_here_may_be_sent_again() -> None:
+    assert exchange(LAST | IDEMPOTENT).is_replayable(1.0)
+    assert not exchange(LAST).is_replayable(1.0)
+    assert not exchange(IDEMPOTENT).is_replayable(1.0)
+    assert not exchange(LAST | IDEMPOTENT, b"").is_replayable(1.0)
+
+
+def test_a_request_that_was_lost_is_sent_again_only_after_losses_of_connections_older_than_that() -> None:
     again = exchange(LAST | IDEMPOTENT)
-    again.retried = True
-    assert not again.is_replayable()
+    again.lost_at = 2.0
+    assert again.is_replayable(1.9)
+    assert not again.is_replayable(2.0)
 
 
 def test_it_knows_whether_it_needs_a_connection_alone() -> None:
