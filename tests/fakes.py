@@ -52,6 +52,7 @@ class RecordingWire:
         self.writes: list[bytes] = []  # as they were handed over
         self.buffer = b""  # what the peer has not taken
         self.received = bytearray()  # what the peer has taken
+        self.kept_back = b""  # what an abort kept from it
         self.takes = True  # the peer reads
         self.reading = True
         self.eof = False
@@ -91,7 +92,7 @@ class RecordingWire:
     def abort(self) -> None:
         if not self.aborted:
             self.closing = self.aborted = True
-            self.buffer = b""
+            self.kept_back, self.buffer = self.buffer, b""
             self._lose()
 
     def is_closing(self) -> bool:
@@ -252,6 +253,7 @@ class Peer:
     def __init__(self, stage: Stage, wire: RecordingWire) -> None:
         self.stage = stage
         self.wire = wire
+        self.has_finished = False  # it has sent its FIN, and can send no more
         self._seen = 0
 
     def got(self) -> bytes:
@@ -261,13 +263,14 @@ class Peer:
         return data
 
     def sends(self, data: bytes) -> None:
-        if not self.wire.closing:
+        if not self.wire.closing and not self.has_finished:
             with self.stage.turn():
                 self.wire.bring(data)
 
     def closes(self) -> None:
         """FIN, after what it has sent."""
-        if not self.wire.closing:
+        if not self.wire.closing and not self.has_finished:
+            self.has_finished = True
             with self.stage.turn():
                 self.wire.bring_eof()
 

@@ -93,6 +93,10 @@ class ByOrder(Upstream):
             and not self.retiring
         )
 
+    def is_awaited(self) -> bool:
+        """Somebody waits for this connection and no other."""
+        return self.queue is not None and len(self.queue) > 0
+
     def is_shared(self) -> bool:
         return self.owner is None
 

@@ -55,11 +55,15 @@ class SharedPool(Pool):
             super().submit(exchange, now)
 
     def _place_for(self, exchange: Exchange, now: float) -> Upstream | None:
+        # Room that has just come free, in the middle of a chunk of replies, is for those who wait (P4).
         stay = self._must_stay(exchange)
         if stay is not None:
-            return stay if stay.has_room() and not (stay.queue and len(stay.queue)) else None
+            waits = stay.is_awaited() or (len(self.queue) and stay.owner is None)
+            return stay if stay.has_room() and not waits else None
         if exchange.marks & PIN:
-            return self._place_alone()
+            return None if len(self.pin_queue) else self._place_alone()
+        if len(self.queue):
+            return None
         best: ByOrder | None = None
         for server in self.servers:
             for upstream in server.open:
@@ -90,7 +94,12 @@ class SharedPool(Pool):
             return None
         for server in self.servers:
             for upstream in server.open:
-                if upstream.owner is None and not upstream.load() and upstream.has_room():
+                if (
+                    upstream.owner is None
+                    and not upstream.load()
+                    and upstream.has_room()
+                    and not upstream.is_awaited()
+                ):
                     upstream.reserved = False
                     return upstream
         return None

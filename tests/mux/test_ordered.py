@@ -76,6 +76,33 @@ def test_a_transaction_behind_other_requests_waits_for_their_replies_and_keeps_m
     assert bob.is_open
 
 
+def test_a_transaction_does_not_pass_over_those_who_wait_for_the_same_connection() -> None:
+    stage = stage_of(max_connections=1, max_in_flight=1, max_pinned=1)
+    ann = stage.asks(b"a1\n")
+    server = stage.connects()
+    stage.passes(0.1)
+    bob = stage.asks(b"b1\nmulti pin\n")
+    stage.passes(0.1)
+    ann.sends(b"a2\na3\n")
+    for reply in (b"a1\n", b"b1\n", b"a2\n", b"a3\n", b"multi\n"):
+        server.sends(reply)
+    assert server.got() == b"a1\nb1\na2\na3\nmulti pin\n"
+    assert (ann.got(), bob.got()) == (b"a1\na2\na3\n", b"b1\nmulti\n")
+
+
+def test_room_that_comes_free_in_a_chunk_of_replies_is_for_who_waits() -> None:
+    stage = stage_of(max_connections=1, max_in_flight=2)
+    ann = stage.asks(b"a1\na2\na3\na4\n")
+    server = stage.connects()
+    stage.passes(0.1)
+    bob = stage.asks(b"b\n")
+    stage.passes(0.1)
+    server.sends(b"a1\na2\n")
+    assert server.got() == b"a1\na2\na3\nb\n"
+    assert ann.is_open
+    assert bob.is_open
+
+
 def test_two_transactions_in_one_chunk_do_not_share_the_pin_of_the_first() -> None:
     stage = stage_of(max_connections=1, max_in_flight=8, max_pinned=1)
     stage.asks(b"multi pin\nexec unpin\nmulti pin\nset\n")

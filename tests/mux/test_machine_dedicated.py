@@ -1,0 +1,157 @@
+"""The state machine of DEDICATED sessions: bytes instead of exchanges, and the same promises after every
+step.
+
+A client begins what it says with its number, so that a server knows whose connection it has; from then on
+each side must see a prefix of what the other has said, and at a graceful end all of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from muxproxy.mux.patience import ENDING
+from muxproxy.mux.upstream import OPEN
+from muxproxy.protocols.contract import Sharing
+from tests.fakes import Peer, Stage
+from tests.mux.test_machine import SETTINGS
+from tests.toys import Toy
+
+PICK = st.integers(0, 11)
+MAX_CLIENTS = 5
+BUFFER = 60  # bytes: small chunks shall reach it
+
+
+class Talker:
+    """A far end: what it has said and heard."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self.said = b""
+        self.heard = b""
+
+    def says(self, data: bytes) -> None:
+        if self.peer.is_open and not self.peer.has_finished:
+            self.said += data
+            self.peer.sends(data)
+
+    def listens(self) -> bytes:
+        self.heard += self.peer.got()
+        return self.heard
+
+
+class SessionsMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage: Any = None  # until initialized
+        self.clients: list[Talker] = []
+        self.servers: list[Talker] = []
+
+    @initialize(connections=st.integers(1, 3), waiting=st.integers(0, 3), half=st.booleans())
+    def begin(self, connections: int, waiting: int, half: bool) -> None:
+        self.stage = Stage(
+            Toy(Sharing.DEDICATED, half_close=half),
+            max_connections=connections,
+            max_waiting=waiting,
+            timeout=1.0,
+            client_idle_timeout=20.0,
+            request_buffer=BUFFER,
+            response_buffer=BUFFER,
+            max_clients=MAX_CLIENTS - 1,
+        )
+        self.stage.request_high = BUFFER
+
+    def _pick(self, talkers: list[Talker], pick: int) -> Talker:
+        alive = [talker for talker in talkers if talker.peer.is_open] or talkers
+        return alive[pick % len(alive)]
+
+    @precondition(lambda self: sum(client.peer.is_open for client in self.clients) < MAX_CLIENTS)
+    @rule(speaks=st.booleans())
+    def a_client_connects(self, speaks: bool) -> None:
+        client = Talker(self.stage.client())
+        self.clients.append(client)
+        if speaks:
+            client.says(b"<%d>" % (len(self.clients) - 1))
+
+    @precondition(lambda self: self.stage.dials)
+    @rule(pick=PICK, fails=st.booleans())
+    def a_connect_ends(self, pick: int, fails: bool) -> None:
+        upstream = self.stage.dials[pick % len(self.stage.dials)]
+        if fails:
+            self.stage.refuses(upstream)
+        else:
+            self.servers.append(Talker(self.stage.connects(upstream)))
+
+    @precondition(lambda self: self.clients)
+    @rule(pick=PICK, size=st.sampled_from([1, 10, 80]))
+    def a_client_speaks(self, pick: int, size: int) -> None:
+        client = self._pick(self.clients, pick)
+        if not client.said:
+            client.says(b"<%d>" % self.clients.index(client))
+        client.says(b"abcdefgh"[:size] * max(1, size // 8))
+
+    @precondition(lambda self: self.servers)
+    @rule(pick=PICK, size=st.sampled_from([1, 10, 80]))
+    def a_server_speaks(self, pick: int, size: int) -> None:
+        self._pick(self.servers, pick).says(b"12345678"[:size] * max(1, size // 8))
+
+    @precondition(lambda self: self.clients or self.servers)
+    @rule(pick=PICK, how=st.sampled_from(["closes", "breaks off", "stops reading", "reads"]))
+    def an_end(self, pick: int, how: str) -> None:
+        talker = self._pick(self.clients + self.servers, pick)
+        peer = talker.peer
+        if how == "closes":
+            talker.peer.closes()
+        elif how == "breaks off":
+            peer.breaks_off()
+        elif how == "stops reading":
+            peer.stops_reading()
+        else:
+            peer.reads()
+
+    @rule(seconds=st.sampled_from([0.02, 0.5, 1.1, 12.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.stage.passes(seconds)
+
+    @invariant()
+    def all_promises_hold(self) -> None:
+        if self.stage is None:
+            return
+        pool, config = self.stage.pool, self.stage.config
+        assert len(self.stage.world.sockets) <= config.upstream.max_connections  # P1
+        for server in self.servers:
+            heard = server.listens()
+            if heard.startswith(b"<") and b">" in heard:  # P2, P6: its client's own words, and no other's
+                client = self.clients[int(heard[1 : heard.index(b">")])]
+                assert client.said.startswith(heard)
+                told = client.listens()
+                assert server.said.startswith(told) or told.startswith(b"no ")
+        counted = sum(self.stage.outcomes().values())
+        owed = sum(client.first is not None for client in pool.clients)
+        refused = self.stage.outcomes().get("clients_full", 0)
+        assert counted - refused + owed == len(self.clients) - refused  # P3: one session each
+        idle = sum(u.state == OPEN and not u.load() for u in pool.upstreams)
+        assert not (idle and pool.gate.waiting)  # P4
+        assert pool.gate.waiting <= config.queue.max_waiting  # P7
+        for brain in pool.clients:
+            if brain.phase != ENDING and brain.first is not None:
+                assert brain.first.size <= BUFFER + 100
+        for talker in self.clients + self.servers:
+            assert len(talker.peer.wire.buffer) <= BUFFER + 200
+
+    def teardown(self) -> None:
+        if self.stage is None:
+            return
+        for talker in self.clients + self.servers:
+            talker.peer.reads()
+            talker.peer.closes()
+        self.stage.passes(10.0)
+        numbers = self.stage.statistics()
+        assert (numbers["clients"], numbers["waiting"], numbers["in_flight"]) == (0, 0, 0)
+        assert sum(self.stage.outcomes().values()) == len(self.clients)
+
+
+TestSessions = SessionsMachine.TestCase
+TestSessions.settings = SETTINGS
