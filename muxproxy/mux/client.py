@@ -241,7 +241,7 @@ class Client(Patience):
         self._regulate()
 
     def _after_data(self, now: float) -> None:
-        if self.first is None and self.phase == IDLE and self.framer.midway:
+        if self.first is None and self.phase <= IDLE and self.framer.midway:
             self.expect(HEAD, now + self.pool.clients_config.head_timeout)
         self._regulate()
 
@@ -420,6 +420,7 @@ class Client(Patience):
         """Leave as soon as nothing is owed but what is in its wire's buffer."""
         if self.first is None and self.phase in (IDLE, STALLED) and not self.framer.held:
             self.end(now, linger=False)
+        self.hurry(now)
 
     def cut_off(self, now: float) -> int:
         """The time to drain is up: refuse what can be refused. Returns the number of exchanges cut."""

@@ -2,7 +2,8 @@
 
 A client's `phase` says what we are waiting for, and so what its deadline means:
 
-    IDLE      its next request                      idle_timeout, then closed
+    FRESH     its first request                     idle_timeout, then closed
+    IDLE      its next request                      the same
     HEAD      the rest of a head                    head_timeout, then 408
     BODY      the rest of a body                    stall_timeout* + bytes / min_rate, then 408
     OWED      nothing: it is our turn               none
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from muxproxy.mux.pool import Pool
     from muxproxy.mux.ports import Wire
 
-IDLE, HEAD, BODY, OWED, STALLED, TUNNEL, ENDING = range(7)
+FRESH, IDLE, HEAD, BODY, OWED, STALLED, TUNNEL, ENDING = range(8)
+# In a drain, for who has connected and is about to ask: its request may be on the wire, and a close without a
+# word would be its only answer. Who was served before asks again elsewhere.
+FRESH_GRACE = 1.0  # seconds
 # After a refusal the client may still be sending; closing then would make the kernel send RST and destroy the
 # refusal on its way (RFC 9112 section 9.6). So FIN, then read and discard this much for this long.
 # Only bytes that are thrown away, so many: clients that send all before they read anything are the rule.
@@ -58,7 +62,7 @@ class Patience:
         self.wire: Wire | None = wire
         self.first: Exchange | None = None  # the oldest exchange we owe a reply for
         self.filling: Exchange | None = None  # the one whose request is still coming in
-        self.phase = IDLE
+        self.phase = FRESH
         self.deadline = now + pool.clients_config.idle_timeout
         self.wake = INF
         self._cut = False  # it was left in the middle of a reply
@@ -83,8 +87,8 @@ class Patience:
         raise NotImplementedError
 
     def on_deadline(self, now: float) -> None:
-        """IDLE => closed; (HEAD | BODY) => refused; (STALLED | ENDING) => aborted; each only without
-        headway."""
+        """(FRESH | IDLE) => closed; (HEAD | BODY) => refused; (STALLED | ENDING) => aborted; each only
+        without headway."""
         config = self.pool.clients_config
         phase = self.phase
         if phase == BODY:
@@ -104,11 +108,16 @@ class Patience:
         self.deadline = INF
         if phase in (HEAD, BODY):
             self.refuse_trickle(now)
-        elif phase == IDLE and self.first is None and not self._unsent:
+        elif phase <= IDLE and self.first is None and not self._unsent:
             self.end(now, linger=False)
         else:
             self.leave(Reason.CLIENT_STALLED, now)
             self.abort()
+
+    def hurry(self, now: float) -> None:
+        """Draining: who has not asked yet should, if it means to."""
+        if self.phase == FRESH:
+            self.expect(FRESH, now + FRESH_GRACE)
 
     def start_clock(self, exchange: Exchange, now: float) -> None:
         """Of a body that is to come. Who waits for 100 Continue is silent because the server is: as long as a

@@ -257,8 +257,10 @@ def test_what_was_pipelined_behind_an_upgrade_goes_through_it() -> None:
 
 def test_a_drain_closes_the_idle_at_once_and_the_others_after_what_is_owed() -> None:
     stage = Stage(EXCLUSIVE, max_connections=1)
-    idle, ann, bob = stage.client(), stage.asks(b"ann\n"), stage.asks(b"bob\n")
+    idle = stage.asks(b"x\n")
     server = stage.connects()
+    server.sends(b"x\n")
+    ann, bob = stage.asks(b"ann\n"), stage.asks(b"bob\n")
     with stage.turn():
         stage.pool.drain(stage.world.now)
     assert not idle.is_open
@@ -267,6 +269,21 @@ def test_a_drain_closes_the_idle_at_once_and_the_others_after_what_is_owed() -> 
     server.sends(b"bob\n")
     assert (ann.got(), bob.got()) == (b"ann\n", b"bob\n")
     assert not ann.is_open
+    assert not bob.is_open
+    assert stage.world.drained_pools == [stage.pool]
+
+
+def test_a_drain_gives_who_has_just_connected_a_moment_to_ask() -> None:
+    stage = Stage(EXCLUSIVE)
+    ann, bob = stage.client(), stage.client()
+    with stage.turn():
+        stage.pool.drain(stage.world.now)
+    ann.sends(b"ann\n")
+    stage.connects().sends(b"ann\n")
+    assert ann.got() == b"ann\n"
+    assert not ann.is_open
+    assert bob.is_open
+    stage.passes(1.5)
     assert not bob.is_open
     assert stage.world.drained_pools == [stage.pool]
 
