@@ -488,7 +488,7 @@ class Client(Patience):
             exchange = self.first
             self._unlink(exchange)
             exchange.parked = None
-            self._cut |= exchange.begun
+            self._cut |= exchange.begun and not exchange.is_session()
             if exchange.state not in (DONE, ABANDONED):
                 ended += 1
                 self.pool.abandon(exchange, reason, now)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from muxproxy.errors import BugError
 from muxproxy.mux.deadlines import INF
-from muxproxy.protocols.contract import IDEMPOTENT, LAST, PIN, Frame, Reason
+from muxproxy.protocols.contract import IDEMPOTENT, LAST, Frame, Reason
 
 if TYPE_CHECKING:
     from muxproxy.mux.client import Client
@@ -101,8 +101,9 @@ class Exchange:
         (`dialled`) than its first loss: a server that reloads closes all that it has."""
         return self.marks & IDEMPOTENT != 0 and self.whole and self.data != b"" and dialled < self.lost_at
 
-    def is_pinning(self) -> bool:
-        return self.marks & PIN != 0
+    def is_session(self) -> bool:
+        """Opaque in both directions: it has no end but that of a connection, so none that could be missed."""
+        return self.upstream is not None and self.upstream.is_opaque()
 
     def __repr__(self) -> str:
         return f"<Exchange {STATES[self.state]} {self.data[:20]!r}>"

@@ -247,6 +247,19 @@ def test_an_upgrade_makes_both_directions_opaque_until_a_side_closes() -> None:
     assert stage.statistics()["upstream_sockets"] == 0
 
 
+def test_a_client_that_ends_its_tunnel_with_fin_gets_fin_and_no_reset() -> None:
+    stage = Stage(EXCLUSIVE)
+    stage.pool.protocol.half_close = False
+    ann = stage.asks(b"up pin\n")
+    server = stage.connects()
+    server.sends(b"up 101\n")
+    ann.closes()
+    assert not ann.is_open
+    assert not ann.wire.was_reset
+    assert not server.is_open
+    assert stage.outcomes() == {"ok": 1}
+
+
 def test_what_was_pipelined_behind_an_upgrade_goes_through_it() -> None:
     stage = Stage(EXCLUSIVE)
     stage.asks(b"up pin\nfirst words")

@@ -8,7 +8,7 @@ import pytest
 
 from muxproxy.errors import BugError
 from muxproxy.mux.exchange import ABANDONED, DONE, NEW, REPLYING, SENT, STATES, WAITING, Exchange
-from muxproxy.protocols.contract import FIRST, IDEMPOTENT, LAST, PIN, Frame
+from muxproxy.protocols.contract import FIRST, IDEMPOTENT, LAST, Frame
 
 ALLOWED = {
     (NEW, WAITING),
@@ -56,8 +56,3 @@ def test_a_request_that_was_lost_is_sent_again_only_after_losses_of_connections_
     again.lost_at = 2.0
     assert again.is_replayable(1.9)
     assert not again.is_replayable(2.0)
-
-
-def test_it_knows_whether_it_needs_a_connection_alone() -> None:
-    assert exchange(LAST | PIN).is_pinning()
-    assert not exchange(LAST).is_pinning()
