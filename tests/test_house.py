@@ -65,6 +65,7 @@ BANNED: dict[str, set[str]] = {
 UNTESTED: dict[str, str] = {
     "__main__": "one line; every system test starts muxproxy through it",
     "config.model": "only fields and defaults: tests/config/test_keys.py holds them against the keys",
+    "metrics.snapshot": "types only, nothing to run",
     "mux.ports": "interfaces only, nothing to run",
     "protocols.contract": "interfaces and constants only, nothing to run",
 }

@@ -44,7 +44,7 @@ class ByOrder(Upstream):
 
     pool: SharedPool
 
-    __slots__ = ("_out", "_streaming", "connection", "owed", "queue", "reserved")
+    __slots__ = ("_out", "_streaming", "_write_paused", "connection", "owed", "queue", "reserved")
 
     def __init__(self, pool: SharedPool, server: Server, now: float) -> None:
         super().__init__(pool, server, now)
@@ -56,6 +56,8 @@ class ByOrder(Upstream):
         self._streaming: Exchange | None = (
             None  # its request is still coming in; pinned, so nobody else's follows
         )
+
+        self._write_paused = False  # its wire's buffer is full
 
     # -- the ledger: what ByTag does otherwise -----------------------------------------------------
 
@@ -133,6 +135,8 @@ class ByOrder(Upstream):
             pool.world.soon(self.flush)
         if not exchange.whole and client is not None:
             client.on_sent(now)
+            if self._write_paused:  # with what came before: nobody will say so again (P7)
+                client.halt()
 
     def _send_prelude(self, prelude: tuple[bytes, int], now: float) -> None:
         """Bytes that nobody's reply belongs to, with their places on the ledger."""
@@ -280,10 +284,12 @@ class ByOrder(Upstream):
         return list(self.owed)
 
     def on_write_paused(self, now: float) -> None:
+        self._write_paused = True
         if self._streaming is not None and self._streaming.client is not None:
             self._streaming.client.halt()
 
     def on_write_resumed(self, now: float) -> None:
+        self._write_paused = False
         if self._streaming is not None and self._streaming.client is not None:
             self._streaming.client.unhalt()
 

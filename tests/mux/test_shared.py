@@ -226,6 +226,23 @@ def test_the_reply_to_a_prelude_reaches_nobody_though_its_client_has_left() -> N
 # -- streaming -------------------------------------------------------------------------------------------
 
 
+def test_who_streams_on_a_connection_that_is_full_already_is_stopped_at_once() -> None:
+    stage = Stage(ORDERED, max_connections=1, max_pinned=1, request_buffer=10)
+    stage.request_high = 50
+    ann = stage.asks(b"ann +80\n" + b"ann." * 5)
+    server = stage.connects()
+    server.stops_reading()
+    ann.sends(b"ann." * 15)
+    server.sends(b"ann\n")
+    assert ann.got() == b"ann\n"
+    bob = stage.asks(b"bob +80\n" + b"bob." * 5)
+    assert bob.is_paused
+    server.reads()
+    assert not bob.is_paused
+    bob.sends(b"bob." * 15)
+    assert server.got().endswith(b"bob +80\n" + b"bob." * 20)
+
+
 @pytest.mark.parametrize("sharing", [ORDERED, TAGGED])
 def test_a_large_request_is_alone_until_it_is_in_and_then_no_longer(sharing: Sharing) -> None:
     stage = Stage(sharing, max_connections=1, max_pinned=1, request_buffer=10)
