@@ -72,6 +72,7 @@ class RecordingWire:
         if self.aborted or self.gone or not data:
             return
         self.writes.append(data)
+        self.world.journal.append(self)
         if self.takes and not self.buffer:
             self.received += data
             return
@@ -179,6 +180,7 @@ class FakeWorld:
         self.lingering_connects = False  # True: a connect that was given up stays until the test ends it
         self.drained_pools: list[Pool] = []
         self.lines: list[tuple[str, dict[str, object]]] = []
+        self.journal: list[RecordingWire] = []  # whose turn it was to write, in the order of time
         self.random = 0.0
         self._later: deque[Callable[[], None]] = deque()
         self._armed = INF

@@ -112,9 +112,10 @@ class ServerEnd:
         return self._reader.opaque
 
     def arrivals(self) -> list[Request]:
-        """Whatever was written since, whether this server reads it or not: P9 counts what was handed over."""
-        writes = self.peer.wire.writes
-        data, self._writes = b"".join(writes[self._writes :]), len(writes)
+        """What came with the next write, whether this server reads it or not: P9 counts what was handed
+        over."""
+        data = self.peer.wire.writes[self._writes]
+        self._writes += 1
         found = []
         for words, tag, whole in self._reader.read(data):
             if whole:
@@ -177,9 +178,14 @@ class ClientEnd:
             if "101" in words:
                 self._reader.opaque = True
         wire = self.peer.wire
-        is_cut = wire.kept_back or (self._reader.is_midway and not wire.buffer)
+        # bytes in a tunnel have no end to miss
+        is_midway = self._reader.is_midway and not self._reader.opaque
+        is_cut = wire.kept_back or (is_midway and not wire.buffer)
         if wire.closing and not self.has_left and is_cut:
             assert wire.was_reset, f"P2: a cut reply passes for a whole one: client {self.number}"
+
+    def unanswered(self) -> list[str]:
+        return list(self.by_tag.values()) if self.sharing is Sharing.TAGGED else self.asked[self.answered :]
 
     @property
     def is_opaque(self) -> bool:
