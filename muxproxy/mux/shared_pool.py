@@ -139,6 +139,12 @@ class SharedPool(Pool):
             if theirs:
                 common.push_back(*theirs)
 
+    def release(self, upstream: Upstream, now: float) -> None:
+        super().release(upstream, now)
+        # With the place a pin may have come free, whose next holder waits for another connection than this.
+        if self.pin_queue.entries and self.pinned < self.pinned_limit:
+            self.serve(now)
+
     def _assign(self, upstream: Upstream, now: float) -> None:
         self._fill(upstream, now)
         if not upstream.load():

@@ -28,7 +28,7 @@ from tests.toys import Toy
 
 DEEP = os.environ.get("MUXPROXY_MACHINE") == "deep"
 SETTINGS = settings(
-    max_examples=5000 if DEEP else 400,
+    max_examples=2000 if DEEP else 400,
     stateful_step_count=80 if DEEP else 50,
     deadline=None,
     derandomize=not DEEP,  # one and the same run for everybody, until somebody asks for more

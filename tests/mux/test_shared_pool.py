@@ -109,6 +109,17 @@ def test_a_connection_is_emptied_for_who_needs_one_alone_and_used_by_the_many_ag
     assert reserved.got() == b"exec unpin\nw\n"
 
 
+def test_a_pin_that_comes_free_goes_to_who_waits_for_it_on_whichever_connection() -> None:
+    stage = sessions(max_connections=2, max_in_flight=4, max_pinned=1, request_buffer=10)
+    ann = stage.asks(b"big +20\n1234567890")
+    one = stage.connects()
+    stage.asks(b"multi pin\n")
+    assert stage.dials == []  # max_pinned
+    ann.sends(b"1234567890")  # and now the large request is in, and its connection everybody's
+    assert stage.connects().got() == b"multi pin\n"
+    assert one.got() == b"big +20\n12345678901234567890"
+
+
 def test_a_pinned_client_that_leaves_takes_its_connection_with_it() -> None:
     stage = sessions(max_connections=2)
     ann = stage.asks(b"multi pin\n")
