@@ -324,6 +324,8 @@ class Client(Patience):
             self.leave(Reason.CLIENT_LEFT, now)
             self.abort()
             return
+        if exchange is self.filling and exchange is not self.first:  # told in its turn; the rest is discarded
+            self.filling, self.phase, self.deadline = None, OWED, INF
         closing = not exchange.whole or self.pool.draining
         if exchange.marks & ONEWAY:  # a reply that nobody expects would be taken for the next one's (P2)
             frame = Frame(b"", FIRST | LAST)

@@ -32,7 +32,7 @@ STREAM = 1 << 16  # a mark of ours, beside the protocol's: alone (PIN) only whil
 # state -> bits of the states it may move to
 _MOVES = (
     1 << WAITING | 1 << SENT | 1 << DONE,
-    1 << SENT | 1 << DONE,
+    1 << SENT | 1 << NEW | 1 << DONE,
     1 << REPLYING | 1 << WAITING | 1 << NEW | 1 << ABANDONED | 1 << DONE,
     1 << ABANDONED | 1 << DONE,
     1 << DONE,

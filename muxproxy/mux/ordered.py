@@ -89,6 +89,8 @@ class OrderedClient(Client):
         self._latest = first
 
     def refuse(self, exchange: Exchange, reason: Reason, text: str, now: float) -> None:
+        if exchange is self._held:
+            self._held = self._next_held(exchange)
         super().refuse(exchange, reason, text, now)
         self.proceed(now)
 

@@ -314,10 +314,13 @@ class ByOrder(Upstream):
         owed = self._all()
         self.server.in_flight -= len(owed)
         self._streaming = None
-        self.pool.take_back([exchange for exchange in out if exchange in unwritten])
-        if self.queue is not None:
-            self.pool.merge(self.queue)
-            self.queue = None
+        queue, self.queue = self.queue, None
+        waiting = []
+        while queue is not None and len(queue):
+            waiting.append(queue.pop())
+        if queue is not None:
+            queue.close()
+        self.pool.take_back([exchange for exchange in out if exchange in unwritten], waiting)
         return [exchange for exchange in owed if exchange not in unwritten]
 
 

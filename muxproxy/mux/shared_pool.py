@@ -112,37 +112,32 @@ class SharedPool(Pool):
             stay.queue = Queue(self.queue.timeout, self.fine, self._on_expired)
         return stay.queue
 
-    def take_back(self, unwritten: list[Exchange]) -> None:
-        """SENT => (WAITING, in front | NEW: held behind an earlier one of its client)"""
-        by_client: dict[Client, list[Exchange]] = {}
+    def take_back(self, unwritten: list[Exchange], waiting: list[Exchange]) -> None:
+        """A connection is gone: SENT or WAITING for it => (WAITING with all others | NEW: held behind an
+        earlier one of the same client)."""
+        first = unwritten + waiting
         for exchange in unwritten:
-            assert exchange.client is not None
             exchange.upstream = None
-            by_client.setdefault(exchange.client, []).append(exchange)
-        first = list(unwritten)
         if self.sharing is Sharing.ORDERED:
+            by_client: dict[Client, list[Exchange]] = {}
+            for exchange in first:
+                assert exchange.client is not None
+                by_client.setdefault(exchange.client, []).append(exchange)
             first = [exchanges[0] for exchanges in by_client.values()]
             for client, exchanges in by_client.items():
                 assert isinstance(client, OrderedClient)
                 client.take_back(exchanges[0], exchanges[1:])
-        for exchange in reversed(first):
-            self.put_back(exchange)
-
-    def merge(self, queue: Queue) -> None:
-        """The waiters of a connection that is gone wait with all others."""
-        waiting: list[Exchange] = []
-        while len(queue):
-            waiting.append(queue.pop())
-        queue.close()
+        self.gate.waiting += len(first) - len(waiting)
+        first.sort(key=lambda exchange: exchange.since)
         for common, pins in ((self.queue, 0), (self.pin_queue, PIN)):
-            theirs = [exchange for exchange in waiting if exchange.marks & PIN == pins]
+            theirs = [exchange for exchange in first if exchange.marks & PIN == pins]
             if theirs:
                 common.push_back(*theirs)
 
     def release(self, upstream: Upstream, now: float) -> None:
         super().release(upstream, now)
-        # With the place a pin may have come free, whose next holder waits for another connection than this.
-        if self.pin_queue.entries and self.pinned < self.pinned_limit:
+        # With it a pin may have come free or have been taken, which opens or ends a reservation elsewhere.
+        if self.gate.waiting:
             self.serve(now)
 
     def _assign(self, upstream: Upstream, now: float) -> None:

@@ -15,6 +15,7 @@ ALLOWED = {
     (NEW, SENT),
     (NEW, DONE),
     (WAITING, SENT),
+    (WAITING, NEW),
     (WAITING, DONE),
     (SENT, REPLYING),
     (SENT, WAITING),

@@ -113,6 +113,35 @@ def test_two_transactions_in_one_chunk_do_not_share_the_pin_of_the_first() -> No
     assert stage.statistics()["pinned"] == {"pinned": 1}
 
 
+def test_a_large_request_refused_before_its_turn_is_told_in_its_turn_and_once() -> None:
+    patience = {"stall_timeout": 2.0, "hold_timeout": 2.0, "min_rate": 100}
+    stage = stage_of(max_connections=1, max_pinned=1, request_buffer=10, **patience)
+    ann = stage.asks(b"slow\nbig +1000\n12345")
+    server = stage.connects()
+    stage.passes(6.0)
+    assert ann.got() == b""
+    ann.sends(b"more")
+    server.sends(b"slow\n")
+    assert ann.got().startswith(b"slow\nno request_timeout bye")
+    assert ann.wire.eof
+    assert stage.outcomes() == {"ok": 1, "request_timeout": 1}
+
+
+def test_who_was_not_written_and_who_waited_behind_it_do_not_part_when_their_connection_dies() -> None:
+    stage = stage_of(max_connections=2, max_in_flight=2, min_connections=1)
+    stage.asks(b"x\n")
+    server = stage.connects()
+    with stage.turn():
+        ann = stage.asks(b"one\ntwo\nthree\n")  # `one` gathered, `two` waits, `three` held
+        server.closes()
+    assert stage.statistics()["waiting"] == 1
+    again = stage.connects()
+    assert again.got() == b"one\ntwo\n"
+    again.sends(b"one\ntwo\n")
+    again.sends(b"three\n")
+    assert ann.got() == b"one\ntwo\nthree\n"
+
+
 def test_of_several_requests_that_a_dead_connection_owed_only_the_last_may_be_retried() -> None:
     stage = stage_of(max_connections=2)
     server = stage.server(b"warm\n", b"warm\n")
