@@ -82,7 +82,7 @@ class Exchange:
         self.upstream: Upstream | None = None
         self.queue: Queue | None = None  # the one it waits in
         self.since = 0.0  # when it began to wait
-        self.sent = 0.0  # shared sharings: since when its reply is due
+        self.sent = 0.0  # shared sharings: since when its reply is due, or it is held
         self.begun = False  # a frame of its final reply has gone to the client
         self.lost_at = INF  # when it first lost its connection
         self.parked: list[Frame] | None = None  # reply frames that wait for the client's earlier replies

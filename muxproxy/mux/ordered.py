@@ -32,12 +32,13 @@ class OrderedClient(Client):
         self._in_pin = False  # it began a pin and did not end it
         self._proceeding = False  # proceed's loop is running
 
-    def holds(self, exchange: Exchange) -> bool:
+    def holds(self, exchange: Exchange, now: float) -> bool:
         """Asked by the pool before it takes `exchange`. True: not now; it will be submitted again."""
         if self._held is None and self._may_go(exchange):
             self._latest = exchange
             self._in_pin = exchange.marks & (PIN | UNPIN) == PIN
             return False
+        exchange.sent = now
         if self._held is None:
             self._held = exchange
         self._regulate()
@@ -91,7 +92,16 @@ class OrderedClient(Client):
     def refuse(self, exchange: Exchange, reason: Reason, text: str, now: float) -> None:
         if exchange is self._held:
             self._held = self._next_held(exchange)
+        nested, self._proceeding = self._proceeding, True
         super().refuse(exchange, reason, text, now)
+        if reason is Reason.QUEUE_TIMEOUT or reason is Reason.NO_SERVER:
+            # Who was held as long behind it goes with it, or a long pipeline would be told one by one, a
+            # timeout each.
+            while self._held is not None and self._held.sent + self.pool.queue.timeout <= now:
+                exchange = self._held
+                self._held = self._next_held(exchange)
+                super().refuse(exchange, reason, text, now)
+        self._proceeding = nested
         self.proceed(now)
 
     def _settle(self, exchange: Exchange, marks: int, now: float) -> None:

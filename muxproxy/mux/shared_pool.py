@@ -51,7 +51,7 @@ class SharedPool(Pool):
     def submit(self, exchange: Exchange, now: float) -> None:
         """NEW => (NEW: held | SENT | WAITING | DONE: refused)"""
         client = exchange.client
-        if not (isinstance(client, OrderedClient) and client.holds(exchange)):
+        if not (isinstance(client, OrderedClient) and client.holds(exchange, now)):
             super().submit(exchange, now)
 
     def _place_for(self, exchange: Exchange, now: float) -> Upstream | None:

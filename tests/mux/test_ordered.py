@@ -36,8 +36,21 @@ def test_thousands_of_held_requests_are_refused_without_recursion() -> None:
         server.closes()  # `first` was written, the others were gathered for the end of the turn
     assert stage.statistics()["waiting"] == 1
     stage.passes(5.1)
-    assert stage.outcomes() == {"server_closed": 1, "no_server": 1, "queue_full": 2999}
+    assert stage.outcomes() == {"server_closed": 1, "no_server": 3000}
     assert ann.got().count(b"no ") == 3001
+
+
+def test_a_pipeline_that_waits_expires_as_a_whole_and_not_one_by_one() -> None:
+    stage = stage_of(max_connections=1, timeout=5.0)
+    stage.asks(b"x pin\n")
+    stage.connects()
+    ann = stage.asks(b"1\n2\n3\n")
+    stage.passes(3.0)
+    ann.sends(b"4\n")
+    stage.passes(2.1)
+    assert ann.got().count(b"no queue_timeout") == 3
+    stage.passes(5.1)  # the fourth was not read while the first waited
+    assert ann.got().count(b"no queue_timeout") == 1
 
 
 def test_a_transaction_stays_on_one_connection_that_nobody_else_uses_meanwhile() -> None:
