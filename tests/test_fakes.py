@@ -256,7 +256,8 @@ def test_a_reply_that_was_not_asked_for_or_is_cut_is_broken() -> None:
 
 def test_a_session_remembers_answers_refuses_and_pins() -> None:
     toy = Toy(Sharing.ORDERED, sessions=True)
-    session, framer = toy.session(), toy.requests()
+    framer = toy.requests()
+    session = toy.session(framer)
     assert session is not None
 
     def ask(line: bytes) -> tuple[bytes, int]:
@@ -264,7 +265,7 @@ def test_a_session_remembers_answers_refuses_and_pins() -> None:
         return frame.data, frame.marks
 
     assert ask(b"a db=3\n") == (b"a remembered\n", FIRST | LAST | ANSWER)
-    assert session.needs() == "db=3"
+    assert session.needs == "db=3"
     assert ask(b"a local\n") == (b"a here\n", FIRST | LAST | ANSWER)
     assert ask(b"a refuse\n")[1] == FIRST | LAST | ANSWER | END_CLIENT
     assert ask(b"a pin\n")[1] == FIRST | LAST | PIN
@@ -275,13 +276,13 @@ def test_a_session_remembers_answers_refuses_and_pins() -> None:
 
 def test_states_are_the_same_object_for_session_and_connection() -> None:
     toy = Toy(Sharing.ORDERED, sessions=True)
-    session, connection = toy.session(), toy.connection()
+    session, connection = toy.session(toy.requests()), toy.connection(toy.replies())
     assert session is not None
     assert connection is not None
-    assert session.needs() is connection.state
+    assert session.needs is connection.state
     session.on_request(toy.requests().feed(b"a db=2\n")[0])
-    assert connection.prelude(session.needs()) == (b"select db=2\n", 1)
-    assert connection.state is session.needs()
+    assert connection.prelude(session.needs) == (b"select db=2\n", 1)
+    assert connection.state is session.needs
 
 
 def test_a_refusal_is_a_whole_reply_in_the_toys_own_language() -> None:

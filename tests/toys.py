@@ -34,6 +34,7 @@ from muxproxy.protocols.contract import (
     SWITCH,
     UNPIN,
     Connection,
+    Feed,
     Frame,
     Reason,
     ReplyFramer,
@@ -58,6 +59,8 @@ class Toy:
     """`Toy(sharing)` is a muxproxy.protocols.contract.Protocol."""
 
     name = "toy"
+    fence = 0
+    subscriber_buffer = 1000
 
     def __init__(self, sharing: Sharing, *, sessions: bool = False, half_close: bool = True) -> None:
         self.sharing = sharing
@@ -71,11 +74,14 @@ class Toy:
     def replies(self) -> ReplyFramer:
         return ToyReplies(self)
 
-    def session(self) -> Session | None:
+    def session(self, requests: RequestFramer) -> Session | None:
         return ToySession() if self._sessions else None
 
-    def connection(self) -> Connection | None:
+    def connection(self, replies: ReplyFramer) -> Connection | None:
         return ToyConnection() if self._sessions else None
+
+    def feed(self) -> Feed | None:
+        return None
 
     def refusal(
         self,
@@ -302,8 +308,12 @@ class ToySession:
     """Remembers a database, and a transaction from `pin` to `unpin`, whose requests must all go to one
     connection."""
 
+    pin_reason = "toy"
+    patience = 0.0
+    listening = False
+
     def __init__(self) -> None:
-        self._state = _STATES["db=0"]
+        self.needs: Any = _STATES["db=0"]
         self._pinned = False
 
     def on_request(self, frame: Frame) -> Frame:
@@ -312,7 +322,7 @@ class ToySession:
         name = words[0].encode()
         for word in words[1:]:
             if word in _STATES:
-                self._state = _STATES[word]
+                self.needs = _STATES[word]
                 return Frame(tag + name + b" remembered\n", FIRST | LAST | ANSWER, words, frame.tag)
         if "local" in words:
             return Frame(tag + name + b" here\n", FIRST | LAST | ANSWER, words, frame.tag)
@@ -327,17 +337,26 @@ class ToySession:
             frame.marks |= UNPIN
         return frame
 
-    def needs(self) -> Any:
-        return self._state
-
 
 class ToyConnection:
+    dirty = False
+
     def __init__(self) -> None:
         self.state: Any = _STATES["db=0"]
+
+    def greeting(self) -> tuple[bytes, int]:
+        return b"", 0
 
     def prelude(self, needs: Any) -> tuple[bytes, int]:
         self.state = needs
         return f"select {needs}\n".encode(), 1
+
+    def reset(self) -> tuple[bytes, int]:
+        self.state = _STATES["db=0"]
+        return b"reset\n", 1
+
+    def fence(self) -> tuple[bytes, int]:
+        return b"fence\n", 1
 
     def on_prelude_reply(self, frame: Frame) -> str | None:
         return None if frame.data.startswith(b"ok") else f"select: {frame.data.decode().strip()}"

@@ -56,7 +56,7 @@ class Client(Patience):
     def __init__(self, pool: Pool, wire: Wire, now: float) -> None:
         super().__init__(pool, wire, now)
         self.framer = pool.protocol.requests()
-        self.session = pool.protocol.session()
+        self.session = pool.protocol.session(self.framer)
         self.last: Exchange | None = None
         self.pinned: Upstream | None = None  # a connection that is this client's alone
         self.upstream: Upstream | None = None  # shared sharings: where its last request went
@@ -167,7 +167,7 @@ class Client(Patience):
             self._on_local(exchange, frame, now)
             return
         if session is not None:
-            exchange.needs = session.needs()
+            exchange.needs = session.needs
         if marks & LAST:
             self.pool.submit(exchange, now)
         else:

@@ -48,7 +48,7 @@ class ByOrder(Upstream):
 
     def __init__(self, pool: SharedPool, server: Server, now: float) -> None:
         super().__init__(pool, server, now)
-        self.connection = pool.protocol.connection()
+        self.connection = pool.protocol.connection(self.replies)
         self.owed: deque[Exchange] = deque()  # the ledger, oldest first, with preludes and abandoned ones
         self.queue: Queue | None = None  # clients that must stay on this connection and find it full
         self.reserved = False  # no more for the many: a client waits to have it alone

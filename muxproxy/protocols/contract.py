@@ -11,6 +11,7 @@ The verbs are a closed list, and each is here because a protocol needs it:
     requests() replies()   a framer per client and one per upstream connection
     session()              what a client's connection remembers; None where requests carry everything (HTTP)
     connection()           what an upstream connection remembers, with its prelude; None likewise
+    feed()                 what many clients listen to over one upstream connection (Redis: channels)
     refusal()              "no", in the client's own language (P8)
     probe()                bytes that ask an idle server whether it lives
     retag()                TAGGED only: the same frame under another id
@@ -50,6 +51,8 @@ INTERIM = 512  # reply: whole, but not the final one (1xx)
 SWITCH = 1024  # reply: from here both directions are opaque and end with the connection (101)
 END_CLIENT = 2048  # the client's connection ends after this reply
 END_UPSTREAM = 4096  # reply: the upstream connection cannot be used again; `note` is why (str)
+PUSH = 8192  # reply: out of band, whole, and no request's (RESP3 push types, messages of channels)
+LISTEN = 16384  # request: about what the client listens to: for a Feed, not for a server
 
 
 class Frame:
@@ -130,6 +133,11 @@ class ReplyFramer(Interface):
     idle_hint: float | None  # seconds after which the server said it will close an idle connection
     early: bool  # EXCLUSIVE, set by the heart: the request is still coming in, so a reply now ends the client
 
+    def listen(self) -> None:
+        """Once all that is expected now has come, what comes is PUSH, until a reply that only a request of
+        ours can have (Redis: +RESET). Only where the protocol has a feed."""
+        ...
+
     def expect(self, note: Any) -> None:
         """A request with this note was sent; its reply is the next one not yet expected."""
         ...
@@ -145,31 +153,90 @@ class ReplyFramer(Interface):
 
 
 class Session(Interface):
-    """What one client's connection remembers (Redis: db, user, RESP version, MULTI ...)."""
+    """What one client's connection remembers (Redis: db, user, RESP version, MULTI ...).
+
+    The attributes are about the frame that on_request was asked about last."""
+
+    needs: Any  # the connection state it needs; compared by identity with Connection.state. LISTEN: of its feed
+    pin_reason: str  # PIN: why, one or two words for operators
+    patience: float  # PIN: seconds beyond reply_timeout that its reply may take, for it blocks by design
+    listening: bool  # it is fed by a Feed: silence is no reason to close it
 
     def on_request(self, frame: Frame) -> Frame:
-        """The frame to go on with: itself (forward), or one marked ANSWER, PIN or UNPIN. FIRST frames
-        only."""
-        ...
+        """The frame to go on with: itself (forward), or one marked ANSWER, PIN, UNPIN or LISTEN. FIRST frames
+        only.
 
-    def needs(self) -> Any:
-        """The connection state the next forwarded request needs; compared by identity with
-        Connection.state."""
+        ANSWER with UNPIN: its pinned connection goes back besides."""
         ...
 
 
 class Connection(Interface):
-    """What one upstream connection remembers, and how it is brought into a state."""
+    """What one upstream connection remembers, and how it is brought into a state.
 
-    state: Any
+    Nothing is written behind a prelude until its replies are in and good, nor behind a request that leaves
+    `state` None until its reply is in: a request never runs in a state that was only asked for (P2)."""
+
+    state: Any  # None: depends on the reply to what was written last
+    dirty: bool  # a session may have left something behind: reset() before it is another's
+
+    def greeting(self) -> tuple[bytes, int]:
+        """As `prelude`, for a connection that has just opened. (b"", 0): it is ready as it is."""
+        ...
 
     def prelude(self, needs: Any) -> tuple[bytes, int]:
         """Bytes that bring the connection into state `needs`, and the number of replies to swallow. Sets
-        `state`."""
+        `state`. Asked again when they are in; (b"", 0): the request may be written now."""
+        ...
+
+    def reset(self) -> tuple[bytes, int]:
+        """As `prelude`, back to a new connection's state, whatever a session left. (b"", 0): cannot be done,
+        close it."""
+        ...
+
+    def fence(self) -> tuple[bytes, int]:
+        """As `prelude`: a question whose only right answer proves that replies are still in step."""
         ...
 
     def on_prelude_reply(self, frame: Frame) -> str | None:
-        """None if the reply is as hoped, else why this connection must be closed."""
+        """None if the reply is as hoped, else why not, and `state` is what it is now. One call for each reply
+        to swallow, in order, with the whole reply."""
+        ...
+
+
+class Feed(Interface):
+    """What many clients listen to over one upstream connection, which is theirs alone (Redis: channels).
+
+    A listener is a Session. Nothing here knows whether there is a connection: what is to be written is
+    returned, and on a new connection `restore` says all of it again."""
+
+    def on_request(self, listener: Any, frame: Frame) -> bytes:
+        """A frame marked LISTEN. Bytes for the server, b"" for none; the reply comes with `take`, perhaps at
+        once."""
+        ...
+
+    def on_push(self, frame: Frame) -> tuple[bytes, Sequence[Any]]:
+        """A frame marked PUSH: the bytes that listeners get, and which. What answers requests is kept for
+        `take`."""
+        ...
+
+    def take(self) -> Sequence[tuple[Any, bytes]]:
+        """(listener, whole reply to its request) of every request that was answered since the last call."""
+        ...
+
+    def leave(self, listener: Any) -> bytes:
+        """It is gone, with its request if it has one. Bytes for the server."""
+        ...
+
+    def restore(self) -> bytes:
+        """Everything that is listened to or asked for, for a new connection."""
+        ...
+
+    def is_empty(self) -> bool:
+        """Nobody listens or asks: the connection may be given back."""
+        ...
+
+    def statistics(self) -> dict[str, int]:
+        """Gauges and counters by name, for operators."""
         ...
 
 
@@ -184,9 +251,18 @@ class Protocol(Interface):
 
     def replies(self) -> ReplyFramer: ...
 
-    def session(self) -> Session | None: ...
+    fence: int  # a Connection.fence() after so many requests; 0: never
+    subscriber_buffer: int  # bytes that a listener may be behind
 
-    def connection(self) -> Connection | None: ...
+    def session(self, requests: RequestFramer) -> Session | None:
+        """Of the client whose bytes `requests` frames."""
+        ...
+
+    def connection(self, replies: ReplyFramer) -> Connection | None:
+        """Of the upstream connection whose bytes `replies` frames."""
+        ...
+
+    def feed(self) -> Feed | None: ...
 
     def refusal(
         self,

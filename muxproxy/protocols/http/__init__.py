@@ -33,6 +33,8 @@ class HttpProtocol:
     name = "http"
     sharing = Sharing.EXCLUSIVE
     half_close = False
+    fence = 0
+    subscriber_buffer = 0  # nobody listens
 
     def __init__(self, options: Http, host: str = "localhost") -> None:
         self.settings = Settings(options, host.encode("ascii"))
@@ -43,10 +45,13 @@ class HttpProtocol:
     def replies(self) -> ReplyFramer:
         return ReplyFramer(self.settings)
 
-    def session(self) -> None:
+    def session(self, requests: RequestFramer) -> None:
         return None  # every request carries all it needs
 
-    def connection(self) -> None:
+    def connection(self, replies: ReplyFramer) -> None:
+        return None
+
+    def feed(self) -> None:
         return None
 
     def refusal(

@@ -18,8 +18,8 @@ def test_one_exchange_at_a_time_and_no_half_open_connections() -> None:
 
 def test_requests_carry_all_they_need() -> None:
     http = protocol()
-    assert http.session() is None
-    assert http.connection() is None
+    assert http.session(http.requests()) is None
+    assert http.connection(http.replies()) is None
     assert http.probe() is None
     assert http.retag(b"x", 1) == b"x"
 
