@@ -358,5 +358,7 @@ class ToyConnection:
     def fence(self) -> tuple[bytes, int]:
         return b"fence\n", 1
 
+    def listen(self) -> None: ...
+
     def on_prelude_reply(self, frame: Frame) -> str | None:
         return None if frame.data.startswith(b"ok") else f"select: {frame.data.decode().strip()}"

@@ -133,11 +133,6 @@ class ReplyFramer(Interface):
     idle_hint: float | None  # seconds after which the server said it will close an idle connection
     early: bool  # EXCLUSIVE, set by the heart: the request is still coming in, so a reply now ends the client
 
-    def listen(self) -> None:
-        """Once all that is expected now has come, what comes is PUSH, until a reply that only a request of
-        ours can have (Redis: +RESET). Only where the protocol has a feed."""
-        ...
-
     def expect(self, note: Any) -> None:
         """A request with this note was sent; its reply is the next one not yet expected."""
         ...
@@ -195,6 +190,11 @@ class Connection(Interface):
 
     def fence(self) -> tuple[bytes, int]:
         """As `prelude`: a question whose only right answer proves that replies are still in step."""
+        ...
+
+    def listen(self) -> None:
+        """It is a Feed's: once all that its framer expects now has come, what comes is PUSH, until the reply
+        to a reset."""
         ...
 
     def on_prelude_reply(self, frame: Frame) -> str | None:

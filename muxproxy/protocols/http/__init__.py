@@ -45,10 +45,10 @@ class HttpProtocol:
     def replies(self) -> ReplyFramer:
         return ReplyFramer(self.settings)
 
-    def session(self, requests: RequestFramer) -> None:
+    def session(self, requests: object) -> None:
         return None  # every request carries all it needs
 
-    def connection(self, replies: ReplyFramer) -> None:
+    def connection(self, replies: object) -> None:
         return None
 
     def feed(self) -> None:
