@@ -23,14 +23,23 @@ from typing import Any
 
 from tests.system.process import ROOT, end, wait_for
 
-BACKEND = "web"
+# What its one backend is called, by protocol.
+NAMES = {"http": "web", "redis": "cache", "dubbo": "orders", "tcp": "ledger"}
 # Short enough to be seen in a test, and none is reached unless a scenario is about it.
 NODE = {"drain_timeout": "10s", "log_level": "info"}
 
 
 def toml(table: dict[str, Any]) -> str:
     """Keys and values; strings, numbers and lists of them are written alike in JSON and TOML."""
-    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
+    return "".join(f"{key} = {toml_value(value)}\n" for key, value in table.items())
+
+
+def toml_value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {toml_value(inner)}" for key, inner in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(toml_value(inner) for inner in value) + "]"
+    return json.dumps(value)
 
 
 class AdminConnection(http.client.HTTPConnection):
@@ -47,25 +56,28 @@ class AdminConnection(http.client.HTTPConnection):
 
 
 class Proxy:
-    """One backend, `web`. `tables` are the tables of its file: clients, queue, upstream, http."""
+    """One backend. `tables` are the tables of its file: clients, queue, upstream, and its protocol's own."""
 
     def __init__(
         self,
         *servers: str,
+        protocol: str = "http",
         node: dict[str, Any] | None = None,
         descriptors: int = 0,
         wait: bool = True,
         **tables: dict[str, Any],
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="muxproxy-run-"))
+        self.name = NAMES[protocol]
         self.admin = self.folder / "admin.sock"
         self._log = self.folder / "log"
         tables["clients"] = {"listen": ["127.0.0.1:0"]} | tables.get("clients", {})
         tables["upstream"] = {"servers": list(servers)} | tables.get("upstream", {})
         (self.folder / "backends").mkdir()
         (self.folder / "muxproxy.toml").write_text(toml(NODE | {"admin": str(self.admin)} | (node or {})))
-        text = 'protocol = "http"\n' + "".join(f"[{name}]\n{toml(keys)}" for name, keys in tables.items())
-        (self.folder / "backends" / f"{BACKEND}.toml").write_text(text)
+        text = f'protocol = "{protocol}"\n'
+        text += "".join(f"[{name}]\n{toml(keys)}" for name, keys in tables.items())
+        (self.folder / "backends" / f"{self.name}.toml").write_text(text)
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "muxproxy", "run", "-c", str(self.folder)],
@@ -85,7 +97,7 @@ class Proxy:
 
     def wait_until_ready(self) -> None:
         status = wait_for(self._ready, within=20, what=f"muxproxy is ready; its log: {self.log()}")
-        self.host, _, port = status["backends"][BACKEND]["listen"][0].rpartition(":")
+        self.host, _, port = status["backends"][self.name]["listen"][0].rpartition(":")
         self.port = int(port)
 
     def _ready(self) -> dict[str, Any]:
@@ -109,7 +121,7 @@ class Proxy:
             return dict(json.loads(body))
 
     def backend(self) -> dict[str, Any]:
-        return dict(self.status()["backends"][BACKEND])
+        return dict(self.status()["backends"][self.name])
 
     def outcomes(self) -> dict[str, int]:
         """Reason -> exchanges, of all outcomes."""
