@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from muxproxy.config import keys
+from muxproxy.config import keys, refusals
 from muxproxy.config.address import Address, overlap, parse_listen, parse_server
-from muxproxy.config.model import Backend, Config, Node, Upstream
+from muxproxy.config.model import Backend, Batch, Config, Node, Upstream
 from muxproxy.config.units import format_duration, format_size
 from muxproxy.errors import Problem
 
@@ -34,7 +34,42 @@ def contradictions(backend: Backend, bad: set[str]) -> list[Problem]:
         if any(_reaches(server, address) for address in listen):
             rule = "this backend listens there itself: a loop"
             problems.append(Problem(backend.file, "upstream.servers", f'"{server}"', rule))
+    problems += _redis(backend, bad)
+    problems += _dubbo(backend)
     return problems
+
+
+def _redis(backend: Backend, bad: set[str]) -> Iterator[Problem]:
+    """No value of a secret is shown."""
+    redis = backend.redis
+
+    def problem(key: str, value: str, rule: str) -> Problem:
+        return Problem(backend.file, f"redis.{key}", value, rule)
+
+    if redis.auth == "passthrough":
+        for key in ("username", "password", "client_password"):
+            if getattr(redis, key):
+                rule = 'not with auth = "passthrough": each client authenticates as itself'
+                yield problem(f"{key}_file" if getattr(redis, f"{key}_file", "") else key, "", rule)
+    elif redis.username and not redis.password and bad.isdisjoint({"redis.password", "redis.password_file"}):
+        yield problem("username", f'"{redis.username}"', "needs password or password_file")
+    denied = {name.lower() for name in redis.deny}
+    for name in redis.allow:
+        if why := refusals.NEVER.get(name.lower()):
+            rule = f'cannot be allowed: it {why}; give such clients a backend with protocol = "tcp"'
+            yield problem("allow", f'"{name}"', rule)
+        elif name.lower() in denied:
+            yield problem("allow", f'"{name}"', "is in deny too")
+
+
+def _dubbo(backend: Backend) -> Iterator[Problem]:
+    first: dict[tuple[str, str], int] = {}
+    for number, limit in enumerate(backend.dubbo.limits, 1):
+        other = first.setdefault((limit.service, limit.method), number)
+        if other != number:
+            what = f'"{limit.service}"' + (f', method "{limit.method}"' if limit.method else "")
+            rule = f"the same as dubbo.limits[{other}]"
+            yield Problem(backend.file, f"dubbo.limits[{number}].service", what, rule)
 
 
 def collisions(node: Node, backends: list[Backend]) -> list[Problem]:
@@ -94,14 +129,61 @@ def _warnings(backend: Backend) -> Iterator[Problem]:
         )
     if 0 < upstream.max_lifetime < upstream.idle_timeout:
         yield warn("upstream.idle_timeout", "above max_lifetime: never reached")
-    if backend.protocol == "http":
-        for name in ("max_in_flight", "max_pinned"):
-            if getattr(upstream, name) != getattr(Upstream(servers=()), name):
-                yield warn(f"upstream.{name}", "no effect with http: one request at a time on a connection")
-        if http.max_upgraded == upstream.max_connections:
-            yield warn(
-                "http.max_upgraded", "upgraded sessions can take every connection, and requests then wait"
-            )
+    for name, rule in _LITTLE_EFFECT.get(backend.protocol, {}).items():
+        if getattr(upstream, name) != getattr(Upstream(servers=()), name):
+            yield warn(f"upstream.{name}", rule)
+    if backend.protocol == "http" and http.max_upgraded == upstream.max_connections:
+        yield warn("http.max_upgraded", "upgraded sessions can take every connection, and requests then wait")
+    if backend.protocol == "redis":
+        yield from _redis_warnings(backend)
+    if backend.protocol == "tcp":
+        yield Problem(backend.file, "protocol", '"tcp"', _does_not_multiplex(backend))
+
+
+_ONE_AT_A_TIME = "no effect with http: one request at a time on a connection"
+_ITS_OWN = "no effect with tcp: every session has a connection of its own"
+# [upstream] keys that a protocol makes little or nothing of.
+_LITTLE_EFFECT = {
+    "http": {"max_in_flight": _ONE_AT_A_TIME, "max_pinned": _ONE_AT_A_TIME},
+    "dubbo": {"max_pinned": "little effect with dubbo: only calls above clients.request_buffer need one"},
+    "tcp": {"max_in_flight": _ITS_OWN, "max_pinned": _ITS_OWN},
+}
+
+
+def _redis_warnings(backend: Backend) -> Iterator[Problem]:
+    upstream, redis = backend.upstream, backend.redis
+
+    def warn(key: str, value: str, rule: str) -> Problem:
+        return Problem(backend.file, key, value, rule)
+
+    if upstream.max_connections == 1:
+        rule = "one client that needs it alone (BLPOP, WATCH) stops all the others, and so do subscribers"
+        yield warn("upstream.max_connections", "1", rule)
+    if upstream.max_pinned == 0:
+        yield warn(
+            "upstream.max_pinned", "0", "BLPOP, WATCH, MULTI in pieces and their like are never served"
+        )
+    if redis.batch.commands < 2 and redis.batch != Batch():
+        yield warn("redis.batch.commands", str(redis.batch.commands), "below 2 nothing is held back")
+    denied = frozenset(name.lower() for name in redis.deny)
+    for name in redis.allow:
+        if not refusals.has_effect(name.lower(), denied):
+            yield warn("redis.allow", f'"{name}"', "no effect: it is not refused, or not a command")
+
+
+# Ports by which the server behind one can be guessed.
+_USUAL_PORTS = {6379: "redis", 80: "http", 8080: "http", 20880: "dubbo"}
+
+
+def _does_not_multiplex(backend: Backend) -> str:
+    ports = {parse_server(text).port for text in backend.upstream.servers}
+    guesses = sorted({_USUAL_PORTS[port] for port in ports if port in _USUAL_PORTS})
+    if guesses:
+        better = f'protocol = "{guesses[0]}" does, if that is what the servers speak, as their port suggests'
+    else:
+        better = f"{', '.join(name for name in keys.PROTOCOLS if name != 'tcp')} do, if the servers speak one"
+    most = backend.upstream.max_connections
+    return f"bounds but does not multiplex: {most} clients at a time have a connection each; {better}"
 
 
 def _reaches(server: Address, listen: Address) -> bool:

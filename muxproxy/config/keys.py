@@ -13,14 +13,17 @@ from dataclasses import dataclass
 
 from muxproxy.config import address, units
 
-PROTOCOLS = ("http",)
-PROTOCOLS_TO_COME = ("redis", "dubbo", "tcp")
+PROTOCOLS = ("http", "redis", "dubbo", "tcp")
 
 MS, S, M, H, D = 1e-3, 1.0, 60.0, 3600.0, 86400.0
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
 # A backend's name is a file name, a metric's label and a word in a log line: no quoting in any of them.
 BACKEND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+# A command as in `COMMAND LIST`: of modules too ("ft.search"), never with spaces.
+_COMMAND = re.compile(r"[!-{}~]{1,64}(?:\|[!-{}~]{1,64})?")
+_NAME = re.compile(r"[^\s\x00-\x1f\x7f]{1,255}")
+SECRET_MAX = 8 * KIB  # bytes; cloud providers' tokens that serve as passwords have 1 to 3 KiB
 BACKEND_NAME_RULE = "1 to 63 of letters, digits, '.', '_' and '-', beginning with a letter or a digit"
 
 
@@ -72,17 +75,6 @@ class OneOf:
 
 
 @dataclass(frozen=True, slots=True)
-class ProtocolName:
-    def read(self, value: object) -> str:
-        if value in PROTOCOLS:
-            return str(value)
-        known = ", ".join(PROTOCOLS)
-        if value in PROTOCOLS_TO_COME:
-            raise ValueError(f"not yet: this version speaks {known}")
-        raise ValueError(f"one of {known} (and not yet {', '.join(PROTOCOLS_TO_COME)})")
-
-
-@dataclass(frozen=True, slots=True)
 class Text:
     """A string that `check` accepts, kept as it is written."""
 
@@ -96,10 +88,38 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Secret:
+    """A string that no message ever shows (load.py)."""
+
+    def read(self, value: object) -> str:
+        if not isinstance(value, str) or not value:
+            raise ValueError("a string in quotes, not empty")
+        if len(value.encode()) > SECRET_MAX:
+            raise ValueError(f"at most {SECRET_MAX} bytes")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
 class Each:
-    """A list of at least one item; every item that is wrong is a problem of its own."""
+    """A list of at least `least` items; every item that is wrong is a problem of its own."""
 
     item: Text
+    least: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Inline:
+    """A table as a value: `batch = { commands = 3, delay = "5ms" }`."""
+
+    table: Table
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """A list of tables, `[[dubbo.limits]]`; `required` keys have no default."""
+
+    table: Table
+    required: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +132,28 @@ class AdminPath:
         return address.parse_unix_path(value.removeprefix("unix:"))
 
 
-Reader = Count | Duration | Size | OneOf | ProtocolName | Text | Each | AdminPath
+Single = Count | Duration | Size | OneOf | Text | Secret | AdminPath  # read one value
+Reader = Single | Each | Inline | Several
 Table = dict[str, Reader]
+
+
+def check_command(text: str) -> None:
+    """Raises ValueError with the rule. Which names there are only the server knows: it may have modules."""
+    if _COMMAND.fullmatch(text) is None:
+        raise ValueError('a command, such as "flushall", or with its subcommand "config|set"')
+
+
+def check_name(text: str) -> None:
+    """Raises ValueError with the rule. What goes over the wire as one word."""
+    if _NAME.fullmatch(text) is None:
+        raise ValueError("1 to 255 printable characters without spaces")
+
+
+def check_file(text: str) -> None:
+    """Raises ValueError with the rule."""
+    if not text.startswith("/") or text.endswith("/") or "\0" in text:
+        raise ValueError("the path of a file is absolute, such as /run/credentials/muxproxy/redis")
+
 
 NODE: Table = {
     "workers": Count(1, 256),
@@ -123,7 +163,7 @@ NODE: Table = {
 }
 
 # The top of a backend's file, apart from its tables.
-BACKEND: Table = {"protocol": ProtocolName()}
+BACKEND: Table = {"protocol": OneOf(PROTOCOLS)}
 
 # Tables that every protocol has.
 TABLES: dict[str, Table] = {
@@ -167,6 +207,44 @@ PROTOCOL_TABLES: dict[str, Table] = {
         "max_head": Size(1 * KIB, 1 * MIB),
         "max_target": Size(256, 1 * MIB),
         "max_upgraded": Count(0, 65535),
+    },
+    "redis": {
+        "username": Text(check_name),
+        "password": Secret(),
+        "password_file": Text(check_file),
+        "client_password": Secret(),
+        "client_password_file": Text(check_file),
+        "auth": OneOf(("configured", "passthrough")),
+        "allow": Each(Text(check_command), least=0),
+        "deny": Each(Text(check_command), least=0),
+        "batch": Inline(
+            {
+                "commands": Count(0, 100_000),
+                "delay": Duration(100e-6, 1 * S),
+            }
+        ),
+        "fence": Count(0, 1_000_000_000),
+        "subscriber_buffer": Size(1 * KIB, 1 * GIB),
+        "max_argument": Size(1 * KIB, 4 * GIB),
+        "max_arguments": Count(16, 2**31 - 1),
+    },
+    "dubbo": {
+        "heartbeat": Duration(100 * MS, 1 * D, zero="none are sent"),
+        "heartbeat_misses": Count(1, 100),
+        "max_frame": Size(1 * KIB, 1 * GIB),
+        "limits": Several(
+            {
+                "service": Text(check_name),
+                "method": Text(check_name),
+                "actives": Count(1, 1_000_000),
+                "timeout": Duration(1 * MS, 1 * H, zero="never wait, refuse at once"),
+            },
+            required=("service", "actives"),
+        ),
+    },
+    "tcp": {
+        "refuse": OneOf(("rst", "fin")),
+        "session_timeout": Duration(1 * MS, 30 * D, zero="for ever"),
     },
 }
 

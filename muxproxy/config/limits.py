@@ -15,6 +15,7 @@ its maxconn from the limit likewise).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -65,13 +66,24 @@ def client_sockets(owned: list[Backend], nofile: int) -> int:
 
 
 def named(backend: Backend) -> dict[str, float]:
-    """Every number the backend is held to, by its key in the file: seconds, bytes or a count (P7)."""
+    """Every number the backend is held to, by its key in the file: seconds, bytes or a count (P7).
+
+    Numbers and nothing else: a secret is a string."""
     limits: dict[str, float] = {}
     for table in ("clients", "queue", "upstream", backend.protocol):
-        for key, value in msgspec.structs.asdict(getattr(backend, table)).items():
-            if isinstance(value, int | float):
-                limits[f"{table}.{key}"] = value
+        limits.update(_numbers(table, getattr(backend, table)))
     return limits
+
+
+def _numbers(place: str, value: object) -> Iterator[tuple[str, float]]:
+    if isinstance(value, int | float):
+        yield place, value
+    elif isinstance(value, msgspec.Struct):
+        for key, inner in msgspec.structs.asdict(value).items():
+            yield from _numbers(f"{place}.{key}", inner)
+    elif isinstance(value, tuple):  # counted from 1, as load.py does: dubbo.limits[1].actives
+        for number, item in enumerate(value, 1):
+            yield from _numbers(f"{place}[{number}]", item)
 
 
 def lowered(before: Config, after: Config) -> list[Problem]:

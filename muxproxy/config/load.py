@@ -19,8 +19,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from muxproxy.config import consistency, keys
-from muxproxy.config.model import Backend, Clients, Config, Http, Node, Queue, Upstream
+from muxproxy.config import consistency, keys, secrets
+from muxproxy.config.model import (
+    SECRETS,
+    Backend,
+    Batch,
+    Clients,
+    Config,
+    Dubbo,
+    Http,
+    Limit,
+    Node,
+    Queue,
+    Redis,
+    Tcp,
+    Upstream,
+)
 from muxproxy.errors import ConfigError, Problem
 
 NODE_FILE = "muxproxy.toml"
@@ -49,7 +63,8 @@ class _File:
 
     def complain(self, key: str, value: object, rule: str) -> None:
         self.bad.add(key)
-        self.problems.append(Problem(self.path, key, "" if value is None else _written(value), rule))
+        written = "" if value is None or secrets.is_hidden(key, value) else _written(value)
+        self.problems.append(Problem(self.path, key, written, rule))
 
 
 def load(path: Path) -> Config:
@@ -139,6 +154,7 @@ def _backend(path: Path) -> tuple[Backend | None, _File]:
     values = {name: _known_table(file, document, name) for name in keys.TABLES}
     for name in keys.PROTOCOL_TABLES:
         values[name] = _known_table(file, document, name) if protocol == name else {}
+    _read_secrets(file, values["redis"])
     _unknown_tables(file, document, protocol)
     for table, key, example in (
         ("clients", "listen", "127.0.0.1:8080"),
@@ -153,11 +169,33 @@ def _backend(path: Path) -> tuple[Backend | None, _File]:
         upstream=Upstream(**{"servers": (), **values["upstream"]}),
         queue=Queue(**values["queue"]),
         http=Http(**values["http"]),
+        redis=Redis(**{**values["redis"], "batch": Batch(**values["redis"].get("batch", {}))}),
+        dubbo=Dubbo(**{**values["dubbo"], "limits": _limits(values["dubbo"])}),
+        tcp=Tcp(**values["tcp"]),
         file=file.path,
         flexible=tuple(key for key in FLEXIBLE if key not in values["clients"]),
     )
     file.problems += consistency.contradictions(backend, file.bad)
     return backend, file
+
+
+def _limits(dubbo: dict[str, Any]) -> tuple[Limit, ...]:
+    """Those that can be made; one that lacks what it must have is a problem already."""
+    return tuple(Limit(**entry) for entry in dubbo.get("limits", ()) if {"service", "actives"} <= set(entry))
+
+
+def _read_secrets(file: _File, redis: dict[str, Any]) -> None:
+    for key in SECRETS:
+        path = redis.get(f"{key}_file")
+        if path is None:
+            continue
+        if key in redis:
+            file.complain(f"redis.{key}_file", path, f"either this or {key}, not both")
+            continue
+        try:
+            redis[key] = secrets.read(Path(path))
+        except ValueError as error:
+            file.complain(f"redis.{key}_file", path, str(error))
 
 
 def _parse(file: _File, is_optional: bool = False) -> dict[str, Any]:
@@ -199,7 +237,7 @@ def _unknown_tables(file: _File, document: dict[str, Any], protocol: str) -> Non
     for name, content in document.items():
         if name in own or name in keys.BACKEND:
             continue
-        if name in keys.PROTOCOLS or name in keys.PROTOCOLS_TO_COME:
+        if name in keys.PROTOCOLS:
             # Without a good protocol nobody knows whether the table is right: one message is enough.
             if protocol:
                 file.complain(
@@ -222,20 +260,50 @@ def _table(
         reader = table.get(key)
         if reader is None:
             file.complain(dotted, value, _unknown_key(key, list(table), others))
-        elif isinstance(reader, keys.Each):
-            if (items := _items(file, dotted, value, reader)) is not None:
-                values[key] = items
-        else:
-            try:
-                values[key] = reader.read(value)
-            except ValueError as error:
-                file.complain(dotted, value, str(error))
+            continue
+        good = _value(file, dotted, value, reader)
+        if good is not None:
+            values[key] = good
     return values
 
 
+def _value(file: _File, dotted: str, value: object, reader: keys.Reader) -> Any:
+    """None if it is wrong, and a problem for it."""
+    if isinstance(reader, keys.Each):
+        return _items(file, dotted, value, reader)
+    if isinstance(reader, keys.Several):
+        return _several(file, dotted, value, reader)
+    if isinstance(reader, keys.Inline):
+        if isinstance(value, dict):
+            return _table(file, dotted, value, reader.table, others={})
+        file.complain(dotted, value, f"a table: {{ {', '.join(f'{key} = ...' for key in reader.table)} }}")
+        return None
+    try:
+        return reader.read(value)
+    except ValueError as error:
+        file.complain(dotted, value, str(error))
+    return None
+
+
+def _several(file: _File, dotted: str, value: object, reader: keys.Several) -> list[dict[str, Any]] | None:
+    """Its tables, counted from 1 as people count them in a file: `dubbo.limits[2].actives`."""
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        file.complain(dotted, value, f"tables of their own: [[{dotted}]]")
+        return None
+    tables = []
+    for number, item in enumerate(value, 1):
+        place = f"{dotted}[{number}]"
+        tables.append(_table(file, place, item, reader.table, others={}))
+        for key in reader.required:
+            if key not in item:
+                file.complain(f"{place}.{key}", None, "missing")
+    return tables
+
+
 def _items(file: _File, dotted: str, value: object, reader: keys.Each) -> tuple[str, ...] | None:
-    if not isinstance(value, list) or not value:
-        file.complain(dotted, value, f"a list of at least one string{_listed(value, reader)}")
+    if not isinstance(value, list) or len(value) < reader.least:
+        what = "a list of at least one string" if reader.least else "a list of strings"
+        file.complain(dotted, value, f"{what}{_listed(value, reader)}")
         return None
     good = []
     for item in value:
@@ -276,5 +344,12 @@ def _all_backend_keys(but: str = "") -> dict[str, list[str]]:
 
 def _written(value: object) -> str:
     """As it stands in the file, near enough to be found there."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = json.dumps(_bare(value), ensure_ascii=False, default=str)
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 3] + "..."
+
+
+def _bare(value: object) -> object:
+    """Without what is in tables: `[[redis]]` is wrong and has a password in it."""
+    if isinstance(value, dict):
+        return dict.fromkeys(value, "...")
+    return [_bare(item) for item in value] if isinstance(value, list) else value

@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 KIB = 1024
+MIB = 1024 * KIB
 
 
 class Clients(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -91,6 +92,73 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_upgraded: int | None = None
 
 
+class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[redis] batch`: holds commands back while something is in flight, never a lone one."""
+
+    # 0: off, for what waits is already written once per turn of the loop (DESIGN section 3).
+    commands: int = 0  # so many are written at once
+    delay: float = 0.005  # seconds; or what there is after so long. 3 and 5 ms cured the second incident
+
+
+class Redis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[redis]`. Secrets are in no repr: what is logged or asserted about a backend must not tell them."""
+
+    username: str = ""  # of the ACL user that muxproxy is towards the servers; "": the default user
+    password: str = ""  # its password; "": none is asked for
+    password_file: str = ""  # where load.py takes `password` from
+    client_password: str = ""  # what clients must say to AUTH (Redis's own requirepass); "": nothing
+    client_password_file: str = ""
+    auth: str = "configured"  # "passthrough": clients authenticate as themselves, partitioned by user
+    # Lower case, "config" or "config|set". What is refused without being asked: refusals.py.
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    batch: Batch = Batch()
+    fence: int = 0  # an ECHO proves the order of replies every so many commands (P2); 0: never
+    # What a subscriber may be behind before it is cut. Redis client-output-buffer-limit pubsub: 8 MiB (soft).
+    subscriber_buffer: int = 8 * MIB
+    max_argument: int = 512 * MIB  # Redis proto-max-bulk-len
+    max_arguments: int = 1024 * 1024  # of a command; Redis up to 6.2 the same, later INT_MAX
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{name}={'...' if name in SECRETS and value else repr(value)}"
+            for name, value in msgspec.structs.asdict(self).items()
+        )
+        return f"Redis({', '.join(shown)})"
+
+
+# Keys of [redis] whose values are shown nowhere.
+SECRETS = ("password", "client_password")
+
+
+class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One `[[dubbo.limits]]`: Dubbo's `actives`, as a queue with a deadline."""
+
+    service: str
+    actives: int  # calls in flight at a time
+    method: str = ""  # "": all the service's methods together
+    timeout: float = 1.0  # how long a call waits for its turn; Dubbo waits its `timeout`, 1 s by default
+
+
+class Dubbo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[dubbo]`: what only Dubbo2 has."""
+
+    heartbeat: float = 60.0  # a connection without traffic for so long is asked; Dubbo's own default; 0: off
+    heartbeat_misses: int = 3  # Dubbo closes after heartbeat.timeout, 3 x heartbeat
+    max_frame: int = 8 * MIB  # Dubbo `payload`
+    limits: tuple[Limit, ...] = ()
+
+
+class Tcp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[tcp]`: what only raw TCP has."""
+
+    # How a client that got no place is closed. "rst" is an error to every client library; "fin" looks like
+    # an empty answer, which some protocols take for a polite one. HAProxy `tcp-request content reject` is
+    # "fin", its `silent-drop` and nginx `reset_timedout_connection` are not.
+    refuse: str = "rst"
+    session_timeout: float = 0.0  # of a whole session; 0: for ever, as HAProxy and nginx have it
+
+
 class Backend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One file of `backends/`; `name` is the file's."""
 
@@ -100,6 +168,9 @@ class Backend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     upstream: Upstream
     queue: Queue = Queue()
     http: Http = Http()
+    redis: Redis = Redis()
+    dubbo: Dubbo = Dubbo()
+    tcp: Tcp = Tcp()
     file: str = ""  # where it was read, for messages to operators
     # Keys of [clients] that nobody wrote and that cost descriptors: limits.effective() may lower these
     # defaults.

@@ -7,19 +7,36 @@ from typing import Any
 import pytest
 
 from muxproxy.config.consistency import collisions, contradictions, warnings
-from muxproxy.config.model import Backend, Clients, Config, Http, Node, Queue, Upstream
+from muxproxy.config.model import (
+    Backend,
+    Batch,
+    Clients,
+    Config,
+    Dubbo,
+    Http,
+    Limit,
+    Node,
+    Queue,
+    Redis,
+    Upstream,
+)
 
 
 def backend(
-    name: str = "b", listen: tuple[str, ...] = ("127.0.0.1:80",), **tables: dict[str, Any]
+    name: str = "b",
+    listen: tuple[str, ...] = ("127.0.0.1:80",),
+    protocol: str = "http",
+    **tables: dict[str, Any],
 ) -> Backend:
     return Backend(
         name=name,
-        protocol="http",
+        protocol=protocol,
         clients=Clients(**{"listen": listen, **tables.get("clients", {})}),
         upstream=Upstream(**{"servers": ("10.0.0.5:80",), **tables.get("upstream", {})}),
         queue=Queue(**tables.get("queue", {})),
         http=Http(**tables.get("http", {})),
+        redis=Redis(**tables.get("redis", {})),
+        dubbo=Dubbo(**tables.get("dubbo", {})),
         file=f"{name}.toml",
     )
 
@@ -33,6 +50,22 @@ CONTRADICTIONS: list[tuple[dict[str, dict[str, Any]], str]] = [
     ({"upstream": {"servers": ("a:1", "A:1")}}, 'upstream.servers = "a:1": each server once'),
     ({"upstream": {"servers": ("127.0.0.1:80",)}}, 'upstream.servers = "127.0.0.1:80": this backend listens'),
     ({"upstream": {"servers": ("localhost:80",)}}, 'upstream.servers = "localhost:80": this backend listens'),
+]  # fmt: skip
+
+
+PASSTHROUGH = {"auth": "passthrough"}
+TWICE = (Limit("S", 1), Limit("S", 1, "m"), Limit("S", 2, "m"))
+
+CONTRADICTIONS += [
+    ({"redis": {**PASSTHROUGH, "client_password": "hush"}}, "redis.client_password: not with auth = "),
+    ({"redis": {**PASSTHROUGH, "password": "hush"}}, "redis.password: not with auth = "),
+    ({"redis": {**PASSTHROUGH, "password": "hush", "password_file": "/x"}}, "redis.password_file: not with"),
+    ({"redis": {**PASSTHROUGH, "username": "x"}}, 'redis.username: not with auth = "passthrough": each'),
+    ({"redis": {"username": "x"}}, 'redis.username = "x": needs password or password_file'),
+    ({"redis": {"allow": ("MONITOR",)}}, 'redis.allow = "MONITOR": cannot be allowed: it shows the'),
+    ({"redis": {"allow": ("client|tracking",)}}, 'redis.allow = "client|tracking": cannot be allowed: it'),
+    ({"redis": {"allow": ("Debug",), "deny": ("debug",)}}, 'redis.allow = "Debug": is in deny too'),
+    ({"dubbo": {"limits": TWICE}}, 'dubbo.limits[3].service = "S", method "m": the same as dubbo.limits[2]'),
 ]  # fmt: skip
 
 
@@ -88,6 +121,60 @@ WARNINGS: list[tuple[dict[str, Any], str]] = [
     ({"upstream": {"max_pinned": 2}}, "upstream.max_pinned = 2: no effect with http"),
     ({"http": {"max_upgraded": 8}}, "http.max_upgraded = 8: upgraded sessions can take every connection"),
 ]  # fmt: skip
+
+
+REDIS = {"protocol": "redis"}
+DUBBO = {"protocol": "dubbo"}
+
+WARNINGS += [
+    ({**REDIS, "upstream": {"max_connections": 1}}, "upstream.max_connections = 1: one client that needs it"),
+    ({**REDIS, "upstream": {"max_pinned": 0}}, "upstream.max_pinned = 0: BLPOP, WATCH, MULTI in pieces"),
+    ({**REDIS, "redis": {"batch": Batch(delay=0.001)}}, "redis.batch.commands = 0: below 2 nothing is held"),
+    ({**REDIS, "redis": {"allow": ("get",)}}, 'redis.allow = "get": no effect: it is not refused'),
+    ({**DUBBO, "upstream": {"max_pinned": 2}}, "upstream.max_pinned = 2: little effect with dubbo"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {**REDIS, "redis": {"batch": Batch(commands=3)}},
+        {**REDIS, "redis": {"allow": ("debug|sleep", "CONFIG|GET"), "deny": ("config",)}},
+        {**REDIS, "redis": {"deny": ("ft.search", "get")}},
+        {**REDIS, "upstream": {"max_in_flight": 4, "max_pinned": 2}},
+        {**DUBBO, "upstream": {"max_in_flight": 4}},
+    ],
+)
+def test_what_may_well_be_meant_gives_none(change: dict[str, Any]) -> None:
+    assert warnings(Config(node=Node(), backends=(backend(**change),))) == []
+
+
+@pytest.mark.parametrize(
+    ("servers", "better"),
+    [
+        (("a:6379",), 'protocol = "redis" does, if that is what the servers speak, as their port suggests'),
+        (("a:80",), 'protocol = "http" does'),
+        (("a:8080", "b:5432"), 'protocol = "http" does'),
+        (("a:20880",), 'protocol = "dubbo" does'),
+        (("a:5432", "unix:/run/x"), "http, redis, dubbo do, if the servers speak one"),
+    ],
+)
+def test_raw_tcp_is_told_what_it_does_not_do_and_what_would(servers: tuple[str, ...], better: str) -> None:
+    raw = backend(protocol="tcp", upstream={"servers": servers})
+    (warning,) = warnings(Config(node=Node(), backends=(raw,)))
+    assert str(warning).startswith(
+        f'b.toml: protocol = "tcp": bounds but does not multiplex: 8 clients at a time have a connection '
+        f"each; {better}"
+    )
+
+
+def test_raw_tcp_has_one_session_to_a_connection() -> None:
+    raw = backend(protocol="tcp", upstream={"max_in_flight": 4, "max_pinned": 2})
+    told = [str(warning) for warning in warnings(Config(node=Node(), backends=(raw,)))]
+    assert [line for line in told if "no effect with tcp" in line] == [
+        "b.toml: upstream.max_in_flight = 4: no effect with tcp: every session has a connection of its own",
+        "b.toml: upstream.max_pinned = 2: no effect with tcp: every session has a connection of its own",
+    ]
 
 
 @pytest.mark.parametrize(("change", "expected"), WARNINGS)

@@ -10,39 +10,87 @@ import pytest
 
 from muxproxy.config import keys
 from muxproxy.config.load import examine
-from muxproxy.config.model import Clients, Http, Node, Queue, Upstream
+from muxproxy.config.model import Clients, Dubbo, Http, Node, Queue, Redis, Tcp, Upstream
 from muxproxy.config.units import parse_duration
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config"
 
 
-def test_the_example_is_accepted_without_a_warning() -> None:
+# Example -> its protocol, and the keys that have no effect with it.
+EXCHANGES = {"abandoned_bytes", "abandoned_timeout"}  # replies that go to one client after the other
+REQUESTS = {"head_timeout", "hold_timeout", "min_rate", "reply_timeout", "max_in_flight", "max_pinned"}
+EXAMPLES = {
+    "ledger-db": ("tcp", EXCHANGES | REQUESTS),
+    "orders-api": ("http", {"max_in_flight", "max_pinned"}),
+    "orders-dubbo": ("dubbo", EXCHANGES),
+    "session-cache": ("redis", EXCHANGES),
+}
+
+
+def test_the_examples_are_accepted_and_one_warning_says_what_tcp_does_not_do() -> None:
     reading = examine(EXAMPLE)
     assert reading.problems == []
-    assert reading.warnings == []
+    (warning,) = reading.warnings
+    assert (Path(warning.file).name, warning.key) == ("ledger-db.toml", "protocol")
     assert reading.config is not None
-    assert [backend.name for backend in reading.config.backends] == ["orders-api"]
+    assert {backend.name: backend.protocol for backend in reading.config.backends} == {
+        name: protocol for name, (protocol, _) in EXAMPLES.items()
+    }
 
 
-def test_the_example_shows_the_defaults() -> None:
+def test_there_is_an_example_for_every_protocol() -> None:
+    assert sorted(protocol for protocol, _ in EXAMPLES.values()) == sorted(keys.PROTOCOLS)
+
+
+def test_the_examples_show_the_defaults() -> None:
     config = examine(EXAMPLE).config
     assert config is not None
-    (backend,) = config.backends
     assert config.node == Node(file=str(EXAMPLE / "muxproxy.toml"))
-    assert backend.clients == Clients(listen=backend.clients.listen)
-    assert backend.queue == Queue()
-    assert backend.upstream == Upstream(servers=backend.upstream.servers)
-    assert backend.http == Http()
+    for backend in config.backends:
+        assert backend.clients == Clients(listen=backend.clients.listen)
+        assert backend.queue == Queue()
+        assert backend.upstream == Upstream(servers=backend.upstream.servers)
+        own = (backend.http, backend.redis, backend.dubbo, backend.tcp)
+        assert own == (Http(), Redis(), Dubbo(), Tcp())
 
 
-@pytest.mark.parametrize("protocol", ["http"])
-def test_the_example_names_every_key_that_has_an_effect(protocol: str) -> None:
-    text = (EXAMPLE / "backends/orders-api.toml").read_text()
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_names_every_key_that_has_an_effect(name: str) -> None:
+    protocol, without_effect = EXAMPLES[name]
+    text = (EXAMPLE / f"backends/{name}.toml").read_text()
     named = set(re.findall(r"^#? ?([a-z_]+) = ", text, re.MULTILINE))
-    known = {key for table in [*keys.TABLES.values(), keys.PROTOCOL_TABLES[protocol]] for key in table}
-    assert known - named == {"max_in_flight", "max_pinned"}  # no effect with http
+    own = keys.PROTOCOL_TABLES[protocol]
+    known = {key for table in [*keys.TABLES.values(), own] for key in table}
+    for key, reader in own.items():
+        if isinstance(reader, keys.Several):
+            known = known - {key} | set(reader.table)
+    assert known - named == without_effect
     assert named - known == {"protocol"}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_what_an_example_has_off_is_accepted_when_it_is_on(tmp_path: Path, name: str) -> None:
+    """One key at a time: passwords and the files they are in exclude each other."""
+    text = (EXAMPLE / f"backends/{name}.toml").read_text()
+    off = re.findall(r"^# ([a-z_]+) = ", text, re.MULTILINE)
+    assert len(off) > 1
+    path = tmp_path / f"{name}.toml"
+    for key in off:
+        if key in keys.PROTOCOL_TABLES["dubbo"]["limits"].table:  # type: ignore[union-attr]
+            on = text.replace("# [[", "[[")
+            on = re.sub(r"^# (service|method|actives|timeout) = ", r"\1 = ", on, flags=re.MULTILINE)
+        else:
+            on = text.replace(f"\n# {key} = ", f"\n{key} = ")
+        if key == "username":
+            on = on.replace("\n# password = ", "\npassword = ")
+        if key.endswith("_file"):
+            (tmp_path / "secret").write_text("hush\n")
+            on = on.replace("/run/credentials/muxproxy.service/", "").replace(
+                f'{key} = "', f'{key} = "{tmp_path}/secret" # "'
+            )
+        path.write_text(on)
+        assert [str(problem) for problem in examine(path).problems] == [], key
 
 
 @pytest.fixture

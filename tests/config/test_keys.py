@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from muxproxy.config import keys
-from muxproxy.config.model import Clients, Http, Node, Queue, Upstream
+from muxproxy.config.model import Batch, Clients, Dubbo, Http, Limit, Node, Queue, Redis, Tcp, Upstream
 from muxproxy.config.units import format_duration, format_size
 
 MODEL = {
@@ -15,13 +15,32 @@ MODEL = {
     "queue": (Queue, keys.TABLES["queue"]),
     "upstream": (Upstream, keys.TABLES["upstream"]),
     "http": (Http, keys.PROTOCOL_TABLES["http"]),
+    "redis": (Redis, keys.PROTOCOL_TABLES["redis"]),
+    "redis.batch": (Batch, keys.PROTOCOL_TABLES["redis"]["batch"].table),  # type: ignore[union-attr]
+    "dubbo": (Dubbo, keys.PROTOCOL_TABLES["dubbo"]),
+    "dubbo.limits": (Limit, keys.PROTOCOL_TABLES["dubbo"]["limits"].table),  # type: ignore[union-attr]
+    "tcp": (Tcp, keys.PROTOCOL_TABLES["tcp"]),
 }
 NOT_WRITTEN = {"file"}  # filled in by load.py
 
 
 def test_every_table_of_the_model_has_its_keys() -> None:
-    assert {*keys.TABLES, *keys.PROTOCOL_TABLES, ""} == set(MODEL)
-    assert set(keys.PROTOCOL_TABLES) <= set(keys.PROTOCOLS)
+    tables = {**keys.TABLES, **keys.PROTOCOL_TABLES}
+    inner = {
+        f"{name}.{key}"
+        for name, table in tables.items()
+        for key, reader in table.items()
+        if isinstance(reader, keys.Inline | keys.Several)
+    }
+    assert {*tables, *inner, ""} == set(MODEL)
+    assert set(keys.PROTOCOL_TABLES) == set(keys.PROTOCOLS)
+
+
+def test_what_must_be_written_has_no_default() -> None:
+    limits = keys.PROTOCOL_TABLES["dubbo"]["limits"]
+    assert isinstance(limits, keys.Several)
+    required = {field.name for field in msgspec.structs.fields(Limit) if field.required}
+    assert set(limits.required) == required
 
 
 @pytest.mark.parametrize("name", MODEL)
@@ -35,15 +54,16 @@ def test_every_default_is_within_its_bounds(name: str) -> None:
     struct, table = MODEL[name]
     checked = 0
     for field in msgspec.structs.fields(struct):
-        if field.name in NOT_WRITTEN or field.required or field.default in (None, ""):
+        reader = table.get(field.name)
+        if field.required or field.default in (None, "", ()) or isinstance(reader, keys.Inline):
             continue
-        reader = table[field.name]
+        assert reader is not None
         written = field.default
         if isinstance(reader, keys.Duration):
             written = format_duration(field.default)
         elif isinstance(reader, keys.Size):
             written = format_size(field.default)
-        assert not isinstance(reader, keys.Each)
+        assert not isinstance(reader, keys.Each | keys.Several)
         assert reader.read(written) == field.default, field.name
         checked += 1
     assert checked > 0
@@ -62,7 +82,15 @@ def test_bounds_between_keys_name_keys_that_exist() -> None:
         (keys.Duration(1.0, 60.0, zero="never"), [0, "0s", "1s"], ["999ms"]),
         (keys.Size(1, 1024), ["1B", "1KiB"], [0, "2KiB"]),
         (keys.OneOf(("a", "b")), ["a"], ["c", "", 1, ["a"]]),
-        (keys.ProtocolName(), ["http"], ["redis", "HTTP", 1, ["http"]]),
+        (keys.OneOf(keys.PROTOCOLS), ["http", "redis"], ["HTTP", 1, ["http"]]),
+        (keys.Secret(), ["x", "x y", "x" * 8192], ["", 1, "x" * 8193]),
+        (
+            keys.Text(keys.check_command),
+            ["get", "config|set", "FT.SEARCH"],
+            ["", "config set", "a|b|c", "|", 1],
+        ),
+        (keys.Text(keys.check_name), ["com.acme.Orders", "größe"], ["", "a b", "a\n", "x" * 256, 1]),
+        (keys.Text(keys.check_file), ["/run/x"], ["", "x", "/run/", "/a\0b", 1]),
         (keys.AdminPath(), ["/run/x.sock", "unix:/run/x.sock"], ["x.sock", "", 1]),
     ],
 )
@@ -74,8 +102,3 @@ def test_a_reader_takes_what_is_within_its_bounds(
     for value in bad:
         with pytest.raises(ValueError, match=r"."):
             reader.read(value)
-
-
-def test_a_protocol_of_later_versions_is_called_not_yet() -> None:
-    with pytest.raises(ValueError, match="not yet: this version speaks http"):
-        keys.ProtocolName().read("redis")

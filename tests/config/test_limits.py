@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from muxproxy.config import limits
-from muxproxy.config.model import Backend, Clients, Config, Node, Upstream
+from muxproxy.config.model import Backend, Batch, Clients, Config, Dubbo, Limit, Node, Redis, Upstream
 from muxproxy.errors import ConfigError
 
 
@@ -158,3 +159,16 @@ def test_every_number_of_a_backend_is_a_named_limit() -> None:
     assert named["http.max_head"] == 32 * 1024
     assert "clients.listen" not in named
     assert "http.max_upgraded" not in named  # not written: half of max_connections, shown as pinned_max
+
+
+def test_numbers_inside_of_tables_are_named_and_secrets_are_none() -> None:
+    redis = Redis(password="12345", batch=Batch(commands=3))
+    named = limits.named(msgspec.structs.replace(backend("cache"), protocol="redis", redis=redis))
+    assert named["redis.batch.commands"] == 3
+    assert named["redis.batch.delay"] == 0.005
+    assert named["redis.subscriber_buffer"] == 8 * 1024**2
+    assert all(type(value) in (int, float) for value in named.values())
+    assert not any("password" in key for key in named)
+    dubbo = Dubbo(limits=(Limit("S", 10), Limit("S", 2, "m", timeout=0.5)))
+    named = limits.named(msgspec.structs.replace(backend("orders"), protocol="dubbo", dubbo=dubbo))
+    assert (named["dubbo.limits[1].actives"], named["dubbo.limits[2].timeout"]) == (10, 0.5)

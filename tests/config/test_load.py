@@ -7,7 +7,19 @@ from pathlib import Path
 import pytest
 
 from muxproxy.config.load import examine, load, load_node
-from muxproxy.config.model import Backend, Clients, Http, Node, Queue, Upstream
+from muxproxy.config.model import (
+    Backend,
+    Batch,
+    Clients,
+    Dubbo,
+    Http,
+    Limit,
+    Node,
+    Queue,
+    Redis,
+    Tcp,
+    Upstream,
+)
 from muxproxy.errors import ConfigError
 from tests.config.conftest import Write
 
@@ -127,6 +139,142 @@ def test_every_key_is_read_in_its_unit(write: Write) -> None:
     assert backend.flexible == ()
 
 
+def of(protocol: str, own: str) -> str:
+    return LEAST.replace('"http"', f'"{protocol}"') + own
+
+
+def test_every_key_of_redis_is_read_in_its_unit(write: Write, tmp_path: Path) -> None:
+    write("secret", "hush hush \n")
+    path = write(
+        "backends/b.toml",
+        of(
+            "redis",
+            f"""
+            [redis]
+            username = "cache"
+            password = "sesame"
+            client_password_file = "{tmp_path}/secret"
+            auth = "configured"
+            allow = ["DEBUG", "config|set"]
+            deny = ["CONFIG"]
+            batch = {{ commands = 3, delay = "2ms" }}
+            fence = 1000
+            subscriber_buffer = "1MiB"
+            max_argument = "1KiB"
+            max_arguments = 100
+            """,
+        ),
+    )
+    (backend,) = load(path).backends
+    assert backend.redis == Redis(
+        username="cache",
+        password="sesame",
+        client_password="hush hush ",
+        client_password_file=f"{tmp_path}/secret",
+        allow=("DEBUG", "config|set"),
+        deny=("CONFIG",),
+        batch=Batch(commands=3, delay=0.002),
+        fence=1000,
+        subscriber_buffer=1024**2,
+        max_argument=1024,
+        max_arguments=100,
+    )
+    assert "sesame" not in repr(backend)
+    assert "hush" not in repr(backend)
+
+
+def test_every_key_of_dubbo_and_tcp_is_read_in_its_unit(write: Write) -> None:
+    own = """
+    [dubbo]
+    heartbeat = 0
+    heartbeat_misses = 5
+    max_frame = "16MiB"
+    [[dubbo.limits]]
+    service = "com.acme.Orders"
+    actives = 10
+    [[dubbo.limits]]
+    service = "com.acme.Orders"
+    method = "create"
+    actives = 2
+    timeout = "100ms"
+    """
+    path = write("backends/d.toml", of("dubbo", own))
+    write(
+        "backends/t.toml",
+        of("tcp", '[tcp]\nrefuse = "fin"\nsession_timeout = "1h"\n').replace("8080", "8081"),
+    )
+    dubbo, tcp = load(path).backends
+    assert dubbo.dubbo == Dubbo(
+        heartbeat=0.0,
+        heartbeat_misses=5,
+        max_frame=16 * 1024**2,
+        limits=(
+            Limit(service="com.acme.Orders", actives=10),
+            Limit(service="com.acme.Orders", actives=2, method="create", timeout=0.1),
+        ),
+    )
+    assert tcp.tcp == Tcp(refuse="fin", session_timeout=3600.0)
+
+
+BAD_TABLES = [
+    ("redis", "batch = 3", "redis.batch = 3: a table: { commands = ..., delay = ... }"),
+    ("redis", "batch = { commands = '3' }", 'redis.batch.commands = "3": a whole number from 0 to 100000'),
+    ("redis", "batch = { comands = 3 }", "redis.batch.comands = 3: unknown key; did you mean commands?"),
+    ("redis", "deny = 'flushall'", 'redis.deny = "flushall": a list of strings; did you mean ["flushall"]?'),
+    ("redis", "deny = ['config set']", 'redis.deny = "config set": a command, such as "flushall", or with'),
+    ("redis", "password_file = '/nowhere/x'", 'redis.password_file = "/nowhere/x": cannot be read: No such'),
+    ("redis", "username = 'x'", 'redis.username = "x": needs password or password_file'),
+    ("dubbo", "limits = 3", "dubbo.limits = 3: tables of their own: [[dubbo.limits]]"),
+    ("dubbo", "limits = ['x']", 'dubbo.limits = ["x"]: tables of their own: [[dubbo.limits]]'),
+    ("dubbo", "limits = [{ actives = 1 }]", "dubbo.limits[1].service: missing"),
+    ("dubbo", "limits = [{ service = 'x' }]", "dubbo.limits[1].actives: missing"),
+    ("dubbo", "limits = [{ service = 'x', actives = 0 }]", "dubbo.limits[1].actives = 0: a whole number"),
+    ("tcp", "refuse = 'drop'", 'tcp.refuse = "drop": one of rst, fin'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("protocol", "line", "expected"), BAD_TABLES)
+def test_a_bad_value_of_a_protocols_table_is_named(
+    write: Write, protocol: str, line: str, expected: str
+) -> None:
+    (problem,) = problems(write("backends/b.toml", of(protocol, f"[{protocol}]\n{line}\n")))
+    assert problem.startswith(f"backends/b.toml: {expected}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        of("redis", '[redis]\npassword = ["hunter2"]\n'),
+        of("redis", '[redis]\npasword = "hunter2"\n'),
+        of("redis", '[redis]\npassword = "hunter2"\npassword_file = "/run/x"\n'),
+        of("redis", '[redis]\npassword_file = "hunter2"\n'),
+        of("redis", '[redis]\nclient_password_file = ["hunter2"]\n'),
+        of("redis", '[redis]\nauth = "hunter2"\n'),
+        of("redis", '[redis]\nauth = "passthrough"\npassword = "hunter2"\n'),
+        of("redis", '[redis]\nbatch = { password = "hunter2" }\n'),
+        of("redis", '[[redis]]\npassword = "hunter2"\n'),
+        of("redis", '[rediss]\npassword = "hunter2"\n'),
+        of("redis", '[[rediss]]\npassword = "hunter2"\n'),
+        of("redis", 'password = "hunter2"\n'),
+        of("http", '[redis]\npassword = "hunter2"\n'),
+        'password = "hunter2"' + LEAST,
+        of("redis", '[redis]\npassword = "hunter2\n'),
+        of("redis", '[redis]\npassword = "hunter2" x\n'),
+        of("redis", "[redis]\npassword = hunter2\n"),
+    ],
+)
+def test_a_password_is_in_no_message(write: Write, text: str) -> None:
+    told = problems(write("backends/b.toml", text))
+    assert told
+    assert "hunter2" not in "".join(told)
+
+
+def test_a_secret_in_the_nodes_file_is_in_no_message(write: Write) -> None:
+    write("muxproxy.toml", '[redis]\npassword = "hunter2"\n')
+    (problem,) = problems(write("backends/b.toml", LEAST))
+    assert problem.startswith('muxproxy.toml: redis = {"password": "..."}: unknown key here')
+
+
 def test_backends_come_in_the_order_of_their_names(write: Write) -> None:
     for number, name in enumerate(["zeta", "alpha", "mid"]):
         path = write(f"backends/{name}.toml", LEAST.replace("8080", str(8080 + number)))
@@ -166,8 +314,7 @@ BAD_FILES = [
     ("a = 1\na = 2\n", "(at line 2, column 6)"),
     (b'# \n# caf\xe9\nprotocol = "http"', "not TOML: not UTF-8 (at line 2)"),
     (LEAST.replace('protocol = "http"', ""), "protocol: missing; write at the top: protocol = "),
-    (LEAST.replace("http", "redis"), 'protocol = "redis": not yet: this version speaks http'),
-    (LEAST.replace("http", "https"), 'protocol = "https": one of http (and not yet redis, dubbo, tcp)'),
+    (LEAST.replace("http", "https"), 'protocol = "https": one of http, redis, dubbo, tcp'),
     (LEAST.replace('"http"', "['http']"), 'protocol = ["http"]: one of http'),
     (LEAST.replace("servers = ", "#"), "upstream.servers: missing; write in [upstream]: servers = ["),
     ("clients = 5" + LEAST.replace("[clients]\nlisten", "# listen"), "clients = 5: a table: [clients]"),

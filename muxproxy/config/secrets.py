@@ -1,0 +1,46 @@
+"""Passwords: which keys may hold one, and how one is read from a file.
+
+A secret is shown in no message: not when it is wrong, not under a key that was mistyped, not in a status.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from muxproxy.config.keys import SECRET_MAX
+from muxproxy.config.model import SECRETS
+
+_FILES = tuple(f"{key}_file" for key in SECRETS)
+_WORDS = ("pas", "pwd", "secret", "token", "auth")
+
+
+def is_hidden(dotted: str, value: object) -> bool:
+    """Whether no message may show it. `pasword = "..."` is an unknown key and a secret all the same."""
+    key = dotted.rpartition(".")[2].lower()
+    if key in _FILES:  # a path is shown; what is none may be the password itself, in the wrong place
+        return not (isinstance(value, str) and value.startswith("/"))
+    return any(word in key for word in _WORDS) or bool(
+        difflib.get_close_matches(key, SECRETS, n=1, cutoff=0.75)
+    )
+
+
+def read(path: Path) -> str:
+    """The one line of the file. Raises ValueError with the rule: it is the operator who must be told."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(SECRET_MAX + 3)  # the longest with its line's end, and one byte that is too many
+        text = data.decode()
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError("the password is not UTF-8") from None
+    # What `echo secret > file` and Windows' editors put behind it; a password may end in a space.
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not text:
+        raise ValueError("the file is empty; it holds the password and nothing else")
+    if "\n" in text:
+        raise ValueError("the file has several lines; it holds the password and nothing else")
+    if len(text.encode()) > SECRET_MAX:
+        raise ValueError(f"the password is longer than {SECRET_MAX} bytes")
+    return text
