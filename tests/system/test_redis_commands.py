@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import pytest
 
 from muxproxy.protocols.redis import commands
 from muxproxy.protocols.redis.generate import KEPT, read
+from tests.system.process import tool
 
 QUESTION = b"INFO server\r\nCOMMAND\r\nQUIT\r\n"
 # Redis 7.0 does not flag WAIT as blocking; Valkey does, and a flag of one of the two counts.
@@ -27,10 +27,18 @@ OTHERWISE = {"wait"}
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Path]:
     """The socket of a fresh server, listening."""
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed")
     path = tmp_path / "redis.sock"
-    command = ["redis-server", "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(tmp_path)]
+    command = [
+        tool("redis-server"),
+        "--port",
+        "0",
+        "--unixsocket",
+        str(path),
+        "--save",
+        "",
+        "--dir",
+        str(tmp_path),
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
