@@ -42,6 +42,7 @@ class Gathering(Upstream):
         "_out",
         "_streaming",
         "_write_paused",
+        "before",
         "connection",
         "in_flight",
         "needs",
@@ -55,6 +56,7 @@ class Gathering(Upstream):
         self.queue: Queue | None = None  # clients that must stay on this connection and find it full
         self.reserved = False  # no more for the many: a client waits to have it alone
         self.needs: object = None if connection is None else connection.state  # of the last one sent
+        self.before = self.needs  # and of those before that needed another state
         self.in_flight = 0  # on the ledger, and in _out without those that need no place there
         self._out: list[Exchange] = []  # sent, not written yet, so not on the ledger
         self._mixed = False  # not all of _out need the state that the connection has
@@ -131,7 +133,7 @@ class Gathering(Upstream):
         exchange.upstream = self
         exchange.sent = now
         if exchange.needs is not self.needs:
-            self.needs = exchange.needs
+            self.before, self.needs = self.needs, exchange.needs
             self._mixed = True
         if not exchange.whole:
             self._streaming = exchange

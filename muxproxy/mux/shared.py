@@ -125,6 +125,8 @@ class ByOrder(Gathering):
             self._on_nobodys(exchange, frame, now)
         if marks & LAST and exchange is self._doubt:
             self._doubt = self._asker = None
+            if self.connection is not None and not self._out:
+                self.needs = self.connection.state
             if self.state == GREETING:
                 self.open(now)
             self.flush(now)

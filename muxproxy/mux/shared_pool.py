@@ -123,13 +123,14 @@ class SharedPool(Pool):
                     and not (upstream.reserved and self._is_reserved(upstream))
                 ):
                     best, least = upstream, cost
-        if best is not None and best.needs is not needs and len(self.upstreams) < self.config.max_connections:
+        if best is not None and best.needs is not needs and best.before is needs:
             self._dial_another(now)
         return best
 
     def _dial_another(self, now: float) -> None:
         """States should not take turns on one connection while the bound allows two."""
-        if not any(server.connecting for server in self.servers):
+        full = len(self.upstreams) >= self.config.max_connections
+        if not full and not any(server.connecting for server in self.servers):
             server = self._server_to_dial(now)
             if server is not None:
                 self._dial(server, now)

@@ -123,18 +123,24 @@ def test_what_waits_behind_a_prelude_goes_elsewhere_when_the_connection_dies() -
     assert stage.statistics()["retried"] == 0  # it was never written
 
 
-def test_who_needs_a_state_goes_where_it_is_and_a_second_connection_is_got_before_states_take_turns() -> None:
+def test_states_do_not_take_turns_on_one_connection_for_long_while_there_may_be_two() -> None:
     stage = Stage(Toy(ORDERED, sessions=True), max_connections=2)
     bob = stage.asks(b"b1\n")
     one = stage.connects()
     ann = stage.asks(b"use db=1\na1\n")
-    two = stage.connects()
     one.sends(b"b1\nok\n")
     one.sends(b"a1\n")
     ann.sends(b"a2\n")
+    one.sends(b"a2\n")
+    assert stage.dials == []
     bob.sends(b"b2\n")
-    assert one.got() == b"b1\nselect db=1\na1\na2\n"
-    assert two.got() == b"b2\n"
+    one.sends(b"ok\n")
+    one.sends(b"b2\n")
+    two = stage.connects()
+    ann.sends(b"a3\n")
+    bob.sends(b"b3\n")
+    assert one.got() == b"b1\nselect db=1\na1\na2\nselect db=0\nb2\nselect db=1\n"
+    assert two.got() == b"b3\n"
 
 
 # -- greeting, reset, fence --------------------------------------------------------------------------------
