@@ -33,7 +33,9 @@ MAX_COUNT = 2**31 - 1  # INT_MAX: of a command's words
 
 # Of a streamed type inside another. Servers send none at all so far; a client's parser is not deeper either.
 MAX_STREAMS = 32
-_ENDLESS = 2**100  # items of a streamed aggregate, until its end says otherwise; more than any count
+# Items of a streamed aggregate that are to come; none of them is counted off, only what is inside of them.
+# More than all counts that a reply may name.
+_ENDLESS = 2**200
 
 
 class Extent:
@@ -45,10 +47,6 @@ class Extent:
         self._skip = 0  # bytes of a bulk that are still to come
         self._closing = False  # behind them: its CRLF
         self._line: bytearray | None = None  # a line that has come in part
-
-    def is_in_line(self) -> bool:
-        """A line, or the end of a bulk, has come in part."""
-        return self._line is not None
 
     def _close(self, data: bytes, pos: int) -> int:
         """The CRLF behind a bulk. Redis itself takes any two bytes; a server that does not would see other
@@ -133,6 +131,15 @@ class CommandExtent(Extent):
                 self._skip = self._length(line)
                 self._closing = True
                 self._left -= 1
+
+    def has_name(self) -> bool:
+        """The first word of the command that is coming in is all there."""
+        read = self.count - self._left
+        return self._left >= 0 and (read > 1 or (read == 1 and not self._closing))
+
+    def is_in_first_lines(self) -> bool:
+        """In a line before the name ends: too long already, but not yet for what Redis says of it."""
+        return self._line is not None and not self.has_name()
 
     def _no_line(self) -> int:
         line = self._line
@@ -245,7 +252,7 @@ class ReplyExtent(Extent):
             self._on_chunk(kind, line)
             return
         if kind in _LINES:
-            self._left -= 1
+            self._left -= self._left != _ENDLESS
         elif kind in _BULKS:
             if kind == 36 and line == b"$?":
                 self._chunks = True
@@ -256,21 +263,19 @@ class ReplyExtent(Extent):
             if length >= 0:
                 self._skip = length
                 self._closing = True
-            self._left -= 1
+            self._left -= self._left != _ENDLESS
         elif kind in _LISTS or kind in _PAIRS:
             self._on_items(kind, line)
         elif kind == 46 and line == b"." and self._left == _ENDLESS:
             self._left = self._outer.pop()
         else:
             raise _unknown(kind)
-        if self._left == _ENDLESS - 1:
-            self._left = _ENDLESS  # an item of a streamed aggregate is complete, and it goes on
 
     def _on_items(self, kind: int, line: bytes) -> None:
         if line[1:] == b"?" and kind in b"*~%":
             if len(self._outer) >= MAX_STREAMS:
                 raise MalformedError(b"streamed types nested deeper than %d" % MAX_STREAMS)
-            self._outer.append(self._left - 1)
+            self._outer.append(self._left - (self._left != _ENDLESS))
             self._left = _ENDLESS
             return
         count = number(line[1:])
@@ -278,8 +283,9 @@ class ReplyExtent(Extent):
             raise MalformedError(b"a number of items is no number: '%b'" % line[:32])
         if kind in _PAIRS:
             count *= 2
-        # An attribute stands before an item and is none itself.
-        self._left += max(count, 0) - (kind != 124)
+        if kind != 124:  # an attribute stands before an item and is none itself
+            self._left -= self._left != _ENDLESS
+        self._left += max(count, 0)
 
     def _on_chunk(self, kind: int, line: bytes) -> None:
         length = number(line[1:])
@@ -290,9 +296,7 @@ class ReplyExtent(Extent):
             self._closing = True
             return
         self._chunks = False
-        self._left -= 1
-        if self._left == _ENDLESS - 1:
-            self._left = _ENDLESS
+        self._left -= self._left != _ENDLESS
 
 
 def _unknown(kind: int) -> MalformedError:

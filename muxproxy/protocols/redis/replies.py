@@ -295,6 +295,8 @@ class ReplyFramer:
             data = b""
         self._started = False
         way = self._way
+        if way == _DROP:
+            data = b""
         if kept:
             data = bytes(kept) + data
             kept.clear()
@@ -305,9 +307,7 @@ class ReplyFramer:
         note = self._note
         is_last = self._is_last()
         self._number = -1 if is_last else number + 1
-        if way == _DROP:
-            data = b""
-        elif way == _COLLECT and isinstance(note, Whole):
+        if way == _COLLECT and isinstance(note, Whole):
             data = note.on_reply(number, data, self.connection)
         if self._listening and data == _RESET:
             self._listening = False

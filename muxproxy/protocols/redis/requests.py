@@ -333,18 +333,17 @@ class RequestFramer:
             frames.append(Frame(data, 0))
             return
         kept = self._kept
-        # A line that does not end is the extent's to judge, at MAX_LINE.
-        if self._inline or len(kept) + len(data) <= REQUEST_BUFFER or self._extent.is_in_line():
+        extent = self._extent
+        if self._inline or len(kept) + len(data) <= REQUEST_BUFFER or extent.is_in_first_lines():
             kept += data
             self.held = len(kept)
             self.midway = True
             return
         data = bytes(kept) + data if kept else data
         self._let_go()
-        name = arguments(data, 1)
-        if not name:
+        if not extent.has_name():
             raise ours(b"a command name of more than %d bytes" % REQUEST_BUFFER)
-        command = self._settings.find(name[0])
+        command = self._settings.find(arguments(data, 1)[0])
         if command.kind in BARRIERS:
             raise ours(b"%b of more than %d bytes" % (command.name.encode(), REQUEST_BUFFER))
         self._add(Frame(data, FIRST | command.marks, command), command, frames)
