@@ -10,6 +10,7 @@ from collections.abc import Callable
 from muxproxy.config.model import Backend
 from muxproxy.protocols.contract import Protocol
 from muxproxy.protocols.http import HttpProtocol
+from muxproxy.protocols.redis import RedisProtocol
 
 
 def _http(backend: Backend) -> Protocol:
@@ -21,8 +22,13 @@ def _authority(server: str) -> str:
     return "localhost" if server.startswith("unix:") else server.removesuffix(":80")
 
 
+def _redis(backend: Backend) -> Protocol:
+    return RedisProtocol(backend.redis, backend.name)
+
+
 PROTOCOLS: dict[str, Callable[[Backend], Protocol]] = {
     "http": _http,
+    "redis": _redis,
 }
 
 
