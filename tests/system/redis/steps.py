@@ -1,8 +1,8 @@
 """What one client of the torture asks, and what the answers must be.
 
 A script is a generator: it yields batches, each sent in one write, gets the replies, and ends in the state
-`set_up` made, or raises LostError. A write whose fate is not known (refused, cut) may have run, and may even run
-later; what may then be read is wider, and never anybody else's.
+`set_up` made, or raises LostError. A write whose fate is not known (refused, cut) may have run, and may even
+run later; what may then be read is wider, and never anybody else's.
 """
 
 from __future__ import annotations
