@@ -187,10 +187,20 @@ class SharedPool(Pool):
             stay.queue = Queue(self.queue.timeout, self.fine, self._on_expired)
         return stay.queue
 
-    def take_back(self, unwritten: list[Exchange], waiting: list[Exchange]) -> None:
+    def take_back(
+        self, owner: Client | None, unwritten: list[Exchange], waiting: list[Exchange]
+    ) -> list[Exchange]:
         """A connection is gone: SENT or WAITING for it => (WAITING with all others | NEW: held behind an
-        earlier one of the same client)."""
+        earlier one of the same client). Returns those that mean nothing elsewhere: `owner`'s pin had begun
+        (P2)."""
         first = unwritten + waiting
+        lost: list[Exchange] = []
+        if isinstance(owner, OrderedClient) and owner.pin_start not in (None, *first):
+            lost = [exchange for exchange in first if exchange.marks & PIN]
+            self.gate.waiting -= sum(exchange in lost for exchange in waiting)
+            unwritten = [exchange for exchange in unwritten if exchange not in lost]
+            waiting = [exchange for exchange in waiting if exchange not in lost]
+            first = unwritten + waiting
         for exchange in unwritten:
             exchange.upstream = None
         if self.sharing is Sharing.ORDERED:
@@ -208,6 +218,7 @@ class SharedPool(Pool):
             theirs = [exchange for exchange in first if exchange.marks & PIN == pins]
             if theirs:
                 common.push_back(*theirs)
+        return lost
 
     def release(self, upstream: Upstream, now: float) -> None:
         if upstream.owner is not None:  # what its session has left there is not to be lost (P2)

@@ -43,7 +43,20 @@ MAX_CLIENTS = 4
 
 WORDS: dict[Sharing, tuple[str, ...]] = {
     Sharing.EXCLUSIVE: ("", "", "idem", "idem", "eager", "oneway", "bye", "pin", "!", "?"),
-    Sharing.ORDERED: ("", "", "idem", "idem", "oneway", "bye", "local", "db=1", "db=2", "pin", "unpin", "!"),
+    Sharing.ORDERED: (
+        "",
+        "!",
+        "idem",
+        "block=2",
+        "oneway",
+        "bye",
+        "local",
+        "db=1",
+        "db=2",
+        "pin",
+        "unpin",
+        "",
+    ),
     Sharing.TAGGED: ("", "", "idem", "idem", "oneway", "bye", "local", "!"),
 }
 
