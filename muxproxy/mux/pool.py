@@ -357,8 +357,8 @@ class Pool:
     def abandon(self, exchange: Exchange, reason: Reason, now: float) -> None:
         """Its client is gone: (NEW | WAITING) => DONE, (SENT | REPLYING) => (ABANDONED | DONE)."""
         upstream = exchange.upstream
-        if upstream is not None and upstream.is_opaque():
-            reason = _OK  # sessions end by leaving
+        if upstream is not None and upstream.is_opaque() and not self.is_dedicated:
+            reason = _OK  # tunnels end by leaving
         exchange.client = None
         if upstream is not None and exchange.state in (SENT, REPLYING):
             exchange.reason = reason

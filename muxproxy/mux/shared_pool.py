@@ -10,6 +10,7 @@ from __future__ import annotations
 from muxproxy.config.model import Backend
 from muxproxy.mux.client import Client
 from muxproxy.mux.deadlines import Deadlines
+from muxproxy.mux.dedicated_pool import DedicatedPool
 from muxproxy.mux.exchange import Exchange
 from muxproxy.mux.ordered import OrderedClient
 from muxproxy.mux.pool import Pool
@@ -24,8 +25,8 @@ from muxproxy.protocols.contract import PIN, Protocol, Sharing
 
 def new_pool(backend: Backend, protocol: Protocol, world: World, fine: Deadlines, slow: Deadlines) -> Pool:
     """The pool that the protocol's sharing asks for."""
-    by_turn = protocol.sharing in (Sharing.EXCLUSIVE, Sharing.DEDICATED)
-    return (Pool if by_turn else SharedPool)(backend, protocol, world, fine, slow)
+    kinds = {Sharing.EXCLUSIVE: Pool, Sharing.DEDICATED: DedicatedPool}
+    return kinds.get(protocol.sharing, SharedPool)(backend, protocol, world, fine, slow)
 
 
 class SharedPool(Pool):

@@ -272,7 +272,7 @@ class Upstream:
 
 
 class ByTurn(Upstream):
-    """EXCLUSIVE and DEDICATED: the one exchange whose turn it is, or none."""
+    """EXCLUSIVE: the one exchange whose turn it is, or none."""
 
     __slots__ = ("_half_closed", "_opaque", "_swallowed", "_write_paused", "current")
 
@@ -307,8 +307,6 @@ class ByTurn(Upstream):
         self.served += 1
         if exchange.marks & PIN and exchange.client is not None:
             self.pin(exchange.client, "upgrade")
-        if pool.is_dedicated:
-            self._opaque = True
         self.replies.expect(exchange.note)
         # A server is not late while its client still owes it the rest of the request.
         self.deadline = deadline = now + pool.config.reply_timeout if exchange.whole else INF

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from muxproxy.config.model import Backend
 from muxproxy.protocols.contract import Protocol
 from muxproxy.protocols.http import HttpProtocol
+from muxproxy.protocols.tcp import TcpProtocol
 
 
 def _http(backend: Backend) -> Protocol:
@@ -23,6 +24,7 @@ def _authority(server: str) -> str:
 
 PROTOCOLS: dict[str, Callable[[Backend], Protocol]] = {
     "http": _http,
+    "tcp": lambda backend: TcpProtocol(backend.tcp),
 }
 
 

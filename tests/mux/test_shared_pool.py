@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from muxproxy.mux.dedicated_pool import DedicatedPool
 from muxproxy.mux.pool import Pool
 from muxproxy.mux.shared_pool import SharedPool
 from muxproxy.protocols.contract import Sharing
@@ -23,7 +24,7 @@ def test_each_sharing_has_its_pool() -> None:
     kinds = {sharing: type(Stage(sharing).pool) for sharing in Sharing}
     assert kinds == {
         Sharing.EXCLUSIVE: Pool,
-        Sharing.DEDICATED: Pool,
+        Sharing.DEDICATED: DedicatedPool,
         Sharing.ORDERED: SharedPool,
         Sharing.TAGGED: SharedPool,
     }
