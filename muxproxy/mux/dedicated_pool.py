@@ -37,6 +37,14 @@ class DedicatedPool(Pool):
         super().submit(exchange, now)
         self.warm(now)
 
+    def _is_place_coming(self, now: float) -> bool:
+        """Only who is beyond max_connections waits for a place; the others wait for a connect. With
+        max_waiting = 0 nobody would ever get a session otherwise, but by a spare."""
+        coming = sum(server.connecting for server in self.servers)
+        if self._server_to_dial(now) is not None:
+            coming += self.config.max_connections - len(self.upstreams)
+        return self.gate.waiting < coming
+
     def warm(self, now: float) -> None:
         """Keep min_connections spares beyond what those who wait will take, while servers can be reached."""
         least = self.config.min_connections

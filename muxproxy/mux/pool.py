@@ -87,7 +87,7 @@ class Pool:
             upstream.send(exchange, now)
             return
         gate = self.gate
-        if gate.waiting >= gate.max_waiting:
+        if gate.waiting >= gate.max_waiting and not self._is_place_coming(now):
             self._refuse_full(exchange, now)
             return
         gate.waiting += 1
@@ -124,6 +124,10 @@ class Pool:
                     self._dial(server, now)
                     break
         return best.idle.pop()
+
+    def _is_place_coming(self, now: float) -> bool:
+        """Is who comes now no waiter, though the queue is full?"""
+        return False
 
     def _queue_for(self, exchange: Exchange) -> Queue:
         return self.pin_queue if exchange.marks & PIN else self.queue
