@@ -1,4 +1,4 @@
-"""Who gets which connection where every session needs one of its own: spares, the queue, the bound (P1, P4)."""
+"""Who gets which connection where every session needs its own: spares, the queue, the bound (P1, P4)."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Talker:
         return (wire.eof or wire.closing) and not wire.was_reset and not self.broke_off
 
     def was_told_all_by(self, other: Talker) -> bool:
-        """What it has heard and would hear if it read is what the other has said, and the other says no more."""
+        """All that the other has said has come or would if it read, and the other says no more."""
         return other.peer.has_finished and self.listens() + self.peer.wire.buffer == other.said
 
 

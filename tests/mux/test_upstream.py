@@ -6,7 +6,6 @@ import pytest
 
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Peer, Stage
-from tests.toys import Toy
 
 EXCLUSIVE = Sharing.EXCLUSIVE
 
