@@ -24,6 +24,7 @@ class TcpProtocol:
     sharing = Sharing.DEDICATED
     half_close = True  # RFC 9293 section 3.6: a FIN closes one direction
     fence = 0
+    batch = (0, 0.0)
     subscriber_buffer = 0  # nobody listens
 
     def __init__(self, options: Tcp) -> None:
