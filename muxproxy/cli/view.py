@@ -65,6 +65,10 @@ def _backend(b: Mapping[str, Any]) -> Table:
     if b.get("pinned"):
         pinned = f"{sum(b['pinned'].values()):,} / {b.get('pinned_max', 0):,}"
         table.add_row("  pinned", pinned, _counts(b["pinned"]))
+    if b.get("pushed"):
+        listening = b.get("listening", {})
+        shown = {**{what: count for what, count in listening.items() if what != "subscribers"}, **b["pushed"]}
+        table.add_row("  listening", f"{listening.get('subscribers', 0):,}", _counts(shown))
     for server in b.get("servers", []):
         table.add_row("  server", server["address"], _server(server))
     for outcome, reasons in b.get("outcomes", {}).items():

@@ -124,6 +124,13 @@ _FAMILIES: tuple[tuple[str, str, str, Read], ...] = (
     ("connect_failures_total", "counter", "Attempts that failed.", _number("connect_failures")),
     ("reused_total", "counter", "Exchanges sent on a connection that had served before.", _number("reused")),
     ("retried_total", "counter", "Exchanges sent a second time.", _number("retried")),
+    ("listening", "gauge", "What clients listen to, and how many do.", _table("listening", "what")),
+    (
+        "pushed_total",
+        "counter",
+        "Messages for those, interruptions, and clients cut for being behind.",
+        _table("pushed", "what"),
+    ),
     (
         "upstream_closed_total",
         "counter",

@@ -368,6 +368,10 @@ class Pool:
         """What clients listen to, in numbers."""
         return {}
 
+    def pushed(self) -> dict[str, int]:
+        """What became of it since start."""
+        return {}
+
     def count_closed(self, why: str) -> None:
         self.closed[why] = self.closed.get(why, 0) + 1
 

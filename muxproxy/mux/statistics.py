@@ -45,6 +45,7 @@ def statistics(pool: Pool, now: float) -> BackendSnapshot:
         "reused": pool.reused,
         "retried": pool.retried,
         "listening": pool.listening(),
+        "pushed": pool.pushed(),
         "closed": dict(pool.closed),
         "queue_wait": pool.waits().snapshot(),
         "bytes": {"from_clients": pool.bytes_from_clients, "to_clients": pool.bytes_to_clients},

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from muxproxy.config.model import Backend
 from muxproxy.protocols.contract import Protocol
 from muxproxy.protocols.http import HttpProtocol
+from muxproxy.protocols.redis import RedisProtocol
 from muxproxy.protocols.tcp import TcpProtocol
 
 
@@ -22,9 +23,18 @@ def _authority(server: str) -> str:
     return "localhost" if server.startswith("unix:") else server.removesuffix(":80")
 
 
+def _redis(backend: Backend) -> Protocol:
+    return RedisProtocol(backend.redis, backend.name)
+
+
+def _tcp(backend: Backend) -> Protocol:
+    return TcpProtocol(backend.tcp)
+
+
 PROTOCOLS: dict[str, Callable[[Backend], Protocol]] = {
     "http": _http,
-    "tcp": lambda backend: TcpProtocol(backend.tcp),
+    "redis": _redis,
+    "tcp": _tcp,
 }
 
 

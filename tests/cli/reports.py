@@ -41,6 +41,8 @@ ORDERS: BackendSnapshot = {
     "connect_failures": 1,
     "reused": 91,
     "retried": 2,
+    "listening": {"channels": 3, "patterns": 0, "subscribers": 40},
+    "pushed": {"messages": 500, "interrupted": 1, "cut": 0},
     "closed": {"server said close": 4, "idle_timeout": 1},
     "queue_wait": _waits().snapshot(),
     "bytes": {"from_clients": 512, "to_clients": 5 * 1024 * 1024},

@@ -1,4 +1,4 @@
-"""The servers behind raw TCP: redis-server, memcached and PostgreSQL as Debian installs them, and our `digest`.
+"""The servers behind raw TCP: redis-server, memcached and PostgreSQL as Debian has them, and our `digest`.
 
 Each listens on a port of its own at 127.0.0.2, keeps its files in a folder that goes with it, and is ended by
 its process id.

@@ -1,4 +1,4 @@
-"""Real clients of protocols that muxproxy does not speak, through `tcp` as direct: redis-cli, memcached, psql."""
+"""Clients of protocols that muxproxy does not speak, through `tcp` as direct: redis-cli, memcached, psql."""
 
 from __future__ import annotations
 
