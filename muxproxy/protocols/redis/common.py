@@ -104,6 +104,9 @@ class Note:
         self.owed = owed or replies  # so many of them are the client's: a refusal must keep it in step
         self.mute = mute  # CLIENT REPLY OFF or SKIP: the client gets none of it (frames without bytes)
 
+    def on_refused(self) -> None:
+        """The heart has answered it itself; a reply may still come."""
+
 
 class Whole(Note):
     """A note whose replies are collected, each given to on_reply as a whole."""

@@ -58,15 +58,15 @@ def expected_dollar(got: int) -> MalformedError:
 
 def number(digits: bytes) -> int | None:
     """As `string2ll`: no sign but one minus, no leading zeros, no blanks, 64 bits. None: no number."""
-    if digits[:1] == b"-":
-        if digits[1:2] == b"0":
-            return None
-        size = number(digits[1:])
-        return None if size is None else -size
-    if not digits.isdigit() or len(digits) > 19 or (digits[0] == 48 and len(digits) > 1):
+    minus = digits[:1] == b"-"
+    if minus:
+        digits = digits[1:]
+    if not digits.isdigit() or len(digits) > 19 or (digits[0] == 48 and (len(digits) > 1 or minus)):
         return None
     value = int(digits)
-    return value if value <= MAX_INT64 else None
+    if value > MAX_INT64:
+        return None
+    return -value if minus else value
 
 
 def arguments(data: bytes, limit: int = MAX_INT64) -> list[bytes]:

@@ -64,7 +64,7 @@ class Change(Whole):
     the session's only. HELLO's reply names the session's own id instead of its connection's, and nothing else
     in it is changed."""
 
-    __slots__ = ("attempt", "name", "session", "target")
+    __slots__ = ("attempt", "is_void", "name", "session", "target")
 
     def __init__(
         self,
@@ -81,6 +81,10 @@ class Change(Whole):
         self.target = target
         self.attempt = attempt
         self.name = name  # HELLO ... SETNAME
+        self.is_void = False  # the client was told that it failed, so for the session it has
+
+    def on_refused(self) -> None:
+        self.is_void = True
 
     def on_reply(self, number: int, reply: bytes, connection: RedisConnection) -> bytes:
         if reply.startswith(b"-"):
@@ -91,7 +95,8 @@ class Change(Whole):
             target = self.session.protocol.states.keep(self.target)
             if self.attempt is not None:
                 connection.on_attempt(target)
-            self.session.on_changed(target, self.name)
+            if not self.is_void:
+                self.session.on_changed(target, self.name)
             reply = with_id(reply, self.session.client_id)
         return b"" if self.mute else reply
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from muxproxy.protocols.contract import END_CLIENT, FIRST, IDEMPOTENT, LAST, Frame, Reason
 from muxproxy.protocols.redis.common import WHOLE, Command, Note, Whole
-from muxproxy.protocols.redis.listening import Request
 from muxproxy.protocols.redis.words import error
 
 # The command was not sent. DRAINING is: a heart that stops says itself what may have been served.
@@ -30,10 +29,10 @@ _QUEUED = b"+QUEUED\r\n"
 def refusal(reason: Reason, text: str, note: Any, *, closing: bool) -> Frame:
     """`note`: a Command, a Note, or None before there was a request."""
     marks = FIRST | LAST | END_CLIENT if closing else FIRST | LAST
-    if isinstance(note, Request):
+    if isinstance(note, Note):
         note.on_refused()
-    if isinstance(note, Note) and note.mute:
-        return Frame(b"", marks)
+        if note.mute:
+            return Frame(b"", marks)
     code = "OVERLOADED" if reason in OVERLOAD else "ERR"
     line = error(f"{code} muxproxy: {text}{_outcome(reason, note)}")
     return Frame(_for_transaction(note, line) if _is_transaction(note) else line, marks)

@@ -281,8 +281,9 @@ class ReplyFramer:
             frames.append(Frame(bytes(kept) + data if kept else data, 0 if self._number else FIRST))
             kept.clear()
         elif way == _HEAD:
-            kept += data[: max(0, REPLY_HOLD - len(kept))]
-            del kept[REPLY_HOLD:]
+            head = min(self._limit, REPLY_HOLD)
+            kept += data[: max(0, head - len(kept))]
+            del kept[head:]
             self._way = _DROP
         else:
             raise MalformedError(b"a reply of more than %d bytes to what we ask ourselves" % MAX_WHOLE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from muxproxy.protocols.contract import Reason
 from muxproxy.protocols.redis.common import Attempt
 from tests.protocols.redis.talk import HELLO_REPLY, Talk, command, error, protocol
 
@@ -36,6 +37,16 @@ def test_a_db_is_tried_once_and_then_known_to_everybody() -> None:
     assert bob.session.needs is bob.session.state
     assert bob.says("SELECT 0") == OK
     assert bob.session.state is base
+
+
+def test_a_client_that_was_told_that_it_failed_is_not_changed_by_a_late_reply() -> None:
+    ann = Talk()
+    ann.says("SELECT 1")
+    ann.protocol.refusal(Reason.REPLY_TIMEOUT, "late", note=ann.frame.note)
+    ann.hears(OK)
+    assert ann.db() == 0
+    assert ann.connection.state is not None
+    assert ann.connection.state.db == 1
 
 
 def test_a_db_that_the_server_refuses_leaves_all_as_it_was() -> None:
