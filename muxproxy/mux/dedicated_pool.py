@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from muxproxy.config.model import Backend
 from muxproxy.mux.client import Client
-from muxproxy.mux.deadlines import Deadlines
+from muxproxy.mux.deadlines import INF, Deadlines
 from muxproxy.mux.dedicated import DedicatedClient
 from muxproxy.mux.exchange import Exchange
 from muxproxy.mux.pool import Pool
@@ -71,6 +71,9 @@ class DedicatedPool(Pool):
         if not server.failures and not server.gone:  # else the server's own clock leads to warm()
             server.deadline = self._spares_from
             self.fine.watch(server)
+
+    def _idle_timeout(self, upstream: Upstream) -> float:
+        return min(self.config.idle_timeout, self.config.max_lifetime or INF)
 
     def on_idle_deadline(self, upstream: Upstream, now: float) -> None:
         """A spare is replaced before its server, or a firewall between, is tired of its silence."""

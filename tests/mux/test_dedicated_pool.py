@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Peer, Stage
 
 
-def sessions(**keys: object) -> Stage:
+def sessions(**keys: Any) -> Stage:
     return Stage(Sharing.DEDICATED, **keys)
 
 
@@ -75,8 +79,9 @@ def test_when_sessions_end_the_spares_are_back() -> None:
     assert stage.statistics()["upstream"]["idle"] == 1
 
 
-def test_a_spare_that_grows_old_is_replaced() -> None:
-    stage = sessions(min_connections=1, max_connections=2, idle_timeout=30.0)
+@pytest.mark.parametrize("keys", [{"max_lifetime": 0.0}, {"idle_timeout": 60.0, "max_lifetime": 30.0}])
+def test_a_spare_that_grows_old_is_replaced(keys: dict[str, float]) -> None:
+    stage = sessions(min_connections=1, max_connections=2, **{"idle_timeout": 30.0} | keys)
     spare = stage.connects()
     stage.passes(30.1)
     assert not spare.is_open

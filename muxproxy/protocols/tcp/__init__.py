@@ -3,7 +3,8 @@
     framing.py    bytes -> parts of a session, in both directions
 
 A session has an upstream connection of its own, so connections are bounded and queued for, not shared. No
-refusal has words that every client would understand: how its connection ends is all that can be said.
+refusal has words that every client would understand: how its connection ends is all that can be said. (A unix
+socket knows no RST: there an end is an end.)
 """
 
 from __future__ import annotations
