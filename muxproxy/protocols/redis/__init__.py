@@ -68,7 +68,7 @@ class RedisProtocol:
         self.fence = options.fence
         self.subscriber_buffer = options.subscriber_buffer
         self.is_passthrough = options.auth == "passthrough"
-        self.needs_auth = False  # passthrough: a server has said NOAUTH to one who had not authenticated
+        self.needs_auth = False  # passthrough: what a server said last to one who had not authenticated
         self.has_reset: bool | None = None  # None: no server has been asked yet
         self.upstream_name = name.encode("ascii", "replace").replace(b" ", b"-")
         base = State(options.username.encode(), options.password.encode(), 0, 2, False)

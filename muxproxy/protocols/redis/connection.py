@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _AUTH, _NAME, _HELLO, _SELECT, _REPLICA, _RESET, _FENCE = range(7)
 _WORDS = ("AUTH", "CLIENT SETNAME", "HELLO", "SELECT", "READONLY or READWRITE", "RESET", "ECHO")
+_UNSAID, _SAID, _TOO_EARLY = range(3)  # our name; too early: before AUTH (passthrough)
 _MAX_TEXT = 200  # bytes of a server's own words that are passed on in ours
 
 
@@ -40,7 +41,7 @@ class RedisConnection:
     __slots__ = (
         "_db",
         "_fences",
-        "_is_named",
+        "_name",
         "_password",
         "_protocol",
         "_readonly",
@@ -63,7 +64,7 @@ class RedisConnection:
         self._tried: State | None = None  # what an Attempt was written in
         self._why: str | None = None  # why a prelude whose last reply is to come has failed
         self._fences = 0
-        self._is_named = False
+        self._name = _UNSAID
         self._forget()
         self.state: State | None = protocol.states.base
         self.dirty = False
@@ -164,10 +165,11 @@ class RedisConnection:
                 self._resp,
                 self._readonly,
             )
-        if (user, password) != (target.user, target.password):
+        authenticates = (user, password) != (target.user, target.password)
+        if authenticates:
             words = (target.user, target.password) if target.user else (target.password,)
             parts.append(step(_AUTH, (target.user, target.password), b"AUTH", *words))
-        if fresh or not self._is_named:
+        if fresh or self._name == _UNSAID or (self._name == _TOO_EARLY and authenticates):
             parts.append(step(_NAME, None, b"CLIENT", b"SETNAME", self._protocol.upstream_name))
         if resp != target.resp:
             parts.append(step(_HELLO, target.resp, b"HELLO", b"%d" % target.resp))
@@ -190,8 +192,12 @@ class RedisConnection:
             return f"out of step: ECHO was answered with {_text(reply)}"
         is_good = reply[:1] in (b"*", b"%") if field == _HELLO else reply.startswith(_GOOD[field])
         if field == _NAME:
-            self._is_named = is_good
-            return None if is_good else self._check_name(reply)
+            self._name = _SAID
+            if not is_good:
+                return self._check_name(reply)
+            if not (self._user or self._password):
+                self._protocol.needs_auth = False
+            return None
         if not is_good:
             return self._on_refused(field, reply)
         if field == _AUTH:
@@ -204,19 +210,19 @@ class RedisConnection:
             self._readonly = step.value
         else:
             self._protocol.has_reset = True
-            self._is_named = False
+            self._name = _UNSAID
             self._forget()
         return None
 
     def _check_name(self, reply: bytes) -> str | None:
         """Without a name `CLIENT LIST` says less, that is all; other errors say that it is not for us."""
         if reply.startswith((b"-ERR unknown", b"-NOPERM")):
-            self._is_named = True  # as far as it can be
             return None
         if reply.startswith(b"-NOAUTH"):
             if self._protocol.is_passthrough:
                 self._protocol.needs_auth = True
-                return None  # named when somebody has said AUTH
+                self._name = _TOO_EARLY
+                return None
             return f'{_text(reply)} (set [redis] password, or auth = "passthrough")'
         return f"CLIENT SETNAME was answered with {_text(reply)}"
 

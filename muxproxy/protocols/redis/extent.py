@@ -83,7 +83,8 @@ class Extent:
 
 
 class CommandExtent(Extent):
-    """Of one command after the other, each beginning with `*`."""
+    """Of one command after the other, each beginning with `*`. A line ends with CRLF: to Redis with CR and
+    any byte, which is no more alike everywhere than what ends a bulk is."""
 
     __slots__ = ("_left", "_max_argument", "_max_arguments", "count", "trusted")
 

@@ -109,8 +109,8 @@ class RedisSession:
         protocol = self.protocol
         self.state = protocol.states.base
         self.name = b""
-        self.is_trusted = protocol.is_open  # it may run commands, as far as muxproxy is to judge
-        self._framer.trusted = self.is_trusted and not protocol.needs_auth
+        # It may run commands, as far as we know: with passthrough a server may still say NOAUTH.
+        self.is_trusted = self._framer.trusted = protocol.is_open and not protocol.needs_auth
         self._is_off = False  # CLIENT REPLY OFF
         self._skips = False  # CLIENT REPLY SKIP: the next one
         self._is_in_multi = False

@@ -155,7 +155,17 @@ def test_a_stranger_gets_a_connection_that_has_forgotten_who_it_was() -> None:
     told(upstream, b"+RESET\r\n", error("NOAUTH Authentication required."))
     assert upstream.state is base
     assert upstream._protocol.needs_auth
+    assert upstream.prelude(base) == (b"", 0)
+    attempt = Attempt(base, State(b"", b"", 0, 3, False))
+    assert upstream.prelude(attempt) == (b"", 0)  # its name has to wait for somebody who may say it
+    upstream.on_attempt(None)
     assert upstream.prelude(State(b"ann", b"pw", 0, 2, False)) == (command("AUTH ann pw") + SETNAME, 2)
+    told(upstream, OK, OK)
+    assert upstream._protocol.needs_auth
+    other = connection(upstream._protocol)
+    other.greeting()
+    told(other, OK)
+    assert not upstream._protocol.needs_auth  # the server has been told otherwise meanwhile
 
 
 def test_a_server_without_reset_has_no_place_for_a_stranger_behind_a_user() -> None:

@@ -234,6 +234,21 @@ def test_with_passthrough_a_stranger_is_known_to_nothing() -> None:
     assert ann.frame.data == command("HELLO 2 AUTH ann secret")
 
 
+def test_where_strangers_may_nothing_they_need_not_ask_a_server() -> None:
+    redis = protocol(auth="passthrough")
+    redis.needs_auth = True
+    ann = Talk(redis)
+    no = error("NOAUTH Authentication required.")
+    assert [ann.says(line) for line in ("GET a", "CLIENT REPLY OFF", "SUBSCRIBE a")] == [no] * 3
+    assert not ann.framer.trusted
+    assert ann.says("HELLO 3") == "shared"  # its error is the server's own
+    ann.hears(error("NOAUTH HELLO must be called with the client already authenticated"))
+    assert ann.says("AUTH ann secret") == "shared"
+    ann.hears(OK)
+    assert ann.says("GET a") == "shared"
+    assert ann.framer.trusted
+
+
 def test_who_listens_does_not_become_another() -> None:
     ann = Talk(auth="passthrough")
     ann.says("HELLO 3 AUTH ann secret")

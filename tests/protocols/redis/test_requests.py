@@ -95,6 +95,7 @@ def test_an_inline_request_becomes_a_multibulk_one(line: bytes, words: list[byte
         (b"*\r\n", "invalid multibulk length"),
         (b"* 1\r\n", "invalid multibulk length"),
         (b"*1_0\r\n", "invalid multibulk length"),
+        (b"*1\rx$4\rxPING\r\n", "invalid multibulk length"),  # Redis answers +PONG
         (b"*2147483648\r\n", "invalid multibulk length"),
         (b"*9223372036854775808\r\n", "invalid multibulk length"),
         (b"*1\r\nxyz\r\n", "expected '$', got 'x'"),

@@ -87,10 +87,10 @@ def connections_killed(server: RedisServer, every: float) -> Iterator[list[int]]
 
     def kill() -> None:
         while not enough.wait(every):
-            with suppress(OSError, EOFError, AssertionError, IndexError), server.direct() as wire:
+            with suppress(OSError, EOFError):  # while the server restarts
                 clients = server.clients()
-                client = clients[len(killed) % len(clients)]["id"]
-                if wire.ask("CLIENT", "KILL", "ID", client) == b":1\r\n":
+                client = clients[len(killed) % len(clients)]["id"] if clients else "0"
+                if server.ask("CLIENT", "KILL", "ID", client) == b":1\r\n":
                     killed.append(int(client))
 
     thread = threading.Thread(target=kill)
@@ -130,7 +130,7 @@ def test_no_client_ever_sees_anothers_value_or_db_whatever_is_killed(clean: Redi
         assert set(second.outcomes) <= {RIGHT, REFUSED, CLOSED}, second.examples
         assert second.outcomes[CLOSED] >= 1
         assert sum(proxy.outcomes().values()) == exchanges(second, death)
-        assert second.outcomes[RIGHT] > 0.8 * second.commands
+        assert second.outcomes[RIGHT] > first.outcomes[RIGHT] + COMMANDS // 8
 
 
 SPOILT = {

@@ -88,7 +88,7 @@ class World:
         if self.busy == 0:
             self.idle.set()
 
-    def wrong(self, example: str) -> None:
+    def note(self, example: str) -> None:
         if len(self.examples) < 10:
             self.examples.append(example[:1000])
 
@@ -180,13 +180,13 @@ class Client(asyncio.Protocol):
             while (reply := self.reader.gets()) is not False:
                 self.take(reply)
         except hiredis.ProtocolError as error:
-            self.world.wrong(f"client {self.keeper.number}: {error}: {data[:300]!r}")
+            self.world.note(f"client {self.keeper.number}: {error}: {data[:300]!r}")
             self.fail(WRONG)
 
     def take(self, reply: Any) -> None:
         number = len(self.got)
         if number >= len(self.due):
-            self.world.wrong(f"client {self.keeper.number}: nobody asked for {reply!r}")
+            self.world.note(f"client {self.keeper.number}: nobody asked for {reply!r}")
             self.fail(WRONG)
             return
         command = self.due[number]
@@ -208,7 +208,7 @@ class Client(asyncio.Protocol):
         else:
             world.outcomes[WRONG] += 1
             command.unsure()
-            world.wrong(f"client {self.keeper.number}: {command.data[:300]!r} was answered {reply!r}")
+            world.note(f"client {self.keeper.number}: {command.data[:300]!r} was answered {reply!r}")
 
     def fail(self, outcome: str) -> None:
         """What is due has ended so, and the connection with it."""
@@ -225,6 +225,10 @@ class Client(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.world.connections.append((self.opened, self.exchanges))
         self.transport = self.script = None
+        if self.due:
+            self.world.note(
+                f"client {self.keeper.number} closed after {self.got}: {self.due[0].data!r} {exc}"
+            )
         self.fail(CLOSED)
         if not self.resting:
             self.connecting = asyncio.ensure_future(self.connect())
