@@ -12,6 +12,7 @@ from typing import Any
 from muxproxy.config.model import Backend
 from muxproxy.mux.client import Client
 from muxproxy.mux.deadlines import Deadlines
+from muxproxy.mux.dedicated_pool import DedicatedPool
 from muxproxy.mux.exchange import Exchange
 from muxproxy.mux.feed import FeedClient
 from muxproxy.mux.ordered import OrderedClient
@@ -28,8 +29,8 @@ from muxproxy.protocols.contract import LISTEN, PIN, Protocol, Sharing
 
 def new_pool(backend: Backend, protocol: Protocol, world: World, fine: Deadlines, slow: Deadlines) -> Pool:
     """The pool that the protocol's sharing asks for."""
-    by_turn = protocol.sharing in (Sharing.EXCLUSIVE, Sharing.DEDICATED)
-    return (Pool if by_turn else SharedPool)(backend, protocol, world, fine, slow)
+    kinds = {Sharing.EXCLUSIVE: Pool, Sharing.DEDICATED: DedicatedPool}
+    return kinds.get(protocol.sharing, SharedPool)(backend, protocol, world, fine, slow)
 
 
 # What bringing a connection into another state costs, in exchanges in flight: a round trip in which it stands

@@ -11,6 +11,7 @@ from muxproxy.config.model import Backend
 from muxproxy.protocols.contract import Protocol
 from muxproxy.protocols.http import HttpProtocol
 from muxproxy.protocols.redis import RedisProtocol
+from muxproxy.protocols.tcp import TcpProtocol
 
 
 def _http(backend: Backend) -> Protocol:
@@ -26,9 +27,14 @@ def _redis(backend: Backend) -> Protocol:
     return RedisProtocol(backend.redis, backend.name)
 
 
+def _tcp(backend: Backend) -> Protocol:
+    return TcpProtocol(backend.tcp)
+
+
 PROTOCOLS: dict[str, Callable[[Backend], Protocol]] = {
     "http": _http,
     "redis": _redis,
+    "tcp": _tcp,
 }
 
 
