@@ -15,6 +15,7 @@ from muxproxy.mux.client import Client
 from muxproxy.mux.deadlines import INF, Deadlines
 from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, WAITING, Exchange
 from muxproxy.mux.gate import Gate
+from muxproxy.mux.patience import Patience
 from muxproxy.mux.ports import Wire, World
 from muxproxy.mux.queue import Queue
 from muxproxy.mux.server import Server
@@ -61,6 +62,8 @@ class Pool:
         self.pinned_limit = self._pinned_limit(backend)
         self.draining = False
         self.resolve_error = ""
+        # Clients whose replies are written together, at the end of the chunk that brings them; None: at once.
+        self.corked: list[Patience] | None = None
         self._turn = 0  # where the search for the least loaded server begins
         self._releases = 0
         # what operators see
@@ -94,7 +97,11 @@ class Pool:
         if upstream is not None:
             self.unqueued += 1
             upstream.send(exchange, now)
-            return
+        else:
+            self._wait(exchange, now)
+
+    def _wait(self, exchange: Exchange, now: float) -> None:
+        """NEW => (WAITING | DONE: refused)"""
         gate = self.gate
         if gate.waiting >= gate.max_waiting and not self._is_place_coming(now):
             self._refuse_full(exchange, now)
