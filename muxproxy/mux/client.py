@@ -320,7 +320,7 @@ class Client(Patience):
             self.deadline = now + self.pool.clients_config.idle_timeout
 
     def refuse(self, exchange: Exchange, reason: Reason, text: str, now: float) -> None:
-        """End `exchange` with a refusal in the client's language (P8) or, mid-reply, with an error it sees."""
+        """End `exchange` with a refusal in the client's language (P8) or, mid-reply, an error it sees."""
         self.pool.end(exchange, reason)
         if exchange.begun:
             self.leave(Reason.CLIENT_LEFT, now)

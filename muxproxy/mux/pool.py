@@ -364,12 +364,12 @@ class Pool:
         exchange.move(DONE)
         exchange.reason = reason
         if reason is _OK:
-            self.replied += 1
+            self.replied += exchange.weight
         else:
-            self.count(reason)
+            self.count(reason, exchange.weight)
 
-    def count(self, reason: Reason) -> None:
-        self.ended[reason] = self.ended.get(reason, 0) + 1
+    def count(self, reason: Reason, weight: int = 1) -> None:
+        self.ended[reason] = self.ended.get(reason, 0) + weight
 
     def listening(self) -> dict[str, int]:
         """What clients listen to, in numbers."""
@@ -395,7 +395,7 @@ class Pool:
             if reason is _OK:
                 self.replied += 1
             else:
-                self.count(reason)
+                self.count(reason, exchange.weight)
             return
         self.take_out(exchange)
         self.end(exchange, reason)

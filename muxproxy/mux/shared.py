@@ -104,8 +104,8 @@ class ByOrder(Gathering):
                 if client is not None and not exchange.marks & PIN and exchange is not self._doubt:
                     owed.popleft()
                     exchange.upstream = None
-                    self.in_flight -= 1
-                    self.server.in_flight -= 1
+                    self.in_flight -= exchange.weight
+                    self.server.in_flight -= exchange.weight
                     try:
                         client.deliver(exchange, frame, now)
                     except Exception:
@@ -141,11 +141,13 @@ class ByOrder(Gathering):
         client = exchange.client
         if exchange.state == SENT:
             exchange.move(REPLYING)
+        if marks & INTERIM and exchange.weight > 1:
+            self._on_some(exchange, frame.weight)
         if marks & LAST:
             self._strike(exchange)
             exchange.upstream = None
-            self.in_flight -= 1
-            self.server.in_flight -= 1
+            self.in_flight -= exchange.weight
+            self.server.in_flight -= exchange.weight
             if marks & END_UPSTREAM:
                 self.retiring = frame.note
             if exchange.marks & PIN:
@@ -164,6 +166,14 @@ class ByOrder(Gathering):
             if self.state == GREETING:
                 self.open(now)
             self.flush(now)
+
+    def _on_some(self, exchange: Exchange, weight: int) -> None:
+        """Some of the requests that the exchange is have got their replies."""
+        exchange.weight -= weight
+        self.in_flight -= weight
+        self.server.in_flight -= weight
+        if exchange.client is not None:
+            self.pool.replied += weight
 
     def _deliver(self, client: Client, exchange: Exchange, frame: Frame, now: float) -> None:
         try:
@@ -200,8 +210,8 @@ class ByOrder(Gathering):
             self._out.remove(exchange)
             exchange.upstream = None
             if not exchange.marks & ONEWAY:
-                self.in_flight -= 1
-                self.server.in_flight -= 1
+                self.in_flight -= exchange.weight
+                self.server.in_flight -= exchange.weight
             if exchange is self._streaming:
                 self._streaming = None
             if exchange.marks & PIN and self.owner is not None:
