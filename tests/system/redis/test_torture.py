@@ -1,11 +1,11 @@
 """P1, P2, P3 at once: 2,000 clients in 4 dbs and both RESP versions over 8 sockets, while everything breaks.
 
-CI runs 150,000 commands; MUXPROXY_TORTURE=1000000 runs a million. The first half runs while connections are
-killed with CLIENT KILL and the server is restarted, the second while the worker is killed.
+150,000 commands, in CI a million; MUXPROXY_TORTURE says another number. The first half runs while
+connections are killed with CLIENT KILL and the server is restarted, the second while the worker is killed.
 
 What can be counted: no worker ends in the first half, so there every exchange that a client began stands in
-exactly one of the proxy's outcomes, to the last one that it has read. A killed worker takes its counts with it; the clients'
-own count of the exchanges on connections opened after its death must be the new worker's count.
+exactly one of the proxy's outcomes, to the last one that it has read. A killed worker takes its counts with
+it; the clients' own count of the exchanges on connections opened after its death must be the new worker's.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.system.redis.proxied import BOUND, proxied
 from tests.system.redis.server import RedisServer
 from tests.system.redis.torture import CLOSED, ORPHANED, REFUSED, RIGHT, Plan, Results
 
-COMMANDS = int(os.environ.get("MUXPROXY_TORTURE", "150000"))
+COMMANDS = int(os.environ.get("MUXPROXY_TORTURE") or ("1000000" if os.environ.get("CI") else "150000"))
 CLIENTS = 2000
 PROCESSES = 2
 PINNED = 4
