@@ -197,8 +197,8 @@ class RequestFramer:
         if at < last or tail:
             rest = CRLF.join([*words[at:], tail]) if at else data
         if run:
-            part = CRLF.join([*words[begin:at], b""]) if begin else data[: len(data) - len(rest)]
-            frames.append(_as_one(part, run))
+            joined = CRLF.join([*words[begin:at], b""]) if begin else data[: len(data) - len(rest)]
+            frames.append(_as_one(joined, run))
         if last == SPLIT and at > SPLIT // 2:  # what follows has not been split
             return self._words(rest, frames)
         return self._many(rest, frames) if rest else frames
