@@ -98,6 +98,7 @@ class Toy:
         tag: int = 0,
         retry_after: int = 0,
         closing: bool = True,
+        weight: int = 1,
     ) -> Frame:
         retry = f" retry={retry_after}" if retry_after else ""
         bye = note is not None and "bye" in note

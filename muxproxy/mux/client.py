@@ -45,21 +45,17 @@ class Client(Patience):
         "_flushing",
         "_framing",
         "framer",
-        "last",
         "pinned",
         "session",
         "upstream",
-        "write_paused",
     )
 
     def __init__(self, pool: Pool, wire: Wire | None, now: float) -> None:
         super().__init__(pool, wire, now)
         self.framer = pool.protocol.requests()
         self.session = pool.protocol.session(self.framer)
-        self.last: Exchange | None = None
         self.pinned: Upstream | None = None  # a connection that is this client's alone
         self.upstream: Upstream | None = None  # shared sharings: where its last request went
-        self.write_paused = False  # its socket is full up to response_buffer
         self._framing = False  # on_data's loop is running
         self._flushing = False  # _settle's loop is running
         self._again = False  # the framer holds a request that may be framed now
@@ -131,8 +127,9 @@ class Client(Patience):
         if self.phase == ENDING or self.wire is None:
             return
         first = self.first
-        if first is not None and first.upstream is not None:
+        if first is not None and first.upstream is not None and not self.holding:
             first.upstream.resume_reading(now)
+        self.let_go(now)
         self._rest(now)
         if self._again:
             self.on_data(b"", now)
@@ -243,6 +240,14 @@ class Client(Patience):
         self._regulate()
 
     def _after_data(self, now: float) -> None:
+        while self.first is None and self.session is not None and self.framer.held and self.phase != ENDING:
+            # held behind a barrier for a request that was answered before it was in: nobody else says go on
+            self.framer.resume()
+            frames = self.framer.feed(b"")
+            if not frames:
+                break
+            for frame in frames:
+                self._on_frame(frame, now)
         if self.first is None and self.phase <= IDLE and self.framer.midway:
             self.expect(HEAD, now + self.pool.clients_config.head_timeout)
         self._regulate()
@@ -261,31 +266,8 @@ class Client(Patience):
     def unhalt(self) -> None:
         self.halt(False)
 
-    def _regulate(self) -> None:
-        """Read from the client, or not: the one place that decides it (P7)."""
-        wire = self.wire
-        if wire is None or self.phase == ENDING:
-            return
-        filling = self.filling
-        if filling is not None:
-            stop = self._halted or (
-                filling.state in (NEW, WAITING) and filling.size >= self.pool.clients_config.request_buffer
-            )
-        else:
-            last = self.last
-            stop = self.write_paused or (
-                last is not None
-                and (
-                    self.framer.held > 0
-                    or (last.state in (NEW, WAITING) and self.pool.sharing is Sharing.ORDERED)
-                )
-            )
-        if stop and not self._read_paused:
-            self._read_paused = True
-            wire.pause_reading()
-        elif not stop and self._read_paused:
-            self._read_paused = False
-            wire.resume_reading()
+    def _is_ahead(self, last: Exchange) -> bool:
+        return self.framer.held > 0
 
     # -- replies -----------------------------------------------------------------------------------
 
@@ -293,8 +275,6 @@ class Client(Patience):
         """A frame of the reply to `exchange`: written if it is its turn, else parked."""
         if exchange is not self.first:
             self._park(exchange, frame, now)
-            return
-        if self.write_paused and self.bound_unsent(exchange, now):
             return
         data = frame.data
         marks = frame.marks
@@ -332,7 +312,7 @@ class Client(Patience):
         if exchange.marks & ONEWAY:  # a reply that nobody expects would be taken for the next one's (P2)
             frame = Frame(b"", FIRST | LAST)
         else:
-            frame = self.pool.refusal(reason, text, exchange.note, exchange.tag, closing, now)
+            frame = self.pool.refusal(reason, text, exchange, closing, now)
         self._answer(exchange, frame, now, linger=closing)
 
     def _answer(self, exchange: Exchange, frame: Frame, now: float, *, linger: bool) -> None:
@@ -352,7 +332,8 @@ class Client(Patience):
             exchange.parked = []
         exchange.parked.append(frame)
         self._parked += len(frame.data)
-        self.bound_unsent(exchange, now)
+        if self._parked > self.pool.clients_config.response_buffer:
+            self._regulate()
 
     def _settle(self, exchange: Exchange, marks: int, now: float) -> None:
         """The reply to the first exchange is out: what now?"""
@@ -395,6 +376,9 @@ class Client(Patience):
                 self._answer(exchange, frame, now, linger=False)
             else:
                 self.deliver(exchange, frame, now)
+        if self.holding and not self.write_paused and not self._parked:
+            self.let_go(now)
+            self._rest(now)
 
     def _unlink(self, exchange: Exchange) -> None:
         before, after = exchange.before, exchange.after
@@ -486,6 +470,7 @@ class Client(Patience):
         ended = 0
         self.filling = None
         self.phase = ENDING
+        self.let_go(now)
         while self.first is not None:
             exchange = self.first
             self._unlink(exchange)

@@ -25,6 +25,7 @@ class OrderedClient(Client):
     """One at a time may wait; `_held` and all that came after it are held back."""
 
     __slots__ = (
+        "_ahead",
         "_held",
         "_in_pin",
         "_latest",
@@ -38,6 +39,7 @@ class OrderedClient(Client):
 
     def __init__(self, pool: Pool, wire: Wire | None, now: float) -> None:
         super().__init__(pool, wire, now)
+        self._ahead = 0  # bytes that came while it had to wait
         self._held: Exchange | None = None
         self._latest: Exchange | None = None  # the last that went to the pool
         self._in_pin = False  # it began a pin and did not end it
@@ -70,6 +72,16 @@ class OrderedClient(Client):
             return False
         begins = exchange.marks & PIN and not (self._in_pin and self.pinned is not None)
         return not (begins or exchange.marks & LISTEN)
+
+    def on_data(self, data: bytes, now: float) -> None:
+        last = self.last
+        self._ahead = self._ahead + len(data) if last is not None and last.state in (NEW, WAITING) else 0
+        super().on_data(data, now)
+
+    def _is_ahead(self, last: Exchange) -> bool:
+        """Read on for a while, though nothing of it can go yet: who has left is seen only so."""
+        bound = self.pool.clients_config.request_buffer
+        return self.framer.held > bound or (self._ahead > bound and last.state in (NEW, WAITING))
 
     def proceed(self, now: float) -> None:
         """Who was in the way has gone: submit what is held, until one must wait."""

@@ -298,11 +298,13 @@ class Protocol(Interface):
         tag: int = 0,
         retry_after: int = 0,
         closing: bool = True,
+        weight: int = 1,
     ) -> Frame:
         """The whole reply that says no, FIRST and LAST. `text`: one line. `note`, `tag`: of the request,
         None before there was one. `retry_after`: seconds, 0 for none. `closing`: the heart will end the
         client's connection after it; a protocol whose request asked for that itself marks END_CLIENT on its
-        own. DEDICATED, BROKEN: no words are left but an RST."""
+        own. `weight`: requests of the frame that have no reply yet. DEDICATED, BROKEN: no words are left but
+        an RST."""
         ...
 
     def probe(self) -> bytes | None: ...

@@ -87,3 +87,20 @@ def test_a_reply_cut_in_the_middle_ends_the_client_with_an_error() -> None:
     server.breaks_off()
     assert ann.wire.was_reset
     assert sum(stage.outcomes().values()) == 2
+
+
+def test_large_replies_behind_one_that_is_half_out_hold_their_connection_and_all_go_on_when_it_is_out() -> (
+    None
+):
+    stage = Stage(Sharing.TAGGED, max_connections=2, min_connections=2, max_in_flight=1, response_buffer=1000)
+    one, two = stage.connects(), stage.connects()
+    ann = stage.asks(b"%08d a\n%08d b\n" % (1, 2))
+    tags = [int(server.got()[:8]) for server in (one, two)]
+    one.sends(b"%08d a +10\n12345" % tags[0])
+    two.sends(b"%08d b +3000\n" % tags[1] + b"x" * 3000)
+    assert two.is_paused  # more than is parked for one client
+    one.sends(b"67890")
+    assert not two.is_paused
+    assert ann.got() == b"%08d a +10\n1234567890%08d b +3000\n" % (1, 2) + b"x" * 3000
+    stage.passes(20.0)
+    assert ann.is_open
