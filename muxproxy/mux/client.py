@@ -44,6 +44,8 @@ class Client(Patience):
         "_again",
         "_flushing",
         "_framing",
+        "_held",
+        "_pushes",
         "framer",
         "pinned",
         "session",
@@ -56,6 +58,8 @@ class Client(Patience):
         self.session = pool.protocol.session(self.framer)
         self.pinned: Upstream | None = None  # a connection that is this client's alone
         self.upstream: Upstream | None = None  # shared sharings: where its last request went
+        self._held: Exchange | None = None  # ORDERED: the first that may not go to the pool yet
+        self._pushes: list[bytes] = []  # ORDERED: what it is fed while a reply is half out
         self._framing = False  # on_data's loop is running
         self._flushing = False  # _settle's loop is running
         self._again = False  # the framer holds a request that may be framed now
@@ -287,7 +291,9 @@ class Client(Patience):
             else:
                 self.wire.write(data)
         if marks & LAST:
-            self.pool.end(exchange, _OK)
+            exchange.move(DONE)  # as Pool.end, without the call
+            exchange.reason = _OK
+            self.pool.replied += exchange.weight
             self._settle(exchange, marks, now)
             return
         if not marks & INTERIM:
@@ -337,6 +343,8 @@ class Client(Patience):
 
     def _settle(self, exchange: Exchange, marks: int, now: float) -> None:
         """The reply to the first exchange is out: what now?"""
+        if self._pushes:
+            self._push_kept()
         if exchange.after is None:
             self.first = self.last = None
         else:
@@ -367,6 +375,13 @@ class Client(Patience):
             self._flushing = False
         if self._read_paused:
             self._regulate()
+        if self._held is not None:
+            self.proceed(now)
+
+    def proceed(self, now: float) -> None:
+        """ORDERED: who was in the way of what is held has gone."""
+
+    def _push_kept(self) -> None: ...  # ORDERED: the reply that was half out is out
 
     def _unpark(self, exchange: Exchange, now: float) -> None:
         parked, exchange.parked = exchange.parked, None
