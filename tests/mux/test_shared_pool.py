@@ -175,7 +175,7 @@ def test_a_connection_that_was_emptied_for_somebody_who_left_serves_the_many_aga
 
 
 def test_who_waited_in_vain_to_have_one_alone_is_told_who_has_them() -> None:
-    stage = Stage(Toy(Sharing.ORDERED, sessions=True), max_connections=8, max_pinned=1, timeout=5.0)
+    stage = sessions(max_connections=8, max_pinned=1, timeout=5.0)
     stage.asks(b"mine pin\n")
     stage.connects()
     ann = stage.asks(b"hers pin\n")
