@@ -136,10 +136,10 @@ class OrderedClient(Client):
         self._proceeding = nested
         self.proceed(now)
 
-    def _on_local(self, exchange: Exchange, frame: Frame, now: float) -> None:
-        if frame.marks & UNPIN:
+    def _answer(self, exchange: Exchange, frame: Frame, now: float, *, linger: bool) -> None:
+        if frame.marks & UNPIN and exchange is self.first:  # what it asked for earlier goes first
             self.give_back(now)
-        super()._on_local(exchange, frame, now)
+        super()._answer(exchange, frame, now, linger=linger)
 
     def on_pin_lost(self, now: float) -> None:
         """In the middle of what its session was about (a transaction): what is in flight gets its error, then

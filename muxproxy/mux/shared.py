@@ -235,14 +235,8 @@ class ByOrder(Gathering):
         elif purpose is not PRELUDE:
             self.fail(f"{purpose} failed", Reason.SERVER_BROKE, why, now)
         elif self._asker is not None:  # who needed that state is told; the connection goes on without it
-            exchange, self._asker = self._asker, None
-            self._out.remove(exchange)
-            exchange.upstream = None
-            if not exchange.marks & ONEWAY:
-                self.in_flight -= exchange.weight
-                self.server.in_flight -= exchange.weight
-            if exchange is self._streaming:
-                self._streaming = None
+            exchange = self._asker
+            self._take_out(exchange)
             if exchange.marks & PIN and self.owner is not None:
                 self.give_back(now)
             if exchange.client is None:
@@ -288,7 +282,24 @@ class ByOrder(Gathering):
 
     # -- ends --------------------------------------------------------------------------------------
 
+    def _take_out(self, exchange: Exchange) -> None:
+        """Sent, but not written: as if it had not been."""
+        self._out.remove(exchange)
+        exchange.upstream = None
+        if not exchange.marks & ONEWAY:
+            self.in_flight -= exchange.weight
+            self.server.in_flight -= exchange.weight
+        if exchange is self._streaming:
+            self._streaming = None
+        if exchange is self._asker:
+            self._asker = None
+
     def abandon(self, exchange: Exchange, now: float) -> None:
+        if exchange in self._out:
+            # Written later, a MULTI would stand behind the reset that its client's leaving brings (P2).
+            self._take_out(exchange)
+            exchange.move(DONE)
+            return
         if exchange.marks & ONEWAY:
             exchange.move(DONE)
         else:

@@ -1,0 +1,60 @@
+"""Pins and resets in the heart, with Redis: no shared connection is left inside of somebody's MULTI (P2).
+
+Each of these was seen first as another client's +QUEUED.
+"""
+
+from __future__ import annotations
+
+from muxproxy.config.model import Redis
+from muxproxy.protocols.redis import RedisProtocol
+from tests.fakes import Peer, Stage
+from tests.protocols.redis.talk import command
+
+OK = b"+OK\r\n"
+QUEUED = b"+QUEUED\r\n"
+
+
+def one_connection(**keys: object) -> tuple[Stage, Peer]:
+    """Greeted, and in db 0."""
+    stage = Stage(RedisProtocol(Redis()), max_connections=1, **keys)
+    ann = stage.asks(command("PING"))
+    server = stage.connects()
+    server.sends(OK)
+    server.got()
+    server.sends(b"+PONG\r\n")
+    ann.closes()
+    return stage, server
+
+
+def test_a_multi_that_waits_for_its_db_is_not_written_behind_the_reset_when_its_client_leaves() -> None:
+    stage, server = one_connection()
+    ann = stage.asks(command("SELECT 5"))
+    server.sends(OK)
+    bob = stage.asks(command("GET a"))
+    server.sends(OK)
+    server.sends(b"$-1\r\n")
+    server.got()
+    ann.sends(command("MULTI"))
+    assert server.got() == command("SELECT 5")
+    ann.closes()
+    assert server.got().startswith(command("RESET"))
+    server.sends(OK + b"+RESET\r\n" + OK)
+    assert server.got() == b""
+    bob.sends(command("GET a"))
+    assert server.got() == command("GET a")
+    assert stage.statistics()["in_flight"] == 1
+
+
+def test_a_reset_gives_the_connection_back_after_all_that_its_client_asked_for_before() -> None:
+    stage, server = one_connection(max_in_flight=2)
+    ann = stage.asks(command("MULTI"))
+    ann.sends(command("GET a") + command("GET b") + command("GET c"))
+    ann.sends(command("RESET"))
+    assert server.got() == command("MULTI") + command("GET a")
+    server.sends(OK + QUEUED)
+    assert server.got() == command("GET b") + command("GET c")
+    server.sends(QUEUED)
+    server.sends(QUEUED)
+    assert ann.got() == OK + QUEUED * 3 + b"+RESET\r\n"
+    assert server.got().startswith(command("RESET"))
+    assert stage.statistics()["pinned"] == {}
