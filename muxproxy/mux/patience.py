@@ -113,6 +113,8 @@ class Patience:
         if phase == BODY:
             if self._halted or self._read_paused:  # it is we who do not read
                 self._allowed_from = now
+                if self._has_left_unseen(now):
+                    return
             self.deadline = self._grace_until() + self._received / config.min_rate
         elif phase == STALLED:
             if self._has_headway() and not (self.holding and self._is_in_the_way(now)):
@@ -140,11 +142,17 @@ class Patience:
             self.abort()
 
     def _look_whether_it_left(self, now: float) -> None:
-        """It is not read, for all that it has sent is yet to be done: its FIN is not seen."""
         self.deadline = now + self.pool.clients_config.stall_timeout if self._read_paused else INF
-        if self._read_paused and self.wire is not None and self.pool.world.has_left(self.wire):
-            self.leave(Reason.CLIENT_LEFT, now)
-            self.abort()
+        self._has_left_unseen(now)
+
+    def _has_left_unseen(self, now: float) -> bool:
+        """It is not read, for all that it has sent is yet to be done: its FIN is not seen."""
+        if not self._read_paused or self.wire is None or not self.pool.world.has_left(self.wire):
+            return False
+        self.deadline = INF
+        self.leave(Reason.CLIENT_LEFT, now)
+        self.abort()
+        return True
 
     def hurry(self, now: float) -> None:
         """Draining: who has not asked yet should, if it means to."""

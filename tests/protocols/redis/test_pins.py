@@ -58,3 +58,16 @@ def test_a_reset_gives_the_connection_back_after_all_that_its_client_asked_for_b
     assert ann.got() == OK + QUEUED * 3 + b"+RESET\r\n"
     assert server.got().startswith(command("RESET"))
     assert stage.statistics()["pinned"] == {}
+
+
+def test_who_leaves_while_it_blocks_is_seen_though_a_large_request_behind_is_not_read() -> None:
+    stage, _ = one_connection(stall_timeout=10.0)
+    large = b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$900000\r\n" + b"x" * 300_000
+    ann = stage.asks(command("BLPOP q 0") + large)
+    ann.sends(b"x" * 100_000)
+    assert ann.is_paused
+    assert stage.statistics()["pinned"] == {"blocking": 1}
+    ann.wire.has_left = True
+    stage.passes(10.5)
+    assert stage.statistics()["pinned"] == {}
+    assert stage.outcomes()["client_left"] == 2
