@@ -1,0 +1,179 @@
+"""A Redis of a few commands and its clients, on the stage: every reply says what it was done with.
+
+GET and SET answer `<word>@<db>/<RESP version>`, words are one client's alone, and a client knows what it must
+get. So whatever goes to another client, db, version or transaction is seen in the reply itself.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from muxproxy.protocols.redis.grammar import arguments, multibulk
+from tests.fakes import Peer, Stage
+from tests.system.redis.wire import extent
+
+OK = b"+OK\r\n"
+QUEUED = b"+QUEUED\r\n"
+RANGE = b"-ERR DB index is out of range\r\n"
+
+
+def value(word: bytes, db: int, resp: int) -> bytes:
+    said = b"%b@%d/%d" % (word, db, resp)
+    return b"$%d\r\n%b\r\n" % (len(said), said)
+
+
+def hello(resp: int) -> bytes:
+    return b"%0\r\n" if resp == 3 else b"*0\r\n"
+
+
+class Server:
+    """The far end of one upstream connection."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self.replies: list[bytes] = []  # not sent yet
+        self.blocks = False  # in BLPOP, whose reply is the last of `replies`
+        self._come = b""
+        self._reset()
+
+    def _reset(self) -> bytes:
+        self.db, self.resp, self.is_watching = 0, 2, False
+        self.queued: list[list[bytes]] | None = None  # in MULTI
+        return b"+RESET\r\n"
+
+    def work(self) -> None:
+        self._come += self.peer.got()
+        while self._come and not self.blocks and (end := extent(self._come)) > 0:
+            words = arguments(self._come[:end])
+            self._come = self._come[end:]
+            self.replies.append(self._on_command(words[0], words))
+
+    def send(self, number: int) -> None:
+        data = b"".join(self.replies[:number])
+        del self.replies[:number]
+        if data:
+            self.peer.sends(data)
+
+    def _on_command(self, name: bytes, words: list[bytes]) -> bytes:
+        if name == b"RESET":
+            return self._reset()
+        if name == b"MULTI":
+            self.queued = []
+            return OK
+        if name in (b"EXEC", b"DISCARD"):
+            queued, self.queued, self.is_watching = self.queued, None, False
+            if queued is None or name == b"DISCARD":
+                return OK if queued is not None else b"-ERR without MULTI\r\n"
+            return b"*%d\r\n" % len(queued) + b"".join(self._do(each[0], each) for each in queued)
+        if self.queued is not None:
+            self.queued.append(words)
+            return QUEUED
+        return self._do(name, words)
+
+    def _do(self, name: bytes, words: list[bytes]) -> bytes:
+        if name == b"SELECT":
+            if words[1] == b"9":
+                return RANGE
+            self.db = int(words[1])
+        elif name == b"HELLO":
+            self.resp = int(words[1])
+            return hello(self.resp)
+        elif name == b"BLPOP":
+            self.blocks = True
+            return b"*-1\r\n"
+        elif name == b"ECHO":
+            return b"$%d\r\n%b\r\n" % (len(words[1]), words[1])
+        elif name in (b"GET", b"SET"):
+            return value(words[1], self.db, self.resp)
+        elif name in (b"WATCH", b"UNWATCH"):
+            self.is_watching = name == b"WATCH"
+        return OK
+
+
+class Asker:
+    """One client: it says anything, and knows what it must hear."""
+
+    def __init__(self, stage: Stage, number: int, random: Random) -> None:
+        self.peer = stage.client()
+        self.unsent = b""
+        self._number = number
+        self._random = random
+        self._said = 0
+        self._db, self._resp = 0, 2
+        self._queued: list[bytes] | None = None
+        self._expected: list[bytes] = []
+        self._come = b""
+        self.was_refused = False
+
+    def says(self) -> None:
+        self._in_multi() if self._queued is not None else self._outside()
+
+    def _add(self, reply: bytes, *words: bytes) -> None:
+        self.unsent += multibulk(list(words))
+        if reply:
+            self._expected.append(reply)
+
+    def _word(self) -> tuple[bytes, bytes]:
+        self._said += 1
+        word = b"%d.%d" % (self._number, self._said)
+        return word, value(word, self._db, self._resp)
+
+    def _in_multi(self) -> None:
+        queued = self._queued
+        assert queued is not None
+        what = self._random.randrange(14)
+        if what < 9:
+            word, reply = self._word()
+            queued.append(reply)
+            self._add(QUEUED, b"GET", word)
+            return
+        self._queued = None
+        if what < 12:
+            self._add(b"*%d\r\n" % len(queued) + b"".join(queued), b"EXEC")
+        elif what < 13:
+            self._add(OK, b"DISCARD")
+        else:
+            self._resets()
+
+    def _resets(self) -> None:
+        self._db, self._resp = 0, 2
+        self._add(b"+RESET\r\n", b"RESET")
+
+    def _outside(self) -> None:
+        random = self._random
+        what = random.randrange(16)
+        if what < 5:
+            for _ in range(random.choice((1, 1, 3, 40))):
+                word, reply = self._word()
+                self._add(reply, random.choice((b"GET", b"SET")), word)
+        elif what < 7:
+            self._db = random.randrange(3)
+            self._add(OK, b"SELECT", b"%d" % self._db)
+        elif what < 8:
+            self._resp = random.choice((2, 3))
+            self._add(hello(self._resp), b"HELLO", b"%d" % self._resp)
+        elif what < 10:
+            self._queued = []
+            self._add(OK, b"MULTI")
+        elif what < 12:
+            self._add(OK, *random.choice(((b"WATCH", b"x"), (b"UNWATCH",))))
+        elif what < 13:
+            self._add(b"*-1\r\n", b"BLPOP", b"q", b"0")
+        elif what < 14:
+            self._resets()
+        elif what < 15:
+            self._add(RANGE, b"SELECT", b"9")
+        else:
+            word, reply = self._word()
+            self._add(reply, b"SET", word, b"v" * 100_000)
+
+    def hears(self) -> None:
+        self._come += self.peer.got()
+        while self._come and (end := extent(self._come)) > 0 and not self.was_refused:
+            reply, self._come = self._come[:end], self._come[end:]
+            if reply.startswith((b"-ERR muxproxy", b"-OVERLOADED muxproxy")):
+                self.was_refused = True  # what it is in from here on, it would have to find out
+            else:
+                assert self._expected, f"nobody asked for {reply[:200]!r}"
+                expected = self._expected.pop(0)
+                assert reply == expected, f"{reply[:200]!r} instead of {expected[:200]!r}"

@@ -1,0 +1,111 @@
+"""The heart and this room together: random clients, connections that are lost, times that pass; and nobody
+gets another's reply, db, version or transaction (P2), nor is anything left when all have gone (P1, P3)."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from muxproxy.config.model import Redis
+from muxproxy.protocols.redis import RedisProtocol
+from tests.fakes import Stage
+from tests.protocols.redis.imitation import Asker, Server
+
+CLIENTS = 6
+
+
+class Play:
+    def __init__(self, seed: int, *, losses: bool) -> None:
+        random = self.random = Random(seed)
+        self.losses = losses
+        self.stage = Stage(
+            RedisProtocol(Redis(fence=random.choice((0, 0, 2)))),
+            max_connections=random.choice((1, 2, 3)),
+            max_pinned=random.choice((1, 2)),
+            max_in_flight=random.choice((2, 8, 64)),
+            reply_timeout=5.0,
+            timeout=2.0,
+        )
+        self.askers: list[Asker] = []
+        self.servers: list[Server] = []
+        self.born = 0
+
+    def step(self) -> None:
+        random, askers, servers = self.random, self.askers, self.servers
+        if self.stage.dials and random.random() < 0.7:
+            servers.append(Server(self.stage.connects()))
+        what = random.random()
+        if what < 0.12 and len(askers) < CLIENTS:
+            askers.append(Asker(self.stage, self.born, random))
+            self.born += 1
+        elif what < 0.5 and askers:
+            self.ask(random.choice(askers))
+        elif what < 0.58 and askers:
+            asker = askers.pop(random.randrange(len(askers)))
+            asker.peer.closes() if random.random() < 0.6 else asker.peer.breaks_off()
+        elif what < 0.62 and servers and self.losses:
+            random.choice(servers).peer.closes()
+        elif what < 0.66:
+            self.stage.passes(random.choice((0.01, 0.5, 2.1)) if self.losses else 0.01)
+        elif servers:
+            self.serve(random.choice(servers))
+        self.look()
+
+    def ask(self, asker: Asker) -> None:
+        random = self.random
+        for _ in range(random.choice((1, 1, 2, 4))):
+            asker.says()
+        cut = len(asker.unsent) if random.random() < 0.8 else random.randrange(len(asker.unsent) + 1)
+        data, asker.unsent = asker.unsent[:cut], asker.unsent[cut:]
+        asker.peer.sends(data)
+
+    def serve(self, server: Server) -> None:
+        server.work()
+        if server.blocks and self.random.random() < 0.3:
+            server.blocks = False
+            server.work()
+        ready = len(server.replies) - server.blocks
+        server.send(self.random.randrange(ready) + 1 if ready > 0 else 0)
+
+    def look(self) -> None:
+        for asker in list(self.askers):
+            asker.hears()
+            if asker.was_refused or not asker.peer.is_open:
+                asker.peer.closes()
+                self.askers.remove(asker)
+        self.servers[:] = [server for server in self.servers if server.peer.is_open]
+
+    def end(self) -> None:
+        """All leave; whoever still waits or blocks is served."""
+        for asker in self.askers:
+            asker.peer.closes()
+        for _ in range(1000):
+            for server in self.servers:
+                server.blocks = False
+                server.work()
+                server.send(len(server.replies))
+            while self.stage.dials:
+                self.servers.append(Server(self.stage.connects()))
+            self.stage.passes(0.01)
+            now = self.stage.statistics()
+            if not (now["clients"] or now["in_flight"] or now["waiting"] or now["pinned"]):
+                return
+        raise AssertionError(f"left behind: {now}")
+
+
+@pytest.mark.parametrize("losses", [False, True], ids=["no losses", "losses"])
+def test_nobody_gets_what_is_anothers_and_nothing_stays_when_all_have_gone(losses: bool) -> None:
+    for seed in range(150):
+        play = Play(seed, losses=losses)
+        try:
+            for _ in range(120):
+                play.step()
+            play.end()
+            for server in play.servers:
+                if server.peer.is_open:
+                    assert server.queued is None, "a shared connection is in MULTI"
+                    assert not server.is_watching, "a shared connection is in WATCH"
+        except Exception as failure:
+            failure.add_note(f"seed {seed}")
+            raise
