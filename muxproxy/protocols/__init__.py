@@ -9,11 +9,16 @@ from collections.abc import Callable
 
 from muxproxy.config.model import Backend
 from muxproxy.protocols.contract import Protocol
+from muxproxy.protocols.dubbo import DubboProtocol
 from muxproxy.protocols.http import HttpProtocol
 
 
 def _http(backend: Backend) -> Protocol:
     return HttpProtocol(backend.http, _authority(backend.upstream.servers[0]))
+
+
+def _dubbo(backend: Backend) -> Protocol:
+    return DubboProtocol(backend.dubbo)
 
 
 def _authority(server: str) -> str:
@@ -23,6 +28,7 @@ def _authority(server: str) -> str:
 
 PROTOCOLS: dict[str, Callable[[Backend], Protocol]] = {
     "http": _http,
+    "dubbo": _dubbo,
 }
 
 
