@@ -51,11 +51,13 @@ INTERIM = 512  # reply: whole, but not the final one (1xx)
 SWITCH = 1024  # reply: from here both directions are opaque and end with the connection (101)
 END_CLIENT = 2048  # the client's connection ends after this reply
 END_UPSTREAM = 4096  # reply: the upstream connection cannot be used again; `note` is why (str)
-PUSH = 8192  # reply: out of band, whole, and no request's (RESP3 push types, messages of channels)
+# reply: out of band, whole, and no request's (RESP3 push types, messages of channels). TAGGED: `data` is our
+# own answer to it, which may be b""; with END_UPSTREAM the server wants no more requests
+PUSH = 8192
 LISTEN = 16384  # request: about what the client listens to: for a Feed, not for a server
-# TAGGED, whole, beside all exchanges (heartbeats, events): `data`, which may be b"", goes back to where it
-# came from. A client gets it when it is owed nothing else, at the latest with its next one: some consumers'
-# decoders lose what comes in one read behind a heartbeat. Reply with END_UPSTREAM: the server wants no more.
+# TAGGED request, with ANSWER, whole: beside all exchanges (a heartbeat). Its client gets `data`, which may be
+# b"", when it is owed nothing else, at the latest with its next one: the decoders of some consumers lose what
+# comes in one read behind a heartbeat.
 ASIDE = 32768
 
 

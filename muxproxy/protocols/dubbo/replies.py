@@ -2,7 +2,7 @@
 
 Heartbeat replies come in odd shapes (status 0, a two-way flag, id 0, a body that is no null): whatever is an
 event and no request proves that the provider lives, and nothing else. Its own requests are answered where
-they came from (ASIDE): heartbeats; READONLY, "R" in an event, by which a provider says that it will close
+they came from (PUSH): heartbeats; READONLY, "R" in an event, by which a provider says that it will close
 (HeaderExchangeServer); and calls, for callback arguments (CallbackServiceCodec): the connection is shared, so
 it cannot be told which client they are for.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from muxproxy.protocols.contract import ASIDE, BROKEN, END_UPSTREAM, FIRST, LAST, Frame
+from muxproxy.protocols.contract import BROKEN, END_UPSTREAM, FIRST, LAST, PUSH, Frame
 from muxproxy.protocols.dubbo.common import (
     EVENT,
     HEADER,
@@ -30,7 +30,7 @@ from muxproxy.protocols.dubbo.refusal import SERVICE_NOT_FOUND, response
 _unpack = HEADER.unpack_from
 _NO_REPLY = REQUEST | EVENT
 _WHOLE = FIRST | LAST
-_ASIDE = FIRST | LAST | ASIDE
+_PUSH = FIRST | LAST | PUSH
 NO_CALLBACKS = "no callback service here: connections are shared, and none is one consumer's"
 READ_ONLY = "read-only: the provider is about to stop"
 
@@ -78,7 +78,7 @@ class ReplyFramer(Framing):
         self._settings.counters["callbacks_refused"] += 1
         if flags & TWO_WAY:
             refusal = response(SERVICE_NOT_FOUND, NO_CALLBACKS, tag, flags & SERIALIZATION)
-            frames.append(Frame(refusal, _ASIDE, None, tag))
+            frames.append(Frame(refusal, _PUSH, None, tag))
         return None
 
     def _on_event(self, event: bytes, flags: int, tag: int, frames: list[Frame]) -> None:
@@ -87,10 +87,10 @@ class ReplyFramer(Framing):
         counters = self._settings.counters
         if read_string(event, HEADER_SIZE, len(event), flags & SERIALIZATION) == b"R":
             counters["read_only"] += 1
-            frames.append(Frame(b"", _ASIDE | END_UPSTREAM, READ_ONLY, tag))
+            frames.append(Frame(b"", _PUSH | END_UPSTREAM, READ_ONLY, tag))
         elif flags & TWO_WAY:
             counters["heartbeats_answered"] += 1
-            frames.append(Frame(heartbeat_reply(event), _ASIDE, None, tag))
+            frames.append(Frame(heartbeat_reply(event), _PUSH, None, tag))
 
     def _broken(self, why: str) -> Frame:
         return Frame(b"", BROKEN, why)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from muxproxy.config.model import Dubbo, Limit
-from muxproxy.protocols.contract import ANSWER, ASIDE, BROKEN, FIRST, LAST, Frame
+from muxproxy.protocols.contract import ANSWER, ASIDE, BROKEN, FIRST, LAST, PUSH, Frame
 from muxproxy.protocols.dubbo import DubboProtocol, ReplyFramer, RequestFramer
 
 CALL, ONE_WAY_CALL, BEAT, ONE_WAY_BEAT = 0xC2, 0x82, 0xE2, 0xA2
@@ -59,10 +59,10 @@ class Seen:
             marks = one.marks
             if marks & BROKEN:
                 self.fault = one.note
-            elif marks & ASIDE:
+            elif marks & (ASIDE | PUSH):
                 assert marks & FIRST
                 assert marks & LAST
-                self.asides.append((one.data, marks & ~(FIRST | LAST | ASIDE | ANSWER), one.note))
+                self.asides.append((one.data, marks & ~(FIRST | LAST | ASIDE | ANSWER | PUSH), one.note))
             elif marks & FIRST:
                 assert not self.messages or self.messages[-1].whole
                 assert len(one.data) >= 16, "retag needs the header in the first frame"
