@@ -184,6 +184,7 @@ class FakeWorld:
         self.random = 0.0
         self._later: deque[Callable[[], None]] = deque()
         self._armed = INF
+        self._timers: list[tuple[float, Callable[[], None]]] = []
 
     def dial(self, server: Server, upstream: Upstream) -> None:
         assert upstream.server is server
@@ -218,6 +219,10 @@ class FakeWorld:
     def soon(self, callback: Callable[[], None]) -> None:
         self._later.append(callback)
 
+    def later(self, delay: float, callback: Callable[[], None]) -> None:
+        self._timers.append((self.now + delay, callback))
+        self.alarm(self.now + delay)
+
     def alarm(self, at: float) -> None:
         self._armed = min(self._armed, at)
 
@@ -242,6 +247,12 @@ class FakeWorld:
         while self._armed <= end:
             self.now = max(self.now, self._armed)
             self._armed = INF
+            due = [timer for timer in self._timers if timer[0] <= self.now]
+            self._timers = [timer for timer in self._timers if timer[0] > self.now]
+            for _, callback in due:
+                callback()
+            for at, _ in self._timers:
+                self.alarm(at)
             for wheel in (self.fine, self.slow):
                 wheel.tick(self.now)
                 self.alarm(wheel.next_deadline())

@@ -74,8 +74,27 @@ nginx nginx-light tests/system: all that have a real nginx behind
 curl  curl        tests/system/test_real_clients.py: curl
 ab    apache2-utils tests/system/test_real_clients.py: ab
 wrk   wrk         tests/system/test_real_clients.py: wrk
-node  nodejs      tests/system/test_real_clients.py: Node's fetch
+node  nodejs      tests/system/test_real_clients.py: Node's fetch; tests/system/redis: node-redis, ioredis
+npm   npm         tests/system/redis/test_node.py
+redis-server redis-server tests/system/redis: all
+redis-cli redis-tools tests/system/redis/test_redis_cli.py
 PROGRAMS
+
+# Packages of Node, outside the repository and one folder per version, so that branches do not undo each other's.
+node_cache=${XDG_CACHE_HOME:-$HOME/.cache}/muxproxy-tests/node
+while read -r package tests; do
+    [ -e "$node_cache/$package/done" ] && continue
+    if command -v npm >/dev/null && say "installing $package into $node_cache" &&
+        npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$node_cache/$package" "$package" </dev/null >&2; then
+        touch "$node_cache/$package/done"
+        continue
+    fi
+    missing+=("$package")
+    say "LEFT OUT for want of $package (npm): $tests"
+done <<'PACKAGES'
+ioredis@5.11.1 tests/system/redis/test_node.py: ioredis
+redis@6.3.1    tests/system/redis/test_node.py: node-redis
+PACKAGES
 if [ "${#missing[@]}" -gt 0 ] && [ -n "${CI:-}" ]; then
     say "in CI nothing may be left out: ${missing[*]}"
     exit 1

@@ -6,6 +6,9 @@ name:
 
     request   name [+N: a body of N bytes] [idem] [eager] [bye: end my connection] [oneway] [pin] [unpin]
               [local: the session answers] [refuse: the session refuses] [db=N: the session remembers]
+              [block=N: alone, and its reply may take N seconds longer] [reset: the session forgets all]
+              [listen=X] [unlisten=X]
+    push      *sub X | *unsub X | *msg X ...: an acknowledgement, or for who listens to X
     reply     name [+N] [~: the body ends with the connection] [100: interim] [101: switch] [close] [hint=N]
     refusal   no LABEL [retry=N] [bye] | text
 
@@ -29,8 +32,10 @@ from muxproxy.protocols.contract import (
     IDEMPOTENT,
     INTERIM,
     LAST,
+    LISTEN,
     ONEWAY,
     PIN,
+    PUSH,
     SWITCH,
     UNPIN,
     Connection,
@@ -59,6 +64,7 @@ class Toy:
     """`Toy(sharing)` is a muxproxy.protocols.contract.Protocol."""
 
     name = "toy"
+    batch = (0, 0.0)
     fence = 0
     subscriber_buffer = 1000
 
@@ -81,7 +87,7 @@ class Toy:
         return ToyConnection() if self._sessions else None
 
     def feed(self) -> Feed | None:
-        return None
+        return ToyFeed() if self._sessions else None
 
     def refusal(
         self,
@@ -182,7 +188,7 @@ class _ToyFramer:
         self._state = _BODY
         if frame.marks & SWITCH:
             self._state = _OPAQUE
-        elif frame.marks & INTERIM:
+        elif frame.marks & (INTERIM | PUSH):
             self._state = _HEAD
         elif not self._left:
             frame.marks |= self._last_marks()
@@ -274,6 +280,8 @@ class ToyReplies(_ToyFramer):
         return ()
 
     def _head(self, line: bytes, words: tuple[str, ...], tag: int) -> Frame | None:
+        if words[0].startswith("*"):
+            return Frame(line, PUSH, words)
         if not self._expected and self._protocol.sharing is not Sharing.TAGGED:
             return None
         self._words, self._now_tag = words, tag
@@ -309,25 +317,41 @@ class ToySession:
     connection."""
 
     pin_reason = "toy"
-    patience = 0.0
-    listening = False
 
     def __init__(self) -> None:
-        self.needs: Any = _STATES["db=0"]
+        self.patience = 0.0
+        self.listens_to: set[str] = set()
+        self._state = self.needs = _STATES["db=0"]
         self._pinned = False
+
+    @property
+    def listening(self) -> bool:
+        return bool(self.listens_to)
 
     def on_request(self, frame: Frame) -> Frame:
         words = frame.note
+        self.patience, self.needs = 0.0, self._state
         tag = frame.data[:TAG] if frame.data[: TAG - 1].isdigit() else b""
         name = words[0].encode()
         for word in words[1:]:
             if word in _STATES:
-                self.needs = _STATES[word]
+                self._state = self.needs = _STATES[word]
                 return Frame(tag + name + b" remembered\n", FIRST | LAST | ANSWER, words, frame.tag)
         if "local" in words:
             return Frame(tag + name + b" here\n", FIRST | LAST | ANSWER, words, frame.tag)
         if "refuse" in words:
             return Frame(tag + b"no way\n", FIRST | LAST | ANSWER | END_CLIENT, words, frame.tag)
+        if "reset" in words:
+            self._pinned = False
+            self.listens_to.clear()
+            return Frame(tag + b"forgotten\n", FIRST | LAST | ANSWER | UNPIN, None, frame.tag)
+        for word in words[1:]:
+            if word.startswith(("listen=", "unlisten=")):
+                frame.marks |= LISTEN
+                self.needs = _STATES["db=0"]
+            elif word.startswith("block="):
+                frame.marks |= PIN | UNPIN
+                self.patience = float(word[6:])
         if "pin" in words:
             self._pinned = True
         if self._pinned:
@@ -339,20 +363,28 @@ class ToySession:
 
 
 class ToyConnection:
-    dirty = False
+    """`greets`: it says `hi` first. `resets`: it can."""
+
+    greets = False
+    resets = True
 
     def __init__(self) -> None:
         self.state: Any = _STATES["db=0"]
+        self.dirty = False
 
     def greeting(self) -> tuple[bytes, int]:
-        return b"", 0
+        return (b"hi\n", 1) if self.greets else (b"", 0)
 
     def prelude(self, needs: Any) -> tuple[bytes, int]:
+        if needs is self.state:
+            return b"", 0
         self.state = needs
         return f"select {needs}\n".encode(), 1
 
     def reset(self) -> tuple[bytes, int]:
-        self.state = _STATES["db=0"]
+        if not self.resets:
+            return b"", 0
+        self.state, self.dirty = _STATES["db=0"], False
         return b"reset\n", 1
 
     def fence(self) -> tuple[bytes, int]:
@@ -361,4 +393,81 @@ class ToyConnection:
     def listen(self) -> None: ...
 
     def on_prelude_reply(self, frame: Frame) -> str | None:
-        return None if frame.data.startswith(b"ok") else f"select: {frame.data.decode().strip()}"
+        if frame.data.startswith(b"ok"):
+            return None
+        self.state = "none"
+        return f"select: {frame.data.decode().strip()}"
+
+
+class ToyFeed:
+    """Listeners by what they listen to. One `sub X` or `unsub X` for the first and the last of each."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[str, dict[Any, None]] = {}
+        self._asks: dict[Any, str] = {}
+        self._replies: list[tuple[Any, bytes]] = []
+        self._live: set[str] = set()
+
+    def on_request(self, listener: Any, frame: Frame) -> bytes:
+        verb, _, what = next(w for w in frame.note if "listen=" in w).partition("=")
+        if verb == "unlisten":
+            self._replies.append((listener, b"unlistened\n"))
+            return self._forget(listener, what)
+        self._asks[listener] = what
+        if what in self._live:
+            self._acknowledge(what)
+            return b""
+        return f"sub {what}\n".encode()
+
+    def _acknowledge(self, what: str) -> None:
+        for listener in [each for each, wanted in self._asks.items() if wanted == what]:
+            del self._asks[listener]
+            listener.listens_to.add(what)
+            self._listeners.setdefault(what, {})[listener] = None
+            self._replies.append((listener, f"listening {what}\n".encode()))
+
+    def _forget(self, listener: Any, what: str) -> bytes:
+        listener.listens_to.discard(what)
+        members = self._listeners.get(what, {})
+        members.pop(listener, None)
+        if members or what not in self._listeners:
+            return b""
+        del self._listeners[what]
+        self._live.discard(what)
+        return f"unsub {what}\n".encode()
+
+    def on_push(self, frame: Frame) -> tuple[bytes, Sequence[Any]]:
+        verb, what, *_ = frame.note
+        if verb == "*sub":
+            self._live.add(what)
+            self._acknowledge(what)
+        return (frame.data, list(self._listeners.get(what, ()))) if verb == "*msg" else (b"", ())
+
+    def take(self) -> Sequence[tuple[Any, bytes]]:
+        replies, self._replies = self._replies, []
+        return replies
+
+    def flush(self) -> bytes:
+        return b""
+
+    def cancel(self, listener: Any) -> bytes:
+        self._asks.pop(listener, None)
+        return b""
+
+    def leave(self, listener: Any) -> bytes:
+        self.cancel(listener)
+        return b"".join(self._forget(listener, what) for what in sorted(listener.listens_to))
+
+    def probe(self) -> bytes:
+        return b"unsub probe\n"
+
+    def restore(self) -> bytes:
+        self._live.clear()
+        wanted = sorted({*self._listeners, *self._asks.values()})
+        return "".join(f"sub {what}\n" for what in wanted).encode()
+
+    def is_empty(self) -> bool:
+        return not self._listeners and not self._asks
+
+    def statistics(self) -> dict[str, int]:
+        return {"subjects": len(self._listeners), "listeners": sum(map(len, self._listeners.values()))}

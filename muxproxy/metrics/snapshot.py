@@ -38,6 +38,7 @@ class BackendSnapshot(TypedDict):
     connect_failures: int
     reused: int  # exchanges sent on a connection that had served before
     retried: int  # P9
+    listening: dict[str, int]  # what clients listen to (pub/sub), in gauges and counters; {} if they cannot
     closed: dict[str, int]  # why upstream connections were not reused -> how many
     queue_wait: dict[str, Any]  # Histogram.snapshot(): wait of every exchange that was sent, 0 for most
     bytes: dict[str, int]  # from_clients | to_clients

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from muxproxy.mux.ports import Wire
     from muxproxy.mux.upstream import Upstream
 
-
 _OK = Reason.OK  # looking a member up costs more than the rest of a line
 
 
@@ -53,7 +52,7 @@ class Client(Patience):
         "write_paused",
     )
 
-    def __init__(self, pool: Pool, wire: Wire, now: float) -> None:
+    def __init__(self, pool: Pool, wire: Wire | None, now: float) -> None:
         super().__init__(pool, wire, now)
         self.framer = pool.protocol.requests()
         self.session = pool.protocol.session(self.framer)
@@ -168,22 +167,25 @@ class Client(Patience):
             return
         if session is not None:
             exchange.needs = session.needs
+            if marks & PIN:
+                exchange.pin = (session.pin_reason, session.patience)
         if marks & LAST:
             self.pool.submit(exchange, now)
         else:
             self._begin_body(exchange, now)
 
     def _on_local(self, exchange: Exchange, frame: Frame, now: float) -> None:
+        reason = frame.note
         if frame.marks & BROKEN:
             self.pool.end(exchange, Reason.BAD_REQUEST)
             self._unlink(exchange)
             self.leave(Reason.CLIENT_BROKE, now)
             self.abort()
             return
-        # A framer's own answer ends the connection and is a refusal; a session's answer does neither.
-        refused = self.session is None or frame.marks & END_CLIENT
-        self.pool.end(exchange, Reason.BAD_REQUEST if refused else Reason.LOCAL)
-        self._answer(exchange, frame, now, linger=bool(refused))
+        if not isinstance(reason, Reason):
+            reason = Reason.BAD_REQUEST if not self.session or frame.marks & END_CLIENT else Reason.LOCAL
+        self.pool.end(exchange, reason)
+        self._answer(exchange, frame, now, linger=reason is Reason.BAD_REQUEST)
 
     def _begin_body(self, exchange: Exchange, now: float) -> None:
         self.filling = exchange
@@ -251,14 +253,13 @@ class Client(Patience):
             self.start_clock(self.filling, now)
         self._regulate()
 
-    def halt(self) -> None:
-        """Its upstream can take no more of the body."""
-        self._halted = True
+    def halt(self, is_full: bool = True) -> None:
+        """Its upstream can take no more of the body, or can again."""
+        self._halted = is_full
         self._regulate()
 
     def unhalt(self) -> None:
-        self._halted = False
-        self._regulate()
+        self.halt(False)
 
     def _regulate(self) -> None:
         """Read from the client, or not: the one place that decides it (P7)."""
@@ -466,9 +467,8 @@ class Client(Patience):
     def refuse_trickle(self, now: float) -> None:
         exchange = self.filling
         if exchange is None:
-            self.refuse_connection(
-                Reason.REQUEST_TIMEOUT, f"{self.pool.name}: the request head is incomplete", now
-            )
+            text = f"{self.pool.name}: the request head is incomplete"
+            self.refuse_connection(Reason.REQUEST_TIMEOUT, text, now)
             return
         self._refuse_rest(exchange, Reason.REQUEST_TIMEOUT, "the request body is incomplete", now)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 NEW, WAITING, SENT, REPLYING, ABANDONED, DONE = range(6)
 STATES = ("new", "waiting", "sent", "replying", "abandoned", "done")
 
+_PIN = ("pinned", 0.0)
 STREAM = 1 << 16  # a mark of ours, beside the protocol's: alone (PIN) only while its request is coming in
 
 # state -> bits of the states it may move to
@@ -55,6 +56,7 @@ class Exchange:
         "needs",
         "note",
         "parked",
+        "pin",
         "queue",
         "reason",
         "sent",
@@ -78,7 +80,8 @@ class Exchange:
         self.more: list[bytes] | None = None  # body that came before there was a connection to send it on
         self.size = 0  # bytes of `more`
         self.whole = frame.marks & LAST != 0  # the request is in to its end
-        self.needs: object = None  # the connection state it needs (contract.Session.needs)
+        self.needs: object = None  # the connection state it needs (contract.Session)
+        self.pin = _PIN  # PIN: why, and seconds beyond reply_timeout that its reply may take
         self.upstream: Upstream | None = None
         self.queue: Queue | None = None  # the one it waits in
         self.since = 0.0  # when it began to wait

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from muxproxy.mux.client import Client
 from muxproxy.mux.exchange import NEW, WAITING, Exchange
 from muxproxy.mux.patience import ENDING
-from muxproxy.protocols.contract import EAGER, PIN, UNPIN, Reason
+from muxproxy.protocols.contract import EAGER, LISTEN, PIN, UNPIN, Frame, Reason
 
 if TYPE_CHECKING:
+    from muxproxy.mux.feed import FeedClient
     from muxproxy.mux.pool import Pool
     from muxproxy.mux.ports import Wire
 
@@ -23,14 +24,18 @@ if TYPE_CHECKING:
 class OrderedClient(Client):
     """One at a time may wait; `_held` and all that came after it are held back."""
 
-    __slots__ = ("_held", "_in_pin", "_latest", "_proceeding")
+    __slots__ = ("_held", "_in_pin", "_latest", "_orphaned", "_proceeding", "_pushed", "_pushes", "feed")
 
-    def __init__(self, pool: Pool, wire: Wire, now: float) -> None:
+    def __init__(self, pool: Pool, wire: Wire | None, now: float) -> None:
         super().__init__(pool, wire, now)
         self._held: Exchange | None = None
         self._latest: Exchange | None = None  # the last that went to the pool
         self._in_pin = False  # it began a pin and did not end it
         self._proceeding = False  # proceed's loop is running
+        self._orphaned = False  # the connection it had alone is gone, and with it what its session was about
+        self.feed: FeedClient | None = None  # what it listens to, if it does
+        self._pushes: list[bytes] = []  # what it is fed while a reply is half out
+        self._pushed = 0  # bytes of these
 
     def holds(self, exchange: Exchange, now: float) -> bool:
         """Asked by the pool before it takes `exchange`. True: not now; it will be submitted again."""
@@ -46,10 +51,10 @@ class OrderedClient(Client):
 
     def _may_go(self, exchange: Exchange) -> bool:
         latest = self._latest
-        if latest is not None and latest.state == WAITING:
+        if self._orphaned or (latest is not None and latest.state == WAITING):
             return False
         begins = exchange.marks & PIN and not (self._in_pin and self.pinned is not None)
-        return not begins or exchange is self.first
+        return not (begins or exchange.marks & LISTEN) or exchange is self.first
 
     def proceed(self, now: float) -> None:
         """Who was in the way has gone: submit what is held, until one must wait."""
@@ -105,10 +110,69 @@ class OrderedClient(Client):
         self.proceed(now)
 
     def _settle(self, exchange: Exchange, marks: int, now: float) -> None:
+        if self._pushes:
+            self._push_kept()
         super()._settle(exchange, marks, now)
         if self._held is not None:
             self.proceed(now)
 
+    def _on_local(self, exchange: Exchange, frame: Frame, now: float) -> None:
+        if frame.marks & UNPIN:
+            self.give_back(now)
+        super()._on_local(exchange, frame, now)
+
+    def on_pin_lost(self, now: float) -> None:
+        """In the middle of what its session was about (a transaction): what is in flight gets its error, then
+        the client is closed, as it would have been without us. Elsewhere its requests would mean something
+        else (P2)."""
+        if self._in_pin and self.phase != ENDING:
+            self._orphaned = True
+            self.pool.world.soon(lambda: self._end_orphan(now))
+
+    def _end_orphan(self, now: float) -> None:
+        if self.phase != ENDING:
+            self.end(now, linger=False)
+
+    def push(self, data: bytes) -> bool:
+        """What it listens to: between two replies, never inside one. False: it is too far behind (P5)."""
+        wire = self.wire
+        if wire is None or self.phase == ENDING:
+            return True
+        if self.first is not None and self.first.begun:
+            self._pushes.append(data)
+            self._pushed += len(data)
+        else:
+            self.pool.bytes_to_clients += len(data)
+            wire.write(data)
+        if not (self._pushed or self.write_paused):
+            return True
+        return self._pushed + wire.get_write_buffer_size() <= self.pool.protocol.subscriber_buffer
+
+    def fall_behind(self, now: float) -> None:
+        """It misses something of what it listens to: it is cut, so that it knows."""
+        self.pool.cut_listeners += 1
+        self.leave(Reason.CLIENT_STALLED, now)
+        self.abort()
+
+    def _push_kept(self) -> None:
+        pushes, self._pushes, self._pushed = self._pushes, [], 0
+        data = b"".join(pushes)
+        self.pool.bytes_to_clients += len(data)
+        if self.wire is not None:
+            self.wire.write(data)
+
+    def give_back(self, now: float) -> None:
+        """Its session has forgotten everything: the connection that it has alone is for others."""
+        self._in_pin = False
+        if self.pinned is not None:
+            self.pinned.on_owner_left(now)
+
+    def is_listening(self) -> bool:
+        return self.feed is not None and self.session is not None and self.session.listening
+
     def leave(self, reason: Reason, now: float) -> int:
         self._held = self._latest = None
-        return super().leave(reason, now)
+        ended = super().leave(reason, now)
+        if self.feed is not None:
+            self.feed.drop(self, now)
+        return ended

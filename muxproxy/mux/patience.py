@@ -57,9 +57,9 @@ class Patience:
         "wire",
     )
 
-    def __init__(self, pool: Pool, wire: Wire, now: float) -> None:
+    def __init__(self, pool: Pool, wire: Wire | None, now: float) -> None:
         self.pool = pool
-        self.wire: Wire | None = wire
+        self.wire = wire
         self.first: Exchange | None = None  # the oldest exchange we owe a reply for
         self.filling: Exchange | None = None  # the one whose request is still coming in
         self.phase = FRESH
@@ -86,6 +86,10 @@ class Patience:
         """Ours: what it may have touched is closed (P2)."""
         raise NotImplementedError
 
+    def is_listening(self) -> bool:
+        """Its silence is no reason to close it."""
+        return False
+
     def on_deadline(self, now: float) -> None:
         """(FRESH | IDLE) => closed; (HEAD | BODY) => refused; (STALLED | ENDING) => aborted; each only
         without headway."""
@@ -109,7 +113,10 @@ class Patience:
         if phase in (HEAD, BODY):
             self.refuse_trickle(now)
         elif phase <= IDLE and self.first is None and not self._unsent:
-            self.end(now, linger=False)
+            if self.is_listening():
+                self.deadline = now + config.idle_timeout
+            else:
+                self.end(now, linger=False)
         else:
             self.leave(Reason.CLIENT_STALLED, now)
             self.abort()
@@ -224,7 +231,10 @@ class Patience:
         if self.wire is None or is_alone or self.pool.sharing not in (Sharing.ORDERED, Sharing.TAGGED):
             return False
         unsent = self.wire.get_write_buffer_size() + self._parked
-        if unsent <= 2 * self.pool.clients_config.response_buffer:
+        bound = 2 * self.pool.clients_config.response_buffer
+        if self.is_listening():
+            bound += self.pool.protocol.subscriber_buffer
+        if unsent <= bound:
             return False
         self.leave(Reason.CLIENT_STALLED, now)
         self.abort()

@@ -18,10 +18,18 @@ from muxproxy.mux.gate import Gate
 from muxproxy.mux.ports import Wire, World
 from muxproxy.mux.queue import Queue
 from muxproxy.mux.server import Server
-from muxproxy.mux.upstream import OPEN, ByTurn, Upstream
+from muxproxy.mux.turn import ByTurn
+from muxproxy.mux.upstream import OPEN, Upstream
 from muxproxy.protocols.contract import PIN, Frame, Protocol, Reason, Sharing
 
 _OK = Reason.OK
+_OVERLOAD = (
+    Reason.QUEUE_FULL,
+    Reason.CLIENTS_FULL,
+    Reason.DRAINING,
+    Reason.QUEUE_TIMEOUT,
+    Reason.NO_SERVER,
+)
 _BALANCE_EVERY = 64  # releases between two looks at how connections spread over servers
 
 
@@ -62,6 +70,7 @@ class Pool:
         self.connect_failures = 0
         self.reused = 0
         self.retried = 0
+        self.cut_listeners = 0  # cut because they were subscriber_buffer behind
         self.replied = 0
         self.unqueued = 0  # sent without waiting
         self.dequeued = 0
@@ -283,7 +292,7 @@ class Pool:
 
     def _on_open(self, upstream: Upstream) -> None: ...
 
-    def on_closing(self, upstream: Upstream) -> None:
+    def on_closing(self, upstream: Upstream, now: float) -> None:
         """No more requests for it; its socket still counts."""
         server = upstream.server
         if upstream in server.idle:
@@ -294,7 +303,7 @@ class Pool:
 
     def on_closed(self, upstream: Upstream, connected: bool, error: str, now: float) -> None:
         """Its socket is gone: one place under the bound. `error`: why its connect failed, if it did."""
-        self.on_closing(upstream)
+        self.on_closing(upstream, now)
         server = upstream.server
         self.fine.forget(upstream)
         self.upstreams.discard(upstream)
@@ -351,6 +360,10 @@ class Pool:
     def count(self, reason: Reason) -> None:
         self.ended[reason] = self.ended.get(reason, 0) + 1
 
+    def listening(self) -> dict[str, int]:
+        """What clients listen to, in numbers."""
+        return {}
+
     def count_closed(self, why: str) -> None:
         self.closed[why] = self.closed.get(why, 0) + 1
 
@@ -380,7 +393,7 @@ class Pool:
 
     def refusal(self, reason: Reason, text: str, note: Any, tag: int, closing: bool, now: float) -> Frame:
         retry_after = 0
-        if reason.outcome == "refused" or reason in (Reason.QUEUE_TIMEOUT, Reason.NO_SERVER):
+        if reason in _OVERLOAD:
             retry_after = self.gate.retry_after(self.unqueued + self.dequeued, now)
         return self.protocol.refusal(
             reason, text, note=note, tag=tag, retry_after=retry_after, closing=closing

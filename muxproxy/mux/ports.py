@@ -63,6 +63,9 @@ class World(Interface):
     def soon(self, callback: Callable[[], None]) -> None:
         """Call back at the end of this turn of the event loop."""
 
+    def later(self, delay: float, callback: Callable[[], None]) -> None:
+        """Call back after `delay` seconds: for a batch, never for a request."""
+
     def alarm(self, at: float) -> None:
         """Call tick(now) at `at` or a little later; the earliest of all alarms counts."""
 

@@ -7,19 +7,23 @@ gets one emptied for it.
 
 from __future__ import annotations
 
+from typing import Any
+
 from muxproxy.config.model import Backend
 from muxproxy.mux.client import Client
 from muxproxy.mux.deadlines import Deadlines
 from muxproxy.mux.exchange import Exchange
+from muxproxy.mux.feed import FeedClient
 from muxproxy.mux.ordered import OrderedClient
 from muxproxy.mux.pool import Pool
 from muxproxy.mux.ports import Wire, World
 from muxproxy.mux.queue import Queue
 from muxproxy.mux.server import Server
-from muxproxy.mux.shared import ByOrder, ByTag
+from muxproxy.mux.shared import ByOrder
+from muxproxy.mux.tag import ByTag
 from muxproxy.mux.tagged import TaggedClient
 from muxproxy.mux.upstream import OPEN, Upstream
-from muxproxy.protocols.contract import PIN, Protocol, Sharing
+from muxproxy.protocols.contract import LISTEN, PIN, Protocol, Sharing
 
 
 def new_pool(backend: Backend, protocol: Protocol, world: World, fine: Deadlines, slow: Deadlines) -> Pool:
@@ -28,7 +32,29 @@ def new_pool(backend: Backend, protocol: Protocol, world: World, fine: Deadlines
     return (Pool if by_turn else SharedPool)(backend, protocol, world, fine, slow)
 
 
+# What bringing a connection into another state costs, in exchanges in flight: a round trip in which it stands
+# still. Below it, who needs that state joins the fewer of a longer queue.
+SWITCH = 16
+
+
 class SharedPool(Pool):
+    def __init__(
+        self, backend: Backend, protocol: Protocol, world: World, fine: Deadlines, slow: Deadlines
+    ) -> None:
+        super().__init__(backend, protocol, world, fine, slow)
+        self.batch_commands, self.batch_delay = protocol.batch
+        self.feeds: dict[Any, FeedClient] = {}  # by the connection state that their listeners need
+        self.interrupted = 0  # times that listeners may have missed something
+
+    def listening(self) -> dict[str, int]:
+        totals: dict[str, int] = {}
+        for feed in self.feeds.values():
+            for name, number in feed.statistics().items():
+                totals[name] = totals.get(name, 0) + number
+        if totals:
+            totals |= {"interrupted": self.interrupted, "cut": self.cut_listeners}
+        return totals
+
     def _pinned_limit(self, backend: Backend) -> int:
         """At least one connection stays with the many, where there are many."""
         return min(backend.upstream.pinned_limit, max(1, backend.upstream.max_connections - 1))
@@ -51,8 +77,23 @@ class SharedPool(Pool):
     def submit(self, exchange: Exchange, now: float) -> None:
         """NEW => (NEW: held | SENT | WAITING | DONE: refused)"""
         client = exchange.client
-        if not (isinstance(client, OrderedClient) and client.holds(exchange, now)):
-            super().submit(exchange, now)
+        if isinstance(client, OrderedClient) and not isinstance(client, FeedClient):
+            if client.holds(exchange, now):
+                return
+            if exchange.marks & LISTEN:
+                self._listen(exchange, client, now)
+                return
+        super().submit(exchange, now)
+
+    def _listen(self, exchange: Exchange, client: OrderedClient, now: float) -> None:
+        """NEW => (WAITING for the server's acknowledgement | DONE)"""
+        if self.gate.is_full():
+            self._refuse_full(exchange, now)
+            return
+        feed = self.feeds.get(exchange.needs)
+        if feed is None:
+            feed = self.feeds[exchange.needs] = FeedClient(self, exchange.needs, now)
+        feed.ask(exchange, client, now)
 
     def _place_for(self, exchange: Exchange, now: float) -> Upstream | None:
         # Room that has just come free, in the middle of a chunk of replies, is for those who wait (P4).
@@ -62,19 +103,37 @@ class SharedPool(Pool):
             return stay if stay.has_room() and not waits else None
         if exchange.marks & PIN:
             return None if len(self.pin_queue) else self._place_alone()
-        if len(self.queue):
-            return None
+        return None if self.queue.entries else self._least_loaded(exchange, now)
+
+    def _least_loaded(self, exchange: Exchange, now: float) -> Upstream | None:
+        """With what it takes to bring it into the state that is needed."""
+        needs = exchange.needs
         best: ByOrder | None = None
+        least = room = self.config.max_in_flight
         for server in self.servers:
             for upstream in server.open:
+                load = cost = upstream.in_flight
+                if upstream.needs is not needs:
+                    cost += SWITCH
                 if (
-                    upstream.has_room()
+                    (cost < least or best is None)
+                    and load < room
                     and upstream.owner is None
-                    and not self._is_reserved(upstream)
-                    and (best is None or upstream.load() < best.load())
+                    and upstream.has_room()
+                    and not (upstream.reserved and self._is_reserved(upstream))
                 ):
-                    best = upstream
+                    best, least = upstream, cost
+        if best is not None and best.needs is not needs and best.before is needs:
+            self._dial_another(now)
         return best
+
+    def _dial_another(self, now: float) -> None:
+        """States should not take turns on one connection while the bound allows two."""
+        full = len(self.upstreams) >= self.config.max_connections
+        if not full and not any(server.connecting for server in self.servers):
+            server = self._server_to_dial(now)
+            if server is not None:
+                self._dial(server, now)
 
     def _must_stay(self, exchange: Exchange) -> ByOrder | None:
         """Its client's own connection, or the one that owes it replies: its order is its own."""
@@ -135,7 +194,10 @@ class SharedPool(Pool):
                 common.push_back(*theirs)
 
     def release(self, upstream: Upstream, now: float) -> None:
-        super().release(upstream, now)
+        if upstream.owner is not None:  # what its session has left there is not to be lost (P2)
+            self._fill(upstream, now)
+        else:
+            super().release(upstream, now)
         # With it a pin may have come free or have been taken, which opens or ends a reservation elsewhere.
         if self.gate.waiting:
             self.serve(now)
@@ -144,6 +206,16 @@ class SharedPool(Pool):
         self._fill(upstream, now)
         if not upstream.load():
             upstream.expect_by(now + self._idle_timeout(upstream))
+
+    def on_idle_deadline(self, upstream: Upstream, now: float) -> None:
+        if upstream.owner is None:
+            super().on_idle_deadline(upstream, now)
+
+    def on_closing(self, upstream: Upstream, now: float) -> None:
+        owner = upstream.owner
+        super().on_closing(upstream, now)
+        if isinstance(owner, OrderedClient):
+            owner.on_pin_lost(now)
 
     def _fill(self, upstream: Upstream, now: float) -> None:
         """As many as have room on a shared connection: its own waiters and all others', oldest first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from muxproxy.metrics.snapshot import BackendSnapshot
-from muxproxy.mux.upstream import CLOSING, CONNECTING, Upstream
+from muxproxy.mux.upstream import CLOSING, OPEN, Upstream
 
 if TYPE_CHECKING:
     from muxproxy.mux.pool import Pool
@@ -44,6 +44,7 @@ def statistics(pool: Pool, now: float) -> BackendSnapshot:
         "connect_failures": pool.connect_failures,
         "reused": pool.reused,
         "retried": pool.retried,
+        "listening": pool.listening(),
         "closed": dict(pool.closed),
         "queue_wait": pool.waits().snapshot(),
         "bytes": {"from_clients": pool.bytes_from_clients, "to_clients": pool.bytes_to_clients},
@@ -52,7 +53,7 @@ def statistics(pool: Pool, now: float) -> BackendSnapshot:
 
 
 def _state_of(upstream: Upstream) -> str:
-    if upstream.state == CONNECTING:
+    if upstream.state < OPEN:
         return "connecting"
     if upstream.state >= CLOSING:
         return "closing"

@@ -40,7 +40,9 @@ class Sharing(enum.IntEnum):
 # Marks of a frame: bits of an int, because one `&` is the cheapest question Python can ask.
 FIRST = 1  # begins a request or a reply
 LAST = 2  # ends it
-ANSWER = 4  # request: do not forward; `data` is the reply (a refusal, or what the session knows by itself)
+# request: do not forward; `data` is the reply (a refusal, or what the session knows by itself). `note`: its
+# Reason; without one a framer's is BAD_REQUEST and a session's LOCAL
+ANSWER = 4
 BROKEN = 8  # the peer broke the protocol and cannot be answered; `note` is a one-line reason (str)
 IDEMPOTENT = 16  # request: may be sent twice (P9)
 ONEWAY = 32  # request: no reply will come
@@ -84,6 +86,7 @@ class Reason(enum.Enum):
     OK = ("replied", "ok")
     LOCAL = ("replied", "local")  # answered by the session, without a server
     BAD_REQUEST = ("refused", "bad_request")  # the client broke the protocol, or asked for what we do not do
+    DENIED = ("refused", "denied")  # the operator does not allow it
     QUEUE_FULL = ("refused", "queue_full")  # max_waiting reached
     CLIENTS_FULL = ("refused", "clients_full")  # [clients] max_connections reached
     DRAINING = ("refused", "draining")
@@ -91,6 +94,7 @@ class Reason(enum.Enum):
     QUEUE_TIMEOUT = ("expired", "queue_timeout")  # waited [queue] timeout, servers are alive but busy
     LIMIT_TIMEOUT = ("expired", "limit_timeout")  # waited the limit's own timeout for a place under it
     NO_SERVER = ("expired", "no_server")  # waited [queue] timeout, no server could be reached
+    STATE_REFUSED = ("refused", "state_refused")  # the server refused the connection state it needs
     REPLY_TIMEOUT = ("expired", "reply_timeout")  # the server said nothing for reply_timeout
     REQUEST_TIMEOUT = ("expired", "request_timeout")  # the client's own request trickled
     SERVER_CLOSED = ("lost", "server_closed")  # the connection ended before the reply did
@@ -160,7 +164,9 @@ class Session(Interface):
 
     The attributes are about the frame that on_request was asked about last."""
 
-    needs: Any  # the connection state it needs; compared by identity with Connection.state. LISTEN: of its feed
+    needs: (
+        Any  # the connection state it needs; compared by identity with Connection.state. LISTEN: of its feed
+    )
     pin_reason: str  # PIN: why, one or two words for operators
     patience: float  # PIN: seconds beyond reply_timeout that its reply may take, for it blocks by design
     listening: bool  # it is fed by a Feed: silence is no reason to close it
@@ -223,20 +229,33 @@ class Feed(Interface):
         ...
 
     def on_push(self, frame: Frame) -> tuple[bytes, Sequence[Any]]:
-        """A frame marked PUSH: the bytes that listeners get, and which. What answers requests is kept for
-        `take`."""
+        """A frame marked PUSH: the bytes that listeners get, and which; b"": these miss something and must be
+        cut. What answers requests is kept for `take`."""
+        ...
+
+    def flush(self) -> bytes:
+        """Bytes for the server that came of on_push."""
         ...
 
     def take(self) -> Sequence[tuple[Any, bytes]]:
         """(listener, whole reply to its request) of every request that was answered since the last call."""
         ...
 
+    def cancel(self, listener: Any) -> bytes:
+        """Its request was refused: what it listened to before, it still does. Bytes for the server."""
+        ...
+
     def leave(self, listener: Any) -> bytes:
         """It is gone, with its request if it has one. Bytes for the server."""
         ...
 
+    def probe(self) -> bytes:
+        """A question that is answered by a PUSH: does the server of a silent connection live?"""
+        ...
+
     def restore(self) -> bytes:
-        """Everything that is listened to or asked for, for a new connection."""
+        """Everything that is listened to or asked for, for a new connection. What was owed on the old one is
+        void."""
         ...
 
     def is_empty(self) -> bool:
@@ -270,6 +289,7 @@ class Protocol(Interface):
 
     def replies(self) -> ReplyFramer: ...
 
+    batch: tuple[int, float]  # (requests, seconds) to gather while some are in flight; (0, 0.0): this turn's
     fence: int  # a Connection.fence() after so many requests; 0: never
     subscriber_buffer: int  # bytes that a listener may be behind
 

@@ -101,6 +101,9 @@ class Engine:
     def soon(self, callback: Callable[[], None]) -> None:
         self._loop.call_soon(callback)
 
+    def later(self, delay: float, callback: Callable[[], None]) -> None:
+        self._loop.call_later(delay, callback)
+
     def alarm(self, at: float) -> None:
         if at < self._armed:
             self._armed = at

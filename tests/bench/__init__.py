@@ -1,9 +1,13 @@
-"""`python -m tests.bench http`: muxproxy beside HAProxy, nginx and no proxy at all, in one run.
+"""`python -m tests.bench http|redis|dubbo|tcp`: muxproxy beside its peers and no proxy at all, in one run.
 
-    servers.py   the origin and the contestants: their configuration, start and end
-    measure.py   CPU, memory and sockets out of /proc and ss, and the load (wrk)
-    report.py    figures -> medians, spreads, ratios -> the README's table
-    __main__.py  the command: which load on which contestant, in which order
+    http.py      wrk and nginx as the origin; muxproxy, HAProxy, nginx
+    redis.py     redis-benchmark and redis-server; muxproxy (TCP, unix), twemproxy, HAProxy
+    echo.py      dubbo and tcp: our own caller.py and provider.py (frames.py); muxproxy, HAProxy
+    suite.py     what the four have in common: a suite, its contestants, rounds that take turns
+    servers.py   a server: configured, started, found ready, ended
+    measure.py   CPU, memory and sockets as the kernel counts them; figures
+    report.py    figures -> medians, spreads, ratios -> Markdown
 
-Nothing timed is asserted anywhere; test_parsing.py checks how figures are read, not how large they are.
+Nothing timed is asserted anywhere; the tests beside these files check how figures are read, not how large
+they are.
 """

@@ -1,9 +1,4 @@
-"""The command: which load on which contestant, in which order.
-
-Every contestant is started once and stays; rounds are interleaved (A B C D, A B C D, ...), so that what
-disturbs the machine for a minute disturbs all alike. Proxies are pinned to one core, the origin and the load
-to another.
-"""
+"""The command: which suite, how many rounds, how long, and what is printed."""
 
 from __future__ import annotations
 
@@ -11,11 +6,10 @@ import json
 import os
 import platform
 import resource
-import tempfile
-import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
+from typing import Any
 
 import click
 import uvloop
@@ -23,84 +17,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import muxproxy
-from tests.bench import measure, report, servers
+from tests.bench import report, servers, suite
+from tests.bench.echo import EchoSuite
+from tests.bench.http import HttpSuite
+from tests.bench.redis import RedisSuite
+from tests.bench.suite import Stage, Suite
 
-PROGRAMS = ["haproxy", "nginx", "wrk", "ss", "taskset"]
-APT = "apt-get install -y haproxy nginx-light wrk iproute2 util-linux"
+APT = "apt-get install -y haproxy nginx-light wrk redis nutcracker util-linux"
 IDLE = "idle"  # the idle clients' name for --only
-SETTLE = 1.0  # seconds between the last idle client's reply and the look at the memory
-WARM_UP = 1  # seconds of every load that do not count
-
-LOAD_NAMES = [load.name for load in measure.LOADS]
 
 
-class Bench:
-    """The servers that take part. The contestants are set up when they are started."""
-
-    def __init__(self, stack: ExitStack, contestants: dict[str, servers.Configure]) -> None:
-        self.stack = stack
-        self.contestants = contestants
-        self.directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="muxproxy-bench-")))
-        self.proxy_core, self.load_core = sorted(os.sched_getaffinity(0))[:2]
-        os.sched_setaffinity(0, {self.load_core})  # wrk, ss and the idle clients inherit it
-        names = [*contestants, servers.DIRECT]
-        self.status_port, *ports = servers.free_ports(1 + len(names))
-        self.origin_ports = dict(zip(names, ports, strict=True))
-        room = self._room("origin")
-        self._launch("origin", room, ports[0], servers.origin(room, ports, self.status_port), self.load_core)
-
-    def start(self, name: str) -> servers.Server | None:
-        """A running contestant; None for `direct`, where the load goes to the origin itself."""
-        if name == servers.DIRECT:
-            return None
-        room = self._room(name)
-        (port,) = servers.free_ports(1)
-        command = self.contestants[name](room, port, self.origin_ports[name])
-        return self._launch(name, room, port, command, self.proxy_core)
-
-    def run(
-        self, load: measure.Load, name: str, server: servers.Server | None, seconds: int
-    ) -> measure.Figures:
-        origin_port = self.origin_ports[name]
-        accepted = self._accepted()
-        cpu = measure.cpu_seconds(server.pid) if server else 0.0
-        port = server.port if server else origin_port
-        wrk, sockets = measure.run_load(load, port, seconds, self.directory, origin_port)
-        if server:
-            cpu = measure.cpu_seconds(server.pid) - cpu
-        opened = self._accepted() - accepted - 1  # 1 is our own second look
-        return measure.Figures(wrk, cpu, sockets, opened)
-
-    def idle(self, name: str, clients: int) -> report.Memory:
-        """On a fresh process, so that no earlier load has grown it."""
-        server = self.start(name)
-        assert server is not None, "there is no memory of a proxy in `direct`"
-        crowd = measure.IdleClients()
-        try:
-            before = measure.pss_kib(server.pid)
-            crowd.connect(server.port, clients)
-            time.sleep(SETTLE)
-            return report.Memory(clients, before, measure.pss_kib(server.pid))
-        finally:
-            crowd.close()
-            server.stop()
-
-    def _room(self, name: str) -> Path:
-        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.directory))
-
-    def _launch(self, name: str, room: Path, port: int, command: list[str], core: int) -> servers.Server:
-        server = servers.Server(name, port, command, core, room)
-        self.stack.callback(server.stop)
-        server.wait_ready()
-        return server
-
-    def _accepted(self) -> int:
-        return measure.parse_accepted(servers.get(self.status_port).decode())
-
-
-def check_machine() -> None:
+def check_machine(programs: Sequence[str]) -> None:
     """Say what is missing before anything is started."""
-    if missing := servers.missing_programs(PROGRAMS):
+    if missing := servers.missing_programs([*programs, "taskset"]):
         raise click.ClickException(f"missing: {', '.join(missing)}. On Debian, as root: {APT}")
     if len(os.sched_getaffinity(0)) < 2:
         raise click.ClickException("two cores are needed: one for the proxy, one for the origin and the load")
@@ -113,14 +42,48 @@ def chosen(names: list[str], only: tuple[str, ...]) -> list[str]:
     return [name for name in names if name in only] or names
 
 
-def contestants_of(also: tuple[str, ...]) -> dict[str, servers.Configure]:
-    found = dict(servers.CONTESTANTS)
+def add_others(found: Suite, also: tuple[str, ...]) -> None:
     for one in also:
         name, equals, command = one.partition("=")
         if not (name and equals and command):
             raise click.BadParameter(f"{one!r}: NAME=COMMAND is wanted", param_hint="--also")
-        found[name] = servers.other(command)
-    return found
+        found.contestants[name] = servers.Contestant(servers.other(command))
+
+
+def check_only(only: tuple[str, ...], known: list[str]) -> None:
+    if unknown := [name for name in only if name not in known]:
+        raise click.BadParameter(f"{', '.join(unknown)}; known: {', '.join(known)}", param_hint="--only")
+
+
+def options(rounds: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """What every suite can be told."""
+    offered = [
+        click.option(
+            "--rounds",
+            default=rounds,
+            show_default=True,
+            type=click.IntRange(1),
+            help="Measurements of each load.",
+        ),
+        click.option(
+            "--seconds", default=3, show_default=True, type=click.IntRange(1), help="Length of a measurement."
+        ),
+        click.option("--only", multiple=True, metavar="NAME", help="A load or a proxy; may be repeated."),
+        click.option(
+            "--also",
+            multiple=True,
+            metavar="NAME=COMMAND",
+            help="One more proxy; {port} and {origin} are filled in.",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Every single figure instead of the tables."),
+    ]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(offered):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 @click.group()
@@ -129,82 +92,81 @@ def main() -> None:
 
 
 @main.command()
+@options(rounds=5)
 @click.option(
-    "--rounds", default=5, show_default=True, type=click.IntRange(1), help="Measurements of each load."
+    "--clients", default=6000, show_default=True, type=click.IntRange(1, 7500), help="Idle clients ('idle')."
 )
-@click.option(
-    "--seconds", default=3, show_default=True, type=click.IntRange(1), help="Length of a measurement."
-)
-@click.option(
-    "--clients", default=6000, show_default=True, type=click.IntRange(1, 7500), help="Idle clients."
-)
-@click.option("--only", multiple=True, metavar="NAME", help="A load, a proxy or 'idle'; may be repeated.")
-@click.option(
-    "--also", multiple=True, metavar="NAME=COMMAND", help="One more proxy; {port} and {origin} are filled in."
-)
-@click.option("--json", "as_json", is_flag=True, help="Every single figure instead of the tables.")
-def http(
-    rounds: int, seconds: int, clients: int, only: tuple[str, ...], also: tuple[str, ...], as_json: bool
-) -> None:
+def http(clients: int, **told: Any) -> None:
     """CPU per request and memory per idle client of muxproxy, HAProxy and nginx."""
-    check_machine()
+    measure_suite(HttpSuite(), idle_clients=clients, **told)
+
+
+@main.command()
+@options(rounds=3)
+def redis(**told: Any) -> None:
+    """CPU per command of muxproxy, twemproxy and HAProxy, and of the redis-server behind them."""
+    measure_suite(RedisSuite(), **told)
+
+
+@main.command()
+@options(rounds=3)
+def dubbo(**told: Any) -> None:
+    """CPU per call of muxproxy and HAProxy, and of the Dubbo provider behind them."""
+    measure_suite(EchoSuite("dubbo"), **told)
+
+
+@main.command()
+@options(rounds=3)
+def tcp(**told: Any) -> None:
+    """The same with plain bytes, for which muxproxy is no more than a bound."""
+    measure_suite(EchoSuite("tcp"), **told)
+
+
+def measure_suite(
+    found: Suite,
+    rounds: int,
+    seconds: int,
+    only: tuple[str, ...],
+    also: tuple[str, ...],
+    as_json: bool,
+    idle_clients: int = 0,
+) -> None:
+    check_machine(found.programs)
     load_before = os.getloadavg()[0]
-    contestants = contestants_of(also)
-    known = [*LOAD_NAMES, IDLE, *contestants, servers.DIRECT]
-    if unknown := [name for name in only if name not in known]:
-        raise click.BadParameter(f"{', '.join(unknown)}; known: {', '.join(known)}", param_hint="--only")
-    tasks = chosen([*LOAD_NAMES, IDLE], only)
-    names = chosen([*contestants, servers.DIRECT], only)
-    loads = [load for load in measure.LOADS if load.name in tasks]
+    add_others(found, also)
+    tasks = [load.name for load in found.loads] + ([IDLE] if idle_clients else [])
+    proxies = [*found.contestants, servers.DIRECT]
+    check_only(only, [*tasks, *proxies])
+    tasks, names = chosen(tasks, only), chosen(proxies, only)
+    loads = [load for load in found.loads if load.name in tasks]
+    memory: dict[str, report.Memory] = {}
     with ExitStack() as stack:
         try:
-            bench = Bench(stack, {name: contestants[name] for name in names if name != servers.DIRECT})
+            found.open(Stage(stack), names)
             progress = stack.enter_context(progress_line())
-            rows = measure_loads(bench, loads, names, rounds, seconds, progress)
-            memory = measure_idle(bench, names, clients, progress) if IDLE in tasks else {}
+            rows = suite.measure_loads(found, loads, names, rounds, seconds, progress)
+            if IDLE in tasks and isinstance(found, HttpSuite):
+                memory = measure_idle(found, names, idle_clients, progress)
         except servers.StartError as error:
             raise click.ClickException(str(error)) from None
-    programs = servers.versions() | {
+    programs = {name: servers.version_of(command) for name, command in found.versions} | {
         "muxproxy": muxproxy.__version__,
         "Python": platform.python_version(),
         "uvloop": uvloop.__version__,
     }
-    click.echo(as_text(report.machine(programs, load_before), rows, memory, as_json))
-
-
-def measure_loads(
-    bench: Bench, loads: list[measure.Load], names: list[str], rounds: int, seconds: int, progress: Progress
-) -> list[report.Row]:
-    if not loads:
-        return []
-    line = progress.add_task("starting", total=len(loads) * len(names) * rounds)
-    running = {name: bench.start(name) for name in names}
-    rows = []
-    for load in loads:
-        of_load = [report.Row(load, name, [], has_proxy=running[name] is not None) for name in names]
-        for row in of_load:
-            progress.update(line, description=f"{load.name}: {row.contestant}, warming up")
-            bench.run(load, row.contestant, running[row.contestant], WARM_UP)
-        for number in range(1, rounds + 1):
-            for row in of_load:
-                progress.update(
-                    line, description=f"{load.name}: {row.contestant}, round {number} of {rounds}"
-                )
-                row.rounds.append(bench.run(load, row.contestant, running[row.contestant], seconds))
-                progress.advance(line)
-        rows += of_load
-    return rows
+    machine = report.machine(programs, load_before, rows)
+    click.echo(as_text(machine, found.columns, rows, memory, as_json))
 
 
 def measure_idle(
-    bench: Bench, names: list[str], clients: int, progress: Progress
+    found: HttpSuite, names: list[str], clients: int, progress: Progress
 ) -> dict[str, report.Memory]:
     proxies = [name for name in names if name != servers.DIRECT]
     line = progress.add_task(IDLE, total=len(proxies))
     memory = {}
     for name in proxies:
         progress.update(line, description=f"{clients:,} idle clients: {name}")
-        memory[name] = bench.idle(name, clients)
+        memory[name] = found.idle(name, clients)
         progress.advance(line)
     return memory
 
@@ -215,7 +177,13 @@ def progress_line() -> Progress:
     return Progress(*columns, console=Console(stderr=True), refresh_per_second=4, transient=True)
 
 
-def as_text(machine: str, rows: list[report.Row], memory: dict[str, report.Memory], as_json: bool) -> str:
+def as_text(
+    machine: str,
+    columns: Sequence[report.Column],
+    rows: list[report.Row],
+    memory: dict[str, report.Memory],
+    as_json: bool,
+) -> str:
     if as_json:
         everything = {
             "machine": machine,
@@ -225,7 +193,7 @@ def as_text(machine: str, rows: list[report.Row], memory: dict[str, report.Memor
         return json.dumps(everything, indent=1)
     parts = [f"Measured on {machine}."]
     if rows:
-        parts.append(report.load_table(rows))
+        parts.append(report.load_table(columns, rows))
     if memory:
         parts.append(report.memory_table(memory))
     return "\n\n".join(parts)

@@ -1,4 +1,4 @@
-"""The load, and what it cost: CPU, memory and sockets as the kernel counts them.
+"""What a load cost: CPU, memory and sockets as the kernel counts them, and the figures made of it.
 
 Parsing is apart from reading, so that it can be tested on text. CPU is user + system time of the process that
 was started and of all its descendants, so that a supervisor's is included.
@@ -9,14 +9,23 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.system.sockdiag import SockDiag
+
 TICKS = os.sysconf("SC_CLK_TCK")  # per second, the unit of /proc/<pid>/stat
 SAMPLE_EVERY = 0.5  # seconds between looks at the upstream sockets
-TIMEOUT = "20s"  # wrk counts a reply that takes longer as an error
+OVERDUE = 120.0  # seconds; no load of ours takes that long unless something hangs
+
+
+class LoadError(Exception):
+    """A load failed on a contestant; str() says how. The others go on."""
 
 
 @dataclass(frozen=True)
@@ -26,55 +35,39 @@ class Load:
     name: str
     title: str
     connections: int
-    closing: bool = False  # one request per connection
-    distinct: bool = False  # every request has a path and an id of its own
-
-
-LOADS = [
-    Load("keep-64", "keep-alive, 64", 64),
-    Load("keep-1000", "keep-alive, 1,000", 1000),
-    Load("close-64", "one request each, 64", 64, closing=True),
-    Load("distinct-64", "keep-alive, 64, distinct heads", 64, distinct=True),
-    Load(
-        "distinct-close-64",
-        "one request each, 64, distinct heads",
-        64,
-        closing=True,
-        distinct=True,
-    ),
-]
-
-
-@dataclass
-class WrkResult:
-    requests: int
-    seconds: float
-    p50_us: float
-    p99_us: float
-    errors: int  # replies that are not 2xx or 3xx, and failed connects, reads, writes and timeouts
 
 
 @dataclass
 class Figures:
     """One load on one contestant, once."""
 
-    wrk: WrkResult
+    done: int  # requests, commands or calls
+    seconds: float  # in which they were done
+    p50_us: float
+    p99_us: float
+    errors: int
     cpu_seconds: float  # of the contestant
     sockets: int  # towards the origin, the most seen at once
-    opened: int  # connections that the origin accepted meanwhile
+    origin_cpu_seconds: float = 0.0
+    opened: int = 0  # connections that the origin accepted meanwhile
+    others: float = 0.0  # share of the proxies' core that somebody else had
 
     @property
     def rate(self) -> float:
-        return self.wrk.requests / self.wrk.seconds
+        return self.done / self.seconds
 
     @property
     def cpu_us(self) -> float:
-        return self.cpu_seconds / max(1, self.wrk.requests) * 1e6
+        return self.cpu_seconds / max(1, self.done) * 1e6
+
+    @property
+    def origin_cpu_us(self) -> float:
+        return self.origin_cpu_seconds / max(1, self.done) * 1e6
 
     @property
     def busy(self) -> float:
         """Share of its core that the contestant used: below 1, something else was the bottleneck."""
-        return self.cpu_seconds / self.wrk.seconds
+        return self.cpu_seconds / self.seconds
 
 
 # ---- processes ---------------------------------------------------------------------------------------------
@@ -95,137 +88,166 @@ def parse_pss(text: str) -> int:
     return int(match.group(1))
 
 
-def family(root: int) -> dict[int, int]:
-    """pid -> CPU ticks of `root` and all its descendants."""
-    stats: dict[int, tuple[int, int]] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                stats[int(entry)] = parse_stat(Path(f"/proc/{entry}/stat").read_text())
-            except (FileNotFoundError, ProcessLookupError):
-                continue  # it ended meanwhile
-    found = {root: stats[root][1]}
+def stat(pid: int) -> tuple[int, int] | None:
+    try:
+        return parse_stat(Path(f"/proc/{pid}/stat").read_text())
+    except (FileNotFoundError, ProcessLookupError):
+        return None  # it ended meanwhile
+
+
+def family(root: int) -> set[int]:
+    """The pids of `root` and of all its descendants."""
+    pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+    parents = {pid: found[0] for pid in pids if (found := stat(pid)) is not None}
+    members = {root}
     grown = True
     while grown:
-        more = {pid: ticks for pid, (parent, ticks) in stats.items() if parent in found and pid not in found}
-        found.update(more)
+        more = {pid for pid, parent in parents.items() if parent in members and pid not in members}
+        members |= more
         grown = bool(more)
-    return found
+    return members
 
 
-def cpu_seconds(root: int) -> float:
-    return sum(family(root).values()) / TICKS
+class Cpu:
+    """The CPU seconds of a server and of what descends from it. Nothing is counted where there is no server.
+
+    Who belongs to it is looked up once: walking /proc at every sample would itself be a load. A worker that
+    is replaced during a measurement is counted by its parent once it is reaped; its successor is not.
+    """
+
+    def __init__(self, root: int | None) -> None:
+        self.pids = family(root) if root is not None else set()
+
+    def seconds(self) -> float:
+        return sum(found[1] for pid in self.pids if (found := stat(pid)) is not None) / TICKS
+
+
+def parse_core(text: str, core: int) -> int:
+    """Ticks that a core has run somebody, from /proc/stat: user, nice, system, and stolen by the host.
+    Interrupts are left out: they come with the load and belong to no process."""
+    for line in text.splitlines():
+        name, *ticks = line.split()
+        if name == f"cpu{core}":
+            return sum(int(ticks[kind]) for kind in (0, 1, 2, 7))
+    raise ValueError(f"no cpu{core} in {text[:80]!r}")
+
+
+class Noise:
+    """How much of the proxies' core somebody else has had since this was made."""
+
+    def __init__(self, core: int, server_pid: int | None) -> None:
+        self.core = core
+        self.cpu = Cpu(server_pid)
+        self.before = self._others()
+        self.began = time.monotonic()
+
+    def share(self) -> float:
+        took = max(time.monotonic() - self.began, 1 / TICKS)
+        return max(0.0, self._others() - self.before) / took
+
+    def _others(self) -> float:
+        return parse_core(Path("/proc/stat").read_text(), self.core) / TICKS - self.cpu.seconds()
 
 
 def pss_kib(root: int) -> int:
     return sum(parse_pss(Path(f"/proc/{pid}/smaps_rollup").read_text()) for pid in family(root))
 
 
-# ---- the origin's side -------------------------------------------------------------------------------------
+# ---- sockets -----------------------------------------------------------------------------------------------
 
 
-def sockets_to(port: int) -> int:
-    """Sockets whose peer is `port` on this machine. TIME_WAIT is not among them: it is nobody's socket."""
-    command = ["ss", "-Htn", f"dport = :{port}"]
-    return len(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
+class Sockets:
+    """The most sockets towards a port on this machine that processes held at one look; not the one that comes
+    from our own port."""
 
+    def __init__(self, port: int, ours: int = 0) -> None:
+        self.port = port
+        self.ours = ours
+        self.most = 0
+        self._diag = SockDiag()
 
-def parse_accepted(text: str) -> int:
-    """Connections accepted so far, from nginx's stub_status."""
-    match = re.search(r"requests\s+(\d+) \d+ \d+", text)
-    if match is None:
-        raise ValueError(f"not a stub_status: {text[:80]!r}")
-    return int(match.group(1))
-
-
-# ---- the load ----------------------------------------------------------------------------------------------
-
-# What wrk prints is for people; its own hook gives the same figures for machines.
-LUA_DONE = """
-function done(summary, latency, requests)
-   local e = summary.errors
-   io.write(string.format(
-      '{"requests": %d, "microseconds": %d, "p50": %d, "p99": %d, "errors": %d}\\n',
-      summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
-      e.connect + e.read + e.write + e.status + e.timeout))
-end
-"""
-
-# Built before the start: a request costs Lua a table look-up. More heads than a proxy would care to remember.
-LUA_DISTINCT = """
-local heads, n, size = {{}}, 0, 20000
-function init(args)
-   math.randomseed(os.time())
-   for i = 1, size do
-      heads[i] = wrk.format("GET", string.format("/api/v1/items/%d?page=%d", math.random(10^9), i), {{
-         ["Host"] = "bench.example.com", ["User-Agent"] = "bench/1.0",
-         ["Accept"] = "application/json", ["Accept-Encoding"] = "gzip, deflate",
-         ["X-Request-Id"] = string.format("%016x", math.random(2^52)){more}
-      }})
-   end
-end
-function request()
-   n = n % size + 1
-   return heads[n]
-end
-"""
-
-
-def lua_script(load: Load) -> str:
-    if not load.distinct:
-        return LUA_DONE
-    more = ', ["Connection"] = "close"' if load.closing else ""
-    return LUA_DONE + LUA_DISTINCT.format(more=more)
-
-
-def parse_wrk(text: str) -> WrkResult:
-    """The line that LUA_DONE writes is the last of wrk's output."""
-    last = json.loads(text.strip().splitlines()[-1])
-    return WrkResult(last["requests"], last["microseconds"] / 1e6, last["p50"], last["p99"], last["errors"])
-
-
-def run_load(
-    load: Load, port: int, seconds: float, directory: Path, upstream_port: int | None
-) -> tuple[WrkResult, int]:
-    """(what wrk says, most sockets seen to `upstream_port`). wrk runs on the caller's core."""
-    script = directory / f"{load.name}.lua"
-    script.write_text(lua_script(load))
-    command = ["wrk", "-t1", f"-c{load.connections}", f"-d{seconds:g}s", "--timeout", TIMEOUT, "--latency"]
-    if load.closing and not load.distinct:
-        command += ["-H", "Connection: close"]
-    command += ["-s", str(script), f"http://127.0.0.1:{port}/"]
-    wrk = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    most = 0
-    while True:
-        try:
-            output, _ = wrk.communicate(timeout=SAMPLE_EVERY)
-        except subprocess.TimeoutExpired:
-            if upstream_port is not None:
-                most = max(most, sockets_to(upstream_port))
-            continue
-        if wrk.returncode != 0:
-            raise RuntimeError(f"{' '.join(command)} ended with {wrk.returncode}:\n{output}")
-        return parse_wrk(output), most
-
-
-class IdleClients:
-    """Keep-alive clients that have made one request each and say nothing more."""
-
-    def __init__(self) -> None:
-        self.open: list[socket.socket] = []
-
-    def connect(self, port: int, count: int) -> None:
-        for _ in range(count):
-            client = socket.create_connection(("127.0.0.1", port), timeout=10)
-            self.open.append(client)
-            client.sendall(
-                b"GET / HTTP/1.1\r\nHost: bench.example.com\r\nUser-Agent: bench/1.0\r\nAccept: */*\r\n\r\n"
-            )
-            reply = client.recv(65536)
-            if not reply.startswith(b"HTTP/1.1 200"):
-                raise RuntimeError(f"an idle client got {reply[:200]!r}")
+    def look(self) -> None:
+        entries = self._diag.sockets(self.port)
+        held = [entry for entry in entries if entry.inode and entry.source[1] != self.ours]
+        self.most = max(self.most, len(held))
 
     def close(self) -> None:
-        for client in self.open:
-            client.close()
-        self.open.clear()
+        self._diag.close()
+
+
+# ---- load programs -----------------------------------------------------------------------------------------
+
+
+def run_programs(commands: list[list[str]], every: float, look: Callable[[], None]) -> list[str]:
+    """Run them side by side on the caller's core, look() every so often until the last has ended, and return
+    what each wrote. Their output goes to files: a pipe that nobody empties would stop them."""
+    with ExitStack() as stack:
+        outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in commands]
+        running = []
+        for command, output in zip(commands, outputs, strict=True):
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
+            stack.callback(end, process)
+            running.append(process)
+        deadline = time.monotonic() + OVERDUE
+        for process in running:
+            while not has_ended(process, every):
+                look()
+                if time.monotonic() > deadline:
+                    raise LoadError(f"{' '.join(process.args)} has not ended within {OVERDUE:.0f} s")
+        return [read_back(process, output) for process, output in zip(running, outputs, strict=True)]
+
+
+def has_ended(process: subprocess.Popen, within: float) -> bool:
+    try:
+        process.wait(within)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def end(process: subprocess.Popen) -> None:
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+
+
+def read_back(process: subprocess.Popen, output) -> str:
+    output.seek(0)
+    text = output.read().decode(errors="replace")
+    if process.returncode != 0:
+        raise LoadError(f"{' '.join(process.args)} ended with {process.returncode}: {text.strip()[-300:]}")
+    return text
+
+
+def run_reporting(command: list[str], proxy: Cpu, origin: Cpu, upstream_port: int) -> Figures:
+    """A load that tells its own figures, as one JSON object in the last line that it writes."""
+    sockets = Sockets(upstream_port)
+    before = proxy.seconds(), origin.seconds()
+    try:
+        (output,) = run_programs([command], SAMPLE_EVERY, sockets.look)
+    finally:
+        sockets.close()
+    after = proxy.seconds(), origin.seconds()
+    figures = parse_report(output)
+    figures.cpu_seconds = after[0] - before[0]
+    figures.origin_cpu_seconds = after[1] - before[1]
+    figures.sockets = sockets.most
+    return figures
+
+
+def parse_report(text: str) -> Figures:
+    try:
+        told = json.loads(text.strip().rpartition("\n")[2])
+    except ValueError:
+        raise LoadError(f"a load ended without its figures: {text.strip()[-300:]!r}") from None
+    return Figures(
+        done=told["done"],
+        seconds=told["microseconds"] / 1e6,
+        p50_us=told["p50"],
+        p99_us=told["p99"],
+        errors=told["errors"],
+        cpu_seconds=0.0,
+        sockets=0,
+    )

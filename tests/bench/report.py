@@ -1,7 +1,7 @@
 """Figures of several rounds -> medians, spreads and ratios -> Markdown for the README.
 
 The spread (lowest..highest of the rounds) stands beside the median so that nobody takes the machine's noise
-for a difference between proxies.
+for a difference between proxies. A table is a list of columns; each suite chooses its own.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import platform
 import statistics
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.bench.measure import Figures, Load
 
-REFERENCE = "haproxy"  # what ratios are to
+Value = Callable[[Figures], float]
 
 
 @dataclass
@@ -37,49 +37,91 @@ class Row:
 
     load: Load
     contestant: str
-    rounds: list[Figures]
-    has_proxy: bool  # direct has no CPU to speak of
+    rounds: list[Figures] = field(default_factory=list)
+    has_proxy: bool = True  # direct has no CPU to speak of
+    failed: str = ""  # why there are no figures
 
-    def median(self, figure: Callable[[Figures], float]) -> float:
-        return statistics.median(figure(one) for one in self.rounds)
+    def median(self, value: Value) -> float:
+        return statistics.median(value(one) for one in self.rounds)
 
 
-LOAD_HEADER = [
-    "load", "proxy", "requests/s", "CPU µs/request", "CPU vs HAProxy", "p50", "p99", "errors",
-    "upstream sockets", "opened", "core busy",
-]  # fmt: skip
+@dataclass(frozen=True)
+class Column:
+    header: str
+    cell: Callable[[Row, list[Row]], str]  # (this row, all of them)
+
+
+# ---- columns -----------------------------------------------------------------------------------------------
+
+
+def spread(header: str, value: Value, form: str, proxies_only: bool = False) -> Column:
+    def cell(row: Row, _rows: list[Row]) -> str:
+        if proxies_only and not row.has_proxy:
+            return "-"
+        return with_spread([value(one) for one in row.rounds], form)
+
+    return Column(header, cell)
+
+
+def ratio(header: str, reference: str, value: Value, proxies_only: bool = False) -> Column:
+    """A figure in that of the contestant called `reference`."""
+
+    def cell(row: Row, rows: list[Row]) -> str:
+        if proxies_only and not row.has_proxy:
+            return "-"
+        found = ratios(row, rows, reference, value)
+        return with_spread(found, ".2f") if found else "-"
+
+    return Column(header, cell)
+
+
+def ratios(row: Row, rows: list[Row], reference: str, value: Value) -> list[float]:
+    """Round by round: what slows the machine for a while slows both alike."""
+    for other in rows:
+        if other.load == row.load and other.contestant == reference and not other.failed:
+            pairs = zip(row.rounds, other.rounds, strict=True)
+            return [value(ours) / value(theirs) for ours, theirs in pairs if value(theirs)]
+    return []
+
+
+def rate(header: str) -> Column:
+    return spread(header, lambda one: one.rate, ",.0f")
+
+
+def cpu(header: str) -> Column:
+    return spread(header, lambda one: one.cpu_us, ".1f", proxies_only=True)
+
+
+def plain(header: str, text: Callable[[Row], str]) -> Column:
+    return Column(header, lambda row, _rows: text(row))
+
+
+LATENCY = [
+    plain("p50", lambda row: duration(row.median(lambda one: one.p50_us))),
+    plain("p99", lambda row: duration(row.median(lambda one: one.p99_us))),
+]
+ERRORS = plain("errors", lambda row: f"{sum(one.errors for one in row.rounds):,}")
+SOCKETS = plain("upstream sockets", lambda row: f"{max(one.sockets for one in row.rounds):,}")
+OPENED = plain("opened", lambda row: f"{row.median(lambda one: one.opened):,.0f}")
+BUSY = plain("core busy", lambda row: f"{row.median(lambda one: one.busy):.0%}" if row.has_proxy else "-")
+
+
+# ---- tables ------------------------------------------------------------------------------------------------
+
 MEMORY_HEADER = ["idle clients", "proxy", "KiB per client", "PSS before", "PSS after"]
 
 
-def load_table(rows: list[Row]) -> str:
-    return markdown(LOAD_HEADER, [load_cells(row, cpu_ratios(row, rows)) for row in rows])
+def load_table(columns: Sequence[Column], rows: list[Row]) -> str:
+    header = ["load", "proxy", *(column.header for column in columns)]
+    cells = [[row.load.title, row.contestant, *figures(columns, row, rows)] for row in rows]
+    failures = [f"{row.load.title}, {row.contestant}: {row.failed}" for row in rows if row.failed]
+    return "\n\n".join([markdown(header, cells), *failures])
 
 
-def load_cells(row: Row, ratios: list[float]) -> list[str]:
-    return [
-        row.load.title,
-        row.contestant,
-        with_spread([one.rate for one in row.rounds], ",.0f"),
-        with_spread([one.cpu_us for one in row.rounds], ".1f") if row.has_proxy else "-",
-        with_spread(ratios, ".2f") if ratios else "-",
-        duration(row.median(lambda one: one.wrk.p50_us)),
-        duration(row.median(lambda one: one.wrk.p99_us)),
-        f"{sum(one.wrk.errors for one in row.rounds):,}",
-        f"{max(one.sockets for one in row.rounds):,}",
-        f"{row.median(lambda one: one.opened):,.0f}",
-        f"{row.median(lambda one: one.busy):.0%}" if row.has_proxy else "-",
-    ]
-
-
-def cpu_ratios(row: Row, rows: list[Row]) -> list[float]:
-    """CPU per request in HAProxy's, round by round: what slows the machine for a while slows both alike."""
-    if not row.has_proxy:
-        return []
-    for other in rows:
-        if other.load == row.load and other.contestant == REFERENCE:
-            pairs = zip(row.rounds, other.rounds, strict=True)
-            return [ours.cpu_us / theirs.cpu_us for ours, theirs in pairs if theirs.cpu_us]
-    return []
+def figures(columns: Sequence[Column], row: Row, rows: list[Row]) -> list[str]:
+    if row.failed:
+        return ["failed" for _ in columns]
+    return [column.cell(row, rows) for column in columns]
 
 
 def memory_table(memory: dict[str, Memory]) -> str:
@@ -123,12 +165,15 @@ def duration(microseconds: float) -> str:
     return f"{microseconds / 1_000_000:.1f} s"
 
 
-def machine(programs: dict[str, str], load_before: float) -> str:
+def machine(programs: dict[str, str], load_before: float, rows: list[Row]) -> str:
     """One line: what this was measured on. Ratios of a busy machine are not those of a quiet one: a proxy
     that is kept from its core finds more to do at each turn, and some gain more by that than others."""
+    others = [one.others for row in rows for one in row.rounds]
     parts = [f"{cpu_model()}, {os.cpu_count()} cores", f"Linux {platform.release()}"]
     parts += [f"{name} {version}" for name, version in programs.items()]
     parts.append(f"load average before {load_before:.1f}")
+    if others:
+        parts.append(f"others had {with_spread(others, '.0%')} of the proxies' core")
     return "; ".join(parts)
 
 

@@ -1,14 +1,12 @@
-"""The origin and the contestants: how each is configured, started, found ready and ended.
+"""A server: how it is configured, started, found ready and ended.
 
-A contestant is one entry of CONTESTANTS: a function from (directory, its port, the origin's port) to the
-command to run. Every one is set up as its manual advises for few upstream connections that live long, with
-limits and timeouts so generous that none of them is what is measured. The origin listens on a port of its own
-per contestant, so that the kernel's list of sockets tells whose an upstream socket is.
+A contestant is a function from (directory, its own address, the origin's port) to the command to run. Every
+one is set up as its manual advises for few upstream connections that live long, with limits and timeouts so
+generous that none of them is what is measured. What only one protocol needs stands in that protocol's file.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
@@ -18,28 +16,38 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-UPSTREAMS = 8  # the bound that muxproxy and HAProxy obey, and nginx's keepalive cache
-BODY = "hello, world: a small static body\n"
-START_TIMEOUT = 30.0  # seconds until the first 200
+from tests.system.proxy import toml
+
+START_TIMEOUT = 30.0  # seconds until a probe is satisfied
 STOP_TIMEOUT = 10.0  # seconds between SIGTERM and SIGKILL
+CLIENTS = 8000  # more than any load has
 DIRECT = "direct"
 
 Command = list[str]
-Configure = Callable[[Path, int, int], Command]
+Configure = Callable[[Path, str, int], Command]
+Probe = Callable[[str], str]
 
 
 class StartError(Exception):
     """A server did not come up; str() holds the end of its log."""
 
 
-class Server:
-    """One running server: its port, and the process that was started (others may descend from it)."""
+@dataclass(frozen=True)
+class Contestant:
+    configure: Configure
+    unix: bool = False  # clients come by a unix socket
 
-    def __init__(self, name: str, port: int, command: Command, core: int, directory: Path) -> None:
+
+class Server:
+    """One running server: its address, and the process that was started (others may descend from it)."""
+
+    def __init__(self, name: str, address: str, command: Command, core: int, directory: Path) -> None:
         self.name = name
-        self.port = port
+        self.address = address
         self.log = directory / "output.log"
         with self.log.open("wb") as log:
             # taskset replaces itself by the command: the pid stays the server's.
@@ -51,22 +59,20 @@ class Server:
     def pid(self) -> int:
         return self.process.pid
 
-    def wait_ready(self) -> None:
+    def wait_ready(self, probe: Probe) -> None:
         deadline = time.monotonic() + START_TIMEOUT
-        answer = b""
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                break
+        wrong = "not asked"
+        while self.process.poll() is None and time.monotonic() < deadline:
             try:
-                answer = get(self.port)
+                wrong = probe(self.address)
             except OSError as error:
-                answer = str(error).encode()
-            if answer.startswith(b"HTTP/1.1 200"):
+                wrong = str(error)
+            if not wrong:
                 return
             time.sleep(0.05)
         tail = self.log.read_text(errors="replace")[-2000:]
         raise StartError(
-            f"{self.name} gave no 200 on port {self.port} (last: {answer[:200]!r}); its log ends:\n{tail}"
+            f"{self.name} is not ready at {self.address} (last: {wrong[:200]!r}); its log ends:\n{tail}"
         )
 
     def stop(self) -> None:
@@ -78,6 +84,9 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+# ---- addresses ---------------------------------------------------------------------------------------------
 
 
 def free_ports(count: int) -> list[int]:
@@ -92,146 +101,96 @@ def free_ports(count: int) -> list[int]:
             one.close()
 
 
-def get(port: int, path: str = "/") -> bytes:
-    """One request on one connection; the whole reply."""
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
-        client.sendall(f"GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".encode())
+def free_address() -> str:
+    return f"127.0.0.1:{free_ports(1)[0]}"
+
+
+def connect(address: str, timeout: float = 5.0) -> socket.socket:
+    """`address` is HOST:PORT or unix:PATH, as muxproxy's `listen` has it."""
+    if address.startswith("unix:"):
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(timeout)
+        client.connect(address.removeprefix("unix:"))
+        return client
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host, int(port)), timeout)
+
+
+def ask(address: str, request: bytes, length: int = 65536) -> bytes:
+    """What comes back for `request` on a connection of its own: `length` bytes, or all until the end or until
+    nothing more comes for a second."""
+    with connect(address, timeout=1.0) as client:
+        client.sendall(request)
         reply = b""
-        while data := client.recv(65536):
+        while len(reply) < length:
+            try:
+                data = client.recv(65536)
+            except TimeoutError:
+                break
+            if not data:
+                break
             reply += data
         return reply
 
 
-# ---- what they are told ------------------------------------------------------------------------------------
+# ---- contestants of more than one protocol -----------------------------------------------------------------
 
 
-def nginx_command(directory: Path, http: str) -> Command:
-    """nginx in the foreground with one worker; `http` is what stands inside its http block."""
-    user = "user root;" if os.geteuid() == 0 else ""  # else nginx complains that it cannot change user
-    paths = "\n".join(
-        f"    {kind}_temp_path {directory}/{kind};"
-        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    config = directory / "nginx.conf"
-    config.write_text(f"""
-{user}
-daemon off;
-worker_processes 1;
-worker_rlimit_nofile 20000;
-pid {directory}/nginx.pid;
-events {{ worker_connections 16000; }}
-http {{
-    access_log off;
-    keepalive_requests 1000000000;
-    keepalive_timeout 1h;
-{paths}
-{http}
-}}
-""")
-    return ["nginx", "-p", str(directory), "-e", str(directory / "error.log"), "-c", str(config)]
+def muxproxy(protocol: str, **upstream: Any) -> Configure:
+    """muxproxy with one backend; `upstream` is added to its table of that name."""
+
+    def configure(directory: Path, address: str, origin_port: int) -> Command:
+        (directory / "muxproxy.toml").write_text(toml({"admin": f"{directory}/admin.sock"}))
+        backends = directory / "backends"
+        backends.mkdir()
+        tables = {
+            "clients": {
+                "listen": [address],
+                "max_connections": CLIENTS,
+                "idle_timeout": "1h",
+                "backlog": 4096,
+            },
+            "queue": {"max_waiting": CLIENTS, "timeout": "1m"},
+            "upstream": {"servers": [f"127.0.0.1:{origin_port}"], "idle_timeout": "1h", **upstream},
+        }
+        text = toml({"protocol": protocol})
+        text += "".join(f"\n[{name}]\n{toml(table)}" for name, table in tables.items())
+        (backends / "bench.toml").write_text(text)
+        return [sys.executable, "-m", "muxproxy", "run", "-c", str(directory)]
+
+    return configure
 
 
-def origin(directory: Path, ports: list[int], status_port: int) -> Command:
-    """A small reply from memory, with the request's id: distinct requests get distinct replies."""
-    listen = "\n".join(f"        listen 127.0.0.1:{port} backlog=4096;" for port in ports)
-    return nginx_command(
+def haproxy_tcp(directory: Path, address: str, origin_port: int) -> Command:
+    """HAProxy as an L4 proxy: an upstream connection for each client; nothing it could share."""
+    return haproxy_command(
         directory,
         f"""
-    server {{
-{listen}
-        default_type text/plain;
-        add_header X-Request-Id $http_x_request_id;
-        location / {{ return 200 "{BODY.strip()}\\n"; }}
-    }}
-    server {{
-        listen 127.0.0.1:{status_port};
-        location / {{ stub_status; }}
-    }}
-""",
-    )
-
-
-def nginx(directory: Path, port: int, origin_port: int) -> Command:
-    """nginx bounds what it keeps, not what it opens: beyond 8 it connects anew and closes after use."""
-    return nginx_command(
-        directory,
-        f"""
-    upstream origin {{
-        server 127.0.0.1:{origin_port};
-        keepalive {UPSTREAMS};
-        keepalive_requests 1000000000;
-        keepalive_timeout 1h;
-    }}
-    server {{
-        listen 127.0.0.1:{port} backlog=4096;
-        location / {{
-            proxy_pass http://origin;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_set_header Host $http_host;
-        }}
-    }}
-""",
-    )
-
-
-def haproxy(directory: Path, port: int, origin_port: int) -> Command:
-    config = directory / "haproxy.cfg"
-    config.write_text(f"""
-global
-    nbthread 1
-    maxconn 8000
-defaults
-    mode http
-    option http-keep-alive
-    http-reuse always
+    mode tcp
     timeout connect 5s
     timeout client 1h
     timeout server 1h
-    timeout http-keep-alive 1h
-    timeout queue 1m
 frontend clients
-    bind 127.0.0.1:{port} backlog 4096
+    bind {address} backlog 4096
     default_backend origin
 backend origin
-    server origin 127.0.0.1:{origin_port} maxconn {UPSTREAMS} pool-max-conn {UPSTREAMS} pool-purge-delay 1h
-""")
+    server origin 127.0.0.1:{origin_port}
+""",
+    )
+
+
+def haproxy_command(directory: Path, defaults: str) -> Command:
+    """HAProxy in the foreground with one thread; `defaults` is that section and what follows it."""
+    config = directory / "haproxy.cfg"
+    config.write_text(f"global\n    nbthread 1\n    maxconn {CLIENTS}\ndefaults{defaults}")
     return ["haproxy", "-db", "-f", str(config)]
-
-
-def muxproxy(directory: Path, port: int, origin_port: int) -> Command:
-    (directory / "muxproxy.toml").write_text(f'admin = "{directory}/admin.sock"\n')
-    backends = directory / "backends"
-    backends.mkdir()
-    (backends / "bench.toml").write_text(f"""
-protocol = "http"
-
-[clients]
-listen = ["127.0.0.1:{port}"]
-max_connections = 8000
-idle_timeout = "1h"
-backlog = 4096
-
-[queue]
-max_waiting = 8000
-timeout = "1m"
-
-[upstream]
-servers = ["127.0.0.1:{origin_port}"]
-max_connections = {UPSTREAMS}
-idle_timeout = "1h"
-""")
-    return [sys.executable, "-m", "muxproxy", "run", "-c", str(directory)]
-
-
-CONTESTANTS: dict[str, Configure] = {"muxproxy": muxproxy, "haproxy": haproxy, "nginx": nginx}
 
 
 def other(command: str) -> Configure:
     """A contestant from the command line: its words {port} and {origin} are filled in."""
 
-    def configure(_directory: Path, port: int, origin_port: int) -> Command:
-        return shlex.split(command.format(port=port, origin=origin_port))
+    def configure(_directory: Path, address: str, origin_port: int) -> Command:
+        return shlex.split(command.format(port=address.rpartition(":")[2], origin=origin_port))
 
     return configure
 
@@ -243,17 +202,10 @@ def missing_programs(names: list[str]) -> list[str]:
     return [name for name in names if shutil.which(name) is None]
 
 
-def versions() -> dict[str, str]:
-    """Program -> version, of what takes part."""
-    commands = {"HAProxy": ["haproxy", "-v"], "nginx": ["nginx", "-v"], "wrk": ["wrk", "-v"]}
-    found = {}
-    for name, command in commands.items():
-        if shutil.which(command[0]) is None:
-            continue
-        # wrk tells its version on stdout and exits with 1; nginx writes to stderr.
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        found[name] = version_in(done.stdout + done.stderr)
-    return found
+def version_of(command: str) -> str:
+    # wrk tells its version and exits with 1; nginx and nutcracker write to stderr.
+    done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
+    return version_in(done.stdout + done.stderr)
 
 
 def version_in(text: str) -> str:

@@ -124,6 +124,8 @@ class ServerEnd:
             request = self._newest = Request(words[0], words, tag)
             if words[0] == "select":
                 self.database = words[1]
+            elif words[0] == "reset":
+                self.database, self.owner = "db=0", None
             else:
                 request.database = self.database
                 found.append(request)

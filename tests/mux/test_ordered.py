@@ -62,7 +62,7 @@ def test_a_transaction_stays_on_one_connection_that_nobody_else_uses_meanwhile()
     two = stage.connects()
     assert one.got() == b"b1\n"
     assert two.got() == b"multi pin\nset\nexec unpin\n"
-    assert stage.statistics()["pinned"] == {"pinned": 1}
+    assert stage.statistics()["pinned"] == {"toy": 1}
     bob.sends(b"b2\n")
     assert one.got() == b"b2\n"
     two.sends(b"multi\nset\nexec\n")
@@ -85,7 +85,7 @@ def test_a_transaction_behind_other_requests_waits_for_their_replies_and_keeps_m
     ann.sends(b"exec unpin\n")
     one.sends(b"exec\n")
     assert one.got() == b"exec unpin\nmulti pin\n"
-    assert stage.statistics()["pinned"] == {"pinned": 1}
+    assert stage.statistics()["pinned"] == {"toy": 1}
     assert bob.is_open
 
 
@@ -116,6 +116,28 @@ def test_room_that_comes_free_in_a_chunk_of_replies_is_for_who_waits() -> None:
     assert bob.is_open
 
 
+def test_a_client_whose_connection_was_lost_in_the_middle_of_a_transaction_is_told_and_closed() -> None:
+    stage = stage_of(max_connections=1, max_in_flight=8, max_pinned=1)
+    ann = stage.asks(b"multi pin\nset\n")
+    server = stage.connects()
+    server.sends(b"multi\n")
+    server.breaks_off()
+    assert ann.got() == b"multi\nno server_closed | toys: one:1: Connection reset by peer\n"
+    assert not ann.is_open  # its next request would not be in the transaction
+
+
+def test_a_transaction_is_not_interrupted_by_time() -> None:
+    stage = stage_of(max_connections=1, max_pinned=1, idle_timeout=5.0, max_lifetime=20.0)
+    ann = stage.asks(b"multi pin\n")
+    server = stage.connects()
+    server.sends(b"multi\n")
+    stage.passes(30.0)
+    ann.sends(b"exec unpin\n")
+    assert server.got() == b"multi pin\nexec unpin\n"
+    server.sends(b"exec\n")
+    assert not server.is_open  # max_lifetime
+
+
 def test_two_transactions_in_one_chunk_do_not_share_the_pin_of_the_first() -> None:
     stage = stage_of(max_connections=1, max_in_flight=8, max_pinned=1)
     stage.asks(b"multi pin\nexec unpin\nmulti pin\nset\n")
@@ -123,7 +145,7 @@ def test_two_transactions_in_one_chunk_do_not_share_the_pin_of_the_first() -> No
     assert server.got() == b"multi pin\nexec unpin\n"
     server.sends(b"multi\nexec\n")
     assert server.got() == b"multi pin\nset\n"
-    assert stage.statistics()["pinned"] == {"pinned": 1}
+    assert stage.statistics()["pinned"] == {"toy": 1}
 
 
 def test_a_large_request_refused_before_its_turn_is_told_in_its_turn_and_once() -> None:

@@ -3,47 +3,16 @@ P7)."""
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
 from muxproxy.protocols.contract import Sharing
-from tests.fakes import Peer, Stage
-from tests.toys import Toy
+from tests.fakes import Stage
 
 ORDERED, TAGGED = Sharing.ORDERED, Sharing.TAGGED
 
 
 def tagged(tag: int, rest: bytes) -> bytes:
     return b"%08d " % tag + rest
-
-
-# -- writing ---------------------------------------------------------------------------------------------
-
-
-def test_a_lone_request_is_written_at_once_and_those_behind_it_once_per_turn() -> None:
-    stage = Stage(ORDERED, max_connections=1)
-    stage.asks(b"first\n")
-    server = stage.connects()
-    assert server.wire.writes == [b"first\n"]
-    with stage.turn():
-        stage.asks(b"a\n")
-        stage.asks(b"b\nc\n")
-        assert server.wire.writes == [b"first\n"]
-    assert server.wire.writes == [b"first\n", b"a\nb\nc\n"]
-
-
-def test_no_more_than_max_in_flight_are_in_flight() -> None:
-    stage = Stage(ORDERED, max_connections=1, max_in_flight=2)
-    clients = [stage.asks(b"%d\n" % n) for n in range(5)]
-    server = stage.connects()
-    assert server.got() == b"0\n1\n"
-    server.sends(b"0\n")
-    assert server.got() == b"2\n"
-    server.sends(b"1\n2\n")
-    assert server.got() == b"3\n4\n"
-    server.sends(b"3\n4\n")
-    assert [client.got() for client in clients] == [b"%d\n" % n for n in range(5)]
 
 
 # -- by order --------------------------------------------------------------------------------------------
@@ -177,52 +146,6 @@ def test_a_server_that_says_close_gets_no_more_and_is_closed_when_it_owes_nothin
     assert eve.is_open
 
 
-# -- preludes --------------------------------------------------------------------------------------------
-
-
-def sessions(**keys: object) -> Stage:
-    return Stage(Toy(ORDERED, sessions=True), max_connections=1, **keys)
-
-
-def test_a_connection_is_brought_into_the_state_that_each_request_needs_and_no_oftener() -> None:
-    stage = sessions()
-    ann = stage.asks(b"use db=1\na1\na2\n")
-    bob = stage.asks(b"b1\n")
-    server = stage.connects()
-    assert server.got() == b"select db=1\na1\na2\nselect db=0\nb1\n"
-    server.sends(b"ok\na1\na2\nok\nb1\n")
-    assert ann.got() == b"use remembered\na1\na2\n"
-    assert bob.got() == b"b1\n"
-
-
-def test_a_prelude_is_written_though_something_is_in_flight() -> None:
-    stage = sessions()
-    stage.asks(b"b1\n")
-    server = stage.connects()
-    stage.asks(b"use db=1\na1\n")
-    assert server.got() == b"b1\nselect db=1\na1\n"
-
-
-def test_a_prelude_that_the_server_refuses_closes_the_connection_before_the_request_is_believed() -> None:
-    stage = sessions()
-    ann = stage.asks(b"use db=1\na1\n")
-    server = stage.connects()
-    server.sends(b"denied\na1\n")
-    assert ann.got() == b"use remembered\nno server_broke | toys: one:1: select: denied\n"
-    assert not server.is_open
-    assert stage.statistics()["closed"] == {"prelude refused": 1}
-
-
-def test_the_reply_to_a_prelude_reaches_nobody_though_its_client_has_left() -> None:
-    stage = sessions()
-    ann = stage.asks(b"use db=1\na1\n")
-    server = stage.connects()
-    ann.closes()
-    bob = stage.asks(b"b1\n")
-    server.sends(b"ok\na1\nok\nb1\n")
-    assert bob.got() == b"b1\n"
-
-
 # -- streaming -------------------------------------------------------------------------------------------
 
 
@@ -317,60 +240,3 @@ def test_an_early_reply_to_a_large_request_costs_the_connection() -> None:
     assert ann.wire.eof
     assert not server.is_open
     assert stage.statistics()["closed"] == {"reply before the request's end": 1}
-
-
-# -- by tag -----------------------------------------------------------------------------------------------
-
-
-def tags_of(server: Peer) -> dict[bytes, int]:
-    """Name -> the tag it has on this connection."""
-    return {line[9:]: int(line[:8]) for line in server.got().splitlines()}
-
-
-def test_replies_by_tag_may_come_in_any_order_and_carry_the_clients_own_tags() -> None:
-    stage = Stage(TAGGED, max_connections=1)
-    clients = [stage.asks(tagged(77, b"c%d\n" % n)) for n in range(10)]  # all of them use the same tag
-    server = stage.connects()
-    tags = tags_of(server)
-    assert len(set(tags.values())) == 10
-    names = list(tags)
-    random.Random(1).shuffle(names)
-    server.sends(b"".join(tagged(tags[name], name + b"\n") for name in names))
-    assert [client.got() for client in clients] == [tagged(77, b"c%d\n" % n) for n in range(10)]
-
-
-def test_a_stray_tag_is_counted_and_hurts_nobody() -> None:
-    stage = Stage(TAGGED, max_connections=1)
-    ann = stage.asks(tagged(5, b"ann\n"))
-    server = stage.connects()
-    (tag,) = tags_of(server).values()
-    server.sends(tagged(9999, b"who\n") + tagged(tag, b"ann\n") + tagged(tag, b"twice\n"))
-    assert ann.got() == tagged(5, b"ann\n")
-    assert server.is_open
-    assert stage.statistics()["closed"] == {"stray reply ignored": 2}
-
-
-def test_a_late_reply_by_tag_is_told_and_swallowed_when_it_comes() -> None:
-    stage = Stage(TAGGED, max_connections=1, reply_timeout=10.0)
-    ann = stage.asks(tagged(5, b"slow\n"))
-    server = stage.connects()
-    (tag,) = tags_of(server).values()
-    stage.passes(10.1)
-    assert ann.got() == tagged(5, b"no reply_timeout | one:1: no reply for 10 s\n")
-    server.sends(tagged(tag, b"slow\n"))
-    assert ann.got() == b""
-    assert server.is_open
-
-
-def test_a_tag_is_never_used_again_on_the_same_connection() -> None:
-    stage = Stage(TAGGED, max_connections=1)
-    ann = stage.client()
-    ann.sends(tagged(1, b"x\n"))
-    server = stage.connects()
-    seen = set()
-    for _ in range(50):
-        (tag,) = tags_of(server).values()
-        seen.add(tag)
-        server.sends(tagged(tag, b"x\n"))
-        ann.sends(tagged(1, b"x\n"))
-    assert len(seen) == 50

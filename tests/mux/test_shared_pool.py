@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from muxproxy.mux.pool import Pool
 from muxproxy.mux.shared_pool import SharedPool
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Peer, Stage
-from tests.toys import Toy
+from tests.toys import Toy, ToyConnection
 
 ORDERED = Sharing.ORDERED
 
@@ -120,15 +122,41 @@ def test_a_pin_that_comes_free_goes_to_who_waits_for_it_on_whichever_connection(
     assert one.got() == b"big +20\n12345678901234567890"
 
 
-def test_a_pinned_client_that_leaves_takes_its_connection_with_it() -> None:
-    stage = sessions(max_connections=2)
+def test_a_connection_whose_session_left_is_reset_and_used_again() -> None:
+    stage = sessions(max_connections=1)
     ann = stage.asks(b"multi pin\n")
     server = stage.connects()
-    server.sends(b"multi\n")
     ann.closes()
-    assert not server.is_open
-    assert stage.statistics()["closed"] == {"pinned session ended": 1}
+    bob = stage.asks(b"b1\n")
+    assert server.got() == b"multi pin\nreset\n"  # and nothing behind it before it is so
+    server.sends(b"multi\nok\n")
+    assert server.got() == b"b1\n"
+    server.sends(b"b1\n")
+    assert bob.got() == b"b1\n"
+    assert stage.statistics()["closed"] == {}
     assert stage.statistics()["pinned"] == {}
+
+
+def test_a_session_that_forgets_everything_gives_its_connection_back_and_stays() -> None:
+    stage = sessions(max_connections=1)
+    ann = stage.asks(b"multi pin\nall reset\n")
+    server = stage.connects()
+    server.sends(b"multi\nok\n")
+    assert ann.got() == b"multi\nforgotten\n"
+    assert ann.is_open
+    assert stage.statistics()["pinned"] == {}
+
+
+def test_a_connection_that_cannot_be_reset_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ToyConnection, "resets", False)
+    stage = sessions(max_connections=1)
+    ann = stage.asks(b"multi pin\n")
+    server = stage.connects()
+    ann.closes()
+    assert server.is_open
+    server.sends(b"multi\n")
+    assert not server.is_open
+    assert stage.statistics()["closed"] == {"session left a state behind": 1}
 
 
 def test_a_connection_that_was_emptied_for_somebody_who_left_serves_the_many_again() -> None:

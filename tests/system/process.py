@@ -40,6 +40,14 @@ def needs(name: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(shutil.which(name) is None and not os.environ.get("CI"), reason=missing(name))
 
 
+def node_modules(package: str) -> str:
+    """What NODE_PATH must be for a package (`name@version`) that `tests/run.sh` has installed."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "muxproxy-tests" / "node"
+    if not (cache / package / "done").exists():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(missing(package))
+    return str(cache / package / "node_modules")
+
+
 def missing(name: str) -> str:
     return f"{name} is not installed: run `bash tests/run.sh` as root, or install it"
 

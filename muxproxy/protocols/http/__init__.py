@@ -33,6 +33,7 @@ class HttpProtocol:
     name = "http"
     sharing = Sharing.EXCLUSIVE
     half_close = False
+    batch = (0, 0.0)
     fence = 0
     subscriber_buffer = 0  # nobody listens
 

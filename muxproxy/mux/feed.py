@@ -1,0 +1,217 @@
+"""What many clients listen to over one upstream connection (contract.Feed): the heart's half.
+
+A `FeedClient` is a client of our own. It asks its pool for a connection alone, as any session that needs one
+does, so that the connection is inside every bound (P1), keeps it while anybody listens, and gets another
+when it is lost. Listeners that ask wait here until the server has acknowledged.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from muxproxy.mux.deadlines import INF
+from muxproxy.mux.exchange import DONE, Exchange
+from muxproxy.mux.ordered import OrderedClient
+from muxproxy.mux.queue import Queue
+from muxproxy.mux.shared import ByOrder
+from muxproxy.protocols.contract import FIRST, LAST, LISTEN, ONEWAY, PIN, UNPIN, Feed, Frame, Reason
+
+if TYPE_CHECKING:
+    from muxproxy.mux.shared_pool import SharedPool
+
+REASON = "listening"  # why it has a connection alone
+
+
+class FeedClient(OrderedClient):
+    """One per connection state that listeners need. `wire`: none; nothing is ever written to it."""
+
+    pool: SharedPool
+
+    __slots__ = (
+        "_asking",
+        "_asks",
+        "_clients",
+        "_feed",
+        "_heard",
+        "_lost_at",
+        "_needs",
+        "_probing",
+        "_upstream",
+    )
+
+    def __init__(self, pool: SharedPool, needs: Any, now: float) -> None:
+        super().__init__(pool, None, now)
+        feed = pool.protocol.feed()
+        assert feed is not None
+        self._feed: Feed = feed
+        self._needs = needs
+        self._clients: dict[Any, OrderedClient] = {}  # by session
+        self._asks: dict[Any, Exchange] = {}  # by session: not acknowledged yet
+        self._asking = Queue(pool.config.reply_timeout, pool.fine, self._on_unanswered)
+        self._upstream: ByOrder | None = None  # once it has been told what we listen to
+        self._heard = now  # when it last said anything
+        self._probing = False
+        self._lost_at = INF  # since when listeners may miss something
+        self.deadline = INF
+
+    # -- listeners -----------------------------------------------------------------------------------
+
+    def ask(self, exchange: Exchange, client: OrderedClient, now: float) -> None:
+        """NEW => WAITING, until the server has acknowledged all it asks for."""
+        listener = client.session
+        client.feed = self
+        self._clients[listener] = client
+        self._asks[listener] = exchange
+        if exchange.marks & UNPIN:
+            client.give_back(now)
+        self.pool.gate.waiting += 1
+        self._asking.push(exchange, now)
+        self._tell(self._feed.on_request(listener, Frame(exchange.data, exchange.marks, exchange.note)), now)
+
+    def drop(self, client: OrderedClient, now: float) -> None:
+        """A listener is gone, or its session has forgotten all it listened to."""
+        client.feed = None
+        if self._clients.pop(client.session, None) is not None:
+            self._forget_ask(client.session)
+            self._tell(self._feed.leave(client.session), now)
+
+    def on_push(self, frame: Frame, now: float) -> None:
+        self._heard = now
+        self._probing = False
+        data, listeners = self._feed.on_push(frame)
+        clients = self._clients
+        behind = [listener for listener in listeners if not (data and clients[listener].push(data))]
+        for listener in behind:  # apart, because it takes them off `listeners`
+            clients[listener].fall_behind(now)
+        self._tell(b"", now)
+
+    def _tell(self, data: bytes, now: float) -> None:
+        """What the feed wants said, where there is somebody to say it to; a connection is got or given back
+        as it is needed."""
+        upstream = self._upstream
+        if upstream is not None and data and upstream.wire is not None:
+            upstream.wire.write(data)
+        self._answer_all(now)
+        data = self._feed.flush()
+        if upstream is not None and data and upstream.wire is not None:
+            upstream.wire.write(data)
+        if self._feed.is_empty():
+            self._give_back(now)
+        else:
+            self._get_connection(now)
+
+    def _answer_all(self, now: float) -> None:
+        for listener, reply in self._feed.take():
+            exchange = self._forget_ask(listener)
+            client = self._clients.get(listener)
+            if exchange is not None and client is not None:
+                client.deliver(exchange, Frame(reply, FIRST | LAST), now)
+
+    def _forget_ask(self, listener: Any) -> Exchange | None:
+        exchange = self._asks.pop(listener, None)
+        if exchange is not None and exchange.queue is not None:
+            exchange.queue.remove(exchange)
+            self.pool.gate.waiting -= 1
+        return exchange
+
+    # -- the connection ------------------------------------------------------------------------------
+
+    def _get_connection(self, now: float) -> None:
+        if self.first is None and self.pinned is None and self.deadline == INF:
+            exchange = Exchange(self, Frame(b"", FIRST | LAST | PIN | ONEWAY | LISTEN))
+            exchange.needs = self._needs
+            exchange.pin = (REASON, 0.0)
+            self.first = self.last = exchange
+            self.pool.submit(exchange, now)
+
+    def deliver(self, exchange: Exchange, frame: Frame, now: float) -> None:
+        """Its own exchange was written: the connection is in the state that is needed, and ours."""
+        exchange.move(DONE)
+        self.first = self.last = None
+        upstream = self.pinned
+        assert isinstance(upstream, ByOrder)
+        self._upstream = upstream
+        upstream.feeder = self
+        self._heard, self._probing = now, False
+        self._look_at(now + self.pool.config.idle_timeout)
+        if self._lost_at != INF:
+            gap = now - self._lost_at
+            self._lost_at = INF
+            where = {"backend": self.pool.name, "server": str(upstream.server)}
+            self.pool.world.log("listening again", **where, listeners=len(self._clients), gap=round(gap, 3))
+        self._tell(self._feed.restore(), now)
+
+    def _give_back(self, now: float) -> None:
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            self.deadline = INF
+            upstream.feeder = None
+            upstream.on_owner_left(now)
+
+    def on_lost(self, error: str, now: float) -> None:
+        """Its connection is gone: get another, and say all of it again."""
+        self._upstream = None
+        self.deadline = INF
+        if self._clients:
+            self._lost_at = min(self._lost_at, now)
+            self.pool.interrupted += 1
+            where = {"backend": self.pool.name, "listeners": len(self._clients)}
+            self.pool.world.log("listeners may miss something", level="warning", **where, error=error)
+            self._look_at(now + self.pool.config.backoff_min)
+
+    def refuse(self, exchange: Exchange, reason: Reason, text: str, now: float) -> None:
+        """There is no connection for us now: who has just asked is told, for all others we try again."""
+        exchange.move(DONE)
+        self.first = self.last = None
+        for listener in list(self._asks):
+            asked, client = self._forget_ask(listener), self._clients.get(listener)
+            self._feed.cancel(listener)
+            if asked is not None and client is not None:
+                client.refuse(asked, reason, text, now)
+        if not self._feed.is_empty():
+            self._look_at(now + self.pool.config.backoff_max)
+
+    # -- time ----------------------------------------------------------------------------------------
+
+    def _on_unanswered(self, exchange: Exchange, now: float) -> None:
+        """The server owes an acknowledgement: its connection is stuck, and what this client listens to is in
+        doubt (P2)."""
+        self.pool.gate.waiting -= 1
+        client = exchange.client
+        assert isinstance(client, OrderedClient)
+        self._asks.pop(client.session, None)
+        text = f"{self.pool.name}: no acknowledgement for {self.pool.config.reply_timeout:g} s"
+        client.refuse(exchange, Reason.REPLY_TIMEOUT, text, now)
+        client.end(now, linger=False)
+        if self._upstream is not None:
+            self._upstream.fail("reply timeout", Reason.REPLY_TIMEOUT, text, now)
+
+    def _look_at(self, deadline: float) -> None:
+        self.deadline = deadline
+        if deadline < self.wake:
+            self.pool.fine.watch(self)
+
+    def on_deadline(self, now: float) -> None:
+        """No connection: ask for one again. A silent one: ask the server whether it lives."""
+        self.deadline = INF
+        upstream, config = self._upstream, self.pool.config
+        if upstream is None:
+            if not self._feed.is_empty():
+                self._get_connection(now)
+        elif self._probing:
+            self._upstream = None
+            upstream.fail("reply timeout", Reason.REPLY_TIMEOUT, "silent", now)
+        elif self._heard + config.idle_timeout <= now:
+            self._probing = True
+            if upstream.wire is not None:
+                upstream.wire.write(self._feed.probe())
+            self._look_at(now + config.reply_timeout)
+        else:
+            self._look_at(self._heard + config.idle_timeout)
+
+    def on_bug(self, now: float) -> None:
+        """Ours: try again later, or listeners would wait for ever."""
+        self._look_at(now + self.pool.config.backoff_max)
+
+    def statistics(self) -> dict[str, int]:
+        return self._feed.statistics()

@@ -1,0 +1,271 @@
+"""A connection with many exchanges in flight, on the way out: what is sent gathers, and is written together.
+
+What is sent while nothing is in flight goes out at once; otherwise requests gather in `_out` and are written
+once per turn of the event loop, or as [redis] batch says: one system call for many clients' requests is what
+makes a multiplexer cheap (DESIGN, the hot path). They enter the ledger as they are written. What is still in
+`_out` when the connection ends was not written, and may go elsewhere without asking P9.
+
+Requests that need another state than the connection has wait for those that do not, then a prelude is
+written, and nothing behind it until its replies are in (P2).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from muxproxy.mux.exchange import SENT, STREAM, Exchange
+from muxproxy.mux.queue import Queue
+from muxproxy.mux.upstream import CONNECTING, GREETING, OPEN, Upstream
+from muxproxy.protocols.contract import FIRST, LAST, LISTEN, ONEWAY, PIN, Frame
+
+if TYPE_CHECKING:
+    from muxproxy.mux.ports import Wire
+    from muxproxy.mux.server import Server
+    from muxproxy.mux.shared_pool import SharedPool
+
+STREAMING = "streaming"  # why it is pinned: a request is coming in, whose parts must stand together
+# What a place on the ledger that is nobody's is for (the note of its Exchange).
+GREET, PRELUDE, RESET, FENCE = "greeting", "prelude", "reset", "fence"
+
+
+class Gathering(Upstream):
+    """The half of ByOrder that writes."""
+
+    pool: SharedPool
+
+    __slots__ = (
+        "_asker",
+        "_doubt",
+        "_fenced",
+        "_gathered",
+        "_mixed",
+        "_out",
+        "_streaming",
+        "_write_paused",
+        "before",
+        "connection",
+        "in_flight",
+        "needs",
+        "queue",
+        "reserved",
+    )
+
+    def __init__(self, pool: SharedPool, server: Server, now: float) -> None:
+        super().__init__(pool, server, now)
+        connection = self.connection = pool.protocol.connection(self.replies)
+        self.queue: Queue | None = None  # clients that must stay on this connection and find it full
+        self.reserved = False  # no more for the many: a client waits to have it alone
+        self.needs: object = None if connection is None else connection.state  # of the last one sent
+        self.before = self.needs  # and of those before that needed another state
+        self.in_flight = 0  # on the ledger, and in _out without those that need no place there
+        self._out: list[Exchange] = []  # sent, not written yet, so not on the ledger
+        self._mixed = False  # not all of _out need the state that the connection has
+        self._gathered = now  # when the first of _out came
+        self._doubt: Exchange | None = None  # nothing is written before the reply to this one
+        self._asker: Exchange | None = None  # whose prelude was written
+        self._fenced = 0  # exchanges since the last fence
+        self._streaming: Exchange | None = None  # its request is coming in; pinned, so nobody else's follows
+        self._write_paused = False  # its wire's buffer is full
+
+    # -- supplied by the ledger --------------------------------------------------------------------
+
+    def _enter(self, exchange: Exchange) -> None:
+        """It is written now: its reply is owed."""
+        raise NotImplementedError
+
+    def _rearm(self, now: float) -> None:
+        """The deadline of what is owed."""
+        raise NotImplementedError
+
+    # -- life --------------------------------------------------------------------------------------
+
+    def on_connected(self, wire: Wire, now: float) -> None:
+        """CONNECTING => (GREETING | OPEN)"""
+        data, replies = (b"", 0) if self.connection is None else self.connection.greeting()
+        if self.state != CONNECTING or not replies:
+            super().on_connected(wire, now)
+            return
+        self.wire = wire
+        self.state = GREETING  # and its deadline stays connect_timeout's
+        self._ask(data, replies, GREET, now)
+
+    def _ask(self, data: bytes, replies: int, purpose: str, now: float) -> None:
+        """Write what nobody's reply belongs to, with its places on the ledger, the last one in `_doubt`."""
+        for _ in range(replies):
+            place = Exchange(None, Frame(b"", FIRST | LAST, purpose))
+            place.state = SENT
+            place.sent = now
+            place.upstream = self
+            self._enter(place)
+            self.in_flight += 1
+            self.server.in_flight += 1
+            self.replies.expect(None)
+            if purpose is not FENCE:
+                self._doubt = place
+                self._mixed = True
+        if self.wire is not None:
+            self.wire.write(data)
+        if self.state == OPEN:
+            self._rearm(now)
+
+    # -- requests ----------------------------------------------------------------------------------
+
+    def load(self) -> int:
+        return self.in_flight
+
+    def has_room(self) -> bool:
+        return (
+            self.state == OPEN
+            and self.in_flight < self.pool.config.max_in_flight
+            and self._streaming is None
+            and not self.retiring
+        )
+
+    def is_awaited(self) -> bool:
+        """Somebody waits for this connection and no other."""
+        return self.queue is not None and len(self.queue) > 0
+
+    def is_shared(self) -> bool:
+        return self.owner is None
+
+    def send(self, exchange: Exchange, now: float) -> None:
+        exchange.move(SENT)
+        exchange.upstream = self
+        exchange.sent = now
+        if exchange.needs is not self.needs:
+            self.before, self.needs = self.needs, exchange.needs
+            self._mixed = True
+        if not exchange.whole:
+            self._streaming = exchange
+        pool = self.pool
+        if self.served:
+            pool.reused += 1
+        self.served += 1
+        client = exchange.client
+        if client is not None:
+            client.upstream = self
+            if exchange.marks & PIN:
+                self._pin_for(exchange, now)
+        is_idle = not self.in_flight
+        if not exchange.marks & ONEWAY:
+            self.in_flight += 1
+            self.server.in_flight += 1
+        out = self._out
+        out.append(exchange)
+        if self._doubt is None:
+            if len(out) == 1:
+                self._gathered = now
+                if is_idle:
+                    self.expect_by(exchange.sent + pool.config.reply_timeout)
+                    self.flush(now)
+                else:
+                    self._flush_later()
+            elif len(out) == pool.batch_commands:
+                pool.world.soon(self._flush_now)
+        if not exchange.whole and client is not None:
+            client.on_sent(now)
+            if self._write_paused or exchange in self._out:  # nobody else will say so (P7)
+                client.halt()
+
+    def _pin_for(self, exchange: Exchange, now: float) -> None:
+        client = exchange.client
+        assert client is not None
+        why, patience = exchange.pin
+        exchange.sent += patience
+        self.pin(client, STREAMING if exchange.marks & STREAM and not exchange.whole else why)
+
+    def _flush_later(self) -> None:
+        """At the end of this turn of the loop; with a batch, after its delay or when enough have come."""
+        pool = self.pool
+        if pool.batch_delay and pool.batch_commands > 1:
+            pool.world.later(pool.batch_delay, self._flush_now)
+        else:
+            pool.world.soon(self._flush_now)
+
+    def _flush_now(self) -> None:
+        if self._out:
+            self.flush(self._gathered)
+
+    def flush(self, now: float) -> None:
+        """Everything gathered that may be written, in one write."""
+        while self._out and self._doubt is None and self.state == OPEN and self.wire is not None:
+            out, self._out = self._out, []
+            connection = self.connection
+            if self._mixed and connection is not None:
+                state = connection.state
+                self._out = [exchange for exchange in out if exchange.needs is not state]
+                out = [exchange for exchange in out if exchange.needs is state]
+                self._mixed = len(self._out) > 0
+            if out:
+                self._write(out, now)
+            else:
+                self._change_state(now)
+
+    def _change_state(self, now: float) -> None:
+        """None of those gathered may go as it is: make it so for the first of them."""
+        assert self.connection is not None
+        exchange = self._out[0]
+        data, replies = self.connection.prelude(exchange.needs)
+        if replies:
+            self._asker = exchange
+            self._ask(data, replies, PRELUDE, now)
+        else:
+            self._write([self._out.pop(0)], now)
+            self._mixed = True
+            if self.connection.state is None:
+                self._doubt = exchange
+
+    def _write(self, out: list[Exchange], now: float) -> None:
+        parts: list[bytes] = []
+        expect = self.replies.expect
+        is_oneway = False
+        for exchange in out:
+            if exchange.marks & ONEWAY:
+                is_oneway = True
+            else:
+                self._enter(exchange)
+                expect(exchange.note)
+            parts.append(exchange.data)
+            if exchange.more is not None:
+                parts.extend(exchange.more)
+        assert self.wire is not None
+        self.wire.write(parts[0] if len(parts) == 1 else b"".join(parts))
+        if is_oneway:
+            self._finish_oneway(out)
+        if self._streaming is not None and not self._write_paused and self._streaming.client is not None:
+            self._streaming.client.unhalt()
+        fence = self.pool.protocol.fence
+        if fence and self.owner is None:  # a pinned one may be in a transaction, where all is only queued
+            self._fenced += len(out)
+            if self._fenced >= fence:
+                self._fenced = 0
+                assert self.connection is not None
+                self._ask(*self.connection.fence(), FENCE, now)
+
+    def _finish_oneway(self, out: list[Exchange]) -> None:
+        for exchange in out:
+            client = exchange.client
+            if exchange.marks & LISTEN and self.connection is not None:
+                self.connection.listen()
+            if exchange.marks & ONEWAY and client is not None and exchange.whole:
+                client.deliver(exchange, Frame(b"", FIRST | LAST), exchange.sent)
+
+    def send_more(self, exchange: Exchange, data: bytes, now: float) -> None:
+        self.flush(now)
+        if self._streaming is not exchange:
+            return
+        if exchange in self._out:  # behind a prelude whose reply is to come
+            exchange.more = [*(exchange.more or ()), data]
+        else:
+            exchange.data, exchange.more = b"", None
+            if self.wire is not None:
+                self.wire.write(data)
+        if exchange.whole:
+            self._streaming = None
+            exchange.sent = now
+            self._rearm(now)
+            if self.pin_reason == STREAMING:  # others may follow now, though its reply is to come
+                self.unpin()
+                self.pool.release(self, now)
+            if exchange.marks & ONEWAY and exchange.client is not None:
+                exchange.client.deliver(exchange, Frame(b"", FIRST | LAST), now)

@@ -1,0 +1,119 @@
+"""A suite: loads, contestants and an origin, and the order in which they are measured.
+
+Every contestant is started once and stays; rounds are interleaved (A B C D, A B C D, ...), so that what
+disturbs the machine for a minute disturbs all alike. Proxies are pinned to one core, the origin and the load
+to another.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.progress import Progress
+
+from tests.bench import measure, report, servers
+from tests.bench.measure import Figures, Load, LoadError
+from tests.bench.servers import Contestant, Server
+
+WARM_UP = 1  # seconds of every load that do not count
+
+
+class Stage:
+    """Where servers run: a directory, a core for the proxies, another for everybody else."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.stack = stack
+        self.directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="muxproxy-bench-")))
+        self.proxy_core, self.load_core = sorted(os.sched_getaffinity(0))[:2]
+        os.sched_setaffinity(0, {self.load_core})  # the loads inherit it
+
+    def room(self, name: str) -> Path:
+        return Path(tempfile.mkdtemp(prefix=f"{name.replace(' ', '-')}-", dir=self.directory))
+
+    def launch(
+        self, name: str, room: Path, address: str, command: list[str], core: int, probe: servers.Probe
+    ) -> Server:
+        server = Server(name, address, command, core, room)
+        self.stack.callback(server.stop)
+        server.wait_ready(probe)
+        return server
+
+
+class Suite(ABC):
+    """One protocol's bench. `open` starts the origin; the contestants are started by `start`."""
+
+    programs: tuple[str, ...]  # that must be there, beside taskset
+    versions: tuple[tuple[str, str], ...]  # (what takes part, the command that tells its version)
+    loads: Sequence[Load]
+    contestants: dict[str, Contestant]
+    columns: tuple[report.Column, ...]
+
+    stage: Stage
+    origin_ports: dict[str, int]  # one each, so that the kernel's list of sockets tells whose a socket is
+
+    def open(self, stage: Stage, names: list[str]) -> None:
+        self.stage = stage
+        self.origin_ports = dict(zip(names, servers.free_ports(len(names)), strict=True))
+        self.start_origin()
+
+    def start(self, name: str) -> Server | None:
+        """A running contestant; None for `direct`, where the load goes to the origin itself."""
+        if name == servers.DIRECT:
+            return None
+        contestant = self.contestants[name]
+        room = self.stage.room(name)
+        address = f"unix:{room}/clients.sock" if contestant.unix else servers.free_address()
+        command = contestant.configure(room, address, self.origin_ports[name])
+        return self.stage.launch(name, room, address, command, self.stage.proxy_core, self.probe)
+
+    def address(self, name: str, server: Server | None) -> str:
+        return server.address if server else f"127.0.0.1:{self.origin_ports[name]}"
+
+    @abstractmethod
+    def start_origin(self) -> None: ...
+
+    @abstractmethod
+    def probe(self, address: str) -> str:
+        """Empty once what listens at `address` answers as it should, else what it did instead."""
+
+    @abstractmethod
+    def run(self, load: Load, name: str, server: Server | None, seconds: float) -> Figures: ...
+
+
+def measure_loads(
+    suite: Suite, loads: Sequence[Load], names: list[str], rounds: int, seconds: int, progress: Progress
+) -> list[report.Row]:
+    if not loads:
+        return []
+    line = progress.add_task("starting", total=len(loads) * len(names) * (rounds + 1))
+    running = {name: suite.start(name) for name in names}
+    rows = []
+    for load in loads:
+        of_load = [report.Row(load, name, has_proxy=running[name] is not None) for name in names]
+        for number in range(rounds + 1):
+            for row in of_load:
+                said = f"round {number} of {rounds}" if number else "warming up"
+                progress.update(line, description=f"{load.name}: {row.contestant}, {said}")
+                if not row.failed:
+                    one_round(suite, row, running[row.contestant], seconds if number else WARM_UP, number > 0)
+                progress.advance(line)
+        rows += of_load
+    return rows
+
+
+def one_round(suite: Suite, row: report.Row, server: Server | None, seconds: float, counts: bool) -> None:
+    """A contestant that fails at one load has a row that says so, and its place in the others."""
+    noise = measure.Noise(suite.stage.proxy_core, server.pid if server else None)
+    try:
+        figures = suite.run(row.load, row.contestant, server, seconds)
+    except LoadError as error:
+        row.failed = str(error)
+        return
+    figures.others = noise.share()
+    if counts:
+        row.rounds.append(figures)

@@ -1,0 +1,70 @@
+"""How figures are put together: medians, spreads, ratios, and a contestant that failed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.bench import report
+from tests.bench.http import HttpSuite
+from tests.bench.measure import Figures, Load
+from tests.bench.report import Row
+
+LOAD = Load("keep", "keep-alive", 64)
+
+
+def figures(*, cpu: float, done: int = 1_000_000, errors: int = 0, others: float = 0.0) -> Figures:
+    return Figures(done, 10.0, 900.0, 2500.0, errors, cpu, sockets=8, others=others)
+
+
+def cells(rows: list[Row]) -> list[list[str]]:
+    table = report.load_table(HttpSuite.columns, rows).split("\n\n")[0]
+    return [[cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines()[2:]]
+
+
+def test_cpu_per_request_is_the_contestants_cpu_over_the_requests_done():
+    assert figures(cpu=18.0).cpu_us == pytest.approx(18.0)
+
+
+def test_no_request_done_is_not_a_division_by_zero():
+    assert figures(cpu=1.0, done=0).cpu_us == pytest.approx(1e6)
+
+
+def test_the_table_shows_median_spread_and_ratio_to_the_reference_and_none_for_direct():
+    ours, reference, direct = cells(
+        [
+            Row(LOAD, "muxproxy", [figures(cpu=24), figures(cpu=22, errors=2), figures(cpu=20)]),
+            Row(LOAD, "haproxy", [figures(cpu=20)] * 3),
+            Row(LOAD, "direct", [figures(cpu=0)] * 3, has_proxy=False),
+        ]
+    )
+    assert ours == [
+        "keep-alive", "muxproxy", "100,000 (100,000..100,000)", "22.0 (20.0..24.0)", "1.10 (1.00..1.20)",
+        "900 µs", "2.5 ms", "2", "8", "0", "220%",
+    ]  # fmt: skip
+    assert reference[4] == "1.00 (1.00..1.00)"
+    assert direct[3:5] == ["-", "-"]
+
+
+def test_who_failed_has_no_figures_and_the_reason_stands_below():
+    rows = [
+        Row(LOAD, "muxproxy", [figures(cpu=24)]),
+        Row(LOAD, "haproxy", [], failed="it refused"),
+    ]
+    ours, failed = cells(rows)
+    assert ours[4] == "-"  # no reference, no ratio
+    assert set(failed[2:]) == {"failed"}
+    assert report.load_table(HttpSuite.columns, rows).endswith("keep-alive, haproxy: it refused")
+
+
+def test_memory_per_client_is_the_growth_and_not_the_whole():
+    table = report.memory_table({"haproxy": report.Memory(clients=1000, before_kib=10_240, after_kib=12_288)})
+    assert [cell.strip() for cell in table.splitlines()[-1].strip("| ").split("|")] == [
+        "1,000", "haproxy", "2.05", "10.0 MiB", "12.0 MiB",
+    ]  # fmt: skip
+
+
+def test_the_machines_noise_is_told_with_its_spread():
+    rows = [Row(LOAD, "muxproxy", [figures(cpu=1, others=share) for share in (0.01, 0.5, 0.02)])]
+    line = report.machine({"nginx": "1.2"}, 0.25, rows)
+    assert "nginx 1.2" in line
+    assert line.endswith("load average before 0.2; others had 2% (1%..50%) of the proxies' core")

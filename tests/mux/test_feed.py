@@ -1,0 +1,155 @@
+"""What many clients listen to over one connection: who gets what, and what happens when it is lost."""
+
+from __future__ import annotations
+
+from muxproxy.protocols.contract import Sharing
+from tests.fakes import Peer, Stage
+from tests.toys import Toy
+
+
+def stage_of(**keys: object) -> Stage:
+    return Stage(Toy(Sharing.ORDERED, sessions=True), **({"max_connections": 2, "max_pinned": 1} | keys))
+
+
+def listeners(stage: Stage, count: int = 2) -> tuple[Peer, list[Peer]]:
+    """All listen to `news`."""
+    clients = [stage.asks(b"go listen=news\n") for _ in range(count)]
+    server = stage.connects()
+    assert server.got() == b"sub news\n"
+    server.sends(b"*sub news\n")
+    assert [client.got() for client in clients] == [b"listening news\n"] * count
+    return server, clients
+
+
+def test_all_listen_over_one_connection_that_is_told_once_and_each_gets_what_comes() -> None:
+    stage = stage_of()
+    server, clients = listeners(stage, 3)
+    late = stage.asks(b"go listen=news\n")
+    assert late.got() == b"listening news\n"  # known already
+    server.sends(b"*msg news one\n*msg news two\n*msg else\n")
+    assert [client.got() for client in (*clients, late)] == [b"*msg news one\n*msg news two\n"] * 4
+    assert server.got() == b""
+    statistics = stage.statistics()
+    assert statistics["pinned"] == {"listening": 1}
+    assert statistics["listening"] == {"subjects": 1, "listeners": 4, "interrupted": 0, "cut": 0}
+    assert statistics["waiting"] == 0
+
+
+def test_the_last_one_gives_the_connection_back_to_the_many() -> None:
+    stage = stage_of(max_connections=1)
+    server, (ann, bob) = listeners(stage)
+    ann.sends(b"go unlisten=news\n")
+    assert ann.got() == b"unlistened\n"
+    eve = stage.asks(b"ask\n")
+    assert eve.got() == b""
+    bob.closes()
+    assert server.got() == b"unsub news\nreset\n"
+    server.sends(b"*unsub news\nok\n")
+    assert server.got() == b"ask\n"
+    server.sends(b"ask\n")
+    assert eve.got() == b"ask\n"
+    assert stage.statistics()["pinned"] == {}
+
+
+def test_nothing_stands_inside_a_reply() -> None:
+    stage = stage_of()
+    server, (ann, _) = listeners(stage)
+    ann.sends(b"get\n")
+    other = stage.connects()
+    other.sends(b"get +10\n12345")
+    server.sends(b"*msg news x\n")
+    other.sends(b"67890")
+    assert ann.got() == b"get +10\n1234567890*msg news x\n"
+
+
+def test_what_a_client_asked_before_is_answered_before_it_listens_and_what_it_asks_after_waits() -> None:
+    stage = stage_of()
+    ann = stage.asks(b"a\ngo listen=news\nb\n")
+    one = stage.connects()
+    assert one.got() == b"a\n"
+    one.sends(b"a\n")
+    assert one.got() == b"sub news\n"
+    one.sends(b"*sub news\n")
+    two = stage.connects()
+    assert two.got() == b"b\n"
+    two.sends(b"b\n")
+    assert ann.got() == b"a\nlistening news\nb\n"
+
+
+def test_a_lost_connection_is_replaced_told_everything_again_and_the_gap_is_counted_and_logged() -> None:
+    stage = stage_of()
+    server, clients = listeners(stage)
+    late = stage.asks(b"go listen=sport\n")
+    server.breaks_off()
+    stage.passes(0.1)
+    server = stage.connects()
+    assert server.got() == b"sub news\nsub sport\n"
+    server.sends(b"*sub news\n*sub sport\n*msg news x\n")
+    assert [client.got() for client in clients] == [b"*msg news x\n"] * 2
+    assert late.got() == b"listening sport\n"
+    assert stage.statistics()["listening"]["interrupted"] == 1
+    assert [line for line, _ in stage.world.lines] == ["listeners may miss something", "listening again"]
+
+
+def test_a_slow_listener_is_cut_and_the_others_do_not_notice() -> None:
+    stage = stage_of(response_buffer=1000)
+    server, (ann, bob) = listeners(stage)
+    ann.stops_reading()
+    for _ in range(3):
+        server.sends(b"*msg news +900\n" + b"x" * 900)
+    assert not ann.is_open  # P5: subscriber_buffer is 1000
+    assert bob.is_open
+    assert len(bob.got()) == 3 * 915
+    assert stage.statistics()["listening"]["cut"] == 1
+    assert stage.statistics()["listening"]["listeners"] == 1
+
+
+def test_a_listener_is_not_idle_and_a_silent_server_is_asked_whether_it_lives() -> None:
+    stage = stage_of(client_idle_timeout=50.0, idle_timeout=20.0, reply_timeout=5.0)
+    server, (ann, _) = listeners(stage)
+    for _ in range(5):
+        stage.passes(20.1)
+        assert server.got() == b"unsub probe\n"
+        server.sends(b"*unsub probe\n")
+    assert ann.is_open
+    stage.passes(26.0)
+    assert not server.is_open
+    assert ann.is_open
+    stage.connects().sends(b"*sub news\n*msg news x\n")
+    assert ann.got() == b"*msg news x\n"
+
+
+def test_who_asks_while_no_connection_can_be_had_is_told_and_who_listened_before_still_does() -> None:
+    stage = stage_of(timeout=1.0, max_connections=1)
+    server, (ann, _) = listeners(stage)
+    server.breaks_off()
+    stage.passes(0.1)
+    late = stage.asks(b"go listen=sport\n")
+    stage.passes(1.1)
+    assert late.got().startswith(b"no no_server")
+    assert late.is_open
+    while not stage.dials:
+        stage.passes(0.1)
+    server = stage.connects()
+    stage.passes(1.0)
+    assert server.got() == b"sub news\n"
+    server.sends(b"*sub news\n*msg news x\n")
+    assert ann.got() == b"*msg news x\n"
+
+
+def test_an_acknowledgement_that_does_not_come_costs_the_connection_and_an_error() -> None:
+    stage = stage_of(reply_timeout=2.0)
+    server, (ann, _) = listeners(stage)
+    late = stage.asks(b"go listen=sport\n")
+    stage.passes(2.1)
+    assert late.got() == b"no reply_timeout | toys: no acknowledgement for 2 s\n"
+    assert not server.is_open
+    assert ann.is_open
+    assert stage.statistics()["waiting"] == 1  # for a new connection
+
+
+def test_no_more_than_max_waiting_wait_for_an_acknowledgement() -> None:
+    stage = stage_of(max_waiting=3)
+    stage.asks(b"go listen=a\n")
+    stage.asks(b"go listen=b\n")
+    assert stage.asks(b"go listen=c\n").got().startswith(b"no queue_full")

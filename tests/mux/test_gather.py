@@ -1,0 +1,252 @@
+"""What is sent and how it is written: together, in the state it needs, behind a greeting (P2, P9)."""
+
+from __future__ import annotations
+
+import pytest
+
+from muxproxy.protocols.contract import Sharing
+from tests.fakes import Stage
+from tests.toys import Toy, ToyConnection
+
+ORDERED = Sharing.ORDERED
+
+
+# -- writing ---------------------------------------------------------------------------------------------
+
+
+def test_a_lone_request_is_written_at_once_and_those_behind_it_once_per_turn() -> None:
+    stage = Stage(ORDERED, max_connections=1)
+    stage.asks(b"first\n")
+    server = stage.connects()
+    assert server.wire.writes == [b"first\n"]
+    with stage.turn():
+        stage.asks(b"a\n")
+        stage.asks(b"b\nc\n")
+        assert server.wire.writes == [b"first\n"]
+    assert server.wire.writes == [b"first\n", b"a\nb\nc\n"]
+
+
+def test_no_more_than_max_in_flight_are_in_flight() -> None:
+    stage = Stage(ORDERED, max_connections=1, max_in_flight=2)
+    clients = [stage.asks(b"%d\n" % n) for n in range(5)]
+    server = stage.connects()
+    assert server.got() == b"0\n1\n"
+    server.sends(b"0\n")
+    assert server.got() == b"2\n"
+    server.sends(b"1\n2\n")
+    assert server.got() == b"3\n4\n"
+    server.sends(b"3\n4\n")
+    assert [client.got() for client in clients] == [b"%d\n" % n for n in range(5)]
+
+
+# -- preludes --------------------------------------------------------------------------------------------
+
+
+def sessions(**keys: object) -> Stage:
+    return Stage(Toy(ORDERED, sessions=True), max_connections=1, **keys)
+
+
+def test_a_connection_is_brought_into_the_state_that_each_request_needs_and_no_oftener() -> None:
+    stage = sessions()
+    ann = stage.asks(b"use db=1\na1\na2\n")
+    bob = stage.asks(b"b1\n")
+    server = stage.connects()
+    assert server.got() == b"select db=1\n"  # and nothing behind it before it is so (P2)
+    server.sends(b"ok\n")
+    assert server.got() == b"a1\na2\nselect db=0\n"
+    server.sends(b"a1\na2\nok\n")
+    assert server.got() == b"b1\n"
+    server.sends(b"b1\n")
+    assert ann.got() == b"use remembered\na1\na2\n"
+    assert bob.got() == b"b1\n"
+
+
+def test_a_prelude_is_written_though_something_is_in_flight() -> None:
+    stage = sessions()
+    stage.asks(b"b1\n")
+    server = stage.connects()
+    stage.asks(b"use db=1\na1\n")
+    assert server.got() == b"b1\nselect db=1\n"
+    server.sends(b"b1\nok\n")
+    assert server.got() == b"a1\n"
+
+
+def test_a_prelude_that_the_server_refuses_costs_who_needed_it_an_error_and_nobody_else_anything() -> None:
+    stage = sessions()
+    bob = stage.asks(b"b1\n")
+    server = stage.connects()
+    ann = stage.asks(b"use db=1\na1\n")
+    eve = stage.asks(b"b2\n")
+    server.sends(b"b1\ndenied\n")
+    assert ann.got() == b"use remembered\nno state_refused | one:1: select: denied\n"
+    assert server.got() == b"b1\nselect db=1\nselect db=0\n"  # b2 waited behind the first select
+    server.sends(b"ok\n")
+    assert server.got() == b"b2\n"
+    server.sends(b"b2\n")
+    assert (bob.got(), eve.got()) == (b"b1\n", b"b2\n")
+    assert stage.outcomes() == {"local": 1, "ok": 2, "state_refused": 1}
+
+
+def test_the_reply_to_a_prelude_reaches_nobody_though_its_client_has_left() -> None:
+    stage = sessions()
+    ann = stage.asks(b"use db=1\na1\n")
+    server = stage.connects()
+    ann.closes()
+    bob = stage.asks(b"b1\n")
+    for reply in (b"ok\n", b"a1\nok\n", b"b1\n"):
+        server.sends(reply)
+    assert bob.got() == b"b1\n"
+
+
+def test_those_who_need_the_state_there_is_do_not_wait_for_those_who_need_another() -> None:
+    stage = sessions()
+    bob = stage.asks(b"b1\n")
+    server = stage.connects()
+    with stage.turn():
+        ann = stage.asks(b"use db=1\na1\n")
+        eve = stage.asks(b"b2\n")
+    assert server.got() == b"b1\nb2\nselect db=1\n"
+    server.sends(b"b1\nb2\nok\n")
+    server.sends(b"a1\n")
+    assert [peer.got() for peer in (ann, bob, eve)] == [b"use remembered\na1\n", b"b1\n", b"b2\n"]
+
+
+def test_what_waits_behind_a_prelude_goes_elsewhere_when_the_connection_dies() -> None:
+    stage = sessions()
+    ann = stage.asks(b"use db=1\na1\n")
+    server = stage.connects()
+    server.breaks_off()
+    server = stage.connects()
+    server.sends(b"ok\n")
+    server.sends(b"a1\n")
+    assert ann.got() == b"use remembered\na1\n"
+    assert stage.statistics()["retried"] == 0  # it was never written
+
+
+def test_states_do_not_take_turns_on_one_connection_for_long_while_there_may_be_two() -> None:
+    stage = Stage(Toy(ORDERED, sessions=True), max_connections=2)
+    bob = stage.asks(b"b1\n")
+    one = stage.connects()
+    ann = stage.asks(b"use db=1\na1\n")
+    one.sends(b"b1\nok\n")
+    one.sends(b"a1\n")
+    ann.sends(b"a2\n")
+    one.sends(b"a2\n")
+    assert stage.dials == []
+    bob.sends(b"b2\n")
+    one.sends(b"ok\n")
+    one.sends(b"b2\n")
+    two = stage.connects()
+    ann.sends(b"a3\n")
+    bob.sends(b"b3\n")
+    assert one.got() == b"b1\nselect db=1\na1\na2\nselect db=0\nb2\nselect db=1\n"
+    assert two.got() == b"b3\n"
+
+
+# -- greeting, reset, fence --------------------------------------------------------------------------------
+
+
+class Connection(ToyConnection):
+    greets = True
+
+
+class Greeting(Toy):
+    fence = 2
+
+    def connection(self, replies: object) -> ToyConnection:
+        return Connection()
+
+
+def test_a_connection_is_used_when_its_greeting_has_been_answered() -> None:
+    stage = Stage(Greeting(ORDERED, sessions=True), max_connections=1)
+    ann = stage.asks(b"a1\n")
+    server = stage.connects()
+    assert server.got() == b"hi\n"
+    assert stage.statistics()["upstream"]["connecting"] == 1
+    server.sends(b"ok\n")
+    assert server.got() == b"a1\n"
+    server.sends(b"a1\n")
+    assert ann.got() == b"a1\n"
+
+
+@pytest.mark.parametrize("end", ["refused", "closed", "silent"])
+def test_a_greeting_that_fails_is_a_connect_that_failed(end: str) -> None:
+    stage = Stage(Greeting(ORDERED, sessions=True), max_connections=1, timeout=60.0)
+    stage.asks(b"a1\n")
+    server = stage.connects()
+    if end == "refused":
+        server.sends(b"no\n")
+    elif end == "closed":
+        server.closes()
+    else:
+        stage.passes(1.0)
+    assert not server.is_open
+    assert stage.statistics()["connect_failures"] == 1
+    (seen,) = stage.statistics()["servers"]
+    assert seen["last_error"] == {
+        "refused": "select: no", "closed": "server closed", "silent": "connect timeout"
+    }[end]  # fmt: skip
+    stage.passes(1.0)
+    assert len(stage.dials) == 1  # after its backoff
+
+
+def test_a_fence_stands_behind_every_so_many_requests_and_a_wrong_answer_closes_the_connection() -> None:
+    stage = Stage(Greeting(ORDERED, sessions=True), max_connections=1)
+    ann = stage.asks(b"a1\na2\na3\n")
+    server = stage.connects()
+    server.sends(b"ok\n")
+    assert server.got() == b"hi\na1\na2\na3\nfence\n"
+    server.sends(b"a1\na2\na3\nshifted\n")
+    assert ann.got() == b"a1\na2\na3\n"
+    assert not server.is_open
+    assert stage.statistics()["closed"] == {"fence failed": 1}
+
+
+# -- batches -------------------------------------------------------------------------------------------------
+
+
+class Batching(Toy):
+    batch = (3, 0.005)
+
+
+def test_a_batch_goes_when_it_is_full_or_its_delay_is_over_or_nothing_is_in_flight() -> None:
+    stage = Stage(Batching(ORDERED), max_connections=1)
+    stage.asks(b"lone\n")
+    server = stage.connects()
+    assert server.got() == b"lone\n"  # never a timer for a lone one
+    stage.asks(b"a1\n")
+    stage.asks(b"a2\n")
+    assert server.got() == b""
+    stage.asks(b"a3\n")
+    assert server.got() == b"a1\na2\na3\n"
+    stage.asks(b"b1\n")
+    stage.passes(0.006)
+    assert server.got() == b"b1\n"
+    stage.asks(b"c1\n")
+    server.sends(b"lone\na1\na2\na3\nb1\n")
+    assert server.got() == b"c1\n"
+
+
+# -- blocking ------------------------------------------------------------------------------------------------
+
+
+def test_a_request_that_blocks_is_alone_and_its_reply_may_take_longer_by_so_much() -> None:
+    stage = Stage(Toy(ORDERED, sessions=True), max_connections=2, reply_timeout=1.0)
+    ann = stage.asks(b"pop block=5\nnext\n")
+    server = stage.connects()
+    assert server.got() == b"pop block=5\nnext\n"
+    stage.passes(5.5)
+    server.sends(b"pop\n")
+    stage.passes(0.9)  # the next one's time begins when it is its turn
+    server.sends(b"next\n")
+    assert ann.got() == b"pop\nnext\n"
+    assert stage.statistics()["pinned"] == {}
+
+
+def test_a_client_that_leaves_while_it_blocks_frees_its_place_at_once() -> None:
+    stage = Stage(Toy(ORDERED, sessions=True), max_connections=1)
+    ann = stage.asks(b"pop block=inf\n")
+    server = stage.connects()
+    ann.closes()
+    assert not server.is_open
+    assert stage.statistics()["upstream_sockets"] == 0
