@@ -17,6 +17,14 @@ class ServerSnapshot(TypedDict):
     last_error: str
 
 
+class LimitSnapshot(TypedDict):
+    active: int
+    active_max: int
+    waiting: int
+    waited: int  # in all, of those that got a place then
+    expired: int
+
+
 class BackendSnapshot(TypedDict):
     protocol: str
     draining: bool
@@ -39,6 +47,8 @@ class BackendSnapshot(TypedDict):
     reused: int  # exchanges sent on a connection that had served before
     retried: int  # P9
     listening: dict[str, int]  # what clients listen to (pub/sub), in gauges and counters; {} if they cannot
+    events: dict[str, int]  # of the protocol's own, by name; {} for most
+    limits: dict[str, LimitSnapshot]  # by name; {} without [[dubbo.limits]]
     closed: dict[str, int]  # why upstream connections were not reused -> how many
     queue_wait: dict[str, Any]  # Histogram.snapshot(): wait of every exchange that was sent, 0 for most
     bytes: dict[str, int]  # from_clients | to_clients

@@ -73,6 +73,9 @@ class Gathering(Upstream):
         """It is written now: its reply is owed."""
         raise NotImplementedError
 
+    def _pass(self, exchange: Exchange) -> None:
+        """It is written now, and nothing will be owed for it."""
+
     def _rearm(self, now: float) -> None:
         """The deadline of what is owed."""
         raise NotImplementedError
@@ -222,6 +225,7 @@ class Gathering(Upstream):
         for exchange in out:
             if exchange.marks & ONEWAY:
                 is_oneway = True
+                self._pass(exchange)
             else:
                 self._enter(exchange)
                 expect(exchange.note)

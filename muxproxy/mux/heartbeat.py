@@ -37,7 +37,7 @@ class Heartbeat:
         if upstream.state != OPEN:
             self.deadline = INF
             return
-        if upstream.read_paused:  # it is we who do not listen
+        if upstream.may_be_silent():
             upstream.heard = now
         if upstream.heard >= self._asked_at:  # the wheel looks later than it was told: not `due` alone
             self._asked = 0

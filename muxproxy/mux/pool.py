@@ -11,6 +11,7 @@ from typing import Any
 
 from muxproxy.config.model import Backend
 from muxproxy.metrics.histogram import Histogram
+from muxproxy.metrics.snapshot import LimitSnapshot
 from muxproxy.mux.client import Client
 from muxproxy.mux.deadlines import INF, Deadlines
 from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, WAITING, Exchange
@@ -76,6 +77,8 @@ class Pool:
         self.dequeued = 0
         self.ended: dict[Reason, int] = {}
         self.closed: dict[str, int] = {}
+        self.events: dict[str, int] = {}  # what is no exchange's end and no connection's
+        self.faults: dict[Reason, str] = {}  # the last one's own words, for the log
         self.queue_wait = Histogram()
 
     def _pinned_limit(self, backend: Backend) -> int:
@@ -362,6 +365,19 @@ class Pool:
 
     def listening(self) -> dict[str, int]:
         """What clients listen to, in numbers."""
+        return {}
+
+    def count_event(self, name: str) -> None:
+        self.events[name] = self.events.get(name, 0) + 1
+
+    def fault(self, reason: Reason, text: str) -> None:
+        """Why the client breaks off that will be counted with `reason`."""
+        self.faults[reason] = text
+
+    def all_events(self) -> dict[str, int]:
+        return self.events
+
+    def limits_snapshot(self) -> dict[str, LimitSnapshot]:
         return {}
 
     def count_closed(self, why: str) -> None:

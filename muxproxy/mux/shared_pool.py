@@ -7,7 +7,7 @@ gets one emptied for it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from muxproxy.config.model import Backend
 from muxproxy.mux.client import Client
@@ -23,14 +23,7 @@ from muxproxy.mux.shared import ByOrder
 from muxproxy.mux.tag import ByTag
 from muxproxy.mux.tagged import TaggedClient
 from muxproxy.mux.upstream import OPEN, Upstream
-from muxproxy.protocols.contract import LISTEN, PIN, Protocol, Sharing
-
-
-def new_pool(backend: Backend, protocol: Protocol, world: World, fine: Deadlines, slow: Deadlines) -> Pool:
-    """The pool that the protocol's sharing asks for."""
-    by_turn = protocol.sharing in (Sharing.EXCLUSIVE, Sharing.DEDICATED)
-    return (Pool if by_turn else SharedPool)(backend, protocol, world, fine, slow)
-
+from muxproxy.protocols.contract import LISTEN, PIN, Protocol, Sharing, TaggedProtocol
 
 # What bringing a connection into another state costs, in exchanges in flight: a round trip in which it stands
 # still. Below it, who needs that state joins the fewer of a longer queue.
@@ -45,6 +38,11 @@ class SharedPool(Pool):
         self.batch_commands, self.batch_delay = protocol.batch
         self.feeds: dict[Any, FeedClient] = {}  # by the connection state that their listeners need
         self.interrupted = 0  # times that listeners may have missed something
+
+    def all_events(self) -> dict[str, int]:
+        if self.sharing is not Sharing.TAGGED:
+            return self.events
+        return self.events | cast(TaggedProtocol, self.protocol).counters
 
     def listening(self) -> dict[str, int]:
         totals: dict[str, int] = {}

@@ -45,6 +45,8 @@ def statistics(pool: Pool, now: float) -> BackendSnapshot:
         "reused": pool.reused,
         "retried": pool.retried,
         "listening": pool.listening(),
+        "events": dict(pool.all_events()),
+        "limits": pool.limits_snapshot(),
         "closed": dict(pool.closed),
         "queue_wait": pool.waits().snapshot(),
         "bytes": {"from_clients": pool.bytes_from_clients, "to_clients": pool.bytes_to_clients},

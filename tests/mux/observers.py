@@ -122,6 +122,8 @@ class ServerEnd:
                 self._newest.is_whole = True
                 continue
             request = self._newest = Request(words[0], words, tag)
+            if words[0] in ("alive?", "lives"):  # heartbeats, which are no requests
+                continue
             if words[0] == "select":
                 self.database = words[1]
             elif words[0] == "reset":

@@ -30,6 +30,7 @@ class DubboProtocol:
     name = "dubbo"
     sharing = Sharing.TAGGED
     half_close = False
+    batch = (0, 0.0)
     fence = 0
     subscriber_buffer = 0  # nobody listens
 

@@ -48,7 +48,7 @@ def test_overload_is_100_a_late_reply_31_and_a_lost_provider_80(reason: Reason) 
         "server_broke": 80,
         "internal": 80,
     }
-    assert status == expected[reason.label]
+    assert status == expected.get(reason.label, 80)  # what Dubbo has no refusals for
 
 
 @pytest.mark.parametrize("serialization", [2, 6, 16, 23])
