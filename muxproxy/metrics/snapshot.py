@@ -46,9 +46,14 @@ class BackendSnapshot(TypedDict):
     connect_failures: int
     reused: int  # exchanges sent on a connection that had served before
     retried: int  # P9
-    listening: dict[str, int]  # what clients listen to (pub/sub), in gauges and counters; {} if they cannot
     events: dict[str, int]  # of the protocol's own, by name; {} for most
-    limits: dict[str, LimitSnapshot]  # by name; {} without [[dubbo.limits]]
+    limited: dict[str, LimitSnapshot]  # by name; {} without [[dubbo.limits]]
+    listening: dict[
+        str, int
+    ]  # what clients listen to (pub/sub): channels, subscribers ...; {} if they do not
+    pushed: dict[
+        str, int
+    ]  # messages that came for them | interrupted: connections lost | cut: too far behind
     closed: dict[str, int]  # why upstream connections were not reused -> how many
     queue_wait: dict[str, Any]  # Histogram.snapshot(): wait of every exchange that was sent, 0 for most
     bytes: dict[str, int]  # from_clients | to_clients

@@ -79,6 +79,8 @@ class FeedClient(OrderedClient):
         self._heard = now
         self._probing = False
         data, listeners = self._feed.on_push(frame)
+        if listeners:
+            self.pool.messages += 1
         clients = self._clients
         behind = [listener for listener in listeners if not (data and clients[listener].push(data))]
         for listener in behind:  # apart, because it takes them off `listeners`
@@ -122,7 +124,7 @@ class FeedClient(OrderedClient):
             exchange.needs = self._needs
             exchange.pin = (REASON, 0.0)
             self.first = self.last = exchange
-            self.pool.submit(exchange, now)
+            self.pool.submit_own(exchange, now)
 
     def deliver(self, exchange: Exchange, frame: Frame, now: float) -> None:
         """Its own exchange was written: the connection is in the state that is needed, and ours."""

@@ -39,6 +39,16 @@ class OrderedClient(Client):
 
     def holds(self, exchange: Exchange, now: float) -> bool:
         """Asked by the pool before it takes `exchange`. True: not now; it will be submitted again."""
+        latest = self._latest
+        if (
+            self._held is None
+            and not exchange.marks & (PIN | LISTEN)
+            and not self._orphaned
+            and (latest is None or latest.state != WAITING)
+        ):  # as nearly always
+            self._latest = exchange
+            self._in_pin = False
+            return False
         if self._held is None and self._may_go(exchange):
             self._latest = exchange
             self._in_pin = exchange.marks & (PIN | UNPIN) == PIN

@@ -367,6 +367,10 @@ class Pool:
         """What clients listen to, in numbers."""
         return {}
 
+    def pushed(self) -> dict[str, int]:
+        """What became of it since start."""
+        return {}
+
     def count_event(self, name: str) -> None:
         self.events[name] = self.events.get(name, 0) + 1
 

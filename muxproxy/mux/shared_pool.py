@@ -35,8 +35,10 @@ class SharedPool(Pool):
         self, backend: Backend, protocol: Protocol, world: World, fine: Deadlines, slow: Deadlines
     ) -> None:
         super().__init__(backend, protocol, world, fine, slow)
+        self._is_ordered = protocol.sharing is Sharing.ORDERED
         self.batch_commands, self.batch_delay = protocol.batch
         self.feeds: dict[Any, FeedClient] = {}  # by the connection state that their listeners need
+        self.messages = 0  # that came for listeners
         self.interrupted = 0  # times that listeners may have missed something
 
     def all_events(self) -> dict[str, int]:
@@ -49,9 +51,12 @@ class SharedPool(Pool):
         for feed in self.feeds.values():
             for name, number in feed.statistics().items():
                 totals[name] = totals.get(name, 0) + number
-        if totals:
-            totals |= {"interrupted": self.interrupted, "cut": self.cut_listeners}
         return totals
+
+    def pushed(self) -> dict[str, int]:
+        if not self.feeds:
+            return {}
+        return {"messages": self.messages, "interrupted": self.interrupted, "cut": self.cut_listeners}
 
     def _pinned_limit(self, backend: Backend) -> int:
         """At least one connection stays with the many, where there are many."""
@@ -74,13 +79,18 @@ class SharedPool(Pool):
 
     def submit(self, exchange: Exchange, now: float) -> None:
         """NEW => (NEW: held | SENT | WAITING | DONE: refused)"""
-        client = exchange.client
-        if isinstance(client, OrderedClient) and not isinstance(client, FeedClient):
+        if self._is_ordered:
+            client = exchange.client
+            assert isinstance(client, OrderedClient)
             if client.holds(exchange, now):
                 return
             if exchange.marks & LISTEN:
                 self._listen(exchange, client, now)
                 return
+        super().submit(exchange, now)
+
+    def submit_own(self, exchange: Exchange, now: float) -> None:
+        """Of a FeedClient: as any other, but nothing holds it."""
         super().submit(exchange, now)
 
     def _listen(self, exchange: Exchange, client: OrderedClient, now: float) -> None:
@@ -94,6 +104,12 @@ class SharedPool(Pool):
         feed.ask(exchange, client, now)
 
     def _place_for(self, exchange: Exchange, now: float) -> Upstream | None:
+        client = exchange.client
+        assert client is not None
+        if (
+            client.first is exchange and client.pinned is None and not exchange.marks & PIN
+        ):  # as nearly always
+            return None if self.queue.entries else self._least_loaded(exchange, now)
         # Room that has just come free, in the middle of a chunk of replies, is for those who wait (P4).
         stay = self._must_stay(exchange)
         if stay is not None:
@@ -110,14 +126,14 @@ class SharedPool(Pool):
         least = room = self.config.max_in_flight
         for server in self.servers:
             for upstream in server.open:
-                load = cost = upstream.in_flight
+                cost = load = upstream.in_flight
                 if upstream.needs is not needs:
                     cost += SWITCH
                 if (
                     (cost < least or best is None)
                     and load < room
                     and upstream.owner is None
-                    and upstream.has_room()
+                    and not upstream.retiring
                     and not (upstream.reserved and self._is_reserved(upstream))
                 ):
                     best, least = upstream, cost

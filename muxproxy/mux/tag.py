@@ -80,7 +80,7 @@ class ByTag(ByOrder):
         return Frame(data, frame.marks, frame.note, exchange.tag)
 
     def _stray(self) -> bool:
-        self.pool.count_event("stray replies")
+        self.pool.count_event("unknown_tags")
         return True
 
     # -- what the server says by itself ------------------------------------------------------------
@@ -179,6 +179,6 @@ class ByTag(ByOrder):
             return
         exchange.upstream = None
         self.server.in_flight -= 1
-        self.pool.count_event("replies that never came")
+        self.pool.count_event("replies_that_never_came")
         if exchange.state != DONE:
             exchange.move(DONE)

@@ -11,6 +11,7 @@ from muxproxy.config.model import Backend
 from muxproxy.protocols.contract import Protocol
 from muxproxy.protocols.dubbo import DubboProtocol
 from muxproxy.protocols.http import HttpProtocol
+from muxproxy.protocols.redis import RedisProtocol
 
 
 def _http(backend: Backend) -> Protocol:
@@ -26,9 +27,14 @@ def _authority(server: str) -> str:
     return "localhost" if server.startswith("unix:") else server.removesuffix(":80")
 
 
+def _redis(backend: Backend) -> Protocol:
+    return RedisProtocol(backend.redis, backend.name)
+
+
 PROTOCOLS: dict[str, Callable[[Backend], Protocol]] = {
     "http": _http,
     "dubbo": _dubbo,
+    "redis": _redis,
 }
 
 

@@ -263,7 +263,7 @@ class Feed(Interface):
         ...
 
     def statistics(self) -> dict[str, int]:
-        """Gauges and counters by name, for operators."""
+        """What is listened to, and by how many: gauges by name, for operators."""
         ...
 
 

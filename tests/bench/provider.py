@@ -27,7 +27,8 @@ class DubboSession(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         data, spans = self.collector.take(data)
         if spans:
-            self.transport.write(b"".join([self.wire.reply(data, at, end) for at, end in spans]))
+            pieces = [piece for at, end in spans for piece in self.wire.reply(data, at, end)]
+            self.transport.write(b"".join(pieces))
 
 
 class PlainSession(asyncio.Protocol):

@@ -36,7 +36,7 @@ class Refusing(provider.DubboSession):
             self.transport.abort()
             return
         self.refused = True
-        reply = bytearray(Dubbo.reply(data, 0, len(data)))
+        reply = bytearray(b"".join(Dubbo.reply(data, 0, len(data))))
         reply[3] = 100
         self.transport.write(bytes(reply))
 

@@ -12,7 +12,7 @@ WIRES = [Dubbo(200), Plain(200)]
 @pytest.mark.parametrize("wire", WIRES)
 def test_a_request_has_the_length_that_was_asked_for_and_its_reply_the_same(wire):
     request = wire.request(7)
-    reply = wire.reply(request, 0, len(request))
+    reply = b"".join(wire.reply(request, 0, 200)) if wire.tagged else request
     assert len(request) == len(reply) == wire.extent(reply, 0) == 200
     assert wire.identify(reply, 0) == (7, True)
 
@@ -31,7 +31,7 @@ def test_any_chunking_gives_the_same_messages(wire, size):
 
 def test_a_reply_with_anothers_body_or_another_status_is_not_good():
     wire = Dubbo(200)
-    reply = bytearray(wire.reply(wire.request(7), 0, 200))
+    reply = bytearray(b"".join(wire.reply(wire.request(7), 0, 200)))
     reply[3] = 31  # server side timeout
     assert wire.identify(bytes(reply), 0) == (7, False)
     reply[3], reply[23] = 20, 8

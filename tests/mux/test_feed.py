@@ -31,7 +31,8 @@ def test_all_listen_over_one_connection_that_is_told_once_and_each_gets_what_com
     assert server.got() == b""
     statistics = stage.statistics()
     assert statistics["pinned"] == {"listening": 1}
-    assert statistics["listening"] == {"subjects": 1, "listeners": 4, "interrupted": 0, "cut": 0}
+    assert statistics["listening"] == {"subjects": 1, "listeners": 4}
+    assert statistics["pushed"] == {"messages": 2, "interrupted": 0, "cut": 0}
     assert statistics["waiting"] == 0
 
 
@@ -87,7 +88,7 @@ def test_a_lost_connection_is_replaced_told_everything_again_and_the_gap_is_coun
     server.sends(b"*sub news\n*sub sport\n*msg news x\n")
     assert [client.got() for client in clients] == [b"*msg news x\n"] * 2
     assert late.got() == b"listening sport\n"
-    assert stage.statistics()["listening"]["interrupted"] == 1
+    assert stage.statistics()["pushed"]["interrupted"] == 1
     assert [line for line, _ in stage.world.lines] == ["listeners may miss something", "listening again"]
 
 
@@ -100,7 +101,7 @@ def test_a_slow_listener_is_cut_and_the_others_do_not_notice() -> None:
     assert not ann.is_open  # P5: subscriber_buffer is 1000
     assert bob.is_open
     assert len(bob.got()) == 3 * 915
-    assert stage.statistics()["listening"]["cut"] == 1
+    assert stage.statistics()["pushed"]["cut"] == 1
     assert stage.statistics()["listening"]["listeners"] == 1
 
 

@@ -18,7 +18,7 @@ def call(tag: int, name: bytes = b"c") -> bytes:
 
 
 def active(stage: Stage) -> tuple[int, int]:
-    of = stage.statistics()["limits"]["create"]
+    of = stage.statistics()["limited"]["create"]
     return of["active"], of["waiting"]
 
 
@@ -98,7 +98,7 @@ def test_a_reply_that_is_late_holds_its_place_and_one_that_never_comes_frees_it(
     stage.passes(3.0)
     assert server.got() == tagged(3, b"b lim=0\n")
     assert not server.wire.closing
-    assert stage.statistics()["events"] == {"stray replies": 1, "replies that never came": 1}
+    assert stage.statistics()["events"] == {"unknown_tags": 1, "replies_that_never_came": 1}
 
 
 def test_a_connection_that_breaks_frees_all_its_places() -> None:

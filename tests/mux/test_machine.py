@@ -75,7 +75,7 @@ class Machine(RuleBasedStateMachine):
         self.retried = 0
 
     def protocol(self) -> Toy:
-        return Toy(self.sharing, sessions=self.sharing in (Sharing.ORDERED, Sharing.TAGGED))
+        return Toy(self.sharing, sessions=self.sharing is not Sharing.EXCLUSIVE)
 
     @initialize(
         connections=st.integers(1, 3),
@@ -333,9 +333,7 @@ class Machine(RuleBasedStateMachine):
         self.arrivals[request.name] += 1
         # once on each connection that is older than the first loss, and once on a newer one
         may = self.stage.config.upstream.max_connections + 1 if request.name in self.idempotent else 1
-        assert self.arrivals[request.name] <= may, (
-            f"P9: {request.name} was sent {self.arrivals[request.name]} times"
-        )
+        assert self.arrivals[request.name] <= may, f"P9: {request.name}: {self.arrivals[request.name]} times"
         assert f"in:{request.database}" in request.words, f"P2: {request.words} in {request.database}"
         if self.sharing is not Sharing.ORDERED:
             return
@@ -401,7 +399,7 @@ class Machine(RuleBasedStateMachine):
         self.retried = pool.retried
 
     def p5_a_connection_owes_what_its_server_has_not_replied(self) -> None:
-        forgotten = self.stage.pool.events.get("replies that never came", 0)  # TAGGED
+        forgotten = self.stage.pool.events.get("replies_that_never_came", 0)
         for server in self.servers:
             brain: Upstream = server.peer.wire.brain
             if brain.state == OPEN and not server.peer.wire.unread():

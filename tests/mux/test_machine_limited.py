@@ -38,7 +38,7 @@ class LimitedMachine(Machine):
 
     @invariant()
     def servers_never_have_more_than_the_limit_in_hand(self) -> None:
-        if self.stage is None or self.stage.pool.events.get("replies that never came"):
+        if self.stage is None or self.stage.pool.events.get("replies_that_never_came"):
             return  # what was given up may still be in hand, and nobody knows
         alive = [server for server in self.servers if server.peer.is_open]
         for number, places in enumerate(PLACES):

@@ -36,7 +36,7 @@ def test_a_stray_tag_is_counted_and_hurts_nobody() -> None:
     server.sends(tagged(9999, b"who\n") + tagged(tag, b"ann\n") + tagged(tag, b"twice\n"))
     assert ann.got() == tagged(5, b"ann\n")
     assert server.is_open
-    assert stage.statistics()["events"] == {"stray replies": 2}
+    assert stage.statistics()["events"] == {"unknown_tags": 2}
     assert stage.statistics()["closed"] == {}
 
 
@@ -152,7 +152,7 @@ def test_a_reply_that_never_comes_does_not_cost_the_connection_while_its_server_
     assert ann.got().count(b"no reply_timeout") == 1
     assert server.is_open
     assert stage.statistics()["in_flight"] == 0
-    assert stage.statistics()["events"] == {"replies that never came": 1}
+    assert stage.statistics()["events"] == {"replies_that_never_came": 1}
     server.sends(tagged(mute, b"at last\n"))
     assert ann.got() == b""
     assert stage.outcomes() == {"ok": 4, "reply_timeout": 1}

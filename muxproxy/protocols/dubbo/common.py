@@ -64,8 +64,8 @@ COUNTERS = (
     "heartbeats_answered",  # of clients and servers
     "callbacks_refused",  # requests that a provider sent
     "read_only",  # connections that a provider announced to be closing
-    "stray_events",  # of whatever else was an event
-    "stray_replies",  # from clients, which nobody asked
+    "events_from_clients",  # of whatever else was an event
+    "replies_from_clients",  # from clients, which nobody asked
     "unread_names",  # calls whose service and method could not be read although a limit may be on them
 )
 

@@ -65,7 +65,7 @@ class RequestFramer(Framing):
         self, data: bytes, at: int, end: int, flags: int, tag: int, frames: list[Frame]
     ) -> Frame | None:
         if not flags & REQUEST:
-            self._settings.counters["stray_replies"] += 1
+            self._settings.counters["replies_from_clients"] += 1
             return None
         note = flags & SERIALIZATION
         if self._settings.limits:
@@ -97,7 +97,7 @@ class RequestFramer(Framing):
         counters = self._settings.counters
         answer = b""
         if not flags & REQUEST:
-            counters["stray_events"] += 1
+            counters["events_from_clients"] += 1
             return
         if flags & TWO_WAY:
             counters["heartbeats_answered"] += 1

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Kinds of commands: what the session has to do about one. SHARED: nothing, and that is nearly all of them.
 (
     SHARED,  # touches no state of its connection
-    CONTAINER,  # has subcommands that differ: look at the second word (CLIENT, and CONFIG where a list says so)
+    CONTAINER,  # has subcommands that differ: Table.find_sub tells (CLIENT; CONFIG where a list says so)
     BLOCKING,  # may block, its arguments say whether and how long (`Command.block`)
     MULTI,
     EXEC,
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     LISTEN,  # (P|S)SUBSCRIBE, (P|S)UNSUBSCRIBE
     REFUSED,  # [redis] deny, or what cannot be kept through a proxy; `Command.why`
     UNKNOWN,  # not in the table: the server is asked
-) = range(18)
+    WHOLE,  # no Command's, but a Note's: a transaction from MULTI to EXEC in one frame
+) = range(19)
 
 
 class Command:
@@ -54,8 +55,8 @@ class Command:
         self.name = name
         self.kind = kind
         self.marks = IDEMPOTENT if is_readonly else 0  # P9
-        # BLOCKING: where its timeout stands: "last:s", "last:ms", "first:s", "BLOCK:ms" (after that word; absent:
-        # it does not block), "" not known: it may block for ever
+        # BLOCKING: where its timeout stands: "last:s", "last:ms", "first:s", "BLOCK:ms" (after that word;
+        # absent: it does not block), "" not known: it may block for ever
         self.block = block
         self.subcommands = subcommands  # CONTAINER: by upper case name
         self.why = why  # REFUSED: the rest of the sentence, for its error
@@ -67,9 +68,10 @@ class Command:
 class State:
     """A connection's state as far as commands depend on it. One object per state (contract: by identity)."""
 
-    __slots__ = ("db", "password", "readonly", "resp", "user")
+    __slots__ = ("db", "key", "password", "readonly", "resp", "user")
 
     def __init__(self, user: bytes, password: bytes, db: int, resp: int, readonly: bool) -> None:
+        self.key = (user, password, db, resp, readonly)
         self.user = user  # b"": the default user without AUTH (password b"" too)
         self.password = password
         self.db = db
@@ -81,22 +83,29 @@ class Attempt:
     """What a request needs whose own reply decides the connection's state: AUTH, HELLO, SELECT for the first
     time. `base`: the state it is tried in. `target`: the state after success."""
 
-    __slots__ = ("base", "target")
+    __slots__ = ("anyone", "base", "target")
 
-    def __init__(self, base: State, target: State) -> None:
+    def __init__(self, base: State, target: State, *, anyone: bool = False) -> None:
         self.base = base
         self.target = target
+        self.anyone = anyone  # it brings its own user: whose connection it is tried on does not matter
 
 
 class Note:
     """What a reply framer must know of a request, where its Command does not say it all."""
 
-    __slots__ = ("command", "mute", "replies")
+    __slots__ = ("command", "mute", "owed", "replies")
 
-    def __init__(self, command: Command, replies: int = 1, *, mute: bool = False) -> None:
+    kind = WHOLE  # as a request framer makes them; beside Command.kind, for one question to both
+
+    def __init__(self, command: Command, replies: int = 1, *, owed: int = 0, mute: bool = False) -> None:
         self.command = command
         self.replies = replies  # top-level replies that together answer it, the last one LAST
+        self.owed = owed or replies  # so many of them are the client's: a refusal must keep it in step
         self.mute = mute  # CLIENT REPLY OFF or SKIP: the client gets none of it (frames without bytes)
+
+    def on_refused(self) -> None:
+        """The heart has answered it itself; a reply may still come."""
 
 
 class Whole(Note):

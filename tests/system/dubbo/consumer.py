@@ -1,5 +1,5 @@
-"""A consumer: dubbo-py's client. Orders and answers as consumer_sofa.js has them; it makes one call at a time,
-and knows two more: {"one_way": true} beside a method, and {"heartbeat": true}."""
+"""A consumer: dubbo-py's client. Orders and answers as consumer_sofa.js has them; one call at a time, and two
+more: {"one_way": true} beside a method, and {"heartbeat": true}."""
 
 from __future__ import annotations
 

@@ -129,7 +129,9 @@ async def main() -> None:
     orders = take_orders()
     seen, shuffled = Seen(), random.Random(orders.get("seed", 1))
     loop = asyncio.get_running_loop()
-    await loop.create_server(lambda: Provider(orders, seen, shuffled), sock=socket.socket(fileno=orders["fd"]))
+    await loop.create_server(
+        lambda: Provider(orders, seen, shuffled), sock=socket.socket(fileno=orders["fd"])
+    )
     ended = loop.create_future()
 
     def on_order() -> None:

@@ -1,4 +1,4 @@
-"""One redis-server per file of tests, and one muxproxy before it with the defaults, for who asks for it."""
+"""One redis-server per file of tests, one muxproxy before it, one server beside it: for who asks for them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.system.proxy import Proxy
-from tests.system.redis.proxied import proxied
+from tests.system.redis.proxied import Pair, proxied
 from tests.system.redis.server import RedisServer
 
 
@@ -29,3 +29,9 @@ def proxy(server: RedisServer) -> Iterator[Proxy]:
     """Never more than eight sockets to the server, whatever the file's tests do."""
     with proxied(server) as proxy:
         yield proxy
+
+
+@pytest.fixture(scope="module")
+def pair(server: RedisServer, proxy: Proxy) -> Iterator[Pair]:
+    with RedisServer() as other:
+        yield Pair(other, server, proxy)

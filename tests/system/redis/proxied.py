@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tests.system.proxy import Proxy
@@ -29,15 +30,25 @@ def proxied(server: RedisServer, **tables: Any) -> Iterator[Proxy]:
         assert 1 <= tally.held <= bound, tally
 
 
-def assert_same(server: RedisServer, proxy: Proxy, scenario: Callable[[str, int], T]) -> T:
-    """The scenario ends alike direct and through muxproxy."""
-    server.flush()
-    direct = scenario(server.host, server.port)
-    assert direct, "a scenario that tells nothing compares nothing"
-    server.flush()
-    with telling(proxy):
-        assert scenario(proxy.host, proxy.port) == direct
-    return direct
+@dataclass
+class Pair:
+    """Two servers alike, one of them behind muxproxy. Two, so that the sockets of the direct runs are not
+    counted."""
+
+    direct: RedisServer
+    behind: RedisServer
+    proxy: Proxy
+
+    def assert_same(self, scenario: Callable[[str, int], T]) -> T:
+        """The scenario ends alike direct and through muxproxy."""
+        self.direct.flush()
+        self.behind.flush()
+        direct = scenario(self.direct.host, self.direct.port)
+        assert direct, "a scenario that tells nothing compares nothing"
+        with telling(self.proxy):
+            through = scenario(self.proxy.host, self.proxy.port)
+            assert through == direct, f"through muxproxy:\n{through}\ndirect:\n{direct}"
+        return direct
 
 
 @contextlib.contextmanager

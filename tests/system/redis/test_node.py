@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 
 from tests.system.process import node_modules, tool
-from tests.system.proxy import Proxy
-from tests.system.redis.proxied import assert_same
-from tests.system.redis.server import RedisServer
+from tests.system.redis.proxied import Pair
 
 FOLDER = Path(__file__).parent / "node"
 
@@ -28,7 +26,7 @@ FOLDER = Path(__file__).parent / "node"
     ids=["ioredis", "node-redis-resp2", "node-redis-resp3"],
 )
 def test_a_program_of_node_sees_no_difference(
-    server: RedisServer, proxy: Proxy, package: str, program: str, arguments: list[str]
+    pair: Pair, package: str, program: str, arguments: list[str]
 ) -> None:
     node, modules = tool("node"), node_modules(package)
 
@@ -44,4 +42,4 @@ def test_a_program_of_node_sees_no_difference(
         assert done.returncode == 0, done.stderr.decode()
         return json.loads(done.stdout)
 
-    assert_same(server, proxy, run)
+    pair.assert_same(run)

@@ -8,8 +8,7 @@ import pytest
 
 from tests.system.process import tool
 from tests.system.proxy import Proxy
-from tests.system.redis.proxied import assert_same, telling
-from tests.system.redis.server import RedisServer
+from tests.system.redis.proxied import Pair, telling
 from tests.system.redis.wire import command
 
 SESSION = """\
@@ -67,20 +66,16 @@ def cli(host: str, port: int, *arguments: str, stdin: bytes = b"", within: float
 
 
 @pytest.mark.parametrize("options", [[], ["-3"], ["--csv"], ["--json", "-3"]], ids=" ".join)
-def test_a_session_typed_into_redis_cli_reads_the_same(
-    server: RedisServer, proxy: Proxy, options: list[str]
-) -> None:
+def test_a_session_typed_into_redis_cli_reads_the_same(pair: Pair, options: list[str]) -> None:
     def run(host: str, port: int) -> list[str]:
         output = cli(host, port, *options, stdin=SESSION.encode())
         return [line for line in output.splitlines() if "DEBUG" not in line and REFUSED not in line]
 
-    told = assert_same(server, proxy, run)
+    told = pair.assert_same(run)
     assert len(told) > 30
 
 
-def test_redis_cli_repeats_selects_and_takes_a_value_from_its_input(
-    server: RedisServer, proxy: Proxy
-) -> None:
+def test_redis_cli_repeats_selects_and_takes_a_value_from_its_input(pair: Pair) -> None:
     def run(host: str, port: int) -> list[str]:
         return [
             cli(host, port, "-r", "200", "INCR", "counter"),
@@ -91,10 +86,10 @@ def test_redis_cli_repeats_selects_and_takes_a_value_from_its_input(
             cli(host, port, "--scan", "--pattern", "c*"),
         ]
 
-    assert_same(server, proxy, run)
+    pair.assert_same(run)
 
 
-def test_redis_cli_pipe_loads_in_bulk_and_counts_every_reply(server: RedisServer, proxy: Proxy) -> None:
+def test_redis_cli_pipe_loads_in_bulk_and_counts_every_reply(pair: Pair) -> None:
     load = b"".join(command("SET", f"key{number}", f"value{number}") for number in range(20_000))
     load += b"SET inline value\r\n" + command("INCR", "inline")
 
@@ -109,10 +104,10 @@ def test_redis_cli_pipe_loads_in_bulk_and_counts_every_reply(server: RedisServer
         )
         return [output.stdout.decode().splitlines()[-1], cli(host, port, "DBSIZE")]
 
-    assert assert_same(server, proxy, run) == ["errors: 1, replies: 20002", "20001\n"]
+    assert pair.assert_same(run) == ["errors: 1, replies: 20002", "20001\n"]
 
 
-def test_redis_cli_subscribes_and_prints_what_is_published(server: RedisServer, proxy: Proxy) -> None:
+def test_redis_cli_subscribes_and_prints_what_is_published(pair: Pair) -> None:
     def run(host: str, port: int) -> list[str]:
         listener = subprocess.Popen(
             [tool("redis-cli"), "-h", host, "-p", str(port), "SUBSCRIBE", "news"],
@@ -134,10 +129,10 @@ def test_redis_cli_subscribes_and_prints_what_is_published(server: RedisServer, 
             assert listener.stdout is not None
             listener.stdout.close()
 
-    assert_same(server, proxy, run)
+    pair.assert_same(run)
 
 
-def test_redis_benchmark_runs_to_its_end_without_an_error(server: RedisServer, proxy: Proxy) -> None:
+def test_redis_benchmark_runs_to_its_end_without_an_error(proxy: Proxy) -> None:
     with telling(proxy):
         for options in (["-P", "16"], ["-3", "-c", "200"]):
             done = subprocess.run(

@@ -14,10 +14,8 @@ import pytest
 import redis
 from redis._parsers import _HiredisParser, _RESP2Parser, _RESP3Parser
 
-from tests.system.proxy import Proxy
 from tests.system.redis import scenarios, scenarios_async
-from tests.system.redis.proxied import assert_same
-from tests.system.redis.server import RedisServer
+from tests.system.redis.proxied import Pair
 
 PARSERS = {
     "resp2-python": (2, _RESP2Parser),
@@ -30,7 +28,7 @@ PARSERS = {
 @pytest.mark.parametrize("scenario", scenarios.ALL, ids=lambda scenario: scenario.__name__)
 @pytest.mark.parametrize("parser", PARSERS)
 def test_a_program_that_uses_redis_py_sees_no_difference(
-    server: RedisServer, proxy: Proxy, parser: str, scenario: Callable[[scenarios.Make], scenarios.Story]
+    pair: Pair, parser: str, scenario: Callable[[scenarios.Make], scenarios.Story]
 ) -> None:
     protocol, parser_class = PARSERS[parser]
 
@@ -51,14 +49,12 @@ def test_a_program_that_uses_redis_py_sees_no_difference(
 
             return scenario(make)
 
-    assert_same(server, proxy, run)
+    pair.assert_same(run)
 
 
 @pytest.mark.parametrize("scenario", scenarios_async.ALL, ids=lambda scenario: scenario.__name__)
 @pytest.mark.parametrize("protocol", [2, 3], ids=["resp2", "resp3"])
 def test_a_program_that_uses_redis_py_with_asyncio_sees_no_difference(
-    server: RedisServer, proxy: Proxy, protocol: int, scenario: scenarios_async.Scenario
+    pair: Pair, protocol: int, scenario: scenarios_async.Scenario
 ) -> None:
-    assert_same(
-        server, proxy, lambda host, port: asyncio.run(scenarios_async.run(scenario, host, port, protocol))
-    )
+    pair.assert_same(lambda host, port: asyncio.run(scenarios_async.run(scenario, host, port, protocol)))

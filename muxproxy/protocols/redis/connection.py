@@ -1,0 +1,245 @@
+"""What one upstream connection remembers, and how it is brought into the state that a request needs.
+
+Everything that is not a client's own command goes through `_steps`: one for each reply to swallow, with what
+it changes if it is as hoped. A prelude is written at once; each of its steps changes one thing, so one that
+fails leaves its own thing as it was and no other, and the state afterwards is known whatever happened.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from muxproxy.protocols.contract import Frame
+from muxproxy.protocols.redis.common import Attempt, State
+from muxproxy.protocols.redis.grammar import multibulk
+
+if TYPE_CHECKING:
+    from muxproxy.protocols.redis import RedisProtocol
+    from muxproxy.protocols.redis.replies import ReplyFramer
+
+_AUTH, _NAME, _HELLO, _SELECT, _REPLICA, _RESET, _FENCE = range(7)
+_WORDS = ("AUTH", "CLIENT SETNAME", "HELLO", "SELECT", "READONLY or READWRITE", "RESET", "ECHO")
+_UNSAID, _SAID, _TOO_EARLY = range(3)  # our name; too early: before AUTH (passthrough)
+_MAX_TEXT = 200  # bytes of a server's own words that are passed on in ours
+
+
+class _Step:
+    """`field`: what it changes, its value: what to. `last`: of its prelude."""
+
+    __slots__ = ("field", "last", "value")
+
+    def __init__(self, field: int, value: Any) -> None:
+        self.field = field
+        self.value = value
+        self.last = False
+
+
+class RedisConnection:
+    """contract.Connection"""
+
+    __slots__ = (
+        "_db",
+        "_fences",
+        "_name",
+        "_password",
+        "_protocol",
+        "_readonly",
+        "_replies",
+        "_resp",
+        "_steps",
+        "_target",
+        "_tried",
+        "_user",
+        "_why",
+        "dirty",
+        "state",
+    )
+
+    def __init__(self, protocol: RedisProtocol, replies: ReplyFramer) -> None:
+        self._protocol = protocol
+        self._replies = replies
+        self._steps: deque[_Step] = deque()
+        self._target: State | None = None  # what the prelude that was written last leads to
+        self._tried: State | None = None  # what an Attempt was written in
+        self._why: str | None = None  # why a prelude whose last reply is to come has failed
+        self._fences = 0
+        self._name = _UNSAID
+        self._forget()
+        self.state: State | None = protocol.states.base
+        self.dirty = False
+
+    def _forget(self) -> None:
+        """What a new connection has, and one after RESET."""
+        self._user = self._password = b""
+        self._db = 0
+        self._resp = 2
+        self._readonly = False
+
+    def _actual(self) -> State:
+        """As the replies so far say."""
+        key = (self._user, self._password, self._db, self._resp, self._readonly)
+        target = self._target
+        if target is not None and target.key == key:
+            return target
+        return self._protocol.states.find(key) or State(*key)
+
+    # -- what the heart asks ---------------------------------------------------------------------------
+
+    def greeting(self) -> tuple[bytes, int]:
+        self._target = self._protocol.states.base
+        return self._begin([], self._target)
+
+    def prelude(self, needs: Any) -> tuple[bytes, int]:
+        attempt = needs if isinstance(needs, Attempt) else None
+        target: State = needs if attempt is None else attempt.base
+        if attempt is not None and attempt.anyone:
+            target = State(self._user, self._password, target.db, target.resp, target.readonly)
+        parts: list[bytes] = []
+        if (self._user or self._password) and not (target.user or target.password):
+            # Nothing else makes a connection a stranger's again (passthrough). A server without RESET says
+            # so, and who needs that is refused.
+            parts.append(self._step(_RESET, None, b"RESET"))
+            data, replies = self._begin(parts, target, fresh=True)
+        else:
+            data, replies = self._begin(parts, target)
+        self._target = target
+        if not replies:
+            self.state = None if attempt is not None else target
+            self._tried = target
+        return data, replies
+
+    def reset(self) -> tuple[bytes, int]:
+        if self._protocol.has_reset is False:
+            return b"", 0
+        self.dirty = False
+        self._target = self._protocol.states.base
+        return self._begin([self._step(_RESET, None, b"RESET")], self._target, fresh=True)
+
+    def fence(self) -> tuple[bytes, int]:
+        self._fences += 1
+        token = b"muxproxy-%d" % self._fences
+        data = self._step(_FENCE, b"$%d\r\n%b\r\n" % (len(token), token), b"ECHO", token)
+        self._steps[-1].last = True
+        return data, 1
+
+    def listen(self) -> None:
+        self._replies.listen()
+
+    def on_prelude_reply(self, frame: Frame) -> str | None:
+        step = self._steps.popleft()
+        why = self._check(step, frame.data)
+        if step.field == _FENCE:
+            return why
+        self._why = self._why or why
+        if not step.last:
+            return None
+        why, self._why = self._why, None
+        self.state = self._actual()
+        return why
+
+    # -- what notes tell (notes.py) --------------------------------------------------------------------
+
+    def on_attempt(self, target: State | None) -> None:
+        """The reply to an Attempt is in: `target` is its state now, None: it failed."""
+        state = target if target is not None else self._tried
+        assert state is not None
+        self._user, self._password, self._db, self._resp, self._readonly = state.key
+        self.state = self._protocol.states.find(state.key) or state
+
+    # -- steps -----------------------------------------------------------------------------------------
+
+    def _step(self, field: int, value: Any, *words: bytes) -> bytes:
+        self._steps.append(_Step(field, value))
+        return multibulk(list(words))
+
+    def _begin(self, parts: list[bytes], target: State, *, fresh: bool = False) -> tuple[bytes, int]:
+        """What leads from here, or (`fresh`) from a new connection, to `target`."""
+        step = self._step
+        user, password, db, resp, readonly = State(b"", b"", 0, 2, False).key
+        if not fresh:
+            user, password, db, resp, readonly = (
+                self._user,
+                self._password,
+                self._db,
+                self._resp,
+                self._readonly,
+            )
+        authenticates = (user, password) != (target.user, target.password)
+        if authenticates:
+            words = (target.user, target.password) if target.user else (target.password,)
+            parts.append(step(_AUTH, (target.user, target.password), b"AUTH", *words))
+        if fresh or self._name == _UNSAID or (self._name == _TOO_EARLY and authenticates):
+            parts.append(step(_NAME, None, b"CLIENT", b"SETNAME", self._protocol.upstream_name))
+        if resp != target.resp:
+            parts.append(step(_HELLO, target.resp, b"HELLO", b"%d" % target.resp))
+        if db != target.db:
+            parts.append(step(_SELECT, target.db, b"SELECT", b"%d" % target.db))
+        if readonly != target.readonly:
+            parts.append(step(_REPLICA, target.readonly, b"READONLY" if target.readonly else b"READWRITE"))
+        if not parts:
+            return b"", 0
+        self.state = None
+        self._steps[-1].last = True
+        return b"".join(parts), len(parts)
+
+    def _check(self, step: _Step, reply: bytes) -> str | None:
+        """None: as hoped, and what it changes is changed."""
+        field = step.field
+        if field == _FENCE:
+            if reply == step.value or (self._protocol.is_passthrough and reply.startswith(b"-NO")):
+                return None  # a stranger may not ECHO; his NOAUTH or NOPERM proves nothing, nor the contrary
+            return f"out of step: ECHO was answered with {_text(reply)}"
+        is_good = reply[:1] in (b"*", b"%") if field == _HELLO else reply.startswith(_GOOD[field])
+        if field == _NAME:
+            self._name = _SAID
+            if not is_good:
+                return self._check_name(reply)
+            if not (self._user or self._password):
+                self._protocol.needs_auth = False
+            return None
+        if not is_good:
+            return self._on_refused(field, reply)
+        if field == _AUTH:
+            self._user, self._password = step.value
+        elif field == _HELLO:
+            self._resp = step.value
+        elif field == _SELECT:
+            self._db = step.value
+        elif field == _REPLICA:
+            self._readonly = step.value
+        else:
+            self._protocol.has_reset = True
+            self._name = _UNSAID
+            self._forget()
+        return None
+
+    def _check_name(self, reply: bytes) -> str | None:
+        """Without a name `CLIENT LIST` says less, that is all; other errors say that it is not for us."""
+        if reply.startswith((b"-ERR unknown", b"-NOPERM")):
+            return None
+        if reply.startswith(b"-NOAUTH"):
+            if self._protocol.is_passthrough:
+                self._protocol.needs_auth = True
+                self._name = _TOO_EARLY
+                return None
+            return f'{_text(reply)} (set [redis] password, or auth = "passthrough")'
+        return f"CLIENT SETNAME was answered with {_text(reply)}"
+
+    def _on_refused(self, field: int, reply: bytes) -> str:
+        if field == _RESET and reply.startswith(b"-ERR unknown"):
+            self._protocol.has_reset = False  # Redis before 6.2: from now on such connections are closed
+        elif self._target is not None:
+            self._protocol.states.forget(self._target)
+        return f"{_WORDS[field]} was answered with {_text(reply)}"
+
+
+_GOOD = {_AUTH: b"+OK", _NAME: b"+OK", _SELECT: b"+OK", _REPLICA: b"+OK", _RESET: b"+RESET"}
+
+
+def _text(reply: bytes) -> str:
+    """A server's words within ours: its error, or of what else it said only the beginning, for that may be
+    somebody's data."""
+    if reply.startswith(b"-"):
+        return reply[1 : _MAX_TEXT + 1].partition(b"\r\n")[0].decode("utf-8", "replace")
+    return f"{len(reply)} bytes that begin with {reply[:1].decode('latin-1')!r}"

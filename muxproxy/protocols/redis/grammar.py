@@ -1,0 +1,175 @@
+"""RESP's smallest parts: numbers, lengths, inline requests, the words of a command, and how Redis says no.
+
+As strict as Redis itself (`string2ll`, `sdssplitargs`): what it refuses is refused here with its own text,
+and where it is careless enough that another server might see another command, we refuse with a text of ours.
+"""
+
+from __future__ import annotations
+
+from muxproxy.errors import PeerError
+
+CRLF = b"\r\n"
+
+# PROTO_INLINE_MAX_SIZE (server.h): of an inline request and of any line that says a length.
+MAX_LINE = 64 * 1024
+MAX_INT64 = 2**63 - 1
+
+# Framers compare or look up whole length lines instead of reading numbers; these are looked up.
+SMALL = 1024
+LENGTHS = tuple(b"$%d" % size for size in range(SMALL))
+SIZES = {line: size for size, line in enumerate(LENGTHS)}
+# Bytes from one word's end to the next one's, by what stands between them.
+SPANS = {CRLF + line: size + 2 for size, line in enumerate(LENGTHS)}
+COUNTS = {b"*%d" % count: count for count in range(1, SMALL)}
+
+# Protocol errors (networking.c): what stands behind `-ERR Protocol error: `.
+BAD_COUNT = b"invalid multibulk length"
+BAD_LENGTH = b"invalid bulk length"
+LONG_COUNT = b"too big mbulk count string"
+LONG_LENGTH = b"too big bulk count string"
+LONG_INLINE = b"too big inline request"
+UNBALANCED = b"unbalanced quotes in request"
+TRUST_COUNT = b"unauthenticated multibulk length"
+TRUST_LENGTH = b"unauthenticated bulk length"
+
+_BLANK = b" \t\n\v\f\r"  # isspace() in the C locale
+_WORD_END = b" \t\n\r"  # what sdssplitargs ends an unquoted word with: \v and \f stand inside one
+_ESCAPES = {ord("n"): 10, ord("r"): 13, ord("t"): 9, ord("b"): 8, ord("a"): 7}
+_HEX = b"0123456789abcdefABCDEF"
+
+
+class MalformedError(PeerError):
+    """A peer broke RESP. `answer`: what a client gets for it, b"" where Redis closes without a word."""
+
+    def __init__(self, text: bytes, *, answer: bytes | None = None) -> None:
+        super().__init__(text.decode("latin-1"))
+        self.answer = b"-ERR Protocol error: " + text + CRLF if answer is None else answer
+
+
+def ours(text: bytes) -> MalformedError:
+    """An error where Redis says nothing: with the prefix of everything that we say ourselves."""
+    return MalformedError(text, answer=b"-ERR muxproxy: Protocol error: " + text + CRLF)
+
+
+def expected_dollar(got: int) -> MalformedError:
+    """Redis writes CR and LF as blanks (`addReplyErrorFormat`). NUL, on which 7.0 hangs, too."""
+    return MalformedError(b"expected '$', got '%c'" % (32 if got in b"\r\n\0" else got))
+
+
+def number(digits: bytes) -> int | None:
+    """As `string2ll`: no sign but one minus, no leading zeros, no blanks, 64 bits. None: no number."""
+    minus = digits[:1] == b"-"
+    if minus:
+        digits = digits[1:]
+    if not digits.isdigit() or len(digits) > 19 or (digits[0] == 48 and (len(digits) > 1 or minus)):
+        return None
+    value = int(digits)
+    if value > MAX_INT64:
+        return None
+    return -value if minus else value
+
+
+def arguments(data: bytes, limit: int = MAX_INT64) -> list[bytes]:
+    """The first `limit` words of a request frame's command: fewer if there are no more, or if the frame is
+    the FIRST part of a command and they are still to come."""
+    words: list[bytes] = []
+    end = data.find(CRLF)
+    if end < 0:
+        return words
+    left = min(int(data[1:end]), limit)
+    pos = end + 2
+    while left:
+        end = data.find(CRLF, pos)
+        if end < 0:
+            break
+        start = end + 2
+        pos = start + int(data[pos + 1 : end]) + 2
+        if pos > len(data):
+            break
+        words.append(data[start : pos - 2])
+        left -= 1
+    return words
+
+
+def commands(data: bytes) -> list[bytes]:
+    """The commands of a request frame that is a whole transaction, each as a frame of its own would be."""
+    found = []
+    start = 0
+    while start < len(data):
+        end = data.find(CRLF, start)
+        pos = end + 2
+        for _ in range(int(data[start + 1 : end])):
+            end = data.find(CRLF, pos)
+            pos = end + 4 + int(data[pos + 1 : end])
+        found.append(data[start:pos])
+        start = pos
+    return found
+
+
+def multibulk(words: list[bytes]) -> bytes:
+    """A command as client libraries write it."""
+    parts = [b"*%d" % len(words)]
+    for word in words:
+        parts.append(b"$%d" % len(word))
+        parts.append(word)
+    parts.append(b"")
+    return CRLF.join(parts)
+
+
+def split_inline(line: bytes) -> list[bytes]:
+    """The words of an inline request without its newline, as `sdssplitargs`. Raises MalformedError."""
+    words: list[bytes] = []
+    pos = 0
+    size = len(line)
+    while True:
+        while pos < size and line[pos] in _BLANK:
+            pos += 1
+        if pos == size:
+            return words
+        word = bytearray()
+        while pos < size and line[pos] not in _WORD_END:
+            byte = line[pos]
+            pos += 1
+            if byte == 34:  # "
+                pos = _double_quoted(line, pos, word)
+            elif byte == 39:  # '
+                pos = _single_quoted(line, pos, word)
+            else:
+                word.append(byte)
+                continue
+            if pos < size and line[pos] not in _BLANK:
+                raise MalformedError(UNBALANCED)
+            break
+        words.append(bytes(word))
+
+
+def _double_quoted(line: bytes, pos: int, word: bytearray) -> int:
+    """Up to the closing quote, and where it goes on behind it."""
+    while pos < len(line):
+        byte = line[pos]
+        if byte == 34:
+            return pos + 1
+        after = line[pos + 1 : pos + 2]
+        if byte != 92 or not after:
+            word.append(byte)
+            pos += 1
+        elif after == b"x" and pos + 3 < len(line) and line[pos + 2] in _HEX and line[pos + 3] in _HEX:
+            word.append(int(line[pos + 2 : pos + 4], 16))
+            pos += 4
+        else:
+            word.append(_ESCAPES.get(after[0], after[0]))
+            pos += 2
+    raise MalformedError(UNBALANCED)
+
+
+def _single_quoted(line: bytes, pos: int, word: bytearray) -> int:
+    while pos < len(line):
+        byte = line[pos]
+        if byte == 39:
+            return pos + 1
+        if line[pos : pos + 2] == b"\\'":
+            pos += 1
+            byte = 39
+        word.append(byte)
+        pos += 1
+    raise MalformedError(UNBALANCED)

@@ -1,0 +1,111 @@
+"""What one client listens to, and its requests about that: the client's side of pubsub.py.
+
+`wanted` runs ahead: it is what the client will listen to once its requests so far are answered, for a RESP2
+client is in the subscribed mode from the moment it asks. `joined` is what it gets messages of, and what the
+counts in its acknowledgements are.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from muxproxy.protocols.redis.common import Command, Note
+from muxproxy.protocols.redis.words import bulk, null
+
+if TYPE_CHECKING:
+    from muxproxy.protocols.redis.session import RedisSession
+
+CHANNEL, PATTERN, SHARD = range(3)
+# command -> (kind, does it join)
+VERBS = {
+    "subscribe": (CHANNEL, True),
+    "psubscribe": (PATTERN, True),
+    "ssubscribe": (SHARD, True),
+    "unsubscribe": (CHANNEL, False),
+    "punsubscribe": (PATTERN, False),
+    "sunsubscribe": (SHARD, False),
+}
+Names = dict[bytes, None]  # ordered, so that what depends on the order is the same every time
+
+
+class Request(Note):
+    """One (P|S)(UN)SUBSCRIBE, or the RESET of a client that listens; the note of its frame."""
+
+    __slots__ = ("error", "is_told", "names", "resp", "session", "waiting")
+
+    def __init__(self, command: Command, session: RedisSession, names: list[bytes], *, mute: bool) -> None:
+        super().__init__(command, mute=mute)
+        self.session = session
+        self.resp = session.state.resp  # a RESET behind it does not change how it is answered
+        self.names = names
+        self.is_told = False  # the feed has it; until then it is held behind the client's earlier commands
+        self.waiting = 0  # channels that the server has not acknowledged yet
+        self.error = b""  # its error for one of them, the whole reply
+
+    def on_refused(self) -> None:
+        """The heart has answered it itself. If the feed has it, that is told too (PubSub.cancel)."""
+        listening = self.session.subscriptions
+        if listening is not None and not self.is_told:
+            listening.take_back(self)
+
+
+class Listening:
+    """By kind: channels, patterns, shard channels."""
+
+    __slots__ = ("joined", "requests", "session", "wanted")
+
+    def __init__(self, session: RedisSession) -> None:
+        self.session = session
+        self.joined: tuple[Names, Names, Names] = ({}, {}, {})
+        self.wanted: tuple[Names, Names, Names] = ({}, {}, {})
+        self.requests: deque[Request] = deque()  # asked, not answered
+
+    def wants(self) -> bool:
+        channels, patterns, shards = self.wanted
+        return bool(channels or patterns or shards)
+
+    def expects(self) -> bool:
+        """Something may come to it."""
+        channels, patterns, shards = self.joined
+        return bool(channels or patterns or shards or self.requests)
+
+    def ask(self, request: Request) -> None:
+        """It is on its way."""
+        self.requests.append(request)
+        kind, joins = VERBS.get(request.command.name, (CHANNEL, False))
+        wanted = self.wanted[kind]
+        if joins:
+            wanted.update(dict.fromkeys(request.names))
+        elif request.command.name not in VERBS:  # RESET
+            for kind in (CHANNEL, PATTERN, SHARD):
+                self.wanted[kind].clear()
+        elif not request.names:
+            wanted.clear()
+        else:
+            for name in request.names:
+                wanted.pop(name, None)
+
+    def take_back(self, request: Request) -> None:
+        """It is not to be."""
+        if request in self.requests:
+            self.requests.remove(request)
+        if not self.requests:
+            self.settle()
+
+    def settle(self) -> None:
+        """Nothing is on its way any more: what it wants is what it has, be it that something failed."""
+        for wanted, joined in zip(self.wanted, self.joined, strict=True):
+            if wanted != joined:
+                wanted.clear()
+                wanted.update(joined)
+        self.session.on_listening()
+
+    def acknowledge(self, request: Request, kind: int, name: bytes | None) -> bytes:
+        """As Redis writes it to this client now: channels and patterns are counted together."""
+        channels, patterns, shards = self.joined
+        count = len(shards) if kind == SHARD else len(channels) + len(patterns)
+        mark = b">" if request.resp == 3 else b"*"
+        verb = request.command.name.encode()
+        shown = null(request.resp) if name is None else bulk(name)
+        return b"%b3\r\n$%d\r\n%b\r\n%b:%d\r\n" % (mark, len(verb), verb, shown, count)

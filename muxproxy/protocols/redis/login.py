@@ -1,0 +1,153 @@
+"""AUTH, HELLO, SELECT, READONLY and READWRITE: the commands that change what a client's later ones mean.
+
+A connection is everybody's, so what they ask for becomes a state (common.State) that the session's requests
+need. A state that no server has confirmed yet is tried: the client's own command goes to the server, alone,
+and its reply decides (Attempt). So the texts that client libraries fall back on (HELLO unknown to an old
+server, NOPROTO, a db out of range) are always the server's own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from muxproxy.protocols.contract import Frame
+from muxproxy.protocols.redis import words as say
+from muxproxy.protocols.redis.common import Attempt, Command, State
+from muxproxy.protocols.redis.grammar import arguments, multibulk, number
+from muxproxy.protocols.redis.notes import Change
+from muxproxy.protocols.redis.states import Key
+
+if TYPE_CHECKING:
+    from muxproxy.protocols.redis.session import RedisSession
+
+
+def auth(session: RedisSession, frame: Frame, command: Command) -> Frame:
+    words = arguments(frame.data)
+    if len(words) < 2:
+        return session.answer(say.arity(command.name))
+    if len(words) > 3:
+        return session.answer(say.SYNTAX)
+    user, password = (words[1] if len(words) == 3 else b""), words[-1]
+    if not session.protocol.is_passthrough:
+        no = session.protocol.check(user, password)
+        if not no:
+            session.on_trusted()
+        return session.answer(no or say.OK)
+    if session.listening:
+        return session.answer(say.ours("AUTH while subscribed is not possible, UNSUBSCRIBE first"))
+    _, _, db, resp, readonly = session.state.key
+    return _go(session, frame, command, (user, password, db, resp, readonly), anyone=True)
+
+
+def hello(session: RedisSession, frame: Frame, command: Command) -> Frame:
+    """Without its SETNAME, and with its AUTH only where that is the server's to judge."""
+    words = arguments(frame.data)
+    user, password, db, resp, readonly = session.state.key
+    if len(words) > 1:
+        version = number(words[1])
+        if version is None:
+            return session.answer(say.BAD_PROTO)
+        if version not in (2, 3):
+            return session.answer(say.NOPROTO)
+        resp = version
+    asked: tuple[bytes, bytes] | None = None
+    name: bytes | None = None
+    at = 2
+    while at < len(words):
+        option, more = words[at].upper(), len(words) - at - 1
+        if option == b"AUTH" and more >= 2:
+            asked = words[at + 1], words[at + 2]
+            at += 3
+        elif option == b"SETNAME" and more:
+            name = words[at + 1]
+            if not is_name(name):
+                return session.answer(say.BAD_NAME)
+            at += 2
+        else:
+            text = words[at].decode("latin-1")
+            return session.answer(say.error(f"ERR Syntax error in HELLO option '{text}'"))
+    data = words[:2]
+    if session.protocol.is_passthrough:
+        if asked is not None:
+            user, password = asked
+            data += [b"AUTH", user, password]
+    else:
+        no = session.protocol.check(*asked) if asked is not None else b""
+        if not no and asked is None and not session.is_trusted:
+            no = say.HELLO_NOAUTH
+        if no:
+            return session.answer(no)
+    key = (user, password, db, resp, readonly)
+    if session.listening and key != session.state.key:
+        return session.answer(say.ours("HELLO with another version or user while subscribed is not possible"))
+    frame = Frame(multibulk(data), frame.marks, frame.note)
+    return _go(session, frame, command, key, anyone=asked is not None, name=name)
+
+
+def select(session: RedisSession, frame: Frame, command: Command) -> Frame:
+    words = arguments(frame.data)
+    if len(words) != 2:
+        return session.answer(say.arity(command.name))
+    db = number(words[1])
+    if db is None:
+        return session.answer(say.BAD_DB)
+    if db < 0:
+        return session.answer(say.DB_RANGE)
+    user, password, _, resp, readonly = session.state.key
+    return _remember(session, frame, command, (user, password, db, resp, readonly))
+
+
+def replica(session: RedisSession, frame: Frame, command: Command) -> Frame:
+    """READONLY, READWRITE."""
+    if len(arguments(frame.data, 2)) > 1:
+        return session.answer(say.arity(command.name))
+    user, password, db, resp, was_readonly = session.state.key
+    readonly = command.name == "readonly"
+    if not readonly and not was_readonly:
+        return session.forward(frame)  # changes nothing, and a server without cluster support says so
+    return _remember(session, frame, command, (user, password, db, resp, readonly))
+
+
+def is_name(name: bytes) -> bool:
+    """Redis' validateClientAttr()."""
+    return all(33 <= byte <= 126 for byte in name)
+
+
+def _remember(session: RedisSession, frame: Frame, command: Command, key: Key) -> Frame:
+    """What has worked once needs no server again."""
+    found = session.protocol.states.find(key)
+    if found is None or session.is_sticky:  # sticky: its connection is in a state that we do not know
+        return _try(session, frame, command, State(*key) if found is None else found)
+    session.on_changed(found, None)
+    return session.answer(say.OK)
+
+
+def _go(
+    session: RedisSession,
+    frame: Frame,
+    command: Command,
+    key: Key,
+    *,
+    anyone: bool,
+    name: bytes | None = None,
+) -> Frame:
+    """In a state that has worked once it changes nothing and need not be alone; its reply is live."""
+    found = session.protocol.states.find(key)
+    if found is None:
+        return _try(session, frame, command, State(*key), anyone=anyone, name=name)
+    session.needs = found
+    return session.forward(frame, Change(command, session, found, None, name, mute=session.is_mute()))
+
+
+def _try(
+    session: RedisSession,
+    frame: Frame,
+    command: Command,
+    target: State,
+    *,
+    anyone: bool = False,
+    name: bytes | None = None,
+) -> Frame:
+    attempt = Attempt(session.state, target, anyone=anyone)
+    session.needs = attempt
+    return session.forward(frame, Change(command, session, target, attempt, name, mute=session.is_mute()))

@@ -1,0 +1,432 @@
+"""What one client's connection remembers, and what that makes of each of its commands.
+
+Nearly every command of nearly every client passes on_request's first lines and nothing else. The rest is
+Redis' own order of questions (processCommand() in server.c): may it run commands; is the command allowed; is
+the client subscribed (RESP2); is it in MULTI; and then what the command is.
+
+A transaction that came in one piece (WHOLE) is a command like others. One that comes in pieces has a
+connection alone (PIN) from MULTI to EXEC, and every WATCH from there to EXEC, DISCARD or UNWATCH. Inside of
+MULTI the server queues, so what only we can answer gets an error at once, and EXEC then becomes DISCARD: a
+transaction is done as it was asked for or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from muxproxy.protocols.contract import ANSWER, END_CLIENT, FIRST, LAST, PIN, UNPIN, Frame, Reason
+from muxproxy.protocols.contract import LISTEN as TO_FEED
+from muxproxy.protocols.redis import blocking, client_command, login
+from muxproxy.protocols.redis import words as say
+from muxproxy.protocols.redis.commands import COMMANDS
+from muxproxy.protocols.redis.common import (
+    AUTH,
+    BLOCKING,
+    CONTAINER,
+    DISCARD,
+    EXEC,
+    HELLO,
+    LISTEN,
+    MULTI,
+    PING,
+    QUIT,
+    REFUSED,
+    REPLICA,
+    RESET,
+    SELECT,
+    SHARED,
+    UNKNOWN,
+    UNWATCH,
+    WATCH,
+    WHOLE,
+    Attempt,
+    Command,
+    Note,
+    State,
+)
+from muxproxy.protocols.redis.grammar import arguments, commands, multibulk
+from muxproxy.protocols.redis.listening import VERBS, Listening, Request
+from muxproxy.protocols.redis.notes import Aborted, SkipFirst, Unknown
+
+if TYPE_CHECKING:
+    from muxproxy.protocols.redis import RedisProtocol
+    from muxproxy.protocols.redis.requests import RequestFramer
+
+_BEFORE_AUTH = frozenset((AUTH, HELLO, RESET, QUIT))
+_WHILE_SUBSCRIBED = frozenset((LISTEN, PING, RESET, QUIT))
+_NOT_IN_MULTI = frozenset((AUTH, HELLO, LISTEN))
+_PING = multibulk([b"PING"])
+_DISCARD = multibulk([b"DISCARD"])
+# Seen on 7.0.15: an error to a command with subcommands names both words.
+_CONTAINERS = frozenset(
+    name.partition("|")[0] for _, names in COMMANDS for name in names.split() if "|" in name
+)
+_NOT_MUTE, _SKIPPED, _OFF = range(3)
+
+
+class RedisSession:
+    """contract.Session"""
+
+    __slots__ = (
+        "_feed_state",
+        "_framer",
+        "_is_aborted",
+        "_is_in_multi",
+        "_is_off",
+        "_is_plain",
+        "_is_watching",
+        "_mute",
+        "_skips",
+        "client_id",
+        "is_sticky",
+        "is_trusted",
+        "listening",
+        "name",
+        "needs",
+        "patience",
+        "pin_reason",
+        "protocol",
+        "state",
+        "subscriptions",
+    )
+
+    def __init__(self, protocol: RedisProtocol, framer: RequestFramer) -> None:
+        self.protocol = protocol
+        self.client_id = protocol.next_client_id()
+        self._framer = framer
+        self.subscriptions: Listening | None = None
+        self.listening = False
+        self.pin_reason = ""
+        self.patience = 0.0
+        self._mute = _NOT_MUTE  # of the command at hand
+        self._begin()
+        self.needs: State | Attempt = self.state
+        self._feed_state = self.state
+
+    def _begin(self) -> None:
+        """As Redis has it after accept(), and after RESET."""
+        protocol = self.protocol
+        self.state = protocol.states.base
+        self.name = b""
+        # It may run commands, as far as we know: with passthrough a server may still say NOAUTH.
+        self.is_trusted = self._framer.trusted = protocol.is_open and not protocol.needs_auth
+        self._is_off = False  # CLIENT REPLY OFF
+        self._skips = False  # CLIENT REPLY SKIP: the next one
+        self._is_in_multi = False
+        self._is_watching = False
+        self._is_aborted = False  # in MULTI: we refused something, so EXEC must not be carried out
+        self.is_sticky = False  # its pinned connection is in a state that only the server knows
+        self._replan()
+
+    # -- what others ask and tell ----------------------------------------------------------------------
+
+    def on_request(self, frame: Frame) -> Frame:
+        kind = frame.note.kind
+        if self._is_plain and (not kind or kind == PING):
+            self.needs = self.state
+            return frame
+        return self._on_special(frame, kind)
+
+    def on_changed(self, state: State, name: bytes | None) -> None:
+        """A server, or what we know of it, has agreed to another state."""
+        self.state = state
+        if name is not None:
+            self.name = name
+        self.on_trusted()
+
+    def on_trusted(self) -> None:
+        self.is_trusted = self._framer.trusted = True
+        self._replan()
+
+    def on_listening(self) -> None:
+        """What it listens to has changed, or what it has asked for."""
+        listening = self.subscriptions
+        self.listening = listening is not None and (listening.wants() or listening.expects())
+        self._replan()
+
+    def is_mute(self) -> bool:
+        return self._mute != _NOT_MUTE
+
+    def _replan(self) -> None:
+        self._is_plain = (
+            self.is_trusted
+            and not (self._is_off or self._skips or self._is_pinned())
+            and not self._is_subscribed()
+        )
+
+    def _is_pinned(self) -> bool:
+        return self._is_in_multi or self._is_watching or self.is_sticky
+
+    def _is_subscribed(self) -> bool:
+        """In the mode of RESP2 in which a connection takes little else than (UN)SUBSCRIBE."""
+        listening = self.subscriptions
+        return listening is not None and self.state.resp == 2 and listening.wants()
+
+    # -- frames to go on with --------------------------------------------------------------------------
+
+    def answer(self, reply: bytes, marks: int = 0, reason: Reason = Reason.LOCAL) -> Frame:
+        """Whole, though the command may still be coming in: what comes of it is nobody's."""
+        return Frame(b"" if self._mute else reply, FIRST | LAST | ANSWER | marks, reason)
+
+    def forward(self, frame: Frame, note: Any = None, marks: int = 0, data: bytes = b"") -> Frame:
+        """`note` takes care of muting by itself."""
+        if self._is_pinned():
+            marks |= PIN
+            self.pin_reason = self._why_pinned()
+        if note is None:
+            note = frame.note
+            if self._mute:
+                note = self._muted(note)
+        if note is frame.note and not marks:
+            return frame
+        return Frame(data or frame.data, frame.marks | marks, note)
+
+    def _why_pinned(self) -> str:
+        if self.is_sticky:
+            return "state in transaction"
+        return "multi" if self._is_in_multi else "watch"
+
+    def _muted(self, note: Any) -> Note:
+        if note.kind != WHOLE:
+            return Note(note, mute=True)
+        if self._mute == _OFF:
+            return Note(note.command, note.replies, mute=True)
+        return SkipFirst(note.command, note.replies, owed=note.replies - 1)  # MULTI's own +OK
+
+    def _for_once(self, reason: str) -> int:
+        """Marks of a command that needs a connection alone and leaves it again."""
+        if self._is_pinned():
+            return PIN
+        self.pin_reason = reason
+        return PIN | UNPIN
+
+    # -- Redis' order of questions ---------------------------------------------------------------------
+
+    def _on_special(self, frame: Frame, kind: int) -> Frame:
+        self.needs = self.state
+        self.patience = 0.0
+        self._mute = _OFF if self._is_off else _SKIPPED if self._skips else _NOT_MUTE
+        if self._skips:
+            self._skips = False
+            self._replan()
+        command: Command = frame.note if kind != WHOLE else frame.note.command
+        if kind == QUIT:
+            return self.answer(say.OK, END_CLIENT)
+        if not self.is_trusted and kind not in _BEFORE_AUTH:
+            return self._reject(frame, command, say.NOAUTH)
+        if kind == CONTAINER:
+            words = arguments(frame.data, 2)
+            if len(words) > 1:
+                command = self.protocol.table.find_sub(command, words[1])
+                kind = command.kind
+        if kind == REFUSED:
+            name = command.name.replace("|", " ")
+            self._is_aborted = self._is_in_multi
+            reply = say.error(f"NOPERM muxproxy: '{name}' {command.why}")
+            return self.answer(reply, reason=Reason.DENIED)
+        if self._is_subscribed() and kind not in _WHILE_SUBSCRIBED:
+            return self._reject(frame, command, b"")
+        if self._is_in_multi:
+            return self._on_multi_mode(frame, command, kind)
+        return _HANDLERS[kind](self, frame, command)
+
+    def _reject(self, frame: Frame, command: Command, reply: bytes) -> Frame:
+        """`reply`, b"": that it cannot be executed while subscribed."""
+        if frame.note.kind != WHOLE:
+            name = self._full_name(frame, command)
+            return self.answer(say.rejected(name, reply or say.not_here(name)))
+        names = [self.protocol.table.find(arguments(each, 1)[0]).name for each in commands(frame.data)]
+        replies = [say.rejected(name, reply or say.not_here(name)) for name in names]
+        if self._mute == _SKIPPED:
+            self._mute = _NOT_MUTE
+            del replies[0]
+        return self.answer(b"".join(replies))
+
+    def _full_name(self, frame: Frame, command: Command) -> str:
+        if command.name not in _CONTAINERS:
+            return command.name
+        words = arguments(frame.data, 2)
+        return command.name if len(words) < 2 else f"{command.name}|{words[1].lower().decode('latin-1')}"
+
+    def _on_multi_mode(self, frame: Frame, command: Command, kind: int) -> Frame:
+        if kind in (EXEC, WHOLE) or (kind == DISCARD and frame.data.startswith(b"*1\r\n")):
+            return self._end_multi(frame, command, kind)
+        if kind == RESET:
+            return self._on_reset(frame, command)
+        if kind in _NOT_IN_MULTI or command.name in client_command.LENGTHS:
+            self._is_aborted = True
+            name = command.name.upper().replace("|", " ")
+            return self.answer(say.ours(f"{name} is not possible inside of MULTI, send it before"))
+        if kind in (SELECT, REPLICA):
+            self.is_sticky = True  # EXEC will do it, and what it leaves is not to be another's
+        if kind == UNKNOWN:
+            return self.forward(frame, Unknown(command, self.protocol.table, 1, mute=self.is_mute()))
+        return self.forward(frame)
+
+    def _end_multi(self, frame: Frame, command: Command, kind: int) -> Frame:
+        """Seen on 7.0.15: EXEC with an argument ends the transaction too, DISCARD with one does not. WHOLE: a
+        MULTI inside, which is an error, and what its EXEC ends is the outer one."""
+        is_aborted, self._is_aborted = self._is_aborted, False
+        sticky = self.is_sticky
+        self.pin_reason = self._why_pinned()
+        self._is_in_multi = self._is_watching = False
+        self._replan()
+        marks = PIN if sticky else PIN | UNPIN
+        if is_aborted and kind == WHOLE:
+            return self.answer(say.ours("MULTI inside of MULTI after an error"), END_CLIENT)
+        if is_aborted and kind == EXEC:
+            return self.forward(frame, Aborted(command, mute=self.is_mute()), marks, _DISCARD)
+        return self.forward(frame, marks=marks)
+
+    # -- what each kind of command is, outside of MULTI ------------------------------------------------
+
+    def _on_shared(self, frame: Frame, command: Command) -> Frame:
+        if command.name in client_command.LENGTHS:
+            return self._on_client(frame, command)
+        return self.forward(frame)
+
+    def _on_ping(self, frame: Frame, command: Command) -> Frame:
+        if not self._is_subscribed():
+            return self.forward(frame)
+        words = arguments(frame.data)
+        if len(words) > 2 or not frame.marks & LAST:
+            return self.answer(say.arity(command.name))
+        return self.answer(b"*2\r\n$4\r\npong\r\n" + say.bulk(words[1] if len(words) == 2 else b""))
+
+    def _on_whole(self, frame: Frame, command: Command) -> Frame:
+        if not self._is_watching:
+            return self.forward(frame)
+        self.pin_reason = "watch"
+        self._is_watching = False
+        self._replan()
+        return self.forward(frame, marks=PIN if self.is_sticky else PIN | UNPIN)
+
+    def _on_blocking(self, frame: Frame, command: Command) -> Frame:
+        is_whole = frame.marks & LAST != 0
+        patience = blocking.patience(command, arguments(frame.data), is_whole)
+        if patience == blocking.NEVER:
+            return self.forward(frame)
+        marks = self._for_once("blocking")
+        self.patience = patience
+        if not command.name.startswith("wait"):
+            return self.forward(frame, marks=marks)
+        # WAIT and WAITAOF wait for what their own connection wrote last, and the client's writes went through
+        # others. Every command that is executed puts its connection's mark at the end of all writes, so a
+        # PING goes before them. Seen on 7.0.15 with a replica stopped by SIGSTOP, one connection having
+        # written: WAIT 1 500 on another answered :1 at once; behind a PING it waited 0.5 s and answered :0.
+        note = SkipFirst(command, 2, owed=1, mute=self.is_mute())
+        return self.forward(frame, note, marks, _PING + frame.data)
+
+    def _on_multi(self, frame: Frame, command: Command) -> Frame:
+        if frame.data.startswith(b"*1\r\n"):
+            self._is_in_multi = True
+            self._replan()
+        return self.forward(frame)
+
+    def _on_watch(self, frame: Frame, command: Command) -> Frame:
+        if not frame.data.startswith(b"*1\r\n"):
+            self._is_watching = True
+            self._replan()
+        return self.forward(frame)
+
+    def _on_unwatch(self, frame: Frame, command: Command) -> Frame:
+        if self._is_watching and frame.data.startswith(b"*1\r\n"):
+            return self._on_whole(frame, command)
+        return self.forward(frame)
+
+    def _on_unknown(self, frame: Frame, command: Command) -> Frame:
+        """Pinned: it may leave anything behind. The first time the server is asked what it is."""
+        table, name = self.protocol.table, command.name
+        ask = b""
+        if not table.is_asked(name):
+            ask = multibulk([b"COMMAND", b"INFO", name.encode("latin-1")])
+        note = Unknown(command, table, 2 if ask else 1, mute=self.is_mute())
+        return self.forward(frame, note, self._for_once("unknown command"), ask + frame.data)
+
+    def _on_reset(self, frame: Frame, command: Command) -> Frame:
+        if not frame.data.startswith(b"*1\r\n"):
+            self._is_aborted = self._is_in_multi
+            return self.answer(say.arity(command.name))
+        self._mute = _NOT_MUTE  # it ends that too
+        marks = UNPIN if self._is_pinned() else 0
+        if not self.listening or self.subscriptions is None:
+            self._begin()
+            return self.answer(b"+RESET\r\n", marks)
+        # After the acknowledgements that it is still owed: the feed's to answer.
+        request = Request(command, self, [], mute=False)
+        self.subscriptions.ask(request)
+        self.needs = self._feed_state
+        self._begin()
+        return Frame(frame.data, frame.marks | TO_FEED | marks, request)
+
+    def _on_listen(self, frame: Frame, command: Command) -> Frame:
+        if not frame.marks & LAST:
+            return self.answer(say.ours(f"{command.name} of more than 64 KiB, ask in smaller pieces"))
+        names = arguments(frame.data)[1:]
+        kind, joins = VERBS[command.name]
+        if joins and not names:
+            return self.answer(say.arity(command.name))
+        listening = self.subscriptions
+        if listening is None:
+            listening = self.subscriptions = Listening(self)
+        request = Request(command, self, names, mute=self.is_mute())
+        if not self.listening:
+            if not joins:  # from nothing: no server need know
+                each: Sequence[bytes | None] = names or [None]
+                replies = [listening.acknowledge(request, kind, name) for name in each]
+                self._mute = _NOT_MUTE  # seen on 7.0.15: CLIENT REPLY OFF does not silence them
+                return self.answer(b"".join(replies))
+            self._feed_state = self.protocol.states.for_listening(self.state)
+        listening.ask(request)
+        self.on_listening()
+        self.needs = self._feed_state
+        return Frame(frame.data, frame.marks | TO_FEED, request)
+
+    def _on_client(self, frame: Frame, command: Command) -> Frame:
+        if not frame.marks & LAST:
+            return self.answer(say.ours(f"{command.name.replace('|', ' ')} of more than 64 KiB"))
+        words = arguments(frame.data)
+        if len(words) != client_command.LENGTHS[command.name]:
+            return self.answer(say.arity(command.name))
+        if command.name == "client|reply":
+            return self._on_client_reply(words[2].upper())
+        return self.answer(client_command.answer(self, command.name, words))
+
+    def _on_client_reply(self, mode: bytes) -> Frame:
+        """Seen on 7.0.15: ON is answered whatever was before, OFF and SKIP never, and SKIP changes no OFF."""
+        if mode == b"ON":
+            self._is_off = False
+            self._mute = _NOT_MUTE
+        elif mode == b"OFF":
+            self._is_off = True
+            self._mute = _OFF
+        elif mode == b"SKIP":
+            self._skips = not self._is_off
+            self._mute = _SKIPPED
+        else:
+            return self.answer(say.SYNTAX)
+        self._replan()
+        return self.answer(say.OK)
+
+
+_Handler = Callable[[RedisSession, Frame, Command], Frame]
+_HANDLERS: dict[int, _Handler] = {
+    SHARED: RedisSession._on_shared,
+    CONTAINER: RedisSession._on_shared,  # without a second word: the server says what is wrong with it
+    BLOCKING: RedisSession._on_blocking,
+    MULTI: RedisSession._on_multi,
+    EXEC: RedisSession._on_shared,  # without MULTI: the server says that
+    DISCARD: RedisSession._on_shared,
+    WATCH: RedisSession._on_watch,
+    UNWATCH: RedisSession._on_unwatch,
+    AUTH: login.auth,
+    HELLO: login.hello,
+    SELECT: login.select,
+    REPLICA: login.replica,
+    PING: RedisSession._on_ping,
+    RESET: RedisSession._on_reset,
+    LISTEN: RedisSession._on_listen,
+    UNKNOWN: RedisSession._on_unknown,
+    WHOLE: RedisSession._on_whole,
+}

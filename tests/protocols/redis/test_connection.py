@@ -1,0 +1,235 @@
+"""Preludes: what is written to bring a connection into a state, and what it is in when one of them fails."""
+
+from __future__ import annotations
+
+from muxproxy.protocols.contract import PUSH
+from muxproxy.protocols.redis.common import Attempt, State
+from muxproxy.protocols.redis.connection import RedisConnection
+from tests.protocols.redis.talk import HELLO_REPLY, command, connection, error, protocol, told
+
+OK = b"+OK\r\n"
+SETNAME = command("CLIENT SETNAME cache")
+
+
+def say(*lines: str) -> bytes:
+    return b"".join(command(line) for line in lines)
+
+
+def greeted(**options: str) -> RedisConnection:
+    upstream = connection(protocol(**options))
+    _, replies = upstream.greeting()
+    assert told(upstream, *[OK] * replies) == [None] * replies
+    return upstream
+
+
+# -- greeting ------------------------------------------------------------------------------------------------
+
+
+def test_a_new_connection_authenticates_and_says_whose_it_is() -> None:
+    assert connection(protocol()).greeting() == (SETNAME, 1)
+    assert connection(protocol(password="pw")).greeting() == (command("AUTH pw") + SETNAME, 2)
+    upstream = connection(protocol(username="mux", password="pw"))
+    assert upstream.greeting() == (command("AUTH mux pw") + SETNAME, 2)
+    assert upstream.state is None
+    assert told(upstream, OK, OK) == [None, None]
+    assert upstream.state.user == b"mux"
+
+
+def test_a_server_without_names_will_do_and_one_that_says_no_will_not() -> None:
+    for reply, why in (
+        (error("ERR unknown subcommand 'SETNAME'"), None),
+        (error("NOPERM this user has no permissions"), None),
+        (
+            error("NOAUTH Authentication required."),
+            'NOAUTH Authentication required. (set [redis] password, or auth = "passthrough")',
+        ),
+        (
+            error("ERR max number of clients reached"),
+            "CLIENT SETNAME was answered with ERR max number of clients reached",
+        ),
+        (b"*2\r\n+secret\r\n+data\r\n", "CLIENT SETNAME was answered with 20 bytes that begin with '*'"),
+    ):
+        upstream = connection(protocol())
+        upstream.greeting()
+        assert told(upstream, reply) == [why]
+
+
+def test_a_password_that_is_wrong_is_not_told() -> None:
+    upstream = connection(protocol(password="pw"))
+    upstream.greeting()
+    wrong = "WRONGPASS invalid username-password pair or user is disabled."
+    assert told(upstream, error(wrong), OK) == [None, f"AUTH was answered with {wrong}"]
+
+
+# -- preludes ------------------------------------------------------------------------------------------------
+
+
+def test_only_what_differs_is_said() -> None:
+    upstream = greeted()
+    one = State(b"", b"", 1, 2, False)
+    assert upstream.prelude(one) == (command("SELECT 1"), 1)
+    assert upstream.state is None  # until the reply is in
+    assert told(upstream, OK) == [None]
+    assert upstream.state is one
+    other = State(b"ann", b"pw", 2, 3, True)
+    assert upstream.prelude(other) == (say("AUTH ann pw", "HELLO 3", "SELECT 2", "READONLY"), 4)
+    assert told(upstream, OK, HELLO_REPLY, OK, OK) == [None] * 4
+    assert upstream.state is other
+    back = State(b"ann", b"pw", 2, 2, False)
+    assert upstream.prelude(back) == (say("HELLO 2", "READWRITE"), 2)
+
+
+def test_an_equal_state_needs_no_prelude() -> None:
+    upstream = greeted()
+    twin = State(b"", b"", 0, 2, False)
+    assert upstream.prelude(twin) == (b"", 0)
+    assert upstream.state is twin
+
+
+def test_what_fails_leaves_its_own_thing_as_it_was_and_no_other() -> None:
+    upstream = greeted()
+    upstream.prelude(State(b"ann", b"pw", 16, 3, False))
+    no = "ERR DB index is out of range"
+    assert told(upstream, OK, HELLO_REPLY, error(no)) == [None, None, f"SELECT was answered with {no}"]
+    assert upstream.state.key == (b"ann", b"pw", 0, 3, False)
+    assert upstream.prelude(upstream.state) == (b"", 0)
+
+
+def test_one_reason_for_one_prelude_however_much_of_it_failed() -> None:
+    upstream = greeted()
+    upstream.prelude(State(b"ann", b"pw", 16, 2, False))
+    assert told(upstream, error("WRONGPASS no"), error("ERR no")) == [
+        None,
+        "AUTH was answered with WRONGPASS no",
+    ]
+    assert upstream.state is upstream._protocol.states.base
+
+
+def test_a_state_that_no_longer_works_is_no_longer_known() -> None:
+    upstream = greeted()
+    states = upstream._protocol.states
+    state = states.keep(State(b"ann", b"pw", 0, 2, False))
+    upstream.prelude(state)
+    told(upstream, error("WRONGPASS no"))
+    assert states.find(state.key) is None
+
+
+def test_an_attempt_is_made_in_its_base_and_leaves_the_state_open() -> None:
+    upstream = greeted()
+    one, two = State(b"", b"", 1, 2, False), State(b"", b"", 2, 2, False)
+    needs = Attempt(one, two)
+    assert upstream.prelude(needs) == (command("SELECT 1"), 1)
+    told(upstream, OK)
+    assert upstream.prelude(needs) == (b"", 0)
+    assert upstream.state is None
+    upstream.on_attempt(None)
+    assert upstream.state.key == one.key
+    assert upstream.prelude(needs) == (b"", 0)
+    upstream.on_attempt(two)
+    assert upstream.state is two
+    assert upstream.prelude(State(b"", b"", 0, 2, False)) == (command("SELECT 0"), 1)
+
+
+def test_who_authenticates_need_not_be_on_a_strangers_connection() -> None:
+    upstream = greeted(auth="passthrough")
+    ann = State(b"ann", b"pw", 1, 2, False)
+    upstream.prelude(ann)
+    told(upstream, OK, OK)
+    base = upstream._protocol.states.base
+    assert upstream.prelude(Attempt(base, State(b"bob", b"pw", 0, 2, False), anyone=True)) == (
+        command("SELECT 0"),
+        1,
+    )
+    told(upstream, OK)
+    upstream.prelude(Attempt(base, State(b"bob", b"pw", 0, 2, False), anyone=True))
+    upstream.on_attempt(None)
+    assert upstream.state.key == (b"ann", b"pw", 0, 2, False)  # it is who it was
+
+
+def test_a_stranger_gets_a_connection_that_has_forgotten_who_it_was() -> None:
+    upstream = greeted(auth="passthrough")
+    upstream.prelude(State(b"ann", b"pw", 1, 3, False))
+    told(upstream, OK, HELLO_REPLY, OK)
+    base = upstream._protocol.states.base
+    assert upstream.prelude(base) == (command("RESET") + SETNAME, 2)
+    told(upstream, b"+RESET\r\n", error("NOAUTH Authentication required."))
+    assert upstream.state is base
+    assert upstream._protocol.needs_auth
+    assert upstream.prelude(base) == (b"", 0)
+    attempt = Attempt(base, State(b"", b"", 0, 3, False))
+    assert upstream.prelude(attempt) == (b"", 0)  # its name has to wait for somebody who may say it
+    upstream.on_attempt(None)
+    assert upstream.prelude(State(b"ann", b"pw", 0, 2, False)) == (command("AUTH ann pw") + SETNAME, 2)
+    told(upstream, OK, OK)
+    assert upstream._protocol.needs_auth
+    other = connection(upstream._protocol)
+    other.greeting()
+    told(other, OK)
+    assert not upstream._protocol.needs_auth  # the server has been told otherwise meanwhile
+
+
+def test_a_server_without_reset_has_no_place_for_a_stranger_behind_a_user() -> None:
+    upstream = greeted(auth="passthrough")
+    upstream.prelude(State(b"", b"pw", 0, 2, False))
+    told(upstream, OK)
+    upstream.prelude(upstream._protocol.states.base)
+    no = "ERR unknown command `RESET`, with args beginning with: "
+    assert told(upstream, error(no), OK) == [None, f"RESET was answered with {no.rstrip()} "]
+    assert upstream.state.key == (b"", b"pw", 0, 2, False)
+
+
+# -- reset, fence, listen ------------------------------------------------------------------------------------
+
+
+def test_reset_brings_back_what_a_new_connection_has() -> None:
+    upstream = greeted(username="mux", password="pw")
+    upstream.prelude(State(b"mux", b"pw", 5, 3, True))
+    told(upstream, HELLO_REPLY, OK, OK)
+    upstream.dirty = True
+    assert upstream.reset() == (say("RESET", "AUTH mux pw") + SETNAME, 3)
+    assert not upstream.dirty
+    assert told(upstream, b"+RESET\r\n", OK, OK) == [None] * 3
+    assert upstream.state is upstream._protocol.states.base
+    assert upstream.prelude(State(b"mux", b"pw", 5, 2, False)) == (command("SELECT 5"), 1)
+
+
+def test_a_server_without_reset_is_asked_for_it_once() -> None:
+    redis = protocol()
+    upstream = connection(redis)
+    upstream.greeting()
+    told(upstream, OK)
+    upstream.reset()
+    no = "ERR unknown command 'RESET'"
+    assert told(upstream, error(no), OK) == [None, f"RESET was answered with {no}"]
+    assert connection(redis).reset() == (b"", 0)
+
+
+def test_a_fence_is_passed_by_its_own_echo_only() -> None:
+    upstream = greeted()
+    data, replies = upstream.fence()
+    assert (data, replies) == (command("ECHO muxproxy-1"), 1)
+    assert told(upstream, b"$10\r\nmuxproxy-1\r\n") == [None]
+    assert upstream.fence() == (command("ECHO muxproxy-2"), 1)
+    assert told(upstream, b"$10\r\nmuxproxy-1\r\n") == [
+        "out of step: ECHO was answered with 17 bytes that begin with '$'"
+    ]
+    upstream.fence()
+    assert told(upstream, error("NOAUTH no")) == ["out of step: ECHO was answered with NOAUTH no"]
+    assert upstream.state is upstream._protocol.states.base
+
+
+def test_a_fence_in_the_middle_of_a_prelude_is_its_own() -> None:
+    upstream = greeted()
+    one = State(b"", b"", 1, 2, False)
+    upstream.fence()
+    upstream.prelude(one)
+    assert told(upstream, b"$10\r\nmuxproxy-1\r\n", OK) == [None, None]
+    assert upstream.state is one
+
+
+def test_a_connection_that_listens_takes_arrays_for_pushes() -> None:
+    redis = protocol()
+    replies = redis.replies()
+    redis.connection(replies).listen()
+    (frame,) = replies.feed(b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n")
+    assert frame.marks & PUSH

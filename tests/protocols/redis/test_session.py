@@ -1,0 +1,328 @@
+"""What a session makes of each command: one client's conversations, mode by mode."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+
+from muxproxy.protocols.contract import ANSWER, FIRST, LAST, PIN, UNPIN, Frame, Reason
+from muxproxy.protocols.redis.common import Note
+from tests.protocols.redis.talk import Talk, command, error
+
+ABORT = error("EXECABORT Transaction discarded because of previous errors.")
+NOT_HERE = (
+    "Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this "
+    "context"
+)
+
+
+def not_here(name: str) -> bytes:
+    return error("ERR " + NOT_HERE.format(name))
+
+
+def ask_in_multi(name: str) -> bytes:
+    return error(f"ERR muxproxy: {name} is not possible inside of MULTI, send it before")
+
+
+def test_what_touches_no_state_passes_as_the_frame_that_it_is() -> None:
+    ann = Talk()
+    for line in ("GET a", "SET a b", "PING", "INFO", "EXEC", "CLIENT LIST", "CLIENT", "READWRITE"):
+        (frame,) = ann.framer.feed(command(line))
+        assert ann.session.on_request(frame) is frame
+        assert ann.session.needs is ann.protocol.states.base
+
+
+def test_quit_is_answered_and_ends_the_connection() -> None:
+    assert Talk().says("QUIT now") == b"+OK\r\n end"
+
+
+# -- transactions --------------------------------------------------------------------------------------------
+
+
+def test_a_transaction_in_one_piece_needs_no_connection_of_its_own() -> None:
+    ann = Talk()
+    assert ann.says(command("MULTI") + command("GET a") + command("EXEC")) == "shared"
+    assert ann.frame.note.replies == 3
+
+
+def test_one_in_pieces_has_a_connection_from_multi_to_exec() -> None:
+    ann = Talk()
+    said = [ann.says(line) for line in ("MULTI", "GET a", "MULTI", "WATCH a", "BLPOP a 0", "EXEC", "GET a")]
+    assert said == ["pin", "pin", "pin", "pin", "pin", "pin unpin", "shared"]
+    assert ann.session.pin_reason == "multi"
+    assert [ann.says(line) for line in ("MULTI", "DISCARD", "GET a")] == ["pin", "pin unpin", "shared"]
+
+
+def test_multi_and_discard_with_an_argument_are_the_servers_to_refuse_and_exec_ends_it_all_the_same() -> None:
+    ann = Talk()
+    assert [ann.says(line) for line in ("MULTI x", "GET a")] == ["shared", "shared"]
+    said = [ann.says(line) for line in ("MULTI", "DISCARD x", "GET a", "EXEC x", "GET a")]
+    assert said == ["pin", "pin", "pin", "pin unpin", "shared"]
+
+
+def test_a_watch_has_a_connection_until_what_ends_it() -> None:
+    ann = Talk()
+    for end in ("UNWATCH", command("MULTI") + command("GET a") + command("EXEC")):
+        assert [ann.says(line) for line in ("WATCH a", "GET a", end)] == ["pin", "pin", "pin unpin"]
+        assert ann.session.pin_reason == "watch"
+        assert ann.says("GET a") == "shared"
+    said = [ann.says(line) for line in ("WATCH a", "WATCH b", "MULTI", "EXEC", "GET a")]
+    assert said == ["pin", "pin", "pin", "pin unpin", "shared"]
+    assert [ann.says(line) for line in ("WATCH", "UNWATCH", "GET a")] == ["shared"] * 3
+
+
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        ("CLIENT SETNAME x", ask_in_multi("CLIENT SETNAME")),
+        ("SUBSCRIBE a", ask_in_multi("SUBSCRIBE")),
+        ("HELLO 3", ask_in_multi("HELLO")),
+        ("AUTH a b", ask_in_multi("AUTH")),
+        ("RESET x", error("ERR wrong number of arguments for 'reset' command")),
+        ("SYNC", error("NOPERM muxproxy: 'sync' turns its connection into a replication link")),
+    ],
+)
+def test_what_only_we_can_answer_aborts_a_transaction(line: str, answer: bytes) -> None:
+    ann = Talk()
+    ann.says("MULTI")
+    assert ann.says(line) == answer
+    assert ann.says("EXEC") == "pin unpin"
+    assert ann.frame.data == command("DISCARD")
+    assert ann.hears(b"+OK\r\n") == ABORT
+    assert [ann.says(line) for line in ("MULTI", "EXEC")] == ["pin", "pin unpin"]
+    assert ann.frame.data == command("EXEC")
+
+
+def test_a_state_that_exec_leaves_behind_keeps_the_connection_until_the_end() -> None:
+    ann = Talk()
+    ann.says("SELECT 0")
+    said = [
+        ann.says(line) for line in ("MULTI", "SELECT 2", "EXEC", "GET a", "SELECT 0", "WATCH a", "UNWATCH")
+    ]
+    assert said == ["pin", "pin", "pin", "pin", "pin", "pin", "pin"]
+    assert ann.session.pin_reason == "state in transaction"
+    assert ann.says(command("MULTI") + command("GET a") + command("EXEC")) == "pin"
+    assert ann.says("RESET") == b"+RESET\r\n unpin"
+    assert ann.says("GET a") == "shared"
+
+
+def test_reset_gives_a_transactions_connection_back() -> None:
+    ann = Talk()
+    ann.says("MULTI")
+    assert ann.says("RESET") == b"+RESET\r\n unpin"
+    assert ann.says("RESET") == b"+RESET\r\n"
+    assert ann.says("GET a") == "shared"
+
+
+# -- blocking and unknown commands ---------------------------------------------------------------------------
+
+
+def test_what_blocks_has_a_connection_for_once_and_time_as_it_asks() -> None:
+    ann = Talk()
+    assert ann.says("BLPOP a 0") == "pin unpin"
+    assert (ann.session.pin_reason, ann.session.patience) == ("blocking", inf)
+    assert ann.says("BLPOP a 2.5") == "pin unpin"
+    assert ann.session.patience == 2.5
+    assert ann.says("XREAD STREAMS s 0") == "shared"
+    assert ann.says("GET a") == "shared"
+    assert [ann.says(line) for line in ("WATCH a", "BLPOP a 1", "UNWATCH")] == ["pin", "pin", "pin unpin"]
+
+
+def test_wait_waits_for_all_writes_and_not_for_its_own_connections() -> None:
+    ann = Talk()
+    assert ann.says("WAIT 1 500") == "pin unpin"
+    assert ann.session.patience == 0.5
+    assert ann.frame.data == command("PING") + command("WAIT 1 500")
+    assert ann.hears(b"+PONG\r\n", b":1\r\n") == b":1\r\n"
+    assert ann.frame.note.owed == 1
+
+
+def test_an_unknown_command_is_asked_about_once_and_has_a_connection_alone() -> None:
+    ann = Talk()
+    assert ann.says("FT.SEARCH a") == "pin unpin"
+    assert ann.session.pin_reason == "unknown command"
+    assert ann.frame.data == command("COMMAND INFO ft.search") + command("FT.SEARCH a")
+    assert ann.hears(b"*1\r\n$-1\r\n", b"-ERR unknown\r\n") == b"-ERR unknown\r\n"
+    assert ann.connection.dirty
+    assert ann.says("FT.SEARCH a") == "pin unpin"
+    assert ann.frame.data == command("FT.SEARCH a")
+    assert [ann.says(line) for line in ("MULTI", "OTHER", "EXEC")] == ["pin", "pin", "pin unpin"]
+
+
+def test_what_the_server_knows_of_a_module_is_shared_from_then_on() -> None:
+    ann = Talk()
+    ann.says("JSON.GET a")
+    entry = b"*1\r\n*6\r\n$8\r\njson.get\r\n:-2\r\n*1\r\n+readonly\r\n:1\r\n:1\r\n:1\r\n"
+    assert ann.hears(entry, b"$-1\r\n") == b"$-1\r\n"
+    assert ann.says("JSON.GET a") == "shared"
+
+
+def test_noauth_says_nothing_about_a_command() -> None:
+    ann = Talk()
+    ann.says("JSON.GET a")
+    ann.hears(b"-NOAUTH Authentication required.\r\n", b"-NOAUTH Authentication required.\r\n")
+    ann.says("JSON.GET a")
+    assert ann.frame.data == command("COMMAND INFO json.get") + command("JSON.GET a")
+
+
+def test_what_is_denied_is_refused_in_redis_own_form() -> None:
+    ann = Talk(deny=("config|set", "flushall"))
+    assert ann.says("CONFIG SET a b") == error("NOPERM muxproxy: 'config set' is denied by [redis] deny")
+    assert ann.frame.note is Reason.DENIED
+    assert ann.says("flushall") == error("NOPERM muxproxy: 'flushall' is denied by [redis] deny")
+    assert ann.says("CONFIG GET a") == "shared"
+
+
+# -- CLIENT REPLY --------------------------------------------------------------------------------------------
+
+
+def test_client_reply_off_silences_all_until_on() -> None:
+    ann = Talk()
+    said = [ann.says(f"CLIENT REPLY {mode}") for mode in ("OFF", "x")]
+    said += [ann.says(line) for line in ("GET a", "CLIENT ID", "SYNC", "BLPOP a 1", "HELLO 3")]
+    assert said == [b"", b"", "shared mute", b"", b"", "pin unpin mute", "shared mute"]
+    assert ann.hears(b"-ERR unknown command 'HELLO'\r\n") == b""
+    assert ann.says(command("MULTI") + command("EXEC")) == "shared mute"
+    assert ann.frame.note.replies == 2
+    assert ann.says("CLIENT REPLY ON") == b"+OK\r\n"
+    assert ann.says("GET a") == "shared"
+
+
+def test_client_reply_skip_silences_one() -> None:
+    ann = Talk()
+    skip = "CLIENT REPLY SKIP"
+    said = [ann.says(line) for line in (skip, "GET a", "GET a", skip, skip, "GET a", "GET a", skip)]
+    assert said == [b"", "shared mute", "shared", b"", b"", "shared mute", "shared", b""]
+    assert ann.says("CLIENT REPLY ON") == b"+OK\r\n"
+    assert [ann.says(line) for line in ("CLIENT REPLY OFF", skip, "GET a")] == [b"", b"", "shared mute"]
+    assert ann.says("RESET") == b"+RESET\r\n"
+    assert ann.says("GET a") == "shared"
+
+
+def test_client_reply_skip_before_a_whole_transaction_silences_its_multi_alone() -> None:
+    ann = Talk()
+    ann.says("CLIENT REPLY SKIP")
+    ann.says(command("MULTI") + command("GET a") + command("EXEC"))
+    assert ann.hears(b"+OK\r\n", b"+QUEUED\r\n", b"*1\r\n$-1\r\n") == b"+QUEUED\r\n*1\r\n$-1\r\n"
+    assert ann.frame.note.owed == 2
+
+
+# -- before AUTH, and subscribed in RESP2 --------------------------------------------------------------------
+
+NOAUTH = error("NOAUTH Authentication required.")
+
+
+def test_without_its_password_a_client_can_only_authenticate_reset_and_quit() -> None:
+    ann = Talk(client_password="sec")
+    for line in ("GET a", "MULTI", "DISCARD", "SUBSCRIBE a", "CLIENT REPLY OFF", "SYNC"):
+        assert ann.says(line) == NOAUTH
+    abort = error("EXECABORT Transaction discarded because of: NOAUTH Authentication required.")
+    assert ann.says("EXEC") == abort
+    assert ann.says("RESET") == b"+RESET\r\n"
+    assert not ann.framer.trusted
+    assert ann.says("AUTH sec") == b"+OK\r\n"
+    assert ann.framer.trusted
+    assert ann.says("GET a") == "shared"
+    ann.says("RESET")
+    assert ann.says("GET a") == NOAUTH
+    assert not ann.framer.trusted
+
+
+def test_a_subscriber_of_resp2_may_do_little_else() -> None:
+    ann = Talk()
+    assert ann.says("SUBSCRIBE a") == "listen"
+    for line, name in (("get x", "get"), ("client id", "client|id"), ("CONFIG GET x", "config|get")):
+        assert ann.says(line) == not_here(name)
+    assert ann.says("EXEC") == error("EXECABORT Transaction discarded because of: " + NOT_HERE.format("exec"))
+    assert ann.says("PING") == b"*2\r\n$4\r\npong\r\n$0\r\n\r\n"
+    assert ann.says("PING x") == b"*2\r\n$4\r\npong\r\n$1\r\nx\r\n"
+    assert ann.says("PING x y") == error("ERR wrong number of arguments for 'ping' command")
+    assert ann.says("PSUBSCRIBE a*") == "listen"
+    assert ann.says("UNSUBSCRIBE") == "listen"
+    assert ann.says("GET a") == not_here("get")
+    assert ann.says("PUNSUBSCRIBE a*") == "listen"
+    assert ann.says("GET a") == "shared"
+
+
+def test_a_whole_transaction_that_is_rejected_gets_one_error_for_each_command() -> None:
+    ann = Talk()
+    ann.says("SUBSCRIBE a")
+    ann.session._framer._may_group = True
+    frame = Frame(
+        command("MULTI") + command("GET a") + command("EXEC"),
+        FIRST | LAST,
+        Note(ann.protocol.table.find(b"MULTI"), 3),
+    )
+    answer = ann.session.on_request(frame)
+    assert answer.marks & ANSWER
+    abort = error("EXECABORT Transaction discarded because of: " + NOT_HERE.format("exec"))
+    assert answer.data == not_here("multi") + not_here("get") + abort
+
+
+def test_a_subscriber_of_resp3_may_do_all_but_change_who_it_is() -> None:
+    ann = Talk()
+    ann.says("HELLO 3")
+    ann.hears(b"%7\r\n...")
+    assert ann.says("SUBSCRIBE a") == "listen"
+    assert ann.session.needs.resp == 3
+    assert ann.session.listening
+    assert [ann.says(line) for line in ("GET a", "PING", "HELLO 3")] == ["shared"] * 3
+    text = "ERR muxproxy: HELLO with another version or user while subscribed is not possible"
+    assert ann.says("HELLO 2") == error(text)
+
+
+def test_a_channel_is_listened_to_in_db_0_whatever_the_clients() -> None:
+    ann = Talk()
+    ann.says("SELECT 3")
+    ann.hears(b"+OK\r\n")
+    assert ann.says("SUBSCRIBE a") == "listen"
+    assert ann.session.needs is ann.protocol.states.base
+    assert ann.db() == 3
+
+
+def test_who_listens_to_nothing_is_told_so_without_a_server() -> None:
+    ann = Talk()
+    assert ann.says("UNSUBSCRIBE") == b"*3\r\n$11\r\nunsubscribe\r\n$-1\r\n:0\r\n"
+    assert ann.says("PUNSUBSCRIBE a b").count(b"*3\r\n$12\r\npunsubscribe\r\n$1\r\n") == 2
+    assert not ann.session.listening
+    ann.says("CLIENT REPLY OFF")
+    assert ann.says("SUNSUBSCRIBE z") == b"*3\r\n$12\r\nsunsubscribe\r\n$1\r\nz\r\n:0\r\n"
+    assert ann.says("SUBSCRIBE") == b""
+    ann.says("CLIENT REPLY ON")
+    assert ann.says("SUBSCRIBE") == error("ERR wrong number of arguments for 'subscribe' command")
+
+
+def test_reset_of_a_listener_is_answered_behind_what_it_is_owed() -> None:
+    ann = Talk()
+    ann.says("SUBSCRIBE a")
+    needs = ann.session.needs
+    assert ann.says("RESET") == "listen"
+    assert ann.session.needs is needs
+    assert ann.says("GET a") == "shared"
+
+
+# -- commands that are still coming in -----------------------------------------------------------------------
+
+
+def test_what_needs_its_words_is_not_taken_in_pieces() -> None:
+    ann = Talk()
+    long = b"x" * 100_000
+    for head, text in (
+        (b"*3\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n", "subscribe of more than 64 KiB, ask in smaller pieces"),
+        (b"*3\r\n$6\r\nCLIENT\r\n$7\r\nSETNAME\r\n", "client setname of more than 64 KiB"),
+    ):
+        talk = Talk()
+        assert talk.says(head + b"$200000\r\n" + long) == error(f"ERR muxproxy: {text}")
+    assert ann.says(b"*3\r\n$5\r\nBLPOP\r\n$200000\r\n" + long) == "pin unpin"
+    assert ann.session.patience == inf
+    assert not ann.frame.marks & LAST
+    assert Talk().says(b"*3\r\n$6\r\nSCRIPT\r\n$4\r\nLOAD\r\n$200000\r\n" + long) == "shared"
+
+
+def test_marks_of_a_pin_are_on_each_of_its_frames() -> None:
+    ann = Talk()
+    ann.says("WATCH a")
+    assert ann.frame.marks & (PIN | UNPIN) == PIN
+    ann.says("GET a")
+    assert ann.frame.marks & (PIN | UNPIN) == PIN

@@ -1,0 +1,49 @@
+"""States that are known to work: one object each, bounded."""
+
+from __future__ import annotations
+
+import pytest
+
+from muxproxy.protocols.redis import states as module
+from muxproxy.protocols.redis.common import State
+from muxproxy.protocols.redis.states import States
+
+BASE = State(b"", b"", 0, 2, False)
+
+
+def test_only_what_was_kept_is_known_and_there_is_one_of_it() -> None:
+    states = States(BASE)
+    one, other = State(b"", b"", 1, 2, False), State(b"", b"", 1, 2, False)
+    assert states.find(one.key) is None
+    assert states.keep(one) is one
+    assert states.keep(other) is one
+    assert states.find(other.key) is one
+    states.forget(other)
+    assert states.find(one.key) is None
+
+
+def test_the_base_is_there_from_the_beginning_unless_a_server_must_say_so_first() -> None:
+    assert States(BASE).find(BASE.key) is BASE
+    strangers = States(BASE, proven=False)
+    assert strangers.find(BASE.key) is None
+    assert strangers.keep(State(*BASE.key)) is BASE
+    assert strangers.find(BASE.key) is BASE
+    strangers.forget(BASE)
+    assert strangers.find(BASE.key) is BASE
+
+
+def test_all_who_listen_as_one_user_in_one_version_need_one_state() -> None:
+    states = States(BASE)
+    assert states.for_listening(State(b"", b"", 7, 2, True)) is BASE
+    resp3 = states.for_listening(State(b"", b"", 7, 3, False))
+    assert resp3.key == (b"", b"", 0, 3, False)
+    assert states.for_listening(State(b"", b"", 1, 3, True)) is resp3
+    assert states.for_listening(State(b"ann", b"pw", 1, 3, True)) is not resp3
+
+
+def test_they_are_bounded_and_the_oldest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_STATES", 3)
+    states = States(BASE)
+    kept = [states.keep(State(b"", b"", db, 2, False)) for db in range(1, 5)]
+    assert [states.find(state.key) is state for state in kept] == [False, True, True, True]
+    assert states.find(BASE.key) is BASE

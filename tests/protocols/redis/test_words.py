@@ -1,0 +1,22 @@
+"""Redis' own words: what cannot be written down as a constant."""
+
+from __future__ import annotations
+
+from muxproxy.protocols.redis import words as say
+
+
+def test_an_error_is_one_line_whatever_is_in_it() -> None:
+    assert say.error("ERR a\r\nb\tc é") == "-ERR a b c é\r\n".encode()
+    assert say.ours("no") == b"-ERR muxproxy: no\r\n"
+
+
+def test_of_exec_an_error_before_execution_is_said_in_other_words() -> None:
+    assert say.rejected("get", say.NOAUTH) == say.NOAUTH
+    prefix = b"-EXECABORT Transaction discarded because of: "
+    assert say.rejected("exec", say.NOAUTH) == prefix + b"NOAUTH Authentication required.\r\n"
+    assert say.rejected("exec", b"-ERR no\r\n") == prefix + b"no\r\n"
+
+
+def test_nothing_is_written_as_the_version_writes_it() -> None:
+    assert (say.null(2), say.null(3)) == (b"$-1\r\n", b"_\r\n")
+    assert say.bulk(b"") == b"$0\r\n\r\n"

@@ -1,0 +1,158 @@
+"""P1, P2, P3 at once: 2,000 clients in 4 dbs and both RESP versions over 8 sockets, while everything breaks.
+
+CI runs 150,000 commands; MUXPROXY_TORTURE=1000000 runs a million. The first half runs while connections are
+killed with CLIENT KILL and the server is restarted, the second while the worker is killed.
+
+What can be counted: no worker ends in the first half, so there every exchange that a client began stands in
+exactly one of the proxy's outcomes, to the last one. A killed worker takes its counts with it; the clients'
+own count of the exchanges on connections opened after its death must be the new worker's count.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+
+import pytest
+
+from tests.system.process import Child, wait_for
+from tests.system.proxy import Proxy
+from tests.system.redis.proxied import BOUND, proxied
+from tests.system.redis.server import RedisServer
+from tests.system.redis.torture import CLOSED, REFUSED, RIGHT, Plan, Results
+
+COMMANDS = int(os.environ.get("MUXPROXY_TORTURE", "150000"))
+CLIENTS = 2000
+PROCESSES = 2
+# Room for all to wait: what is refused is refused because something broke.
+TABLES = {
+    "clients": {"max_connections": 2 * CLIENTS, "backlog": 2 * CLIENTS},
+    "queue": {"max_waiting": 20 * CLIENTS, "timeout": "10s"},
+    "upstream": {"max_connections": BOUND, "max_pinned": 4, "max_in_flight": 128},
+}
+
+
+class Torture:
+    """The clients' processes."""
+
+    def __init__(self, host: str, port: int, clients: int = CLIENTS, processes: int = PROCESSES) -> None:
+        share = clients // processes
+        self._children: list[Child] = []
+        try:
+            for number in range(processes):
+                plan = Plan(host, port, share, first=number * share, seed=number)
+                self._children.append(Child("tests.system.redis.torture", asdict(plan)))
+        except BaseException:
+            self.close()
+            raise
+
+    def go(self, commands: int) -> None:
+        for child in self._children:
+            child.tell(commands // len(self._children))
+
+    def results(self, within: float) -> Results:
+        """What has become of all commands since the beginning, when all clients rest."""
+        total = Results()
+        for child in self._children:
+            total.add(Results(**child.answer(within)))
+        print(f"{total.commands} commands: {total.outcomes}; refusals {total.refusals}; {total.examples}")
+        assert sum(total.outcomes.values()) == total.commands  # P3, as the clients see it
+        return total
+
+    def close(self) -> None:
+        for child in self._children:
+            child.close()
+
+    def __enter__(self) -> Torture:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def exchanges(results: Results, since: float = 0.0) -> int:
+    return sum(begun for opened, begun in results.connections if opened >= since)
+
+
+@contextmanager
+def connections_killed(server: RedisServer, every: float) -> Iterator[list[int]]:
+    """CLIENT KILL, one connection after another, until the end of the block."""
+    killed: list[int] = []
+    enough = threading.Event()
+
+    def kill() -> None:
+        while not enough.wait(every):
+            with suppress(OSError, EOFError):  # while the server restarts
+                clients = server.clients()
+                client = clients[len(killed) % len(clients)]["id"] if clients else "0"
+                if server.ask("CLIENT", "KILL", "ID", client) == b":1\r\n":
+                    killed.append(int(client))
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        enough.set()
+        thread.join()
+
+
+def progress(proxy: Proxy, by: int) -> None:
+    before = sum(proxy.outcomes().values())
+    wait_for(lambda: sum(proxy.outcomes().values()) >= before + by, within=60, what=f"{by} more exchanges")
+
+
+def test_no_client_ever_sees_anothers_value_or_db_whatever_is_killed(clean: RedisServer) -> None:
+    server = clean
+    within = 60 + COMMANDS / 1000
+    with proxied(server, **TABLES) as proxy, Torture(proxy.host, proxy.port) as torture:
+        torture.go(COMMANDS // 2)
+        with connections_killed(server, every=0.05) as killed:
+            progress(proxy, COMMANDS // 8)
+            server.shut_down()
+            server.start()
+            first = torture.results(within)
+        assert killed, "no connection was killed"
+        assert set(first.outcomes) <= {RIGHT, REFUSED}, first.examples  # nobody's connection was closed
+        assert sum(proxy.outcomes().values()) == exchanges(first)
+
+        (worker,) = proxy.workers()
+        torture.go(COMMANDS // 2)
+        progress(proxy, COMMANDS // 8)
+        os.kill(worker, signal.SIGKILL)
+        death = time.monotonic()
+        second = torture.results(within)
+        assert set(second.outcomes) <= {RIGHT, REFUSED, CLOSED}, second.examples
+        assert second.outcomes[CLOSED] >= 1
+        assert sum(proxy.outcomes().values()) == exchanges(second, death)
+        assert second.outcomes[RIGHT] > first.outcomes[RIGHT] + COMMANDS // 8
+
+
+SPOILT = {
+    "another db's": b"0/1/%b/1",
+    "another client's": b"8/0/%b/1",
+    "another key's": b"0/0/s:9:2:0/1",
+    "an acknowledged write is gone": None,
+    "an older write is back": b"0/0/%b/0",
+}
+
+
+@pytest.mark.parametrize("what", SPOILT)
+def test_the_judge_sees_a_value_that_should_not_be_there(clean: RedisServer, what: str) -> None:
+    """Direct at the server, whose values of client 0 we spoil, pause by pause, all that it may read next."""
+    value = SPOILT[what]
+    with Torture(clean.host, clean.port, clients=8, processes=1) as torture, clean.direct() as wire:
+        torture.go(4000)
+        assert set(torture.results(30).outcomes) == {RIGHT}
+        for number in range(8):
+            key = b"s:0:2:%d" % number
+            assert wire.ask("DEL", key) == b":1\r\n"
+            if value is not None:
+                assert wire.ask("SET", key, value.replace(b"%b", key)) == b"+OK\r\n"
+        torture.go(4000)
+        assert torture.results(30).outcomes["wrong"] >= 1
