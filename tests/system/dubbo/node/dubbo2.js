@@ -1,4 +1,4 @@
-// A consumer: dubbo2.js, directly connected. Orders and answers as consumer_sofa.js has them. Its heartbeat goes
+// A consumer: dubbo2.js, directly connected. Orders and answers as sofa.js has them. Its heartbeat goes
 // out every 180 s; with {"heartbeat": ms} in the first line every so many milliseconds.
 'use strict';
 

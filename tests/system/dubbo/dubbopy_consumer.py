@@ -1,4 +1,4 @@
-"""A consumer: dubbo-py's client. Orders and answers as consumer_sofa.js has them; one call at a time, and two
+"""A consumer: dubbo-py's client. Orders and answers as node/sofa.js has them; one call at a time, and two
 more: {"one_way": true} beside a method, and {"heartbeat": true}."""
 
 from __future__ import annotations
