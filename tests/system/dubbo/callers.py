@@ -3,7 +3,8 @@
 All connections count their ids from 0 in the same steps, so that they collide on purpose; a token says whose
 a reply is. How a call can end: `right`; `refused N` with the status; `wrong`, another's token or an id that
 nobody asked with; `closed`, its connection ended first; `late`, no end within `patience`.
-Orders: host, port, connections, calls (each), flight (at once, each), method, service, patience, pause.
+Orders: host, port, connections, calls (each), flight (at once, each), method, services (each connection has
+one of them), patience, tag.
 Results: ends by name, examples of wrong ones, seconds of the slowest.
 """
 
@@ -27,6 +28,7 @@ class Caller(asyncio.Protocol):
         self.load = load
         self.number = number
         self.calls = load.calls
+        self.service = load.services[number % len(load.services)]
         self.next_id = 0
         self.flight: dict[int, tuple[bytes, float]] = {}
 
@@ -44,7 +46,7 @@ class Caller(asyncio.Protocol):
             self.calls -= 1
             token = b"%s-%d-%d" % (load.tag, self.number, tag)
             self.flight[tag] = (token, time.monotonic())
-            out.append(call(tag, load.method, token, load.service))
+            out.append(call(tag, load.method, token, self.service))
         if out:
             self.transport.write(b"".join(out))
         elif not self.flight:
@@ -87,7 +89,7 @@ class CallLoad:
         self.calls = orders["calls"]
         self.flight = orders.get("flight", 1)
         self.method = orders.get("method", "echo")
-        self.service = orders.get("service", "com.acme.Orders")
+        self.services = orders.get("services", ["com.acme.Orders"])
         self.patience = orders.get("patience", 30.0)
         self.tag = orders.get("tag", "t").encode()
         self.ends: Counter[str] = Counter()

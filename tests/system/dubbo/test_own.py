@@ -10,7 +10,10 @@ from tests.system.process import wait_for
 
 
 def test_every_caller_gets_its_own_replies_though_ids_collide_and_order_is_random() -> None:
-    with Shuffler() as provider, Callers(provider.host, provider.port, connections=20, calls=50, flight=5) as load:
+    with (
+        Shuffler() as provider,
+        Callers(provider.host, provider.port, connections=20, calls=50, flight=5) as load,
+    ):
         end = load.ends()
         assert end["ends"] == {"right": 1000}
         assert provider.stats()["calls"] == {"echo": 1000}

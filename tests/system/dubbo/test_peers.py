@@ -105,7 +105,9 @@ def test_a_one_way_call_is_done_and_the_reply_that_comes_all_the_same_is_nobodys
     ):
         assert one_way.call("note", "by the way", one_way=True) == "sent"
         assert "by the way" in wait_for(
-            lambda: other.call("notes") if other.call("notes") != "none" else "", within=10, what="it is noted"
+            lambda: other.call("notes") if other.call("notes") != "none" else "",
+            within=10,
+            what="it is noted",
         )
         # Direct, dubbo-py takes that reply for its next call's.
         assert one_way.call("echo", "mine") == "mine"

@@ -46,7 +46,9 @@ def test_every_caller_gets_its_own_reply_or_its_own_error() -> None:
         kills = 0
         for part in range(1, 6):  # a fifth of the way, two fifths ...
             goal = part * CALLS // 6
-            wait_for(lambda goal=goal: sum(proxy.outcomes().values()) >= goal, within=300, what=f"{goal} calls")
+            wait_for(
+                lambda goal=goal: sum(proxy.outcomes().values()) >= goal, within=300, what=f"{goal} calls"
+            )
             victim = (one, two)[kills % 2]
             victim.kill()
             kills += 1
