@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from muxproxy.config.model import Backend, Clients, Http, Queue
+from muxproxy.config.model import Backend, Clients, Http, Queue, Tcp
 from muxproxy.config.model import Upstream as UpstreamConfig
 from muxproxy.metrics.snapshot import BackendSnapshot
 from muxproxy.mux.client import Client
@@ -402,7 +402,7 @@ def backend(servers: tuple[str, ...], keys: dict[str, Any]) -> Backend:
     """`max_connections` is [upstream]'s, `max_clients` [clients]'s; `timeout` is [queue]'s; other keys are
     unique but for `idle_timeout`, which is [upstream]'s unless it is `client_idle_timeout`."""
     renamed = {"max_clients": "max_connections", "client_idle_timeout": "idle_timeout"}
-    clients, queue, upstream, http = {}, {}, {}, {}
+    clients, queue, upstream, http, tcp = {}, {}, {}, {}, {}
     for key, value in keys.items():
         if key in renamed:
             clients[renamed[key]] = value
@@ -414,6 +414,8 @@ def backend(servers: tuple[str, ...], keys: dict[str, Any]) -> Backend:
             clients[key] = value
         elif key in Http.__struct_fields__:
             http[key] = value
+        elif key in Tcp.__struct_fields__:
+            tcp[key] = value
         else:
             raise TypeError(f"no key {key!r} in the configuration")
     return Backend(
@@ -423,4 +425,5 @@ def backend(servers: tuple[str, ...], keys: dict[str, Any]) -> Backend:
         upstream=UpstreamConfig(servers=servers or ("one:1",), **upstream),
         queue=Queue(**queue),
         http=Http(**http),
+        tcp=Tcp(**tcp),
     )

@@ -76,8 +76,11 @@ ab    apache2-utils tests/system/test_real_clients.py: ab
 wrk   wrk         tests/system/test_real_clients.py: wrk
 node  nodejs      tests/system/test_real_clients.py: Node's fetch; tests/system/redis: node-redis, ioredis
 npm   npm         tests/system/redis/test_node.py
-redis-server redis-server tests/system/redis: all
-redis-cli redis-tools tests/system/redis/test_redis_cli.py
+redis-server redis-server tests/system/redis: all; tests/system/tcp: redis-cli
+redis-cli redis-tools tests/system/redis/test_redis_cli.py; tests/system/tcp: redis-cli, redis-benchmark
+memcached memcached tests/system/tcp: memcached
+memccapable libmemcached-tools tests/system/tcp: memcached
+pg_ctlcluster postgresql tests/system/tcp: psql, pgbench (the server comes with it)
 PROGRAMS
 
 # Packages of Node, outside the repository and one folder per version, so that branches do not undo each other's.

@@ -359,7 +359,7 @@ class ToySession:
                 frame.marks |= LISTEN
                 self.needs = _STATES["db=0"]
             elif word.startswith("block="):
-                frame.marks |= PIN | UNPIN
+                frame.marks |= PIN if self._pinned else PIN | UNPIN
                 self.patience = float(word[6:])
         if "pin" in words:
             self._pinned = True

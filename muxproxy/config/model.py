@@ -57,7 +57,7 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     servers: tuple[str, ...]
     max_connections: int = 8  # every socket counts, always (P1)
-    min_connections: int = 0  # kept warm
+    min_connections: int = 0  # kept warm; tcp: spares, besides those that have a session
     max_in_flight: int = 128  # per connection, where the protocol can have more than one
     # Of max_connections, for sessions that need one alone; default: half, at least 1.
     max_pinned: int | None = None

@@ -20,7 +20,7 @@ The promises, cited by number wherever code or a test keeps one:
     P8  refusals are early, cheap and in the client's own language
     P9  a retry only of what was not written; or idempotent, on a reused connection, with no reply byte seen
 
-Files: exchange (one request and its reply) · client, patience, ordered, tagged, feed · upstream, turn,
-gather, shared, tag (ledgers) · server · pool, shared_pool (who gets what) · queue, gate · deadlines ·
-statistics, failures · ports (what the heart asks of the world).
+Files: exchange (one request and its reply) · client, patience, ordered, tagged, feed, dedicated · upstream,
+turn, gather, shared, tag, session (ledgers) · server · pool, shared_pool, dedicated_pool (who gets what) ·
+queue, gate · deadlines · statistics, failures · ports (what the heart asks of the world).
 """

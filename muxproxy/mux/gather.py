@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING
 from muxproxy.mux.exchange import SENT, STREAM, Exchange
 from muxproxy.mux.queue import Queue
 from muxproxy.mux.upstream import CONNECTING, GREETING, OPEN, Upstream
-from muxproxy.protocols.contract import FIRST, LAST, LISTEN, ONEWAY, PIN, Frame
+from muxproxy.protocols.contract import FIRST, LAST, LISTEN, ONEWAY, PIN, Frame, Reason
 
 if TYPE_CHECKING:
     from muxproxy.mux.ports import Wire
     from muxproxy.mux.server import Server
     from muxproxy.mux.shared_pool import SharedPool
 
+# In a row, without a request served in between.
+MAX_PRELUDES = 100
 STREAMING = "streaming"  # why it is pinned: a request is coming in, whose parts must stand together
 # What a place on the ledger that is nobody's is for (the note of its Exchange).
 GREET, PRELUDE, RESET, FENCE = "greeting", "prelude", "reset", "fence"
@@ -40,6 +42,7 @@ class Gathering(Upstream):
         "_gathered",
         "_mixed",
         "_out",
+        "_preludes",
         "_streaming",
         "_write_paused",
         "before",
@@ -59,10 +62,11 @@ class Gathering(Upstream):
         self.before = self.needs  # and of those before that needed another state
         self.in_flight = 0  # on the ledger, and in _out without those that need no place there
         self._out: list[Exchange] = []  # sent, not written yet, so not on the ledger
-        self._mixed = False  # not all of _out need the state that the connection has
+        self._mixed = False  # perhaps not all of _out need the state that the connection has
         self._gathered = now  # when the first of _out came
         self._doubt: Exchange | None = None  # nothing is written before the reply to this one
         self._asker: Exchange | None = None  # whose prelude was written
+        self._preludes = 0  # since one was written that served somebody
         self._fenced = 0  # exchanges since the last fence
         self._streaming: Exchange | None = None  # its request is coming in; pinned, so nobody else's follows
         self._write_paused = False  # its wire's buffer is full
@@ -135,8 +139,10 @@ class Gathering(Upstream):
         exchange.move(SENT)
         exchange.upstream = self
         exchange.sent = now
-        if exchange.needs is not self.needs:
-            self.before, self.needs = self.needs, exchange.needs
+        needs = exchange.needs
+        if needs is not self.needs:
+            self.before, self.needs = self.needs, needs
+        if self.connection is not None and needs is not self.connection.state:
             self._mixed = True
         if not exchange.whole:
             self._streaming = exchange
@@ -209,7 +215,12 @@ class Gathering(Upstream):
         assert self.connection is not None
         exchange = self._out[0]
         data, replies = self.connection.prelude(exchange.needs)
-        if replies:
+        if replies and self._preludes > MAX_PRELUDES:
+            self.fail(
+                "preludes without end", Reason.SERVER_BROKE, "no prelude leads to the state needed", now
+            )
+        elif replies:
+            self._preludes += 1
             self._asker = exchange
             self._ask(data, replies, PRELUDE, now)
         else:
@@ -220,6 +231,7 @@ class Gathering(Upstream):
 
     def _write(self, out: list[Exchange], now: float) -> None:
         parts: list[bytes] = []
+        self._preludes = 0
         expect = self.replies.expect
         is_oneway = False
         for exchange in out:

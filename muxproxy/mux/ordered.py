@@ -2,8 +2,8 @@
 
 All that a client has in flight is on one connection, and at most one of its exchanges waits for a place.
 Those behind it are held back here, NEW, and the client is not read meanwhile. A request that begins to need
-a connection alone (PIN) is held until everything before it has been answered: it may go to another
-connection, which must not overtake the first.
+a connection alone (PIN), or another state than those before it, is held until everything before it has been
+answered: it may go to another connection, or in another order, and must not overtake the first.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from muxproxy.mux.client import Client
-from muxproxy.mux.exchange import NEW, WAITING, Exchange
+from muxproxy.mux.exchange import NEW, SENT, WAITING, Exchange
 from muxproxy.mux.patience import ENDING
 from muxproxy.protocols.contract import EAGER, LISTEN, PIN, UNPIN, Frame, Reason
 
@@ -24,7 +24,17 @@ if TYPE_CHECKING:
 class OrderedClient(Client):
     """One at a time may wait; `_held` and all that came after it are held back."""
 
-    __slots__ = ("_held", "_in_pin", "_latest", "_orphaned", "_proceeding", "_pushed", "_pushes", "feed")
+    __slots__ = (
+        "_held",
+        "_in_pin",
+        "_latest",
+        "_orphaned",
+        "_proceeding",
+        "_pushed",
+        "_pushes",
+        "feed",
+        "pin_start",
+    )
 
     def __init__(self, pool: Pool, wire: Wire | None, now: float) -> None:
         super().__init__(pool, wire, now)
@@ -32,6 +42,7 @@ class OrderedClient(Client):
         self._latest: Exchange | None = None  # the last that went to the pool
         self._in_pin = False  # it began a pin and did not end it
         self._proceeding = False  # proceed's loop is running
+        self.pin_start: Exchange | None = None  # the first of the pin it is in, or was in last
         self._orphaned = False  # the connection it had alone is gone, and with it what its session was about
         self.feed: FeedClient | None = None  # what it listens to, if it does
         self._pushes: list[bytes] = []  # what it is fed while a reply is half out
@@ -39,17 +50,9 @@ class OrderedClient(Client):
 
     def holds(self, exchange: Exchange, now: float) -> bool:
         """Asked by the pool before it takes `exchange`. True: not now; it will be submitted again."""
-        latest = self._latest
-        if (
-            self._held is None
-            and not exchange.marks & (PIN | LISTEN)
-            and not self._orphaned
-            and (latest is None or latest.state != WAITING)
-        ):  # as nearly always
-            self._latest = exchange
-            self._in_pin = False
-            return False
-        if self._held is None and self._may_go(exchange):
+        if self._held is None and (exchange is self.first or self._may_go(exchange)) and not self._orphaned:
+            if exchange.marks & PIN and not (self._in_pin and self.pinned is not None):
+                self.pin_start = exchange
             self._latest = exchange
             self._in_pin = exchange.marks & (PIN | UNPIN) == PIN
             return False
@@ -60,18 +63,25 @@ class OrderedClient(Client):
         return True
 
     def _may_go(self, exchange: Exchange) -> bool:
+        if exchange is self.first:
+            return True
         latest = self._latest
-        if self._orphaned or (latest is not None and latest.state == WAITING):
+        if latest is not None and (latest.state == WAITING or latest.needs is not exchange.needs):
             return False
         begins = exchange.marks & PIN and not (self._in_pin and self.pinned is not None)
-        return not (begins or exchange.marks & LISTEN) or exchange is self.first
+        return not (begins or exchange.marks & LISTEN)
 
     def proceed(self, now: float) -> None:
         """Who was in the way has gone: submit what is held, until one must wait."""
         if self._proceeding:
             return
         self._proceeding = True  # a loop, not a recursion: each refusal leads back here
-        while self._held is not None and self.phase != ENDING and self._may_go(self._held):
+        while (
+            self._held is not None
+            and self.phase != ENDING
+            and not self._orphaned
+            and self._may_go(self._held)
+        ):
             exchange = self._held
             after = self._next_held(exchange)
             self._held = None
@@ -109,6 +119,8 @@ class OrderedClient(Client):
             self._held = self._next_held(exchange)
         nested, self._proceeding = self._proceeding, True
         super().refuse(exchange, reason, text, now)
+        if exchange.marks & (PIN | UNPIN) == PIN:
+            self.on_pin_lost(now)
         if reason is Reason.QUEUE_TIMEOUT or reason is Reason.NO_SERVER:
             # Who was held as long behind it goes with it, or a long pipeline would be told one by one, a
             # timeout each.
@@ -135,13 +147,21 @@ class OrderedClient(Client):
         """In the middle of what its session was about (a transaction): what is in flight gets its error, then
         the client is closed, as it would have been without us. Elsewhere its requests would mean something
         else (P2)."""
-        if self._in_pin and self.phase != ENDING:
+        if self._in_pin and self.phase != ENDING and not self._orphaned:
             self._orphaned = True
             self.pool.world.soon(lambda: self._end_orphan(now))
 
     def _end_orphan(self, now: float) -> None:
-        if self.phase != ENDING:
-            self.end(now, linger=False)
+        start = self.pin_start
+        if start is not None and start.state in (NEW, WAITING, SENT) and start.reason is None:
+            self._orphaned = False  # nothing of it had been written: it begins elsewhere
+            self.proceed(now)
+        elif self.phase != ENDING:
+            self.leave(Reason.SERVER_CLOSED, now)
+            if self._cut:
+                self.abort()
+            else:
+                self.end(now, linger=False)
 
     def push(self, data: bytes) -> bool:
         """What it listens to: between two replies, never inside one. False: it is too far behind (P5)."""

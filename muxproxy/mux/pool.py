@@ -99,7 +99,7 @@ class Pool:
             upstream.send(exchange, now)
             return
         gate = self.gate
-        if gate.waiting >= gate.max_waiting:
+        if gate.waiting >= gate.max_waiting and not self._is_place_coming(now):
             self._refuse_full(exchange, now)
             return
         gate.waiting += 1
@@ -136,6 +136,10 @@ class Pool:
                     self._dial(server, now)
                     break
         return best.idle.pop()
+
+    def _is_place_coming(self, now: float) -> bool:
+        """Is who comes now no waiter, though the queue is full?"""
+        return False
 
     def _queue_for(self, exchange: Exchange) -> Queue:
         return self.pin_queue if exchange.marks & PIN else self.queue
@@ -390,8 +394,8 @@ class Pool:
     def abandon(self, exchange: Exchange, reason: Reason, now: float) -> None:
         """Its client is gone: (NEW | WAITING) => DONE, (SENT | REPLYING) => (ABANDONED | DONE)."""
         upstream = exchange.upstream
-        if upstream is not None and upstream.is_opaque():
-            reason = _OK  # sessions end by leaving
+        if upstream is not None and upstream.is_opaque() and not self.is_dedicated:
+            reason = _OK  # tunnels end by leaving
         exchange.client = None
         if upstream is not None and exchange.state in (SENT, REPLYING):
             exchange.reason = reason

@@ -6,6 +6,7 @@ from typing import cast
 
 from muxproxy.config.model import Backend
 from muxproxy.mux.deadlines import Deadlines
+from muxproxy.mux.dedicated_pool import DedicatedPool
 from muxproxy.mux.limited import LimitedPool
 from muxproxy.mux.pool import Pool
 from muxproxy.mux.ports import World
@@ -14,8 +15,10 @@ from muxproxy.protocols.contract import Protocol, Sharing, TaggedProtocol
 
 
 def new_pool(backend: Backend, protocol: Protocol, world: World, fine: Deadlines, slow: Deadlines) -> Pool:
-    if protocol.sharing in (Sharing.EXCLUSIVE, Sharing.DEDICATED):
+    if protocol.sharing is Sharing.EXCLUSIVE:
         return Pool(backend, protocol, world, fine, slow)
+    if protocol.sharing is Sharing.DEDICATED:
+        return DedicatedPool(backend, protocol, world, fine, slow)
     if protocol.sharing is Sharing.TAGGED:
         tagged = cast(TaggedProtocol, protocol)
         if tagged.limits:

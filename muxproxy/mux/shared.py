@@ -125,6 +125,7 @@ class ByOrder(Gathering):
             self._on_nobodys(exchange, frame, now)
         if marks & LAST and exchange is self._doubt:
             self._doubt = self._asker = None
+            self._mixed = True
             if self.connection is not None and not self._out:
                 self.needs = self.connection.state
             if self.state == GREETING:
@@ -267,6 +268,8 @@ class ByOrder(Gathering):
             client = exchange.client
             if client is None or client.last is not exchange or exchange.lost_at != INF:
                 return False
+            if exchange.marks & PIN:  # what its session left on the connection is lost
+                return False
         return super()._may_retry(exchange, reason)
 
     def lose(self, owed: list[Exchange], reason: Reason, text: str, now: float) -> None:
@@ -290,5 +293,5 @@ class ByOrder(Gathering):
             waiting.append(queue.pop())
         if queue is not None:
             queue.close()
-        self.pool.take_back(unwritten, waiting)
-        return owed + [exchange for exchange in out if exchange.client is None]
+        lost = self.pool.take_back(self.owner, unwritten, waiting)
+        return owed + lost + [exchange for exchange in out if exchange.client is None]

@@ -7,6 +7,7 @@ gets one emptied for it.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any, cast
 
 from muxproxy.config.model import Backend
@@ -28,6 +29,9 @@ from muxproxy.protocols.contract import LISTEN, PIN, Protocol, Sharing, TaggedPr
 # What bringing a connection into another state costs, in exchanges in flight: a round trip in which it stands
 # still. Below it, who needs that state joins the fewer of a longer queue.
 SWITCH = 16
+
+
+_in_flight = attrgetter("in_flight")
 
 
 class SharedPool(Pool):
@@ -124,7 +128,9 @@ class SharedPool(Pool):
         needs = exchange.needs
         best: ByOrder | None = None
         least = room = self.config.max_in_flight
-        for server in self.servers:
+        for server in self.servers if len(self.servers) == 1 else self._by_load(now):
+            if best is not None:
+                break
             for upstream in server.open:
                 cost = load = upstream.in_flight
                 if upstream.needs is not needs:
@@ -140,6 +146,18 @@ class SharedPool(Pool):
         if best is not None and best.needs is not needs and best.before is needs:
             self._dial_another(now)
         return best
+
+    def _by_load(self, now: float) -> list[Server]:
+        """Least in flight first, ties in turn; one without a connection gets its first for those to come."""
+        servers = self.servers
+        turn = self._turn = (self._turn + 1) % len(servers)
+        servers = servers[turn:] + servers[:turn]
+        if len(self.upstreams) < self.config.max_connections:
+            for server in servers:
+                if not server.connections and server.may_dial(now):
+                    self._dial(server, now)
+                    break
+        return sorted(servers, key=_in_flight)
 
     def _dial_another(self, now: float) -> None:
         """States should not take turns on one connection while the bound allows two."""
@@ -185,10 +203,20 @@ class SharedPool(Pool):
             stay.queue = Queue(self.queue.timeout, self.fine, self._on_expired)
         return stay.queue
 
-    def take_back(self, unwritten: list[Exchange], waiting: list[Exchange]) -> None:
+    def take_back(
+        self, owner: Client | None, unwritten: list[Exchange], waiting: list[Exchange]
+    ) -> list[Exchange]:
         """A connection is gone: SENT or WAITING for it => (WAITING with all others | NEW: held behind an
-        earlier one of the same client)."""
+        earlier one of the same client). Returns those that mean nothing elsewhere: `owner`'s pin had begun
+        (P2)."""
         first = unwritten + waiting
+        lost: list[Exchange] = []
+        if isinstance(owner, OrderedClient) and owner.pin_start not in (None, *first):
+            lost = [exchange for exchange in first if exchange.marks & PIN]
+            self.gate.waiting -= sum(exchange in lost for exchange in waiting)
+            unwritten = [exchange for exchange in unwritten if exchange not in lost]
+            waiting = [exchange for exchange in waiting if exchange not in lost]
+            first = unwritten + waiting
         for exchange in unwritten:
             exchange.upstream = None
         if self.sharing is Sharing.ORDERED:
@@ -206,6 +234,7 @@ class SharedPool(Pool):
             theirs = [exchange for exchange in first if exchange.marks & PIN == pins]
             if theirs:
                 common.push_back(*theirs)
+        return lost
 
     def release(self, upstream: Upstream, now: float) -> None:
         if upstream.owner is not None:  # what its session has left there is not to be lost (P2)

@@ -70,9 +70,6 @@ class ByTag(ByOrder):
         self._by_tag.clear()
         return everything
 
-    def load(self) -> int:
-        return len(self._by_tag) + len(self._out)
-
     def _for_client(self, exchange: Exchange, frame: Frame) -> Frame:
         if not frame.marks & FIRST:
             return frame
@@ -123,8 +120,10 @@ class ByTag(ByOrder):
         self.retiring = why
         back = [each for each in self._out if each is not self._streaming and each.client is not None]
         self._out = [each for each in self._out if each not in back]
-        self.server.in_flight -= sum(not each.marks & ONEWAY for each in back)
-        self.pool.take_back(back, [])
+        places = sum(not each.marks & ONEWAY for each in back)
+        self.in_flight -= places
+        self.server.in_flight -= places
+        self.pool.take_back(None, back, [])
 
     # -- silence -----------------------------------------------------------------------------------
 
@@ -178,6 +177,7 @@ class ByTag(ByOrder):
         if self._by_tag.pop(exchange.wire_tag, None) is None:
             return
         exchange.upstream = None
+        self.in_flight -= 1
         self.server.in_flight -= 1
         self.pool.count_event("replies_that_never_came")
         if exchange.state != DONE:

@@ -1,5 +1,4 @@
-"""The simplest ledger: by turn, one exchange at a time on a connection. EXCLUSIVE, DEDICATED, and what became
-opaque.
+"""The simplest ledger: by turn, one exchange at a time on a connection. EXCLUSIVE, and what became opaque.
 
 The ledger is changed before bytes are handed to the wire, and whatever fails between the two closes the
 connection (P2).
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ByTurn(Upstream):
-    """EXCLUSIVE and DEDICATED: the one exchange whose turn it is, or none."""
+    """EXCLUSIVE: the one exchange whose turn it is, or none."""
 
     __slots__ = ("_half_closed", "_opaque", "_swallowed", "_write_paused", "current")
 
@@ -56,8 +55,6 @@ class ByTurn(Upstream):
         self.served += 1
         if exchange.marks & PIN and exchange.client is not None:
             self.pin(exchange.client, "upgrade")
-        if pool.is_dedicated:
-            self._opaque = True
         self.replies.expect(exchange.note)
         # A server is not late while its client still owes it the rest of the request.
         self.deadline = deadline = now + pool.config.reply_timeout if exchange.whole else INF
@@ -71,8 +68,6 @@ class ByTurn(Upstream):
             wire.write(b"".join([exchange.data, *exchange.more]))
         client = exchange.client
         if not exchange.whole and client is not None:
-            if self._opaque:
-                client.on_session(exchange, now)
             client.on_sent(now)
         if exchange.marks & ONEWAY:
             self._finish(exchange, Frame(b"", LAST), now)

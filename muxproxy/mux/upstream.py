@@ -141,13 +141,14 @@ class Upstream:
     def on_closed(self, error: str, now: float) -> None:
         """Any state => CLOSED: the socket is gone, or the connect failed. Called exactly once."""
         was, self.state = self.state, CLOSED
+        owed = self.take_owed()
         self.wire = None
         if was == OPEN:
             self.pool.count_closed("server closed")
         failed = not self.ready and (was < OPEN or self.failed)
         why = self.retiring or error or "closed before it answered the greeting"
         self.pool.on_closed(self, self.ready, why if failed else "", now)
-        self.lose(self.take_owed(), Reason.SERVER_CLOSED, error or "server closed the connection", now)
+        self.lose(owed, Reason.SERVER_CLOSED, error or "server closed the connection", now)
 
     def close(self, why: str, now: float) -> None:
         """(CONNECTING | GREETING | OPEN) => CLOSING; what it owes is lost. `why` is counted: a reason for not
@@ -155,6 +156,7 @@ class Upstream:
         if self.state >= CLOSING:
             return
         was, self.state = self.state, CLOSING
+        owed = self.take_owed()
         self.pool.on_closing(self, now)
         if was < OPEN:
             self.retiring = why
@@ -169,7 +171,7 @@ class Upstream:
         else:
             self.deadline = INF
             self.wire.abort()
-        self.lose(self.take_owed(), Reason.SERVER_CLOSED, why, now)
+        self.lose(owed, Reason.SERVER_CLOSED, why, now)
 
     def fail(self, why: str, reason: Reason, text: str, now: float) -> None:
         """Close, because of the server; what it owes ends with `reason`."""

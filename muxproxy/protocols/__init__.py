@@ -12,6 +12,7 @@ from muxproxy.protocols.contract import Protocol
 from muxproxy.protocols.dubbo import DubboProtocol
 from muxproxy.protocols.http import HttpProtocol
 from muxproxy.protocols.redis import RedisProtocol
+from muxproxy.protocols.tcp import TcpProtocol
 
 
 def _http(backend: Backend) -> Protocol:
@@ -31,10 +32,15 @@ def _redis(backend: Backend) -> Protocol:
     return RedisProtocol(backend.redis, backend.name)
 
 
+def _tcp(backend: Backend) -> Protocol:
+    return TcpProtocol(backend.tcp)
+
+
 PROTOCOLS: dict[str, Callable[[Backend], Protocol]] = {
     "http": _http,
     "dubbo": _dubbo,
     "redis": _redis,
+    "tcp": _tcp,
 }
 
 

@@ -100,9 +100,11 @@ class Reason(enum.Enum):
     SERVER_CLOSED = ("lost", "server_closed")  # the connection ended before the reply did
     SERVER_BROKE = ("lost", "server_broke")  # the server broke the protocol
     INTERNAL = ("lost", "internal")  # our bug; the connections involved were closed (P2)
+    SESSION_TIMEOUT = ("expired", "session_timeout")  # DEDICATED: [tcp] session_timeout
     CLIENT_LEFT = ("abandoned", "client_left")
     CLIENT_STALLED = ("abandoned", "client_stalled")  # took its reply too slowly
     CLIENT_BROKE = ("abandoned", "client_broke")  # broke the protocol in the middle of a request
+    IDLE_TIMEOUT = ("abandoned", "idle_timeout")  # DEDICATED: neither side took or said anything for so long
 
     @property
     def outcome(self) -> str:
@@ -316,7 +318,7 @@ class Protocol(Interface):
         """The whole reply that says no, FIRST and LAST. `text`: one line. `note`, `tag`: of the request,
         None before there was one. `retry_after`: seconds, 0 for none. `closing`: the heart will end the
         client's connection after it; a protocol whose request asked for that itself marks END_CLIENT on its
-        own."""
+        own. DEDICATED, BROKEN: no words are left but an RST."""
         ...
 
     def probe(self) -> bytes | None: ...

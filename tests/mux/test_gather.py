@@ -250,3 +250,17 @@ def test_a_client_that_leaves_while_it_blocks_frees_its_place_at_once() -> None:
     ann.closes()
     assert not server.is_open
     assert stage.statistics()["upstream_sockets"] == 0
+
+
+def test_preludes_that_lead_nowhere_end_with_the_connection_and_not_never(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = sessions()
+    ann = stage.asks(b"use db=1\na1\n")
+    server = stage.connects()
+    monkeypatch.setattr(ToyConnection, "prelude", lambda connection, needs: (b"again\n", 1))
+    for _ in range(200):
+        server.sends(b"ok\n")
+    assert not server.is_open
+    assert len(server.wire.writes) < 110
+    assert ann.is_open

@@ -43,14 +43,27 @@ MAX_CLIENTS = 4
 
 WORDS: dict[Sharing, tuple[str, ...]] = {
     Sharing.EXCLUSIVE: ("", "", "idem", "idem", "eager", "oneway", "bye", "pin", "!", "?"),
-    Sharing.ORDERED: ("", "", "idem", "idem", "oneway", "bye", "local", "db=1", "db=2", "pin", "unpin", "!"),
+    Sharing.ORDERED: (
+        "",
+        "!",
+        "idem",
+        "block=2",
+        "oneway",
+        "bye",
+        "local",
+        "db=1",
+        "db=2",
+        "pin",
+        "unpin",
+        "",
+    ),
     Sharing.TAGGED: ("", "", "idem", "idem", "oneway", "bye", "local", "!"),
 }
 
 
 class Machine(RuleBasedStateMachine):
     sharing: ClassVar[Sharing]
-    words: ClassVar[tuple[str, ...]]  # of its requests
+    words: ClassVar[tuple[str, ...]] = ()  # of its requests; (): WORDS
 
     def __init__(self) -> None:
         super().__init__()
@@ -136,7 +149,8 @@ class Machine(RuleBasedStateMachine):
         if not data:
             for kind in kinds:
                 if not client.finished:
-                    data += self._request(client, self.words[kind % len(self.words)], size)
+                    words = self.words or WORDS[self.sharing]
+                    data += self._request(client, words[kind % len(words)], size)
         cut = cut if 0 < cut < len(data) else len(data)
         client.unsent = data[cut:]
         client.peer.sends(data[:cut])
@@ -478,17 +492,14 @@ class Machine(RuleBasedStateMachine):
 
 class ExclusiveMachine(Machine):
     sharing = Sharing.EXCLUSIVE
-    words = ("", "", "idem", "idem", "eager", "oneway", "bye", "pin", "!", "?")
 
 
 class OrderedMachine(Machine):
     sharing = Sharing.ORDERED
-    words = ("", "", "idem", "idem", "oneway", "bye", "local", "db=1", "db=2", "pin", "unpin", "!")
 
 
 class TaggedMachine(Machine):
     sharing = Sharing.TAGGED
-    words = ("", "", "idem", "idem", "oneway", "bye", "local", "!")
 
 
 TestExclusive = ExclusiveMachine.TestCase

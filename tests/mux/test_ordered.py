@@ -201,3 +201,39 @@ def test_what_was_not_written_when_its_connection_died_goes_elsewhere_in_order()
     again.sends(b"one\ntwo\nthree\n")
     assert ann.got() == b"one\ntwo\nthree\n"
     assert stage.statistics()["retried"] == 0
+
+
+def test_a_transaction_of_which_nothing_was_written_begins_elsewhere() -> None:
+    stage = stage_of(max_connections=1, max_pinned=1)
+    ann = stage.asks(b"use db=1\nmulti pin\nset\n")
+    server = stage.connects()
+    assert server.got() == b"select db=1\n"
+    server.breaks_off()
+    server = stage.connects()
+    server.sends(b"ok\n")
+    assert server.got() == b"select db=1\nmulti pin\nset\n"
+    assert ann.is_open
+
+
+def test_what_was_not_written_of_a_transaction_that_had_begun_is_not_done_outside_of_it() -> None:
+    stage = stage_of(max_connections=1, max_pinned=1, max_in_flight=1)
+    ann = stage.asks(b"multi pin\n")
+    server = stage.connects()
+    server.sends(b"multi\n")
+    ann.sends(b"set idem\n")
+    ann.sends(b"exec unpin\n")  # has to wait
+    server.breaks_off()
+    assert ann.got().count(b"no server_closed") == 2
+    assert ann.is_open  # it knows: its `exec` has failed
+    assert stage.statistics()["waiting"] == 0
+    assert stage.dials == []
+
+
+def test_a_request_in_a_transaction_that_is_refused_ends_its_client_who_might_think_it_done() -> None:
+    stage = stage_of(max_connections=1, min_connections=1, max_pinned=1, max_waiting=0)
+    stage.connects()
+    stage.asks(b"multi pin\n")
+    bob = stage.asks(b"multi pin\nset\nexec unpin\n")
+    (line,) = bob.got().splitlines()
+    assert line.startswith(b"no queue_full")
+    assert not bob.is_open

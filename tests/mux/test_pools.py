@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from muxproxy.mux.dedicated_pool import DedicatedPool
 from muxproxy.mux.limited import LimitedPool
 from muxproxy.mux.pool import Pool
 from muxproxy.mux.shared_pool import SharedPool
@@ -17,7 +18,7 @@ from tests.toys import Toy
     ("protocol", "kind"),
     [
         (Toy(Sharing.EXCLUSIVE), Pool),
-        (Toy(Sharing.DEDICATED), Pool),
+        (Toy(Sharing.DEDICATED), DedicatedPool),
         (Toy(Sharing.ORDERED), SharedPool),
         (TaggedToy(), SharedPool),
         (TaggedToy(limits=(Limit("x", 1, 1.0),)), LimitedPool),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from muxproxy.mux.dedicated_pool import DedicatedPool
 from muxproxy.mux.pool import Pool
 from muxproxy.mux.shared_pool import SharedPool
 from muxproxy.protocols.contract import Sharing
@@ -25,7 +26,7 @@ def test_each_sharing_has_its_pool() -> None:
     kinds = {sharing: type(Stage(sharing).pool) for sharing in Sharing}
     assert kinds == {
         Sharing.EXCLUSIVE: Pool,
-        Sharing.DEDICATED: Pool,
+        Sharing.DEDICATED: DedicatedPool,
         Sharing.ORDERED: SharedPool,
         Sharing.TAGGED: SharedPool,
     }

@@ -6,7 +6,6 @@ import pytest
 
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Peer, Stage
-from tests.toys import Toy
 
 EXCLUSIVE = Sharing.EXCLUSIVE
 
@@ -307,81 +306,6 @@ def test_a_client_that_leaves_before_its_upgrade_is_answered_costs_the_connectio
     assert not server.is_open
     assert stage.statistics()["pinned"] == {}
     assert stage.outcomes() == {"client_left": 1}
-
-
-# -- DEDICATED ---------------------------------------------------------------------------------------------
-
-
-def test_a_dedicated_session_owns_its_connection_from_its_first_byte_to_its_last() -> None:
-    stage = Stage(Sharing.DEDICATED, max_connections=1)
-    ann = stage.client()
-    server = stage.connects()
-    server.sends(b"220 welcome\n")  # a server that speaks first
-    assert ann.got() == b"220 welcome\n"
-    ann.sends(b"HELO\n")
-    assert server.got() == b"HELO\n"
-    assert stage.statistics()["in_flight"] == 1
-    ann.closes()
-    assert server.wire.eof
-    assert server.is_open  # half closed: its last words
-    server.sends(b"221 bye\n")
-    server.closes()
-    assert ann.got() == b"221 bye\n"
-    assert not ann.is_open
-    assert stage.outcomes() == {"ok": 1}
-    assert stage.statistics()["upstream_sockets"] == 0
-
-
-def test_what_a_dedicated_client_says_before_it_has_its_connection_is_kept_up_to_a_bound() -> None:
-    stage = Stage(Sharing.DEDICATED, request_buffer=10)
-    ann = stage.client()
-    ann.sends(b"12345")
-    ann.sends(b"67890")
-    assert ann.is_paused
-    ann.sends(b"more")
-    assert stage.connects().got() == b"1234567890more"
-
-
-def test_a_dedicated_session_ends_with_either_side_where_there_is_no_half_close() -> None:
-    stage = Stage(Toy(Sharing.DEDICATED, half_close=False))
-    ann, bob = stage.client(), stage.client()
-    anns, bobs = stage.connects(), stage.connects()
-    ann.closes()
-    assert not anns.is_open
-    bobs.closes()
-    assert bob.wire.eof
-    stage.passes(2.5)
-    assert not bob.is_open
-    assert stage.outcomes() == {"ok": 2}
-
-
-def test_dedicated_sessions_beyond_the_bound_wait_and_are_refused_in_the_end() -> None:
-    stage = Stage(Sharing.DEDICATED, max_connections=1, timeout=5.0)
-    stage.client()
-    stage.connects()
-    bob = stage.client()
-    bob.sends(b"hello")
-    stage.passes(5.1)
-    assert bob.got().startswith(b"no queue_timeout")
-    assert stage.outcomes() == {"queue_timeout": 1}
-
-
-def test_a_dedicated_session_has_back_pressure_both_ways() -> None:
-    stage = Stage(Sharing.DEDICATED, response_buffer=100)
-    stage.request_high = 50
-    ann = stage.client()
-    server = stage.connects()
-    server.stops_reading()
-    ann.sends(b"x" * 60)
-    assert ann.is_paused
-    server.reads()
-    assert not ann.is_paused
-    ann.stops_reading()
-    server.sends(b"y" * 110)
-    assert server.is_paused
-    ann.reads()
-    assert not server.is_paused
-    assert ann.got() == b"y" * 110
 
 
 def test_a_connection_whose_server_has_not_read_the_last_request_is_not_used_again() -> None:

@@ -21,6 +21,11 @@ from muxproxy.protocols.dubbo.refusal import refusal
 from muxproxy.protocols.dubbo.replies import ReplyFramer
 from muxproxy.protocols.dubbo.requests import RequestFramer
 
+# Of the largest frames, so many may one client be behind before it is cut (P5): its connection is one stream,
+# into which the replies of many calls come faster than it takes them, from several providers at once. Less
+# cuts consumers that ask for a dozen mebibytes at a time; what a consumer that reads nothing costs is this.
+MAX_BEHIND = 4
+
 __all__ = ["DubboProtocol", "ReplyFramer", "RequestFramer"]
 
 
@@ -38,7 +43,7 @@ class DubboProtocol:
         self.settings = Settings(options)
         self.probe_interval = options.heartbeat
         self.probe_misses = options.heartbeat_misses
-        self.reply_buffer = options.max_frame
+        self.reply_buffer = MAX_BEHIND * options.max_frame
         self.counters = self.settings.counters
         self.limits = tuple(
             Limit(f"{limit.service}.{limit.method or '*'}", limit.actives, limit.timeout)

@@ -144,7 +144,7 @@ class RequestFramer:
         if command is not None and command.kind == SHARED:
             return (Frame(data, WHOLE | command.marks, command),)
         self._may_group = self.groups and not self._in_multi
-        return self._words(data, [])
+        return self._words(data, []) if len(words) > 10 else self._many(data, [])
 
     def _words(self, data: bytes, frames: list[Frame]) -> Sequence[Frame]:
         """Small commands one behind the other, as words, until one is not small or plain."""
@@ -180,6 +180,8 @@ class RequestFramer:
             pass  # a count, a length or a name that is not in the tables
         if at == last and not tail:
             return frames
+        if not at:
+            return self._many(data, frames)
         rest = words[at:]
         rest.append(tail)
         return self._many(CRLF.join(rest), frames)

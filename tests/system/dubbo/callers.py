@@ -63,7 +63,7 @@ class Caller(asyncio.Protocol):
             if status != OK:
                 load.ends[f"refused {status}"] += 1
                 load.texts[body[2:].decode("latin-1")] += 1
-            elif body[2:] == token:
+            elif body[2:] == token or (load.method == "big" and is_big(body, token)):
                 load.ends["right"] += 1
             else:
                 load.wrong(f"connection {self.number}: asked {token!r}, got {body[:60]!r}")
@@ -81,6 +81,11 @@ class Caller(asyncio.Protocol):
             self.load.ends["late"] += 1
         if late:
             self.refill()
+
+
+def is_big(body: bytes, token: bytes) -> bool:
+    """shuffler.py's large reply: the token again and again."""
+    return len(body) > 1000 and body[1:] == token * ((len(body) - 1) // len(token))
 
 
 class CallLoad:

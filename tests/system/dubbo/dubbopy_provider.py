@@ -1,4 +1,4 @@
-"""A provider: dubbo-py's server. Orders as node/provider.js has them, and {"heartbeat": seconds} for its own."""
+"""A provider: dubbo-py's server. Orders as node/provider.js has them, and {"heartbeat": seconds}: its own."""
 
 from __future__ import annotations
 

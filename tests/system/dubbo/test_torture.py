@@ -43,15 +43,13 @@ def test_every_caller_gets_its_own_reply_or_its_own_error() -> None:
             )
             for number in range(PROCESSES)
         ]
-        kills = 0
-        for part in range(1, 6):  # a fifth of the way, two fifths ...
+        for part in range(1, 6):  # a sixth of the way, two sixths ...
             goal = part * CALLS // 6
             wait_for(
                 lambda goal=goal: sum(proxy.outcomes().values()) >= goal, within=300, what=f"{goal} calls"
             )
-            victim = (one, two)[kills % 2]
+            victim = (one, two)[part % 2]
             victim.kill()
-            kills += 1
             wait_for(
                 lambda v=victim: any(
                     s["failures"] for s in proxy.backend()["servers"] if s["address"] == v.address

@@ -1,0 +1,84 @@
+"""The pool of DEDICATED sessions: each has a connection of its own, so a place comes free only when one ends.
+
+What pool.py does, with one difference: min_connections are spares, connected ahead of the next sessions, not
+a floor under the whole. A spare that is taken is dialled again at once if the bound allows it (P1).
+"""
+
+from __future__ import annotations
+
+from muxproxy.config.model import Backend
+from muxproxy.mux.client import Client
+from muxproxy.mux.deadlines import INF, Deadlines
+from muxproxy.mux.dedicated import DedicatedClient
+from muxproxy.mux.exchange import Exchange
+from muxproxy.mux.pool import Pool
+from muxproxy.mux.ports import Wire, World
+from muxproxy.mux.server import Server
+from muxproxy.mux.session import BySession
+from muxproxy.mux.upstream import Upstream
+from muxproxy.protocols.contract import Protocol
+
+
+class DedicatedPool(Pool):
+    def __init__(
+        self, backend: Backend, protocol: Protocol, world: World, fine: Deadlines, slow: Deadlines
+    ) -> None:
+        super().__init__(backend, protocol, world, fine, slow)
+        self.session_timeout = backend.tcp.session_timeout  # 0: for ever
+        self._spares_from = 0.0  # no spare is dialled before
+
+    def new_client(self, wire: Wire, now: float) -> Client:
+        return DedicatedClient(self, wire, now)
+
+    def _new_upstream(self, server: Server, now: float) -> Upstream:
+        return BySession(self, server, now)
+
+    def submit(self, exchange: Exchange, now: float) -> None:
+        super().submit(exchange, now)
+        self.warm(now)
+
+    def _is_place_coming(self, now: float) -> bool:
+        """Only who is beyond max_connections waits for a place; the others wait for a connect. With
+        max_waiting = 0 nobody would ever get a session otherwise, but by a spare."""
+        coming = sum(server.connecting for server in self.servers)
+        if self._server_to_dial(now) is not None:
+            coming += self.config.max_connections - len(self.upstreams)
+        return self.gate.waiting < coming
+
+    def warm(self, now: float) -> None:
+        """Keep min_connections spares beyond what those who wait will take, while servers can be reached."""
+        least = self.config.min_connections
+        if not least or self.draining or now < self._spares_from:
+            return
+        spares = sum(len(server.idle) + server.connecting for server in self.servers) - self.gate.waiting
+        while spares < least and len(self.upstreams) < self.config.max_connections:
+            server = self._server_to_dial(now)
+            if server is None:
+                return
+            self._dial(server, now)
+            spares += 1
+
+    def on_connected(self, upstream: Upstream, now: float) -> None:
+        super().on_connected(upstream, now)
+        self.warm(now)
+
+    def on_spare_lost(self, upstream: Upstream, now: float) -> None:
+        """Its server closed it before it was anybody's. A server that does so at once (it has enough
+        connections, or is itself a proxy with nothing behind) must not be dialled again and again for spares.
+        """
+        self._spares_from = now + self.config.backoff_max
+        server = upstream.server
+        if not server.failures and not server.gone:  # else the server's own clock leads to warm()
+            server.deadline = self._spares_from
+            self.fine.watch(server)
+
+    def _idle_timeout(self, upstream: Upstream) -> float:
+        return min(self.config.idle_timeout, self.config.max_lifetime or INF)
+
+    def on_idle_deadline(self, upstream: Upstream, now: float) -> None:
+        """A spare is replaced before its server, or a firewall between, is tired of its silence."""
+        upstream.close("idle_timeout", now)
+
+    def _why_not_reusable(self, upstream: Upstream, now: float) -> str:
+        """Asked only when it has just connected: every session is a new share for the least loaded server."""
+        return upstream.retiring

@@ -1,0 +1,58 @@
+"""Bytes of a session, in both directions: every chunk is a part of the one exchange, as it came (P6).
+
+The exchange begins with an empty frame when the client has connected, for servers may speak first, and ends
+with its connections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from muxproxy.protocols.contract import EAGER, END_CLIENT, END_UPSTREAM, FIRST, LAST, Frame
+
+_OPENING = Frame(b"", FIRST | EAGER)
+_END = Frame(b"", LAST | END_UPSTREAM | END_CLIENT, "session ended")
+
+
+class RequestFramer:
+    """contract.RequestFramer."""
+
+    __slots__ = ("_opened",)
+
+    held = 0  # nothing waits for more of itself
+    midway = False
+
+    def __init__(self) -> None:
+        self._opened = False
+
+    def feed(self, data: bytes) -> Sequence[Frame]:
+        if self._opened:
+            return (Frame(data, 0),) if data else ()
+        self._opened = True
+        return (_OPENING, Frame(data, 0)) if data else (_OPENING,)
+
+    def resume(self) -> None:
+        """Never asked: no session has a second one behind it."""
+
+    def opaque(self) -> None:
+        """It is from the beginning."""
+
+
+class ReplyFramer:
+    """contract.ReplyFramer."""
+
+    __slots__ = ("early", "idle_hint")
+
+    def __init__(self) -> None:
+        self.idle_hint: float | None = None
+        self.early = False
+
+    def expect(self, note: Any) -> None:
+        """One session, one reply."""
+
+    def feed(self, data: bytes) -> Sequence[Frame]:
+        return (Frame(data, 0),) if data else ()
+
+    def eof(self) -> Sequence[Frame]:
+        return (_END,)
