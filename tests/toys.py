@@ -70,6 +70,7 @@ class Toy:
     subscriber_buffer = 1000
     probe_interval = 0.0  # this and what follows is TAGGED's: tests/tagged_toys.py has more of it
     probe_misses = 2
+    request_buffer = 0
     reply_buffer = 0
     limits: Sequence[Limit] = ()
 

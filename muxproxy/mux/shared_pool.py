@@ -10,6 +10,8 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import Any, cast
 
+from msgspec import structs
+
 from muxproxy.config.model import Backend
 from muxproxy.mux.client import Client
 from muxproxy.mux.deadlines import Deadlines
@@ -40,6 +42,9 @@ class SharedPool(Pool):
     ) -> None:
         super().__init__(backend, protocol, world, fine, slow)
         self._is_ordered = protocol.sharing is Sharing.ORDERED
+        if protocol.sharing is Sharing.TAGGED:
+            size = max(backend.clients.request_buffer, cast(TaggedProtocol, protocol).request_buffer)
+            self.clients_config = structs.replace(backend.clients, request_buffer=size)
         self.batch_commands, self.batch_delay = protocol.batch
         self.feeds: dict[Any, FeedClient] = {}  # by the connection state that their listeners need
         self.messages = 0  # that came for listeners

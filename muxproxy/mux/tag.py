@@ -109,9 +109,21 @@ class ByTag(ByOrder):
         super().send_more(exchange, data, now)
         self._say_kept()
 
+    def has_room(self) -> bool:
+        return super().has_room() and not self._write_paused
+
+    def on_write_paused(self, now: float) -> None:
+        """Its server does not read as fast as we write: others get the next requests, or these wait (P7)."""
+        super().on_write_paused(now)
+        if self in self.server.open:
+            self.server.open.remove(self)
+
     def on_write_resumed(self, now: float) -> None:
         super().on_write_resumed(now)
-        self._say_kept()
+        if self.state == OPEN:
+            self.server.open.append(self)
+            self._say_kept()
+            self.pool.release(self, now)
 
     def _on_last_call(self, why: str, now: float) -> None:
         """What is in flight finishes here; nothing new is written, not even what was gathered for it."""

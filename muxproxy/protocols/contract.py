@@ -333,6 +333,7 @@ class TaggedProtocol(Protocol, Interface):
 
     probe_interval: float  # a connection silent for so many seconds gets probe(); 0: never
     probe_misses: int  # so many in a row unanswered: the server has failed
+    request_buffer: int  # so much of a request is held until it is whole, if [clients] request_buffer is less
     reply_buffer: int  # bytes of replies that one client may be behind, beside [clients] response_buffer
     limits: Sequence[Limit]
     counters: dict[str, int]  # what only this protocol counts, by name, for operators

@@ -179,3 +179,57 @@ def test_a_long_reply_may_take_longer_than_its_time_while_it_comes() -> None:
         server.sends(b"0123456789")
     assert ann.got() == tagged(1, b"a +50\n" + b"0123456789" * 5)
     assert stage.outcomes() == {"ok": 1}
+
+
+def test_a_server_that_does_not_read_gets_no_more_requests_until_it_does() -> None:
+    stage = Stage(TAGGED, max_connections=1, request_buffer=1000)
+    stage.request_high = 100
+    ann = stage.asks(tagged(1, b"a\n"))
+    server = stage.connects()
+    server.stops_reading()
+    ann.sends(tagged(2, b"b +90\n") + b"x" * 90)
+    assert stage.statistics()["in_flight"] == 2
+    bob = stage.asks(tagged(1, b"c\n"))
+    assert (stage.statistics()["in_flight"], stage.statistics()["waiting"]) == (2, 1)
+    server.reads()
+    assert server.got().endswith(tagged(3, b"c\n"))
+    server.sends(tagged(3, b"c\n"))
+    assert bob.got() == tagged(1, b"c\n")
+
+
+def test_or_another_connection_takes_them() -> None:
+    stage = Stage(TAGGED, max_connections=2, request_buffer=1000)
+    stage.request_high = 100
+    stage.asks(tagged(1, b"a\n"))
+    server = stage.connects()
+    server.stops_reading()
+    stage.asks(tagged(2, b"b +90\n") + b"x" * 90)
+    stage.asks(tagged(1, b"c\n"))
+    assert stage.connects().got() == tagged(1, b"c\n")
+
+
+def test_what_the_protocol_says_is_held_until_it_is_whole() -> None:
+    toy = TaggedToy()
+    toy.request_buffer = 200
+    stage = Stage(toy, max_connections=1, request_buffer=10)
+    ann = stage.asks(tagged(1, b"slow\n"))
+    server = stage.connects()
+    server.got()
+    bob = stage.asks(tagged(1, b"big +100\n" + b"x" * 60))
+    assert server.got() == b""
+    bob.sends(b"x" * 40)
+    assert server.got() == tagged(2, b"big +100\n" + b"x" * 100)
+    assert ann.got() == b""
+
+
+def test_servers_get_requests_by_what_they_have_in_flight_and_each_gets_its_first_connection() -> None:
+    stage = Stage(TAGGED, servers=("one:1", "two:2"), max_connections=4)
+    ann = stage.asks(tagged(1, b"a\n"))
+    one = stage.connects()
+    ann.sends(tagged(2, b"b\n"))
+    assert one.got().count(b"\n") == 2
+    two = stage.connects()
+    assert one.wire.brain.server is not two.wire.brain.server
+    ann.sends(tagged(3, b"c\n") + tagged(4, b"d\n") + tagged(5, b"e\n"))
+    assert (one.wire.brain.server.in_flight, two.wire.brain.server.in_flight) in ((2, 3), (3, 2))
+    assert not stage.dials

@@ -16,10 +16,15 @@ from typing import Any
 
 from muxproxy.config.model import Dubbo
 from muxproxy.protocols.contract import FIRST, LAST, Frame, Limit, Reason, Sharing
-from muxproxy.protocols.dubbo.common import HEARTBEAT, LIMIT_SHIFT, Settings
+from muxproxy.protocols.dubbo.common import HEADER_SIZE, HEARTBEAT, LIMIT_SHIFT, Settings
 from muxproxy.protocols.dubbo.refusal import refusal
 from muxproxy.protocols.dubbo.replies import ReplyFramer
 from muxproxy.protocols.dubbo.requests import RequestFramer
+
+# A call up to this is sent when it is whole. The parts of a larger one stand together on a connection that it
+# gets alone while they come in (P5), which costs others that connection for so long: too much for what is
+# not rare.
+WHOLE = 1024 * 1024  # bytes
 
 # Of the largest frames, so many may one client be behind before it is cut (P5): its connection is one stream,
 # into which the replies of many calls come faster than it takes them, from several providers at once. Less
@@ -43,6 +48,7 @@ class DubboProtocol:
         self.settings = Settings(options)
         self.probe_interval = options.heartbeat
         self.probe_misses = options.heartbeat_misses
+        self.request_buffer = min(WHOLE, options.max_frame) + HEADER_SIZE
         self.reply_buffer = MAX_BEHIND * options.max_frame
         self.counters = self.settings.counters
         self.limits = tuple(
