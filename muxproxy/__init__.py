@@ -6,17 +6,20 @@ The map. Two processes' worth of rooms; imports go downwards only (tests/test_ho
     supervisor/   trio   processes, listening sockets, systemd, admin socket
     worker/       uvloop sockets for the heart: one process, one event loop, no threads
     mux/          pure   who waits, who goes, who gets which reply
-    protocols/    pure   bytes <-> frames; contract.py is the seam
+    protocols/    pure   bytes <-> frames; contract.py is the seam: http, redis, dubbo, tcp
     config/ metrics/ messages.py errors.py      pure leaves
 
 One request: worker/client -> protocols/<p>/requests -> mux/client -> mux/pool -> mux/upstream -> the wire,
 and back: worker/upstream -> protocols/<p>/replies -> mux/upstream -> mux/client -> the wire.
+How requests share an upstream is its protocol's *sharing*: one at a time (http), many in order (redis), many
+by id (dubbo), or not at all (tcp). `mux/__init__.py` says which file does what for which.
 
 Words: *client* and *upstream* are connections, towards the app and towards a *server*; a *backend* is one
 configuration file: listeners, a *queue* behind a *gate*, and a *pool* of upstreams. An *exchange* is one
-request and its reply; a *frame* is a span of their bytes. A *pinned* upstream belongs to one client. A
-*refusal* is a "no" in the client's own language. Every exchange ends in one *outcome*: replied, refused,
-expired, lost, abandoned.
+request and its reply, or a tcp client's whole session; a *frame* is a span of their bytes. A *pinned*
+upstream belongs to one client, or to the *feed* of all that listen. A *prelude* brings an upstream into the
+*state* (db, user ...) that a request needs. A *refusal* is a "no" in the client's own language. Every
+exchange ends in one *outcome*: replied, refused, expired, lost, abandoned.
 
 Promises P1-P9 are in the docstring of mux/.
 """

@@ -300,7 +300,9 @@ class Client(Patience):
         marks = frame.marks
         self.pool.bytes_to_clients += len(data)
         if data and self.wire is not None:
-            if marks & END_CLIENT:
+            if exchange.after is not None or self._kept:
+                self.put(data, more=exchange.after is not None)
+            elif marks & END_CLIENT:
                 self.pool.world.write_last(self.wire, data)
             else:
                 self.wire.write(data)
@@ -318,8 +320,7 @@ class Client(Patience):
             self.deadline = now + self.pool.clients_config.idle_timeout
 
     def refuse(self, exchange: Exchange, reason: Reason, text: str, now: float) -> None:
-        """End `exchange` with a refusal in the client's language (P8), or, mid-reply, with an error it can
-        see."""
+        """End `exchange` with a refusal in the client's language (P8) or, mid-reply, an error it sees."""
         self.pool.end(exchange, reason)
         if exchange.begun:
             self.leave(Reason.CLIENT_LEFT, now)
@@ -343,7 +344,7 @@ class Client(Patience):
             return
         if self.wire is not None:
             self.pool.bytes_to_clients += len(frame.data)
-            self.wire.write(frame.data)
+            self.put(frame.data, more=exchange.after is not None)
         self._settle(exchange, frame.marks | END_CLIENT if linger else frame.marks, now)
 
     def _park(self, exchange: Exchange, frame: Frame, now: float) -> None:
@@ -447,8 +448,7 @@ class Client(Patience):
         self.expect(TUNNEL, now + self.pool.clients_config.idle_timeout)
 
     def on_bug(self, now: float) -> None:
-        """Ours: something raised while this client's bytes were handled. What it may have touched is closed
-        (P2)."""
+        """Ours: something raised while its bytes were handled. What it may have touched is closed (P2)."""
         exchange = self.first
         while exchange is not None:
             if exchange.upstream is not None:

@@ -66,6 +66,7 @@ class Exchange:
         "state",
         "tag",
         "upstream",
+        "weight",
         "whole",
         "wire_tag",
     )
@@ -75,6 +76,7 @@ class Exchange:
         self.state = NEW
         self.marks = frame.marks
         self.note = frame.note
+        self.weight = frame.weight  # requests that it is
         self.tag = frame.tag  # the client's own id of it
         self.wire_tag = 0  # TAGGED: ours, on the upstream connection
         self.data = frame.data  # the request's first frame

@@ -157,8 +157,8 @@ class Gathering(Upstream):
                 self._pin_for(exchange, now)
         is_idle = not self.in_flight
         if not exchange.marks & ONEWAY:
-            self.in_flight += 1
-            self.server.in_flight += 1
+            self.in_flight += exchange.weight
+            self.server.in_flight += exchange.weight
         out = self._out
         out.append(exchange)
         if self._doubt is None:
@@ -252,7 +252,7 @@ class Gathering(Upstream):
             self._streaming.client.unhalt()
         fence = self.pool.protocol.fence
         if fence and self.owner is None:  # a pinned one may be in a transaction, where all is only queued
-            self._fenced += len(out)
+            self._fenced += sum(exchange.weight for exchange in out)
             if self._fenced >= fence:
                 self._fenced = 0
                 assert self.connection is not None

@@ -173,7 +173,7 @@ class OrderedClient(Client):
             self._pushed += len(data)
         else:
             self.pool.bytes_to_clients += len(data)
-            wire.write(data)
+            self.put(data)
         if not (self._pushed or self.write_paused):
             return True
         return self._pushed + wire.get_write_buffer_size() <= self.pool.protocol.subscriber_buffer
@@ -188,8 +188,7 @@ class OrderedClient(Client):
         pushes, self._pushes, self._pushed = self._pushes, [], 0
         data = b"".join(pushes)
         self.pool.bytes_to_clients += len(data)
-        if self.wire is not None:
-            self.wire.write(data)
+        self.put(data)
 
     def give_back(self, now: float) -> None:
         """Its session has forgotten everything: the connection that it has alone is for others."""

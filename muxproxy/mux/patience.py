@@ -44,6 +44,7 @@ class Patience:
         "_allowed_from",
         "_cut",
         "_halted",
+        "_kept",
         "_parked",
         "_read_paused",
         "_received",
@@ -70,6 +71,7 @@ class Patience:
         self._halted = False  # who takes its body can take no more
         self._received = 0  # bytes of a body since _allowed_from
         self._allowed_from = 0.0
+        self._kept: list[bytes] = []  # replies to be written with what follows in this turn
         self._parked = 0  # bytes of reply frames that wait for their turn
         self._unsent = 0  # what its socket had not taken when the deadline last looked
 
@@ -175,10 +177,29 @@ class Patience:
         self._unsent = unsent
         return moving
 
+    def put(self, data: bytes, *, more: bool = False) -> None:
+        """Write. `more`: other replies to it may come in this turn, so that one write can do for all."""
+        kept = self._kept
+        if more or kept:
+            if not kept and self.pool.corked is not None:
+                self.pool.corked.append(self)
+            kept.append(data)
+            if more and self.pool.corked is not None:
+                return
+            data = b"".join(kept)
+            kept.clear()
+        if self.wire is not None:
+            self.wire.write(data)
+
+    def uncork(self) -> None:
+        if self._kept:
+            self.put(b"")
+
     def end(self, now: float, *, linger: bool) -> None:
         """Close once everything written is out; `linger`: FIN first, for a client that may still be
         sending."""
         self.leave(Reason.CLIENT_LEFT, now)
+        self.uncork()
         wire = self.wire
         if wire is None:
             return
@@ -203,6 +224,7 @@ class Patience:
 
     def abort(self) -> None:
         """Close at once. What has not reached its end must not pass for whole: then with an error (P2)."""
+        self.uncork()
         wire = self.wire
         if wire is None:
             return

@@ -16,6 +16,7 @@ from muxproxy.mux.client import Client
 from muxproxy.mux.deadlines import INF, Deadlines
 from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, WAITING, Exchange
 from muxproxy.mux.gate import Gate
+from muxproxy.mux.patience import Patience
 from muxproxy.mux.ports import Wire, World
 from muxproxy.mux.queue import Queue
 from muxproxy.mux.server import Server
@@ -62,6 +63,8 @@ class Pool:
         self.pinned_limit = self._pinned_limit(backend)
         self.draining = False
         self.resolve_error = ""
+        # Clients whose replies are written together, at the end of the chunk that brings them; None: at once.
+        self.corked: list[Patience] | None = None
         self._turn = 0  # where the search for the least loaded server begins
         self._releases = 0
         # what operators see
@@ -97,7 +100,11 @@ class Pool:
         if upstream is not None:
             self.unqueued += 1
             upstream.send(exchange, now)
-            return
+        else:
+            self._wait(exchange, now)
+
+    def _wait(self, exchange: Exchange, now: float) -> None:
+        """NEW => (WAITING | DONE: refused)"""
         gate = self.gate
         if gate.waiting >= gate.max_waiting and not self._is_place_coming(now):
             self._refuse_full(exchange, now)
@@ -360,12 +367,12 @@ class Pool:
         exchange.move(DONE)
         exchange.reason = reason
         if reason is _OK:
-            self.replied += 1
+            self.replied += exchange.weight
         else:
-            self.count(reason)
+            self.count(reason, exchange.weight)
 
-    def count(self, reason: Reason) -> None:
-        self.ended[reason] = self.ended.get(reason, 0) + 1
+    def count(self, reason: Reason, weight: int = 1) -> None:
+        self.ended[reason] = self.ended.get(reason, 0) + weight
 
     def listening(self) -> dict[str, int]:
         """What clients listen to, in numbers."""
@@ -404,7 +411,7 @@ class Pool:
             if reason is _OK:
                 self.replied += 1
             else:
-                self.count(reason)
+                self.count(reason, exchange.weight)
             return
         self.take_out(exchange)
         self.end(exchange, reason)

@@ -9,6 +9,7 @@ client alone.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from muxproxy.mux.deadlines import INF
@@ -18,6 +19,7 @@ from muxproxy.mux.upstream import GREETING, OPEN
 from muxproxy.protocols.contract import (
     BROKEN,
     END_UPSTREAM,
+    FIRST,
     INTERIM,
     LAST,
     ONEWAY,
@@ -30,9 +32,13 @@ from muxproxy.protocols.contract import (
 )
 
 if TYPE_CHECKING:
+    from muxproxy.mux.client import Client
     from muxproxy.mux.feed import FeedClient
     from muxproxy.mux.server import Server
     from muxproxy.mux.shared_pool import SharedPool
+
+
+_WHOLE = FIRST | LAST
 
 
 class ByOrder(Gathering):
@@ -73,27 +79,54 @@ class ByOrder(Gathering):
     def on_data(self, data: bytes, now: float) -> None:
         if self.state != OPEN and self.state != GREETING:
             return
-        for frame in self.replies.feed(data):
+        frames = self.replies.feed(data)
+        if len(frames) == 1:
+            self._on_frames(frames, now)
+        else:
+            pool = self.pool
+            pool.corked = []
+            self._on_frames(frames, now)
+            corked, pool.corked = pool.corked, None
+            for client in corked:
+                client.uncork()
+        if self.state == OPEN:
+            if self._out and self._oldest() is None:
+                self.flush(now)  # nothing is in flight: none of these waits any longer
+            self._rearm(now)
+            self.pool.release(self, now)
+
+    def _on_frames(self, frames: Sequence[Frame], now: float) -> None:
+        owed = self.owed
+        for frame in frames:
+            if frame.marks == _WHOLE and owed:  # as nearly always
+                exchange = owed[0]
+                client = exchange.client
+                if client is not None and not exchange.marks & PIN and exchange is not self._doubt:
+                    owed.popleft()
+                    exchange.upstream = None
+                    self.in_flight -= exchange.weight
+                    self.server.in_flight -= exchange.weight
+                    try:
+                        client.deliver(exchange, frame, now)
+                    except Exception:
+                        client.on_bug(now)  # which is on no ledger of ours any more (P2, P3)
+                        raise
+                    continue
             if frame.marks & BROKEN:
                 self.fail("server broke the protocol", Reason.SERVER_BROKE, frame.note, now)
                 return
             if frame.marks & PUSH:
                 self._on_push(frame, now)
             else:
-                exchange = self._match(frame)
-                if exchange is not None:
-                    self._on_reply(exchange, frame, now)
+                whose = self._match(frame)
+                if whose is not None:
+                    self._on_reply(whose, frame, now)
                 elif not self._stray():
                     why = "a reply that no request asked for"
                     self.fail("unsolicited bytes", Reason.SERVER_BROKE, why, now)
                     return
             if self.state != OPEN and self.state != GREETING:
                 return
-        if self.state == OPEN:
-            if self._out and self._oldest() is None:
-                self.flush(now)  # nothing is in flight: none of these waits any longer
-            self._rearm(now)
-            self.pool.release(self, now)
 
     def _on_push(self, frame: Frame, now: float) -> None:
         if self.feeder is not None:
@@ -108,11 +141,13 @@ class ByOrder(Gathering):
         client = exchange.client
         if exchange.state == SENT:
             exchange.move(REPLYING)
+        if marks & INTERIM and exchange.weight > 1:
+            self._on_some(exchange, frame.weight)
         if marks & LAST:
             self._strike(exchange)
             exchange.upstream = None
-            self.in_flight -= 1
-            self.server.in_flight -= 1
+            self.in_flight -= exchange.weight
+            self.server.in_flight -= exchange.weight
             if marks & END_UPSTREAM:
                 self.retiring = frame.note
             if exchange.marks & PIN:
@@ -120,7 +155,7 @@ class ByOrder(Gathering):
             if exchange is self._streaming:
                 self.retiring, self._streaming = "reply before the request's end", None
         if client is not None:
-            client.deliver(exchange, self._for_client(exchange, frame), now)
+            self._deliver(client, exchange, self._for_client(exchange, frame), now)
         elif marks & LAST:
             self._on_nobodys(exchange, frame, now)
         if marks & LAST and exchange is self._doubt:
@@ -131,6 +166,21 @@ class ByOrder(Gathering):
             if self.state == GREETING:
                 self.open(now)
             self.flush(now)
+
+    def _on_some(self, exchange: Exchange, weight: int) -> None:
+        """Some of the requests that the exchange is have got their replies."""
+        exchange.weight -= weight
+        self.in_flight -= weight
+        self.server.in_flight -= weight
+        if exchange.client is not None:
+            self.pool.replied += weight
+
+    def _deliver(self, client: Client, exchange: Exchange, frame: Frame, now: float) -> None:
+        try:
+            client.deliver(exchange, frame, now)
+        except Exception:
+            client.on_bug(now)  # which may be on no ledger of ours any more (P2, P3)
+            raise
 
     def _on_pinned_reply(self, exchange: Exchange, now: float) -> None:
         if exchange.pin[1]:  # it blocked, and so did those behind it: their time begins now
@@ -160,8 +210,8 @@ class ByOrder(Gathering):
             self._out.remove(exchange)
             exchange.upstream = None
             if not exchange.marks & ONEWAY:
-                self.in_flight -= 1
-                self.server.in_flight -= 1
+                self.in_flight -= exchange.weight
+                self.server.in_flight -= exchange.weight
             if exchange is self._streaming:
                 self._streaming = None
             if exchange.marks & PIN and self.owner is not None:

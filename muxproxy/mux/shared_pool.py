@@ -96,7 +96,13 @@ class SharedPool(Pool):
             if exchange.marks & LISTEN:
                 self._listen(exchange, client, now)
                 return
-        super().submit(exchange, now)
+        exchange.since = now
+        upstream = self._place_for(exchange, now)
+        if upstream is not None:
+            self.unqueued += 1
+            upstream.send(exchange, now)
+        else:
+            self._wait(exchange, now)
 
     def submit_own(self, exchange: Exchange, now: float) -> None:
         """Of a FeedClient: as any other, but nothing holds it."""

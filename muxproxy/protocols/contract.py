@@ -49,7 +49,9 @@ ONEWAY = 32  # request: no reply will come
 EAGER = 64  # request: forward now, though more of it is to come (HTTP: Expect: 100-continue; raw TCP)
 PIN = 128  # request: needs a connection that is the client's alone, and counts against max_pinned
 UNPIN = 256  # request: after its reply the client's pinned connection goes back to the others
-INTERIM = 512  # reply: whole, but not the final one (1xx)
+INTERIM = (
+    512  # reply: whole, but not the final one (1xx; of a frame of several requests, some of the replies)
+)
 SWITCH = 1024  # reply: from here both directions are opaque and end with the connection (101)
 END_CLIENT = 2048  # the client's connection ends after this reply
 END_UPSTREAM = 4096  # reply: the upstream connection cannot be used again; `note` is why (str)
@@ -67,13 +69,14 @@ class Frame:
     """A span of bytes and what it means. Immutable by convention: framers may hand out the same object
     again."""
 
-    __slots__ = ("data", "marks", "note", "tag")
+    __slots__ = ("data", "marks", "note", "tag", "weight")
 
-    def __init__(self, data: bytes, marks: int, note: Any = None, tag: int = 0) -> None:
+    def __init__(self, data: bytes, marks: int, note: Any = None, tag: int = 0, weight: int = 1) -> None:
         self.data = data
         self.marks = marks
         self.note = note  # the protocol's own word from a request to its reply framer, refusal or session
         self.tag = tag  # TAGGED: the request id
+        self.weight = weight  # requests that it is: pipelined ones that need no look each may go as one frame
 
     def __repr__(self) -> str:
         return f"Frame({self.data!r}, {self.marks:#x}, {self.note!r}, {self.tag})"

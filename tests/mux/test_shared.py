@@ -240,3 +240,22 @@ def test_an_early_reply_to_a_large_request_costs_the_connection() -> None:
     assert ann.wire.eof
     assert not server.is_open
     assert stage.statistics()["closed"] == {"reply before the request's end": 1}
+
+
+@pytest.mark.parametrize("reply", [b"ann\n", b"ann +2\nx"])
+def test_a_bug_while_a_reply_is_delivered_leaves_nobody_waiting_for_ever(
+    reply: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(ORDERED, max_connections=1)
+    ann = stage.asks(b"ann\n")
+    server = stage.connects()
+
+    def raises(*_: object) -> None:
+        monkeypatch.undo()  # once
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(ann.wire, "write", raises)
+    with pytest.raises(ZeroDivisionError):
+        server.sends(reply)
+    assert not ann.is_open
+    assert stage.outcomes() == {"internal": 1}

@@ -71,7 +71,7 @@ def _perform(stage: Stage, clients: int, seconds: float, keep: bool) -> int:
     if keep:
         _keep(stage, acts, click.echo)
     elif code == Exit.OK:
-        click.echo(f"Next: {_program()} check -c config   (an example to copy; see README.md)")
+        click.echo(f"Next: {_program()} check -c config   (one example per protocol, to copy)")
     return code
 
 

@@ -108,6 +108,19 @@ class Note:
         """The heart has answered it itself; a reply may still come."""
 
 
+class Run(Note):
+    """Pipelined commands that touch no state, as one frame. `command`: one of them, and if any changes
+    data, one that does."""
+
+    __slots__ = ("done",)
+
+    kind = SHARED
+
+    def __init__(self, command: Command, replies: int) -> None:
+        super().__init__(command, replies)
+        self.done = 0  # of the replies, so many have come
+
+
 class Whole(Note):
     """A note whose replies are collected, each given to on_reply as a whole."""
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from muxproxy.protocols.contract import END_CLIENT, FIRST, IDEMPOTENT, LAST, Frame, Reason
-from muxproxy.protocols.redis.common import WHOLE, Command, Note, Whole
+from muxproxy.protocols.redis.common import WHOLE, Command, Note, Run, Whole
 from muxproxy.protocols.redis.words import error
 
 # The command was not sent. DRAINING is: a heart that stops says itself what may have been served.
@@ -35,6 +35,8 @@ def refusal(reason: Reason, text: str, note: Any, *, closing: bool) -> Frame:
             return Frame(b"", marks)
     code = "OVERLOADED" if reason in OVERLOAD else "ERR"
     line = error(f"{code} muxproxy: {text}{_outcome(reason, note)}")
+    if isinstance(note, Run):
+        line *= note.replies - note.done
     return Frame(_for_transaction(note, line) if _is_transaction(note) else line, marks)
 
 

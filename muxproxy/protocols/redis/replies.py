@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from muxproxy.protocols.contract import BROKEN, FIRST, LAST, PUSH, Frame
-from muxproxy.protocols.redis.common import Command, Note, Whole
+from muxproxy.protocols.contract import BROKEN, FIRST, INTERIM, LAST, PUSH, Frame
+from muxproxy.protocols.redis.common import Command, Note, Run, Whole
 from muxproxy.protocols.redis.extent import ReplyExtent
 from muxproxy.protocols.redis.grammar import CRLF, LENGTHS, SIZES, SMALL, MalformedError, number
 from muxproxy.protocols.redis.settings import Settings
@@ -124,7 +124,10 @@ class ReplyFramer:
         if not self._plain:
             self._walk(data, frames)
             return frames
-        if len(data) > len(self._expected) * WORDS:
+        expected = self._expected
+        if expected and expected[0].__class__ is Run:
+            self._run(data, frames)
+        elif len(data) > len(self._expected) * WORDS:
             pos = self._stride(data, frames)
             if pos < len(data):
                 self._walk(data[pos:] if pos else data, frames)
@@ -203,9 +206,54 @@ class ReplyFramer:
             if not taken and not tail:
                 return
             data = CRLF.join([*taken, *whole, tail])
+            if expected and expected[0].__class__ is Run:
+                self._run(data, frames)
+                return
             if is_split or len(frames) == before:
                 self._walk(data, frames)
                 return
+
+    def _run(self, data: bytes, frames: list[Frame]) -> None:
+        """Replies to runs of commands, and then whatever follows."""
+        expected = self._expected
+        find = data.find
+        last = len(data)
+        pos = 0
+        while pos < last and expected and expected[0].__class__ is Run:
+            note: Run = expected[0]
+            start = pos
+            left = note.replies - note.done
+            while left:
+                end = find(CRLF, pos)
+                line = data[pos:end]
+                size = SIZES.get(line)
+                if size is not None:
+                    after = end + size + 4
+                    if data[after - 2 : after] != CRLF:
+                        break
+                elif end < 0 or not line or (line[0] not in _ONE_LINE and line not in _NULLS):
+                    break
+                else:
+                    after = end + 2
+                pos = after
+                left -= 1
+            if pos > start:
+                marks = 0 if note.done else FIRST
+                done, note.done = note.done, note.replies - left
+                part = data if pos - start == last else data[start:pos]
+                if left:
+                    frames.append(Frame(part, marks | INTERIM, None, 0, note.done - done))
+                    break
+                expected.popleft()
+                frames.append(Frame(part, marks | LAST))
+            elif left:
+                break
+        if pos < last:
+            rest = data[pos:] if pos else data
+            if expected and expected[0].__class__ is Command:
+                self._words(rest, frames)
+            else:
+                self._walk(rest, frames)
 
     def eof(self) -> Sequence[Frame]:
         if self._dead:
@@ -252,8 +300,8 @@ class ReplyFramer:
         if self._number < 0:
             if not expected:
                 raise MalformedError(UNASKED.encode())
-            self._note = expected.popleft()
-            self._number = 0
+            note = self._note = expected.popleft()
+            self._number = note.done if note.__class__ is Run else 0
         note = self._note
         if note is None or isinstance(note, Whole):
             self._way = _COLLECT
@@ -308,11 +356,18 @@ class ReplyFramer:
         note = self._note
         is_last = self._is_last()
         self._number = -1 if is_last else number + 1
+        part = 0
+        if isinstance(note, Run):
+            note.done = number + 1
+            if not is_last:  # back to the short way with what follows
+                self._number = -1
+                self._expected.appendleft(note)
+                part = 0 if way == _STREAM else INTERIM
         if way == _COLLECT and isinstance(note, Whole):
             data = note.on_reply(number, data, self.connection)
         if self._listening and data == _RESET:
             self._listening = False
-        marks = LAST if is_last else 0
+        marks = LAST if is_last else part
         if number == 0 and way != _STREAM:
             marks |= FIRST
         frames.append(Frame(data, marks))

@@ -31,6 +31,7 @@ from muxproxy.protocols.redis.common import (
     UNKNOWN,
     Command,
     Note,
+    Run,
 )
 from muxproxy.protocols.redis.extent import CommandExtent
 from muxproxy.protocols.redis.grammar import (
@@ -57,6 +58,9 @@ REQUEST_BUFFER = 64 * 1024
 
 # More than any chunk that the hands read at once (worker: 256 KiB).
 MAX_CHUNK = 1024 * 1024
+
+# Commands that go as one frame at the most: what waits, is sent and is lost together.
+MAX_RUN = 32
 
 # Words that a chunk is split into: bounds the objects that a chunk of line ends would make.
 SPLIT = 4096
@@ -92,6 +96,7 @@ class RequestFramer:
         "groups",
         "held",
         "midway",
+        "runs",
         "trusted",
     )
 
@@ -100,6 +105,7 @@ class RequestFramer:
         self.midway = False
         self.trusted = False  # set by the session: this client may run commands
         self.groups = True  # set by the session: it takes whole transactions as one frame
+        self.runs = False  # set by the session: commands that touch no state need not come one by one
         self._settings = settings
         self._known = settings.known
         # The short way looks at no limits: a chunk cannot hold a word, or a count, that is beyond others.
@@ -153,6 +159,7 @@ class RequestFramer:
         last = len(words)
         known = self._known
         at = 0
+        run: list[Command] | None = [] if self.runs else None
         try:
             while at < last:
                 count = words[at]
@@ -173,18 +180,25 @@ class RequestFramer:
                 command = known[part[2]]
                 if command.kind != SHARED:
                     break
-                part.append(b"")
-                frames.append(Frame(CRLF.join(part), WHOLE | command.marks, command))
+                if run is None:
+                    part.append(b"")
+                    frames.append(Frame(CRLF.join(part), WHOLE | command.marks, command))
+                else:
+                    run.append(command)
+                    if len(run) == MAX_RUN:
+                        at = end
+                        break
                 at = end
         except (IndexError, KeyError):
             pass  # a count, a length or a name that is not in the tables
-        if at == last and not tail:
-            return frames
-        if not at:
-            return self._many(data, frames)
-        rest = words[at:]
-        rest.append(tail)
-        return self._many(CRLF.join(rest), frames)
+        rest = b""
+        if at < last or tail:
+            rest = CRLF.join([*words[at:], tail]) if at else data
+        if run:
+            frames.append(_as_one(data[: len(data) - len(rest)] if rest else data, run))
+            if rest and len(run) == MAX_RUN:
+                return self._words(rest, frames)
+        return self._many(rest, frames) if rest else frames
 
     def _many(self, data: bytes, frames: list[Frame]) -> Sequence[Frame]:
         """Commands of any size one behind the other, until one is not whole or not plain."""
@@ -443,6 +457,15 @@ def _lengths_fit(part: list[bytes]) -> bool:
         if part[at] != LENGTHS[len(part[at + 1])]:
             return False
     return True
+
+
+def _as_one(data: bytes, commands: list[Command]) -> Frame:
+    if len(commands) == 1:
+        return Frame(data, WHOLE | commands[0].marks, commands[0])
+    # P9: repeated as one, so only if each may be; and what is told of a loss is told of all.
+    changes = [command for command in commands if not command.marks]
+    command = changes[0] if changes else commands[0]
+    return Frame(data, WHOLE | command.marks, Run(command, len(commands)), 0, len(commands))
 
 
 def _span(data: bytes, at: int, end: int) -> int:

@@ -154,6 +154,7 @@ class RedisSession:
             and not (self._is_off or self._skips or self._is_pinned())
             and not self._is_subscribed()
         )
+        self._framer.runs = self._is_plain
 
     def _is_pinned(self) -> bool:
         return self._is_in_multi or self._is_watching or self.is_sticky

@@ -1,0 +1,142 @@
+"""Pipelined commands that go as one frame: what is one, where its replies end, and what is told when it is
+lost midway (P3, P9)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from muxproxy.config.model import Redis
+from muxproxy.protocols.contract import FIRST, IDEMPOTENT, INTERIM, LAST, Frame
+from muxproxy.protocols.redis import RedisProtocol
+from muxproxy.protocols.redis.common import Command, Run
+from muxproxy.protocols.redis.grammar import multibulk
+from muxproxy.protocols.redis.requests import MAX_RUN, RequestFramer
+from tests.fakes import Peer, Stage
+
+GET, SET = multibulk([b"GET", b"k"]), multibulk([b"SET", b"k", b"v"])
+REPLIES = [
+    b"+OK\r\n",
+    b"$3\r\nabc\r\n",
+    b"$-1\r\n",
+    b":7\r\n",
+    b"*2\r\n$1\r\na\r\n$1\r\nb\r\n",
+    b"-ERR no\r\n",
+    b"$400\r\n" + b"x" * 400 + b"\r\n",
+    b"%1\r\n+a\r\n*0\r\n",
+    b"_\r\n",
+]
+
+
+def framer() -> RequestFramer:
+    made = RedisProtocol(Redis()).requests()
+    made.trusted = made.runs = True
+    made.feed(GET + SET)  # commands that were not seen before come one by one
+    return made
+
+
+def test_what_comes_together_goes_together_and_may_be_repeated_only_if_all_of_it_may() -> None:
+    (reads,) = framer().feed(GET * 5)
+    assert (reads.data, reads.weight, reads.note.replies) == (GET * 5, 5, 5)
+    assert reads.marks == FIRST | LAST | IDEMPOTENT
+    (mixed,) = framer().feed(GET * 2 + SET + GET)
+    assert (mixed.data, mixed.weight, mixed.marks) == (GET * 2 + SET + GET, 4, FIRST | LAST)
+    assert mixed.note.command.name == "set"
+
+
+def test_what_is_not_like_others_stands_by_itself() -> None:
+    blpop, multi = multibulk([b"BLPOP", b"q", b"1"]), multibulk([b"MULTI"])
+    frames = framer().feed(GET * 3 + blpop + SET + GET + multi + GET)
+    assert [frame.data for frame in frames] == [GET * 3, blpop, SET, GET, multi, GET]
+    assert [frame.weight for frame in frames] == [3, 1, 1, 1, 1, 1]
+
+
+def test_a_long_pipeline_is_several_and_a_command_that_is_not_whole_waits() -> None:
+    made = framer()
+    frames = made.feed(GET * (2 * MAX_RUN + 3) + SET[:-1])
+    assert [frame.weight for frame in frames] == [MAX_RUN, MAX_RUN, 3]
+    assert made.feed(SET[-1:])[0].data == SET
+
+
+def test_a_session_that_must_see_every_command_does() -> None:
+    protocol = RedisProtocol(Redis())
+    requests = protocol.requests()
+    session = protocol.session(requests)
+    requests.feed(GET)
+    assert len(requests.feed(GET * 3)) == 1
+    (multi,) = requests.feed(multibulk([b"MULTI"]))
+    session.on_request(multi)
+    assert len(requests.feed(GET * 3)) == 3
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=4), st.data())
+def test_however_they_are_cut_the_replies_to_runs_are_whole_and_counted(
+    sizes: list[int], data: st.DataObject
+) -> None:
+    replies = RedisProtocol(Redis()).replies()
+    command = Command("get")
+    wanted = []
+    for size in sizes:
+        replies.expect(Run(command, size + 2) if size else command)
+        count = size + 2 if size else 1
+        wanted.append(b"".join(data.draw(st.sampled_from(REPLIES)) for _ in range(count)))
+    stream = b"".join(wanted)
+    got: list[list[Frame]] = [[]]
+    while stream:
+        cut = data.draw(st.integers(1, len(stream)))
+        for frame in replies.feed(stream[:cut]):
+            got[-1].append(frame)
+            if frame.marks & LAST:
+                got.append([])
+        stream = stream[cut:]
+    assert got.pop() == []
+    assert [b"".join(frame.data for frame in frames) for frames in got] == wanted
+    for frames, size in zip(got, sizes, strict=True):
+        assert [bool(frame.marks & FIRST) for frame in frames] == [True] + [False] * (len(frames) - 1)
+        assert all(frame.marks & INTERIM for frame in frames[:-1])
+        assert sum(frame.weight for frame in frames[:-1]) < (size + 2 if size else 1)
+
+
+def connected(**keys: object) -> tuple[Stage, Peer]:
+    stage = Stage(RedisProtocol(Redis()), max_connections=1, min_connections=1, **keys)
+    server = stage.connects()
+    server.sends(b"+OK\r\n")
+    server.got()
+    first = stage.asks(GET + SET)
+    server.sends(b"$-1\r\n+OK\r\n")
+    first.closes()
+    server.got()
+    return stage, server
+
+
+def test_who_loses_the_connection_in_the_middle_of_a_run_gets_an_error_for_each_command_not_answered() -> (
+    None
+):
+    stage, server = connected()
+    ann = stage.asks(SET * 5)
+    assert server.got() == SET * 5
+    server.sends(b"+OK\r\n+OK\r\n+O")
+    assert ann.got() == b"+OK\r\n+OK\r\n"
+    assert stage.statistics()["in_flight"] == 3
+    server.breaks_off()
+    lines = ann.got().splitlines()
+    assert len(lines) == 3
+    assert all(line.endswith(b"the command may have run") for line in lines)
+    assert ann.is_open
+    assert stage.outcomes() == {"ok": 4, "server_closed": 3}
+    assert stage.statistics()["in_flight"] == 0
+
+
+@pytest.mark.parametrize("late", [b"+OK\r\n" * 3, b"+OK\r\n+OK\r\n:1\r\n"])
+def test_a_run_whose_replies_are_late_is_told_and_they_reach_nobody(late: bytes) -> None:
+    stage, server = connected(reply_timeout=2.0)
+    ann = stage.asks(SET * 3)
+    stage.passes(2.1)
+    assert ann.got().count(b"-ERR muxproxy: ") == 3
+    bob = stage.asks(GET)
+    server.sends(late[:7])
+    server.sends(late[7:] + b"$1\r\nv\r\n")
+    assert (ann.got(), bob.got()) == (b"", b"$1\r\nv\r\n")
+    assert stage.outcomes() == {"reply_timeout": 3, "ok": 3}
+    assert stage.statistics()["in_flight"] == 0
