@@ -15,6 +15,26 @@ from muxproxy.protocols.contract import Sharing
 from tests.fakes import Peer
 from tests.toys import TAG
 
+# What the machines' requests may say beside their names, as often as it stands here.
+WORDS: dict[Sharing, tuple[str, ...]] = {
+    Sharing.EXCLUSIVE: ("", "", "idem", "idem", "eager", "oneway", "bye", "pin", "!", "?"),
+    Sharing.ORDERED: (
+        "",
+        "!",
+        "idem",
+        "block=2",
+        "oneway",
+        "bye",
+        "local",
+        "db=1",
+        "db=2",
+        "pin",
+        "unpin",
+        "",
+    ),
+    Sharing.TAGGED: ("", "", "idem", "idem", "oneway", "bye", "local", "!"),
+}
+
 
 def body_of(name: str, size: int) -> bytes:
     return (name.encode() + b".") * (size // (len(name) + 1) + 1) if size else b""

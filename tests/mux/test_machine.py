@@ -23,7 +23,7 @@ from muxproxy.mux.exchange import Exchange
 from muxproxy.mux.upstream import CONNECTING, OPEN, Upstream
 from muxproxy.protocols.contract import ONEWAY, Sharing
 from tests.fakes import Stage
-from tests.mux.observers import ClientEnd, InOrder, Request, ServerEnd, message
+from tests.mux.observers import WORDS, ClientEnd, InOrder, Request, ServerEnd, message
 from tests.toys import Toy
 
 DEEP = os.environ.get("MUXPROXY_MACHINE") == "deep"
@@ -40,25 +40,6 @@ PICK = st.integers(0, 11)
 SIZES = st.sampled_from([0, 0, 0, 7, 30, 90, 200])
 RESPONSE_BUFFER, REQUEST_BUFFER, REQUEST_HIGH = 120, 60, 100  # bytes: small messages shall reach them
 MAX_CLIENTS = 4
-
-WORDS: dict[Sharing, tuple[str, ...]] = {
-    Sharing.EXCLUSIVE: ("", "", "idem", "idem", "eager", "oneway", "bye", "pin", "!", "?"),
-    Sharing.ORDERED: (
-        "",
-        "!",
-        "idem",
-        "block=2",
-        "oneway",
-        "bye",
-        "local",
-        "db=1",
-        "db=2",
-        "pin",
-        "unpin",
-        "",
-    ),
-    Sharing.TAGGED: ("", "", "idem", "idem", "oneway", "bye", "local", "!"),
-}
 
 
 class Machine(RuleBasedStateMachine):
