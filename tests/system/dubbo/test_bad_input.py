@@ -146,3 +146,28 @@ def test_large_replies_of_many_calls_come_whole_and_to_whom_they_belong() -> Non
     ):
         assert load.ends()["ends"] == {"right": 128}
         assert proxy.outcomes() == {"ok": 128}
+
+
+def test_a_reply_that_does_not_come_is_31_and_costs_nobody_a_connection() -> None:
+    with (
+        Shuffler() as provider,
+        Proxy(
+            provider.address,
+            protocol="dubbo",
+            dubbo={"heartbeat": "100ms"},  # which proves that the provider lives
+            upstream={"max_connections": 1, "reply_timeout": "300ms"},
+        ) as proxy,
+    ):
+        with Callers(proxy.host, proxy.port, connections=5, calls=1, method="mute") as load:
+            end = load.ends()
+        assert end["ends"] == {"refused 31": 5}
+        assert set(end["texts"]) == {f"muxproxy: {provider.address}: no reply for 0.3 s"}
+        wait_for(
+            lambda: proxy.backend()["events"].get("replies_that_never_came") == 5,
+            within=10,
+            what="they are forgotten",
+        )
+        with Callers(proxy.host, proxy.port, connections=5, calls=5) as load:
+            assert load.ends()["ends"] == {"right": 25}
+        backend = proxy.backend()
+        assert (backend["connects"], backend["closed"], backend["in_flight"]) == (1, {}, 0)
