@@ -121,7 +121,8 @@ class ByTag(ByOrder):
     def on_write_resumed(self, now: float) -> None:
         super().on_write_resumed(now)
         if self.state == OPEN:
-            self.server.open.append(self)
+            if self not in self.server.open:
+                self.server.open.append(self)
             self._say_kept()
             self.pool.release(self, now)
 
