@@ -35,13 +35,11 @@ class TaggedToy(Toy):
         *,
         probe_interval: float = 0.0,
         probe_misses: int = 2,
-        reply_buffer: int = 0,
         limits: Sequence[Limit] = (),
     ) -> None:
         super().__init__(Sharing.TAGGED)
         self.probe_interval = probe_interval
         self.probe_misses = probe_misses
-        self.reply_buffer = reply_buffer
         self.limits = limits
 
     def requests(self) -> ToyRequests:

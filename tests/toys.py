@@ -71,7 +71,6 @@ class Toy:
     probe_interval = 0.0  # this and what follows is TAGGED's: tests/tagged_toys.py has more of it
     probe_misses = 2
     request_buffer = 0
-    reply_buffer = 0
     limits: Sequence[Limit] = ()
 
     def __init__(self, sharing: Sharing, *, sessions: bool = False, half_close: bool = True) -> None:
@@ -108,6 +107,7 @@ class Toy:
         tag: int = 0,
         retry_after: int = 0,
         closing: bool = True,
+        weight: int = 1,
     ) -> Frame:
         retry = f" retry={retry_after}" if retry_after else ""
         bye = note is not None and "bye" in note

@@ -174,6 +174,7 @@ TABLES: dict[str, Table] = {
         "head_timeout": Duration(1 * MS, 1 * H),
         "stall_timeout": Duration(1 * MS, 1 * H),
         "hold_timeout": Duration(1 * MS, 1 * H),
+        "hold_rate": Size(1, 1 * GIB),
         "min_rate": Size(1, 1 * GIB),
         "request_buffer": Size(1 * KIB, 64 * MIB),
         "response_buffer": Size(1 * KIB, 64 * MIB),

@@ -31,6 +31,10 @@ class Clients(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # machine that reads or writes nothing for a second is stuck, or slow beyond what its neighbours should
     # pay.
     hold_timeout: float = 1.0
+    # What a client must take of large replies while it holds a shared connection (redis, dubbo) that others
+    # wait for; with hold_timeout the same rule: allowed time = hold_timeout + bytes / hold_rate. What runs on
+    # this machine takes a hundred times as much.
+    hold_rate: int = 1024 * KIB  # bytes per second
     min_rate: int = 1 * KIB  # bytes per second
     # A request is held until it is whole or this much of it is in (P5). nginx client_body_buffer_size 16k,
     # proxy_buffers 8 x 8k: 64 KiB holds nearly every API call.

@@ -44,22 +44,22 @@ class Client(Patience):
         "_again",
         "_flushing",
         "_framing",
+        "_held",
+        "_pushes",
         "framer",
-        "last",
         "pinned",
         "session",
         "upstream",
-        "write_paused",
     )
 
     def __init__(self, pool: Pool, wire: Wire | None, now: float) -> None:
         super().__init__(pool, wire, now)
         self.framer = pool.protocol.requests()
         self.session = pool.protocol.session(self.framer)
-        self.last: Exchange | None = None
         self.pinned: Upstream | None = None  # a connection that is this client's alone
         self.upstream: Upstream | None = None  # shared sharings: where its last request went
-        self.write_paused = False  # its socket is full up to response_buffer
+        self._held: Exchange | None = None  # ORDERED: the first that may not go to the pool yet
+        self._pushes: list[bytes] = []  # ORDERED: what it is fed while a reply is half out
         self._framing = False  # on_data's loop is running
         self._flushing = False  # _settle's loop is running
         self._again = False  # the framer holds a request that may be framed now
@@ -131,8 +131,9 @@ class Client(Patience):
         if self.phase == ENDING or self.wire is None:
             return
         first = self.first
-        if first is not None and first.upstream is not None:
+        if first is not None and first.upstream is not None and not self.holding:
             first.upstream.resume_reading(now)
+        self.let_go(now)
         self._rest(now)
         if self._again:
             self.on_data(b"", now)
@@ -243,6 +244,14 @@ class Client(Patience):
         self._regulate()
 
     def _after_data(self, now: float) -> None:
+        while self.first is None and self.session is not None and self.framer.held and self.phase != ENDING:
+            # held behind a barrier for a request that was answered before it was in: nobody else says go on
+            self.framer.resume()
+            frames = self.framer.feed(b"")
+            if not frames:
+                break
+            for frame in frames:
+                self._on_frame(frame, now)
         if self.first is None and self.phase <= IDLE and self.framer.midway:
             self.expect(HEAD, now + self.pool.clients_config.head_timeout)
         self._regulate()
@@ -261,31 +270,8 @@ class Client(Patience):
     def unhalt(self) -> None:
         self.halt(False)
 
-    def _regulate(self) -> None:
-        """Read from the client, or not: the one place that decides it (P7)."""
-        wire = self.wire
-        if wire is None or self.phase == ENDING:
-            return
-        filling = self.filling
-        if filling is not None:
-            stop = self._halted or (
-                filling.state in (NEW, WAITING) and filling.size >= self.pool.clients_config.request_buffer
-            )
-        else:
-            last = self.last
-            stop = self.write_paused or (
-                last is not None
-                and (
-                    self.framer.held > 0
-                    or (last.state in (NEW, WAITING) and self.pool.sharing is Sharing.ORDERED)
-                )
-            )
-        if stop and not self._read_paused:
-            self._read_paused = True
-            wire.pause_reading()
-        elif not stop and self._read_paused:
-            self._read_paused = False
-            wire.resume_reading()
+    def _is_ahead(self, last: Exchange) -> bool:
+        return self.framer.held > 0
 
     # -- replies -----------------------------------------------------------------------------------
 
@@ -293,8 +279,6 @@ class Client(Patience):
         """A frame of the reply to `exchange`: written if it is its turn, else parked."""
         if exchange is not self.first:
             self._park(exchange, frame, now)
-            return
-        if self.write_paused and self.bound_unsent(exchange, now):
             return
         data = frame.data
         marks = frame.marks
@@ -307,7 +291,9 @@ class Client(Patience):
             else:
                 self.wire.write(data)
         if marks & LAST:
-            self.pool.end(exchange, _OK)
+            exchange.move(DONE)  # as Pool.end, without the call
+            exchange.reason = _OK
+            self.pool.replied += exchange.weight
             self._settle(exchange, marks, now)
             return
         if not marks & INTERIM:
@@ -332,7 +318,7 @@ class Client(Patience):
         if exchange.marks & ONEWAY:  # a reply that nobody expects would be taken for the next one's (P2)
             frame = Frame(b"", FIRST | LAST)
         else:
-            frame = self.pool.refusal(reason, text, exchange.note, exchange.tag, closing, now)
+            frame = self.pool.refusal(reason, text, exchange, closing, now)
         self._answer(exchange, frame, now, linger=closing)
 
     def _answer(self, exchange: Exchange, frame: Frame, now: float, *, linger: bool) -> None:
@@ -352,10 +338,13 @@ class Client(Patience):
             exchange.parked = []
         exchange.parked.append(frame)
         self._parked += len(frame.data)
-        self.bound_unsent(exchange, now)
+        if self._parked > self.pool.clients_config.response_buffer:
+            self._regulate()
 
     def _settle(self, exchange: Exchange, marks: int, now: float) -> None:
         """The reply to the first exchange is out: what now?"""
+        if self._pushes:
+            self._push_kept()
         if exchange.after is None:
             self.first = self.last = None
         else:
@@ -386,6 +375,13 @@ class Client(Patience):
             self._flushing = False
         if self._read_paused:
             self._regulate()
+        if self._held is not None:
+            self.proceed(now)
+
+    def proceed(self, now: float) -> None:
+        """ORDERED: who was in the way of what is held has gone."""
+
+    def _push_kept(self) -> None: ...  # ORDERED: the reply that was half out is out
 
     def _unpark(self, exchange: Exchange, now: float) -> None:
         parked, exchange.parked = exchange.parked, None
@@ -395,6 +391,9 @@ class Client(Patience):
                 self._answer(exchange, frame, now, linger=False)
             else:
                 self.deliver(exchange, frame, now)
+        if self.holding and not self.write_paused and not self._parked:
+            self.let_go(now)
+            self._rest(now)
 
     def _unlink(self, exchange: Exchange) -> None:
         before, after = exchange.before, exchange.after
@@ -486,6 +485,7 @@ class Client(Patience):
         ended = 0
         self.filling = None
         self.phase = ENDING
+        self.let_go(now)
         while self.first is not None:
             exchange = self.first
             self._unlink(exchange)

@@ -120,7 +120,7 @@ class DedicatedClient(Client):
 
     def _turn_away(self, reason: Reason, text: str, now: float) -> None:
         """It gets no session. The protocol may have no words for that but how the connection ends."""
-        frame = self.pool.refusal(reason, text, None, 0, True, now)
+        frame = self.pool.refusal(reason, text, None, True, now)
         if self.wire is not None and frame.data:
             self.pool.bytes_to_clients += len(frame.data)
             self.wire.write(frame.data)

@@ -126,6 +126,7 @@ class Gathering(Upstream):
             and self.in_flight < self.pool.config.max_in_flight
             and self._streaming is None
             and not self.retiring
+            and not self.read_paused
         )
 
     def is_awaited(self) -> bool:

@@ -25,27 +25,25 @@ class OrderedClient(Client):
     """One at a time may wait; `_held` and all that came after it are held back."""
 
     __slots__ = (
-        "_held",
+        "_ahead",
         "_in_pin",
         "_latest",
         "_orphaned",
         "_proceeding",
         "_pushed",
-        "_pushes",
         "feed",
         "pin_start",
     )
 
     def __init__(self, pool: Pool, wire: Wire | None, now: float) -> None:
         super().__init__(pool, wire, now)
-        self._held: Exchange | None = None
+        self._ahead = 0  # bytes of what is held
         self._latest: Exchange | None = None  # the last that went to the pool
         self._in_pin = False  # it began a pin and did not end it
         self._proceeding = False  # proceed's loop is running
         self.pin_start: Exchange | None = None  # the first of the pin it is in, or was in last
         self._orphaned = False  # the connection it had alone is gone, and with it what its session was about
         self.feed: FeedClient | None = None  # what it listens to, if it does
-        self._pushes: list[bytes] = []  # what it is fed while a reply is half out
         self._pushed = 0  # bytes of these
 
     def holds(self, exchange: Exchange, now: float) -> bool:
@@ -59,6 +57,8 @@ class OrderedClient(Client):
         exchange.sent = now
         if self._held is None:
             self._held = exchange
+            self._ahead = 0
+        self._ahead += len(exchange.data)
         self._regulate()
         return True
 
@@ -70,6 +70,11 @@ class OrderedClient(Client):
             return False
         begins = exchange.marks & PIN and not (self._in_pin and self.pinned is not None)
         return not (begins or exchange.marks & LISTEN)
+
+    def _is_ahead(self, last: Exchange) -> bool:
+        """Read on for a while, though nothing of it can go yet: who has left is seen only so."""
+        bound = self.pool.clients_config.request_buffer
+        return self.framer.held > bound or (self._held is not None and self._ahead > bound)
 
     def proceed(self, now: float) -> None:
         """Who was in the way has gone: submit what is held, until one must wait."""
@@ -130,13 +135,6 @@ class OrderedClient(Client):
                 super().refuse(exchange, reason, text, now)
         self._proceeding = nested
         self.proceed(now)
-
-    def _settle(self, exchange: Exchange, marks: int, now: float) -> None:
-        if self._pushes:
-            self._push_kept()
-        super()._settle(exchange, marks, now)
-        if self._held is not None:
-            self.proceed(now)
 
     def _on_local(self, exchange: Exchange, frame: Frame, now: float) -> None:
         if frame.marks & UNPIN:

@@ -19,12 +19,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from muxproxy.mux.deadlines import INF
-from muxproxy.protocols.contract import EAGER, PIN, Reason, Sharing
+from muxproxy.mux.exchange import NEW, WAITING
+from muxproxy.protocols.contract import EAGER, Reason
 
 if TYPE_CHECKING:
     from muxproxy.mux.exchange import Exchange
     from muxproxy.mux.pool import Pool
     from muxproxy.mux.ports import Wire
+    from muxproxy.mux.shared import ByOrder
 
 FRESH, IDLE, HEAD, BODY, OWED, STALLED, TUNNEL, ENDING = range(8)
 # In a drain, for who has connected and is about to ask: its request may be on the wire, and a close without a
@@ -42,6 +44,9 @@ class Patience:
 
     __slots__ = (
         "_allowed_from",
+        "_behind_bytes",
+        "_behind_since",
+        "_behind_until",
         "_cut",
         "_halted",
         "_kept",
@@ -52,16 +57,20 @@ class Patience:
         "deadline",
         "filling",
         "first",
+        "holding",
+        "last",
         "phase",
         "pool",
         "wake",
         "wire",
+        "write_paused",
     )
 
     def __init__(self, pool: Pool, wire: Wire | None, now: float) -> None:
         self.pool = pool
         self.wire = wire
         self.first: Exchange | None = None  # the oldest exchange we owe a reply for
+        self.last: Exchange | None = None
         self.filling: Exchange | None = None  # the one whose request is still coming in
         self.phase = FRESH
         self.deadline = now + pool.clients_config.idle_timeout
@@ -71,6 +80,10 @@ class Patience:
         self._halted = False  # who takes its body can take no more
         self._received = 0  # bytes of a body since _allowed_from
         self._allowed_from = 0.0
+        self.write_paused = False  # its socket is full up to response_buffer
+        self.holding: list[ByOrder] = []  # shared connections that are not read because of it
+        self._behind_since = self._behind_until = 0.0  # it held any, last
+        self._behind_bytes = 0  # that it got meanwhile
         self._kept: list[bytes] = []  # replies to be written with what follows in this turn
         self._parked = 0  # bytes of reply frames that wait for their turn
         self._unsent = 0  # what its socket had not taken when the deadline last looked
@@ -102,7 +115,7 @@ class Patience:
                 self._allowed_from = now
             self.deadline = self._grace_until() + self._received / config.min_rate
         elif phase == STALLED:
-            if self._has_headway():
+            if self._has_headway() and not (self.holding and self._is_in_the_way(now)):
                 self._allowed_from = now
             self.deadline = self._grace_until()
         elif phase != HEAD and self._has_headway():
@@ -160,6 +173,7 @@ class Patience:
         first = self.first
         holds = first is not None and first.upstream is not None and not first.upstream.is_shared()
         contended = holds and self.pool.gate.waiting > 0
+        contended = contended or any(upstream.has_others(self) for upstream in self.holding)
         return self._allowed_from + (config.hold_timeout if contended else config.stall_timeout)
 
     def expect(self, phase: int, deadline: float) -> None:
@@ -176,6 +190,33 @@ class Patience:
         moving = 0 < unsent < self._unsent or (self._unsent == 0 < unsent)
         self._unsent = unsent
         return moving
+
+    def _regulate(self) -> None:
+        """Read from the client, or not: the one place that decides it (P7)."""
+        wire = self.wire
+        if wire is None or self.phase == ENDING:
+            return
+        filling = self.filling
+        if filling is not None:
+            stop = self._halted or (
+                filling.state in (NEW, WAITING) and filling.size >= self.pool.clients_config.request_buffer
+            )
+        else:
+            stop = (
+                self.write_paused
+                or self._parked > self.pool.clients_config.response_buffer
+                or (self.last is not None and self._is_ahead(self.last))
+            )
+        if stop and not self._read_paused:
+            self._read_paused = True
+            wire.pause_reading()
+        elif not stop and self._read_paused:
+            self._read_paused = False
+            wire.resume_reading()
+
+    def _is_ahead(self, last: Exchange) -> bool:
+        """It has sent as much as we keep of what cannot go on yet."""
+        raise NotImplementedError
 
     def put(self, data: bytes, *, more: bool = False) -> None:
         """Write. `more`: other replies to it may come in this turn, so that one write can do for all."""
@@ -236,7 +277,7 @@ class Patience:
     def refuse_connection(self, reason: Reason, text: str, now: float) -> None:
         """There is no exchange to end, but somebody who must be told; it counts as one."""
         self.pool.count(reason)
-        frame = self.pool.refusal(reason, text, None, 0, True, now)
+        frame = self.pool.refusal(reason, text, None, True, now)
         if self.wire is not None and self.first is None:
             self.wire.write(frame.data)
         self.end(now, linger=True)
@@ -245,19 +286,37 @@ class Patience:
         if self.wire is not None:
             self.wire.write_eof()
 
-    def bound_unsent(self, exchange: Exchange, now: float) -> bool:
-        """A shared upstream is never paused for one client: beyond the bound the client goes (P5). True: it
-        has gone."""
-        upstream = exchange.upstream
-        is_alone = not upstream.is_shared() if upstream is not None else exchange.marks & PIN != 0
-        if self.wire is None or is_alone or self.pool.sharing not in (Sharing.ORDERED, Sharing.TAGGED):
-            return False
-        unsent = self.wire.get_write_buffer_size() + self._parked
+    def hold(self, upstream: ByOrder, size: int, now: float) -> None:
+        """It takes no more, and `upstream`, which others share, has `size` bytes for it: that one waits. For
+        how long: P5."""
+        if now > self._behind_until + self.pool.clients_config.hold_timeout:
+            self._behind_since, self._behind_bytes = now, 0
+        self._behind_until = now
+        self._behind_bytes += size
+        if upstream not in self.holding:
+            self.holding.append(upstream)
+        if self.phase == OWED:  # its socket takes all, but another reply stands before this one
+            self._unsent, self._allowed_from = 0, now
+            self.expect(STALLED, now + self.pool.clients_config.hold_timeout)
+        if self._is_in_the_way(now):
+            self.leave(Reason.CLIENT_STALLED, now)
+            self.abort()
+
+    def _is_in_the_way(self, now: float) -> bool:
+        """It has held what others wait for longer than is theirs to bear: hold_timeout, and what it takes to
+        send it all this at hold_rate."""
+        config = self.pool.clients_config
+        until = self._behind_since + config.hold_timeout + self._behind_bytes / config.hold_rate
+        return now > until and any(upstream.has_others(self) for upstream in self.holding)
+
+    def let_go(self, now: float) -> None:
+        holding, self.holding = self.holding, []
+        for upstream in holding:
+            upstream.unhold(self, now)
+
+    def is_behind(self) -> bool:
+        """What it has not taken is as much as we keep for it."""
         bound = 2 * self.pool.clients_config.response_buffer
         if self.is_listening():
             bound += self.pool.protocol.subscriber_buffer
-        if unsent <= bound:
-            return False
-        self.leave(Reason.CLIENT_STALLED, now)
-        self.abort()
-        return True
+        return self.wire is not None and self._parked + self.wire.get_write_buffer_size() > bound

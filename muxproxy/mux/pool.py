@@ -7,8 +7,6 @@ one that is free.
 
 from __future__ import annotations
 
-from typing import Any
-
 from muxproxy.config.model import Backend
 from muxproxy.metrics.histogram import Histogram
 from muxproxy.metrics.snapshot import LimitSnapshot
@@ -422,12 +420,22 @@ class Pool:
             exchange.queue.remove(exchange)
             self.gate.waiting -= 1
 
-    def refusal(self, reason: Reason, text: str, note: Any, tag: int, closing: bool, now: float) -> Frame:
+    def refusal(
+        self, reason: Reason, text: str, exchange: Exchange | None, closing: bool, now: float
+    ) -> Frame:
         retry_after = 0
         if reason in _OVERLOAD:
             retry_after = self.gate.retry_after(self.unqueued + self.dequeued, now)
+        if exchange is None:
+            return self.protocol.refusal(reason, text, retry_after=retry_after, closing=closing)
         return self.protocol.refusal(
-            reason, text, note=note, tag=tag, retry_after=retry_after, closing=closing
+            reason,
+            text,
+            note=exchange.note,
+            tag=exchange.tag,
+            retry_after=retry_after,
+            closing=closing,
+            weight=exchange.weight,
         )
 
     def _refuse_full(self, exchange: Exchange, now: float) -> None:

@@ -34,6 +34,7 @@ from muxproxy.protocols.contract import (
 if TYPE_CHECKING:
     from muxproxy.mux.client import Client
     from muxproxy.mux.feed import FeedClient
+    from muxproxy.mux.patience import Patience
     from muxproxy.mux.server import Server
     from muxproxy.mux.shared_pool import SharedPool
 
@@ -44,11 +45,12 @@ _WHOLE = FIRST | LAST
 class ByOrder(Gathering):
     """ORDERED: replies come in the order of requests."""
 
-    __slots__ = ("feeder", "owed")
+    __slots__ = ("_held_for", "feeder", "owed")
 
     def __init__(self, pool: SharedPool, server: Server, now: float) -> None:
         super().__init__(pool, server, now)
         self.owed: deque[Exchange] = deque()  # the ledger, oldest first, with preludes and abandoned ones
+        self._held_for: dict[Patience, None] = {}  # clients because of whom it is not read
         self.feeder: FeedClient | None = None  # pinned for what many listen to
 
     # -- the ledger: what ByTag does otherwise -----------------------------------------------------
@@ -111,6 +113,8 @@ class ByOrder(Gathering):
                     except Exception:
                         client.on_bug(now)  # which is on no ledger of ours any more (P2, P3)
                         raise
+                    if client.write_paused:
+                        self._hold_for(client, frame, now)
                     continue
             if frame.marks & BROKEN:
                 self.fail("server broke the protocol", Reason.SERVER_BROKE, frame.note, now)
@@ -181,6 +185,31 @@ class ByOrder(Gathering):
         except Exception:
             client.on_bug(now)  # which may be on no ledger of ours any more (P2, P3)
             raise
+        if client.write_paused or exchange.parked is not None:
+            self._hold_for(client, frame, now)
+
+    def _hold_for(self, client: Client, frame: Frame, now: float) -> None:
+        """It takes no more for now. What comes for it in the middle of a reply cannot be left out, so the
+        connection is not read; whole replies are kept for it up to a bound (P5)."""
+        streams = not frame.marks & LAST and client.write_paused
+        if self.owner is None and self.state == OPEN and (streams or client.is_behind()):
+            self._held_for[client] = None
+            self.pause_reading()
+            client.hold(self, len(frame.data), now)
+
+    def unhold(self, client: Patience, now: float) -> None:
+        self._held_for.pop(client, None)
+        if self._held_for or not self.read_paused or self.state != OPEN:
+            return
+        self.resume_reading(now)
+        for exchange in self._waiting_for_reply():  # whose servers could not be heard
+            exchange.sent = max(exchange.sent, now)
+        self._rearm(now)
+        self.pool.release(self, now)
+
+    def has_others(self, client: Patience) -> bool:
+        """Somebody else waits for replies on it."""
+        return any(exchange.client is not client for exchange in self._waiting_for_reply())
 
     def _on_pinned_reply(self, exchange: Exchange, now: float) -> None:
         if exchange.pin[1]:  # it blocked, and so did those behind it: their time begins now

@@ -14,7 +14,7 @@ from msgspec import structs
 
 from muxproxy.config.model import Backend
 from muxproxy.mux.client import Client
-from muxproxy.mux.deadlines import Deadlines
+from muxproxy.mux.deadlines import INF, Deadlines
 from muxproxy.mux.exchange import Exchange
 from muxproxy.mux.feed import FeedClient
 from muxproxy.mux.ordered import OrderedClient
@@ -151,6 +151,7 @@ class SharedPool(Pool):
                     and load < room
                     and upstream.owner is None
                     and not upstream.retiring
+                    and not upstream.read_paused
                     and not (upstream.reserved and self._is_reserved(upstream))
                 ):
                     best, least = upstream, cost
@@ -250,6 +251,8 @@ class SharedPool(Pool):
     def release(self, upstream: Upstream, now: float) -> None:
         if upstream.owner is not None:  # what its session has left there is not to be lost (P2)
             self._fill(upstream, now)
+            if not upstream.load():
+                upstream.expect_by(now + self.clients_config.hold_timeout)
         else:
             super().release(upstream, now)
         # With it a pin may have come free or have been taken, which opens or ends a reservation elsewhere.
@@ -262,8 +265,16 @@ class SharedPool(Pool):
             upstream.expect_by(now + self._idle_timeout(upstream))
 
     def on_idle_deadline(self, upstream: Upstream, now: float) -> None:
-        if upstream.owner is None:
+        """Who has a connection alone and says nothing may, unless others wait for one (P5)."""
+        owner = upstream.owner
+        if owner is None:
             super().on_idle_deadline(upstream, now)
+        elif isinstance(owner, FeedClient):
+            upstream.deadline = INF
+        elif len(self.pin_queue) and self.pinned >= self.pinned_limit:
+            upstream.close("owner silent while others wait", now)
+        else:
+            upstream.expect_by(now + self.clients_config.hold_timeout)
 
     def on_closing(self, upstream: Upstream, now: float) -> None:
         owner = upstream.owner

@@ -165,7 +165,7 @@ class ByTag(ByOrder):
         if oldest is not self._streaming and max(oldest.sent, self.heard) + 2 * timeout <= now:
             self.fail("reply timeout", Reason.REPLY_TIMEOUT, f"silent for {2 * timeout:g} s", now)
             return
-        next_look = INF
+        next_look, forgotten = INF, 0
         for exchange in list(self._by_tag.values()):
             if exchange is self._streaming:
                 continue
@@ -179,19 +179,20 @@ class ByTag(ByOrder):
                 due += timeout
                 if due <= now:
                     self._forget(exchange, now)
+                    forgotten += 1
                     continue
             next_look = min(next_look, due)
+        if self.state == OPEN and forgotten:
+            self.pool.release(self, now)  # their places are for those who wait (P4)
         if self.state == OPEN and self._by_tag:
             self.expect_by(next_look)
-        elif self.state == OPEN:
-            self.pool.release(self, now)
 
     def _forget(self, exchange: Exchange, now: float) -> None:
         if self._by_tag.pop(exchange.wire_tag, None) is None:
             return
         exchange.upstream = None
-        self.in_flight -= 1
-        self.server.in_flight -= 1
+        self.in_flight -= exchange.weight
+        self.server.in_flight -= exchange.weight
         self.pool.count_event("replies_that_never_came")
         if exchange.state != DONE:
             exchange.move(DONE)

@@ -6,12 +6,12 @@ Beside its exchanges it may ask whether we live (ASIDE), and is answered when no
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from muxproxy.mux.client import Client
 from muxproxy.mux.exchange import Exchange
 from muxproxy.mux.patience import ENDING, IDLE
-from muxproxy.protocols.contract import ASIDE, BROKEN, FIRST, LAST, ONEWAY, Frame, Reason, TaggedProtocol
+from muxproxy.protocols.contract import ASIDE, BROKEN, FIRST, LAST, ONEWAY, Frame, Reason
 
 if TYPE_CHECKING:
     from muxproxy.mux.pool import Pool
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class TaggedClient(Client):
     """Replies in any order, each by itself: whoever has begun to write finishes before another begins."""
 
-    __slots__ = ("_aside", "_mute", "_reply_bound", "_tags", "_talking")
+    __slots__ = ("_aside", "_mute", "_tags", "_talking")
 
     def __init__(self, pool: Pool, wire: Wire | None, now: float) -> None:
         super().__init__(pool, wire, now)
@@ -29,10 +29,6 @@ class TaggedClient(Client):
         self._mute: deque[Exchange] = deque()  # those with parked frames, in the order of their first
         self._tags: set[int] = set()  # of all that it is owed a reply for
         self._aside = b""  # an answer that waits until nothing is owed
-        # Replies come in parts, and a whole one must fit while another is being written: the bound is on top
-        # of what a client's socket may be behind.
-        protocol = cast(TaggedProtocol, pool.protocol)
-        self._reply_bound = 2 * pool.clients_config.response_buffer + protocol.reply_buffer
 
     # -- requests ----------------------------------------------------------------------------------
 
@@ -99,13 +95,6 @@ class TaggedClient(Client):
         if exchange.parked is None:
             self._mute.append(exchange)
         super()._park(exchange, frame, now)
-
-    def bound_unsent(self, exchange: Exchange, now: float) -> bool:
-        if self.wire is None or self.wire.get_write_buffer_size() + self._parked <= self._reply_bound:
-            return False
-        self.leave(Reason.CLIENT_STALLED, now)
-        self.abort()
-        return True
 
     def _settle(self, exchange: Exchange, marks: int, now: float) -> None:
         self._talking = None

@@ -317,11 +317,13 @@ class Protocol(Interface):
         tag: int = 0,
         retry_after: int = 0,
         closing: bool = True,
+        weight: int = 1,
     ) -> Frame:
         """The whole reply that says no, FIRST and LAST. `text`: one line. `note`, `tag`: of the request,
         None before there was one. `retry_after`: seconds, 0 for none. `closing`: the heart will end the
         client's connection after it; a protocol whose request asked for that itself marks END_CLIENT on its
-        own. DEDICATED, BROKEN: no words are left but an RST."""
+        own. `weight`: requests of the frame that have no reply yet. DEDICATED, BROKEN: no words are left but
+        an RST."""
         ...
 
     def probe(self) -> bytes | None: ...
@@ -337,7 +339,6 @@ class TaggedProtocol(Protocol, Interface):
     probe_interval: float  # a connection silent for so many seconds gets probe(); 0: never
     probe_misses: int  # so many in a row unanswered: the server has failed
     request_buffer: int  # so much of a request is held until it is whole, if [clients] request_buffer is less
-    reply_buffer: int  # bytes of replies that one client may be behind, beside [clients] response_buffer
     limits: Sequence[Limit]
     counters: dict[str, int]  # what only this protocol counts, by name, for operators
 

@@ -19,10 +19,11 @@ EXAMPLE = ROOT / "config"
 
 # Example -> its protocol, and the keys that have no effect with it.
 EXCHANGES = {"abandoned_bytes", "abandoned_timeout"}  # replies that go to one client after the other
-REQUESTS = {"head_timeout", "hold_timeout", "min_rate", "reply_timeout", "max_in_flight", "max_pinned"}
+SHARED = {"hold_rate", "max_in_flight", "max_pinned"}  # connections
+REQUESTS = {"head_timeout", "hold_timeout", "min_rate", "reply_timeout"}
 EXAMPLES = {
-    "ledger-db": ("tcp", EXCHANGES | REQUESTS),
-    "orders-api": ("http", {"max_in_flight", "max_pinned"}),
+    "ledger-db": ("tcp", EXCHANGES | REQUESTS | SHARED),
+    "orders-api": ("http", SHARED),
     "orders-dubbo": ("dubbo", EXCHANGES),
     "session-cache": ("redis", EXCHANGES),
 }

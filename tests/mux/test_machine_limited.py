@@ -26,7 +26,7 @@ class LimitedMachine(Machine):
 
     def protocol(self) -> Toy:
         limits = [Limit(f"limit {n}", PLACES[n], TIMEOUTS[n]) for n in range(2)]
-        return TaggedToy(probe_interval=4.0, reply_buffer=50, limits=limits)
+        return TaggedToy(probe_interval=4.0, limits=limits)
 
     @precondition(lambda self: any(server.peer.is_open for server in self.servers))
     @rule(pick=PICK, what=st.sampled_from([b"asks\n", b"stops\n", b"stray\n"]))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from muxproxy.protocols.contract import Sharing
-from tests.fakes import Stage
+from tests.fakes import Peer, Stage
 
 ORDERED, TAGGED = Sharing.ORDERED, Sharing.TAGGED
 
@@ -62,30 +62,85 @@ def test_a_client_that_leaves_keeps_its_place_in_the_ledger() -> None:
     assert stage.outcomes() == {"client_left": 1, "ok": 1}
 
 
-def test_a_slow_reader_never_pauses_a_shared_connection_but_is_cut() -> None:
-    stage = Stage(ORDERED, max_connections=1, response_buffer=1000)
+def slow(stage: Stage) -> tuple[Peer, Peer, Peer]:
+    """Ann takes nothing of a large reply, and bob waits behind it."""
     ann, bob = stage.asks(b"ann\n"), stage.asks(b"bob\n")
     server = stage.connects()
     ann.stops_reading()
-    for _ in range(10):
-        server.sends(b"x" * 600 if ann.wire.writes else b"ann +6000\n" + b"x" * 600)
-        assert not server.is_paused
+    server.sends(b"ann +6000\n" + b"x" * 600)
+    server.sends(b"x" * 600)
+    assert server.is_paused
+    return ann, bob, server
+
+
+def test_a_large_reply_waits_for_its_reader_for_hold_timeout_and_no_longer() -> None:
+    stage = Stage(ORDERED, max_connections=1, response_buffer=1000, hold_timeout=1.0)
+    ann, bob, server = slow(stage)
+    eve = stage.asks(b"eve\n")
+    assert server.got() == b"ann\nbob\n"  # nobody else is made to wait behind her
+    stage.passes(1.6)
     assert not ann.is_open  # P5
     assert ann.wire.was_reset
+    assert server.got() == b"eve\n"
+    server.sends(b"x" * 4800 + b"bob\neve\n")
+    assert (bob.got(), eve.got()) == (b"bob\n", b"eve\n")
+    assert stage.outcomes() == {"client_stalled": 1, "ok": 2}
+
+
+def test_a_reader_that_is_only_slower_than_the_server_gets_all_of_its_large_reply() -> None:
+    stage = Stage(ORDERED, max_connections=1, response_buffer=1000, reply_timeout=1.0)
+    ann, bob, server = slow(stage)
+    for _ in range(8):
+        stage.passes(0.1)
+        ann.reads()
+        assert not server.is_paused
+        ann.stops_reading()
+        server.sends(b"x" * 600)
+    ann.reads()
     server.sends(b"bob\n")
-    assert bob.got() == b"bob\n"
-    assert stage.outcomes() == {"client_stalled": 1, "ok": 1}
+    assert (len(ann.got()), bob.got()) == (6010, b"bob\n")  # bob's time began when the server could be heard
+
+
+def test_who_takes_a_large_reply_in_sips_is_in_the_others_way_and_is_cut() -> None:
+    stage = Stage(ORDERED, max_connections=1, response_buffer=1000, hold_timeout=1.0, hold_rate=10_000)
+    ann, bob, server = slow(stage)
+    for _ in range(3):
+        stage.passes(0.9)
+        ann.reads()
+        ann.stops_reading()
+        server.sends(b"x" * 1010)
+    assert not ann.is_open
+    assert bob.is_open
+
+
+def test_alone_on_its_connection_it_has_the_time_that_any_slow_client_has() -> None:
+    stage = Stage(ORDERED, max_connections=1, response_buffer=1000, hold_timeout=1.0, stall_timeout=10.0)
+    ann, bob, server = slow(stage)
+    bob.closes()
+    stage.passes(8.0)
+    assert not ann.is_open  # bob's place is still on the ledger: nobody knows what he asked for
+    stage = Stage(ORDERED, max_connections=1, response_buffer=1000, hold_timeout=1.0, stall_timeout=10.0)
+    ann = stage.asks(b"ann\n")
+    server = stage.connects()
+    ann.stops_reading()
+    server.sends(b"ann +6000\n" + b"x" * 2000)
+    stage.passes(8.0)
+    assert ann.is_open
 
 
 def test_many_whole_replies_that_a_client_does_not_read_are_bounded_too() -> None:
     stage = Stage(ORDERED, max_connections=1, response_buffer=1000)
-    ann = stage.asks(b"x\n" * 50)
+    ann, bob = stage.asks(b"x\n" * 50), stage.asks(b"bob\n")
     server = stage.connects()
     ann.stops_reading()
     for _ in range(50):
         server.sends(b"x +100\n" + b"y" * 100)
+    assert server.is_paused
+    assert len(ann.wire.buffer) < 2 * 1000 + 200
+    stage.passes(1.6)
     assert not ann.is_open
-    assert stage.outcomes() == {"ok": 19, "client_stalled": 31}
+    server.sends(b"bob\n")
+    assert bob.got() == b"bob\n"
     assert stage.statistics()["in_flight"] == 0
 
 

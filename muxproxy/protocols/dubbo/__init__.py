@@ -26,11 +26,6 @@ from muxproxy.protocols.dubbo.requests import RequestFramer
 # not rare.
 WHOLE = 1024 * 1024  # bytes
 
-# Of the largest frames, so many may one client be behind before it is cut (P5): its connection is one stream,
-# into which the replies of many calls come faster than it takes them, from several providers at once. Less
-# cuts consumers that ask for a dozen mebibytes at a time; what a consumer that reads nothing costs is this.
-MAX_BEHIND = 4
-
 __all__ = ["DubboProtocol", "ReplyFramer", "RequestFramer"]
 
 
@@ -49,7 +44,6 @@ class DubboProtocol:
         self.probe_interval = options.heartbeat
         self.probe_misses = options.heartbeat_misses
         self.request_buffer = min(WHOLE, options.max_frame) + HEADER_SIZE
-        self.reply_buffer = MAX_BEHIND * options.max_frame
         self.counters = self.settings.counters
         self.limits = tuple(
             Limit(f"{limit.service}.{limit.method or '*'}", limit.actives, limit.timeout)
@@ -80,6 +74,7 @@ class DubboProtocol:
         tag: int = 0,
         retry_after: int = 0,
         closing: bool = True,
+        weight: int = 1,
     ) -> Frame:
         if note is None:  # there was no call, so there is no id; Dubbo's `accepts` closes without a word, too
             return Frame(b"", FIRST | LAST)

@@ -64,6 +64,7 @@ class HttpProtocol:
         tag: int = 0,
         retry_after: int = 0,
         closing: bool = True,
+        weight: int = 1,
     ) -> Frame:
         bits = note if isinstance(note, int) else 0
         return refusal(STATUS.get(reason, 502), text, note=bits, retry_after=retry_after, closing=closing)

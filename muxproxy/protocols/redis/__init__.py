@@ -107,8 +107,9 @@ class RedisProtocol:
         tag: int = 0,
         retry_after: int = 0,
         closing: bool = True,
+        weight: int = 1,
     ) -> Frame:
-        return refusal(reason, text, note, closing=closing)
+        return refusal(reason, text, note, closing=closing, weight=weight)
 
     def probe(self) -> bytes:
         return _PROBE

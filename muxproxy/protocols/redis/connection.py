@@ -145,7 +145,12 @@ class RedisConnection:
         state = target if target is not None else self._tried
         assert state is not None
         self._user, self._password, self._db, self._resp, self._readonly = state.key
-        self.state = self._protocol.states.find(state.key) or state
+        if self._name == _TOO_EARLY and (self._user or self._password):
+            # Its client has authenticated by itself: an object that nobody needs, so that the next request
+            # has a prelude, which says our name.
+            self.state = State(*state.key)
+        else:
+            self.state = self._protocol.states.find(state.key) or state
 
     # -- steps -----------------------------------------------------------------------------------------
 
@@ -169,7 +174,8 @@ class RedisConnection:
         if authenticates:
             words = (target.user, target.password) if target.user else (target.password,)
             parts.append(step(_AUTH, (target.user, target.password), b"AUTH", *words))
-        if fresh or self._name == _UNSAID or (self._name == _TOO_EARLY and authenticates):
+        is_known = bool(target.user or target.password)
+        if fresh or self._name == _UNSAID or (self._name == _TOO_EARLY and is_known):
             parts.append(step(_NAME, None, b"CLIENT", b"SETNAME", self._protocol.upstream_name))
         if resp != target.resp:
             parts.append(step(_HELLO, target.resp, b"HELLO", b"%d" % target.resp))
@@ -187,7 +193,9 @@ class RedisConnection:
         """None: as hoped, and what it changes is changed."""
         field = step.field
         if field == _FENCE:
-            if reply == step.value or (self._protocol.is_passthrough and reply.startswith(b"-NO")):
+            if reply == step.value or reply.startswith(b"-BUSY "):
+                return None
+            if self._protocol.is_passthrough and reply.startswith(b"-NO"):
                 return None  # a stranger may not ECHO; his NOAUTH or NOPERM proves nothing, nor the contrary
             return f"out of step: ECHO was answered with {_text(reply)}"
         is_good = reply[:1] in (b"*", b"%") if field == _HELLO else reply.startswith(_GOOD[field])
@@ -215,8 +223,14 @@ class RedisConnection:
         return None
 
     def _check_name(self, reply: bytes) -> str | None:
-        """Without a name `CLIENT LIST` says less, that is all; other errors say that it is not for us."""
+        """Without a name `CLIENT LIST` says less, that is all; other errors say that it is not for us.
+
+        BUSY: a script runs for too long, and the name can wait. Seen on 7.0.15: it allows AUTH, HELLO and
+        RESET then, but not CLIENT; were there no connections, nobody could send SCRIPT KILL."""
         if reply.startswith((b"-ERR unknown", b"-NOPERM")):
+            return None
+        if reply.startswith(b"-BUSY "):
+            self._name = _UNSAID
             return None
         if reply.startswith(b"-NOAUTH"):
             if self._protocol.is_passthrough:

@@ -26,8 +26,9 @@ _MULTI = b"+OK\r\n"
 _QUEUED = b"+QUEUED\r\n"
 
 
-def refusal(reason: Reason, text: str, note: Any, *, closing: bool) -> Frame:
-    """`note`: a Command, a Note, or None before there was a request."""
+def refusal(reason: Reason, text: str, note: Any, *, closing: bool, weight: int = 1) -> Frame:
+    """`note`: a Command, a Note, or None before there was a request. `weight`: of a Run, the commands
+    that have no reply yet."""
     marks = FIRST | LAST | END_CLIENT if closing else FIRST | LAST
     if isinstance(note, Note):
         note.on_refused()
@@ -36,7 +37,7 @@ def refusal(reason: Reason, text: str, note: Any, *, closing: bool) -> Frame:
     code = "OVERLOADED" if reason in OVERLOAD else "ERR"
     line = error(f"{code} muxproxy: {text}{_outcome(reason, note)}")
     if isinstance(note, Run):
-        line *= note.replies - note.done
+        line *= weight
     return Frame(_for_transaction(note, line) if _is_transaction(note) else line, marks)
 
 

@@ -214,15 +214,21 @@ class ReplyFramer:
                 return
 
     def _run(self, data: bytes, frames: list[Frame]) -> None:
-        """Replies to runs of commands, and then whatever follows."""
+        """Replies to runs of commands and what stands between them; not by turns with _words, which would
+        split and join the rest of the chunk each time."""
         expected = self._expected
         find = data.find
         last = len(data)
         pos = 0
-        while pos < last and expected and expected[0].__class__ is Run:
-            note: Run = expected[0]
+        while pos < last and expected:
+            note: Any = expected[0]
             start = pos
-            left = note.replies - note.done
+            if note.__class__ is Run:
+                left = note.replies - note.done
+            elif note.__class__ is Command:
+                left = 1
+            else:
+                break
             while left:
                 end = find(CRLF, pos)
                 line = data[pos:end]
@@ -237,23 +243,25 @@ class ReplyFramer:
                     after = end + 2
                 pos = after
                 left -= 1
+            if note.__class__ is Command:
+                if left:
+                    break
+                expected.popleft()
+                frames.append(Frame(data[start:pos], WHOLE))
+                continue
             if pos > start:
                 marks = 0 if note.done else FIRST
                 done, note.done = note.done, note.replies - left
                 part = data if pos - start == last else data[start:pos]
                 if left:
                     frames.append(Frame(part, marks | INTERIM, None, 0, note.done - done))
-                    break
-                expected.popleft()
-                frames.append(Frame(part, marks | LAST))
-            elif left:
+                else:
+                    expected.popleft()
+                    frames.append(Frame(part, marks | LAST))
+            if left:
                 break
         if pos < last:
-            rest = data[pos:] if pos else data
-            if expected and expected[0].__class__ is Command:
-                self._words(rest, frames)
-            else:
-                self._walk(rest, frames)
+            self._walk(data[pos:] if pos else data, frames)
 
     def eof(self) -> Sequence[Frame]:
         if self._dead:

@@ -160,6 +160,7 @@ class RequestFramer:
         known = self._known
         at = 0
         run: list[Command] | None = [] if self.runs else None
+        begin = 0  # the run's first word
         try:
             while at < last:
                 count = words[at]
@@ -186,8 +187,9 @@ class RequestFramer:
                 else:
                     run.append(command)
                     if len(run) == MAX_RUN:
-                        at = end
-                        break
+                        frames.append(_as_one(CRLF.join([*words[begin:end], b""]), run))
+                        run = []
+                        begin = end
                 at = end
         except (IndexError, KeyError):
             pass  # a count, a length or a name that is not in the tables
@@ -195,9 +197,10 @@ class RequestFramer:
         if at < last or tail:
             rest = CRLF.join([*words[at:], tail]) if at else data
         if run:
-            frames.append(_as_one(data[: len(data) - len(rest)] if rest else data, run))
-            if rest and len(run) == MAX_RUN:
-                return self._words(rest, frames)
+            joined = CRLF.join([*words[begin:at], b""]) if begin else data[: len(data) - len(rest)]
+            frames.append(_as_one(joined, run))
+        if last == SPLIT and at > SPLIT // 2:  # what follows has not been split
+            return self._words(rest, frames)
         return self._many(rest, frames) if rest else frames
 
     def _many(self, data: bytes, frames: list[Frame]) -> Sequence[Frame]:

@@ -45,7 +45,7 @@ from muxproxy.protocols.redis.common import (
     Note,
     State,
 )
-from muxproxy.protocols.redis.grammar import arguments, commands, multibulk
+from muxproxy.protocols.redis.grammar import arguments, multibulk
 from muxproxy.protocols.redis.listening import VERBS, Listening, Request
 from muxproxy.protocols.redis.notes import Aborted, SkipFirst, Unknown
 
@@ -155,6 +155,7 @@ class RedisSession:
             and not self._is_subscribed()
         )
         self._framer.runs = self._is_plain
+        self._framer.groups = not self._is_subscribed()  # there, each command is refused, or PING answered
 
     def _is_pinned(self) -> bool:
         return self._is_in_multi or self._is_watching or self.is_sticky
@@ -234,15 +235,8 @@ class RedisSession:
 
     def _reject(self, frame: Frame, command: Command, reply: bytes) -> Frame:
         """`reply`, b"": that it cannot be executed while subscribed."""
-        if frame.note.kind != WHOLE:
-            name = self._full_name(frame, command)
-            return self.answer(say.rejected(name, reply or say.not_here(name)))
-        names = [self.protocol.table.find(arguments(each, 1)[0]).name for each in commands(frame.data)]
-        replies = [say.rejected(name, reply or say.not_here(name)) for name in names]
-        if self._mute == _SKIPPED:
-            self._mute = _NOT_MUTE
-            del replies[0]
-        return self.answer(b"".join(replies))
+        name = self._full_name(frame, command)
+        return self.answer(say.rejected(name, reply or say.not_here(name)))
 
     def _full_name(self, frame: Frame, command: Command) -> str:
         if command.name not in _CONTAINERS:

@@ -57,6 +57,7 @@ class TcpProtocol:
         tag: int = 0,
         retry_after: int = 0,
         closing: bool = True,
+        weight: int = 1,
     ) -> Frame:
         return self._refusal
 

@@ -37,7 +37,7 @@ def test_the_probe_is_a_heartbeat_that_no_call_can_be_taken_for() -> None:
 def test_the_configuration_is_passed_on() -> None:
     limits = (Limit("com.acme.Orders", 10, "create"), Limit("com.acme.Stock", 3, timeout=0.2))
     dubbo = DubboProtocol(Dubbo(heartbeat=5.0, heartbeat_misses=2, max_frame=1000, limits=limits))
-    assert (dubbo.probe_interval, dubbo.probe_misses, dubbo.reply_buffer) == (5.0, 2, 4000)
+    assert (dubbo.probe_interval, dubbo.probe_misses) == (5.0, 2)
     assert (dubbo.request_buffer, protocol().request_buffer) == (1016, 1024 * 1024 + 16)
     assert [(one.name, one.places, one.timeout) for one in dubbo.limits] == [
         ("com.acme.Orders.create", 10, 1.0),

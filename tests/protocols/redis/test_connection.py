@@ -54,6 +54,37 @@ def test_a_server_without_names_will_do_and_one_that_says_no_will_not() -> None:
         assert told(upstream, reply) == [why]
 
 
+def test_while_a_script_keeps_the_server_busy_a_connection_is_open_and_its_name_waits() -> None:
+    busy = error("BUSY Redis is busy running a script.")
+    upstream = connection(protocol())
+    upstream.greeting()
+    assert told(upstream, busy) == [None]
+    assert upstream.state is upstream._protocol.states.base
+    upstream.reset()
+    assert told(upstream, b"+RESET\r\n", busy) == [None, None]
+    upstream.fence()
+    assert told(upstream, busy) == [None]
+    one = State(b"", b"", 1, 2, False)
+    assert upstream.prelude(one) == (SETNAME + command("SELECT 1"), 2)
+    assert told(upstream, OK, OK) == [None, None]
+    assert upstream.prelude(State(b"", b"", 2, 2, False)) == (command("SELECT 2"), 1)
+
+
+def test_a_connection_whose_client_authenticates_as_itself_gets_its_name_behind_it() -> None:
+    upstream = connection(protocol(auth="passthrough"))
+    upstream.greeting()
+    assert told(upstream, error("NOAUTH Authentication required.")) == [None]
+    states = upstream._protocol.states
+    ann = State(b"ann", b"pw", 0, 2, False)
+    upstream.prelude(Attempt(states.base, ann, anyone=True))
+    ann = states.keep(ann)
+    upstream.on_attempt(ann)
+    assert upstream.state is not ann
+    assert upstream.prelude(ann) == (SETNAME, 1)
+    assert told(upstream, OK) == [None]
+    assert upstream.state is ann
+
+
 def test_a_password_that_is_wrong_is_not_told() -> None:
     upstream = connection(protocol(password="pw"))
     upstream.greeting()

@@ -140,3 +140,24 @@ def test_a_run_whose_replies_are_late_is_told_and_they_reach_nobody(late: bytes)
     assert (ann.got(), bob.got()) == (b"", b"$1\r\nv\r\n")
     assert stage.outcomes() == {"reply_timeout": 3, "ok": 3}
     assert stage.statistics()["in_flight"] == 0
+
+
+def test_a_chunk_full_of_the_smallest_commands_is_split_once_and_not_for_each_run() -> None:
+    made = framer()
+    time = multibulk([b"TIME"])
+    made.feed(time)
+    frames = made.feed(time * 40_000 + SET[:-1])
+    assert sum(frame.weight for frame in frames) == 40_000
+    assert b"".join(frame.data for frame in frames) == time * 40_000
+    assert made.feed(SET[-1:])[0].data == SET
+
+
+def test_runs_and_single_commands_may_take_turns_as_often_as_max_in_flight_lets_them() -> None:
+    replies = RedisProtocol(Redis()).replies()
+    command = Command("get")
+    for _ in range(2000):
+        replies.expect(command)
+        replies.expect(Run(command, 2))
+    frames = replies.feed(b"$1\r\na\r\n+OK\r\n:1\r\n" * 2000)
+    assert [frame.data for frame in frames] == [b"$1\r\na\r\n", b"+OK\r\n:1\r\n"] * 2000
+    assert all(frame.marks == FIRST | LAST for frame in frames)

@@ -6,8 +6,7 @@ from math import inf
 
 import pytest
 
-from muxproxy.protocols.contract import ANSWER, FIRST, LAST, PIN, UNPIN, Frame, Reason
-from muxproxy.protocols.redis.common import Note
+from muxproxy.protocols.contract import ANSWER, LAST, PIN, UNPIN, Reason
 from tests.protocols.redis.talk import Talk, command, error
 
 ABORT = error("EXECABORT Transaction discarded because of previous errors.")
@@ -245,19 +244,18 @@ def test_a_subscriber_of_resp2_may_do_little_else() -> None:
     assert ann.says("GET a") == "shared"
 
 
-def test_a_whole_transaction_that_is_rejected_gets_one_error_for_each_command() -> None:
+def test_a_transaction_of_a_subscriber_is_answered_command_by_command() -> None:
     ann = Talk()
-    ann.says("SUBSCRIBE a")
-    ann.session._framer._may_group = True
-    frame = Frame(
-        command("MULTI") + command("GET a") + command("EXEC"),
-        FIRST | LAST,
-        Note(ann.protocol.table.find(b"MULTI"), 3),
-    )
-    answer = ann.session.on_request(frame)
-    assert answer.marks & ANSWER
+    assert ann.says("SUBSCRIBE a") == "listen"
+    frames = ann.framer.feed(command("MULTI") + command("PING") + command("EXEC"))
+    answers = [ann.session.on_request(frame) for frame in frames]
+    assert all(answer.marks & ANSWER for answer in answers)
     abort = error("EXECABORT Transaction discarded because of: " + NOT_HERE.format("exec"))
-    assert answer.data == not_here("multi") + not_here("get") + abort
+    pong = b"*2\r\n$4\r\npong\r\n$0\r\n\r\n"
+    assert [answer.data for answer in answers] == [not_here("multi"), pong, abort]
+    assert ann.says("UNSUBSCRIBE") == "listen"
+    (whole,) = ann.framer.feed(command("MULTI") + command("GET a") + command("EXEC"))
+    assert whole.note.replies == 3
 
 
 def test_a_subscriber_of_resp3_may_do_all_but_change_who_it_is() -> None:

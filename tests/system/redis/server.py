@@ -18,6 +18,7 @@ from tests.system.redis.wire import Wire
 
 # Nothing is saved unless SHUTDOWN SAVE says so; DEBUG is for the tests' own direct connections.
 _OPTIONS = ("--save", "", "--appendonly", "no", "--enable-debug-command", "yes", "--tcp-backlog", "1024")
+_OPTIONS += ("--repl-diskless-sync-delay", "0")
 
 
 class RedisServer:

@@ -59,6 +59,7 @@ class Keeper:
         self.group = number // 8  # with three others in the other dbs: the same key names
         self.name = b"client-%d" % number
         self.clean = True  # nothing of this batch's script was refused so far
+        self.pinned = False  # in the middle of MULTI or WATCH, whose end is its connection's
         self.serial = 0
         self.confirmed: dict[bytes, int] = {}  # key (and field) -> the write that was acknowledged last
         self.maybe: dict[bytes, set[int]] = {}  # -> writes of unknown fate
@@ -173,6 +174,7 @@ class Keeper:
 
 
 def set_up(keeper: Keeper) -> Script:
+    keeper.pinned = False
     commands = [keeper.exact(("HELLO", keeper.resp), None)]
     commands.append(keeper.exact(("SELECT", keeper.db), b"OK"))
     commands.append(keeper.exact(("CLIENT", "SETNAME", keeper.name), b"OK"))
@@ -188,7 +190,7 @@ def surely(keeper: Keeper, commands: list[Command], *, whole: bool = False) -> S
 
 
 def pick(keeper: Keeper, random: Random) -> Script:
-    keeper.clean = True
+    keeper.clean, keeper.pinned = True, False
     choice = random.random()
     for script, share in _SHARES:
         choice -= share
@@ -276,6 +278,7 @@ def transaction_in_pieces(keeper: Keeper, random: Random) -> Script:
     key = keeper.key(b"t", random.randrange(_NAMES))
     serial, value = keeper.value(key)
     yield from surely(keeper, [keeper.exact(("MULTI",), b"OK")])
+    keeper.pinned = True
     yield from surely(keeper, [Command(encode("SET", key, value), is_queued, nothing)])
     yield from surely(keeper, [Command(encode("GET", key), is_queued, nothing)])
     if random.random() < 0.2:
@@ -289,6 +292,7 @@ def watched(keeper: Keeper, random: Random) -> Script:
     """Nobody else writes these keys, so EXEC succeeds, unless the client itself does."""
     key = keeper.key(b"w", random.randrange(_NAMES))
     yield from surely(keeper, [keeper.exact(("WATCH", key), b"OK")])
+    keeper.pinned = True
     yield from surely(keeper, [keeper.get(key)])
     disturbs = random.random() < 0.3
     if disturbs:

@@ -1,11 +1,11 @@
 """P1, P2, P3 at once: 2,000 clients in 4 dbs and both RESP versions over 8 sockets, while everything breaks.
 
-CI runs 150,000 commands; MUXPROXY_TORTURE=1000000 runs a million. The first half runs while connections are
-killed with CLIENT KILL and the server is restarted, the second while the worker is killed.
+150,000 commands, in CI a million; MUXPROXY_TORTURE says another number. The first half runs while
+connections are killed with CLIENT KILL and the server is restarted, the second while the worker is killed.
 
 What can be counted: no worker ends in the first half, so there every exchange that a client began stands in
-exactly one of the proxy's outcomes, to the last one. A killed worker takes its counts with it; the clients'
-own count of the exchanges on connections opened after its death must be the new worker's count.
+exactly one of the proxy's outcomes, to the last one that it has read. A killed worker takes its counts with
+it; the clients' own count of the exchanges on connections opened after its death must be the new worker's.
 """
 
 from __future__ import annotations
@@ -24,16 +24,18 @@ from tests.system.process import Child, wait_for
 from tests.system.proxy import Proxy
 from tests.system.redis.proxied import BOUND, proxied
 from tests.system.redis.server import RedisServer
-from tests.system.redis.torture import CLOSED, REFUSED, RIGHT, Plan, Results
+from tests.system.redis.torture import CLOSED, ORPHANED, REFUSED, RIGHT, Plan, Results
 
-COMMANDS = int(os.environ.get("MUXPROXY_TORTURE", "150000"))
+COMMANDS = int(os.environ.get("MUXPROXY_TORTURE") or ("1000000" if os.environ.get("CI") else "150000"))
 CLIENTS = 2000
 PROCESSES = 2
+PINNED = 4
+MOST_COMMANDS = 3  # in one write, inside of MULTI or WATCH
 # Room for all to wait: what is refused is refused because something broke.
 TABLES = {
     "clients": {"max_connections": 2 * CLIENTS, "backlog": 2 * CLIENTS},
     "queue": {"max_waiting": 20 * CLIENTS, "timeout": "10s"},
-    "upstream": {"max_connections": BOUND, "max_pinned": 4, "max_in_flight": 128},
+    "upstream": {"max_connections": BOUND, "max_pinned": PINNED, "max_in_flight": 128},
 }
 
 
@@ -118,8 +120,12 @@ def test_no_client_ever_sees_anothers_value_or_db_whatever_is_killed(clean: Redi
             server.start()
             first = torture.results(within)
         assert killed, "no connection was killed"
-        assert set(first.outcomes) <= {RIGHT, REFUSED}, first.examples  # nobody's connection was closed
-        assert sum(proxy.outcomes().values()) == exchanges(first)
+        # Nobody's connection was closed but of those whose transaction was lost while they were silent.
+        assert set(first.outcomes) <= {RIGHT, REFUSED, ORPHANED}, first.examples
+        assert first.outcomes.get(ORPHANED, 0) <= MOST_COMMANDS * (len(killed) + PINNED)
+        # What an orphan has sent when it is closed may not have been read.
+        unread = exchanges(first) - sum(proxy.outcomes().values())
+        assert 0 <= unread <= first.outcomes.get(ORPHANED, 0)
 
         (worker,) = proxy.workers()
         torture.go(COMMANDS // 2)
@@ -127,7 +133,7 @@ def test_no_client_ever_sees_anothers_value_or_db_whatever_is_killed(clean: Redi
         os.kill(worker, signal.SIGKILL)
         death = time.monotonic()
         second = torture.results(within)
-        assert set(second.outcomes) <= {RIGHT, REFUSED, CLOSED}, second.examples
+        assert set(second.outcomes) <= {RIGHT, REFUSED, ORPHANED, CLOSED}, second.examples
         assert second.outcomes[CLOSED] >= 1
         assert sum(proxy.outcomes().values()) == exchanges(second, death)
         assert second.outcomes[RIGHT] > first.outcomes[RIGHT] + COMMANDS // 8

@@ -27,6 +27,7 @@ RIGHT = "right"
 REFUSED = "refused"  # an error that muxproxy made itself, or the server's -LOADING
 WRONG = "wrong"  # any other reply
 CLOSED = "closed"  # the connection ended first
+ORPHANED = "orphaned"  # the same in the middle of MULTI or WATCH, as when the server closes that connection
 TIMEOUT = "timeout"
 
 
@@ -229,7 +230,7 @@ class Client(asyncio.Protocol):
             self.world.note(
                 f"client {self.keeper.number} closed after {self.got}: {self.due[0].data!r} {exc}"
             )
-        self.fail(CLOSED)
+        self.fail(ORPHANED if self.keeper.pinned else CLOSED)
         if not self.resting:
             self.connecting = asyncio.ensure_future(self.connect())
 

@@ -1,0 +1,171 @@
+"""Who a client is: by the proxy's own password, or as the server knows it, and never as somebody else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.system.proxy import Proxy
+from tests.system.redis.proxied import proxied, telling
+from tests.system.redis.server import RedisServer
+from tests.system.redis.wire import Wire, Word
+
+WORDS: tuple[tuple[Word, ...], ...] = (
+    ("GET", "a"),
+    ("PING",),
+    ("MULTI",),
+    # Not an unknown command: Redis says so before it asks who the client is, muxproxy asks first.
+    ("HELLO", 3),
+    ("HELLO",),
+    ("AUTH",),
+    ("AUTH", "wrong"),
+    ("AUTH", "nobody", "front-word"),
+    ("AUTH", "default", "wrong"),
+    ("HELLO", 3, "AUTH", "default", "wrong"),
+    ("HELLO", 4, "AUTH", "default", "front-word"),
+    ("SUBSCRIBE", "news"),
+    ("AUTH", "front-word"),
+    ("SET", "a", 1),
+    ("GET", "a"),
+    ("AUTH", "wrong"),
+    ("GET", "a"),
+    ("RESET",),
+    ("GET", "a"),
+    ("AUTH", "default", "front-word"),
+    ("GET", "a"),
+    ("QUIT",),
+)
+
+
+@pytest.fixture(scope="module")
+def locked(namespace: None) -> Iterator[RedisServer]:
+    with RedisServer("--requirepass", "back-word", password="back-word") as server:
+        yield server
+
+
+def test_a_client_password_is_asked_for_in_the_words_of_a_server_that_has_it(locked: RedisServer) -> None:
+    """The same conversation as with a server whose own password it is."""
+    front = {"password": "back-word", "client_password": "front-word"}
+    with (
+        RedisServer("--requirepass", "front-word", password="front-word") as direct,
+        proxied(locked, redis=front) as proxy,
+        Wire(direct.address) as expected,
+        Wire(proxy.address) as wire,
+    ):
+        for words in WORDS:
+            assert wire.ask(*words) == expected.ask(*words), words
+        assert "back-word" not in proxy.log()
+        assert "front-word" not in proxy.log()
+
+
+@pytest.mark.parametrize("data", [b"*11\r\n", b"*1\r\n$16385\r\n"])
+def test_who_has_not_said_the_password_may_say_little(locked: RedisServer, data: bytes) -> None:
+    front = {"password": "back-word", "client_password": "front-word"}
+    with proxied(locked, redis=front) as proxy, Wire(proxy.address) as wire, Wire(locked.address) as expected:
+        wire.send(data)
+        expected.send(data)
+        told = expected.rest()
+        assert b"unauthenticated" in told
+        assert wire.rest() == told
+        with Wire(proxy.address) as good:  # so that the sampler sees a socket
+            assert good.ask("AUTH", "front-word") == b"+OK\r\n"
+            assert good.ask("PING", "x") == b"$1\r\nx\r\n"
+            assert good.ask("DBSIZE").startswith(b":")
+
+
+@pytest.fixture(scope="module")
+def users(namespace: None) -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        for name in ("alice", "bob"):
+            rules = ("on", f">{name}-word", f"~{name}:*", f"&{name}:*", "+@all")
+            assert server.ask("ACL", "SETUSER", name, *rules) == b"+OK\r\n"
+        assert server.ask("ACL", "SETUSER", "default", "-@all", "+auth", "+hello", "+ping") == b"+OK\r\n"
+        yield server
+
+
+@pytest.fixture(scope="module")
+def passing(users: RedisServer) -> Iterator[Proxy]:
+    # Both users of both RESP versions, and blocking and transactions besides: room for all at once.
+    with proxied(users, redis={"auth": "passthrough"}) as proxy:
+        yield proxy
+
+
+def test_a_client_is_who_it_says_it_is_to_the_server(users: RedisServer, passing: Proxy) -> None:
+    words: tuple[tuple[Word, ...], ...] = (
+        ("GET", "alice:1"),
+        ("AUTH", "alice", "wrong"),
+        ("AUTH", "alice", "alice-word"),
+        ("ACL", "WHOAMI"),
+        ("SET", "alice:1", "hers"),
+        ("SET", "bob:1", "hers"),
+        ("SUBSCRIBE", "bob:news"),
+        ("AUTH", "nobody", "word"),
+        ("ACL", "WHOAMI"),
+        ("HELLO", 3, "AUTH", "bob", "bob-word", "SETNAME", "both"),
+        ("ACL", "WHOAMI"),
+        ("GET", "alice:1"),
+        ("CLIENT", "GETNAME"),
+        ("SELECT", 3),
+        ("SET", "bob:1", "his"),
+        ("MULTI",),
+        ("GET", "bob:1"),
+        ("EXEC",),
+        ("RESET",),
+        ("GET", "bob:1"),
+        ("QUIT",),
+    )
+    with Wire(users.address) as expected, Wire(passing.address) as wire, telling(passing):
+        for one in words:
+            told = expected.ask(*one)
+            got = wire.ask(*one)
+            if one[0] == "HELLO":  # the id is of the connection
+                got, told = (reply.partition(b"$2\r\nid")[0] for reply in (got, told))
+            assert got == told, one
+
+
+def test_users_at_the_same_time_never_act_as_each_other(passing: Proxy) -> None:
+    def be(number: int) -> None:
+        name = ("alice", "bob")[number % 2]
+        other = ("bob", "alice")[number % 2]
+        with Wire(passing.address) as wire:
+            hello: tuple[Word, ...] = ("HELLO", 3, "AUTH", name, f"{name}-word")
+            wire.ask(*(hello if number % 4 < 2 else ("AUTH", name, f"{name}-word")))
+            whoami = b"$%d\r\n%b\r\n" % (len(name), name.encode())
+            for turn in range(50):
+                replies = wire.pipeline(
+                    ("ACL", "WHOAMI"),
+                    ("SET", f"{name}:{number}", turn),
+                    ("GET", f"{name}:{number}"),
+                    ("GET", f"{other}:{number}"),
+                )
+                assert replies[:2] == [whoami, b"+OK\r\n"], replies
+                assert replies[2].endswith(b"\r\n%d\r\n" % turn), replies
+                assert replies[3].startswith(b"-NOPERM"), replies
+
+    with telling(passing), ThreadPoolExecutor(20) as threads:
+        list(threads.map(be, range(20)))
+
+
+def test_a_password_that_was_changed_is_not_good_any_more_though_it_once_was(namespace: None) -> None:
+    """Nor for a client that is in: direct it would stay in, here its next connection may be another, where it
+    is told so."""
+    with (
+        RedisServer() as server,
+        proxied(server, redis={"auth": "passthrough"}) as proxy,
+        Wire(proxy.address) as wire,
+        Wire(proxy.address) as late,
+    ):
+        assert server.ask("ACL", "SETUSER", "carol", "on", ">old", "~*", "+@all") == b"+OK\r\n"
+        assert wire.ask("AUTH", "carol", "old") == b"+OK\r\n"
+        assert wire.ask("SET", "carol:1", 1) == b"+OK\r\n"
+        assert server.ask("ACL", "SETUSER", "carol", "<old", ">new") == b"+OK\r\n"
+        assert late.ask("AUTH", "carol", "old").startswith(b"-WRONGPASS")
+        assert late.ask("AUTH", "carol", "new") == b"+OK\r\n"
+        assert late.ask("GET", "carol:1") == b"$1\r\n1\r\n"
+        told = wire.ask("GET", "carol:1")
+        assert told.startswith(b"-ERR muxproxy: ")
+        assert b"WRONGPASS" in told
+        assert wire.ask("AUTH", "carol", "new") == b"+OK\r\n"
+        assert wire.ask("GET", "carol:1") == b"$1\r\n1\r\n"

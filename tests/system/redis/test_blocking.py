@@ -1,0 +1,76 @@
+"""Commands that block, and what they hold: a connection, while their client is there, and no longer."""
+
+from __future__ import annotations
+
+import signal
+
+from tests.system.process import wait_for
+from tests.system.redis.proxied import proxied, proxy_to
+from tests.system.redis.server import RedisServer
+from tests.system.redis.wire import Wire, command
+
+
+def blocked(server: RedisServer) -> int:
+    return sum("b" in client["flags"] for client in server.clients())
+
+
+def test_a_client_that_leaves_while_it_blocks_frees_its_connection_at_once(clean: RedisServer) -> None:
+    """One may block at a time here, and the next has been waiting."""
+    with (
+        proxied(clean, upstream={"max_connections": 2, "max_pinned": 1}) as proxy,
+        Wire(proxy.address) as second,
+    ):
+        first = Wire(proxy.address)
+        first.send(command("BLPOP", "jobs", 0))
+        wait_for(lambda: blocked(clean) == 1, within=10, what="the first blocks")
+        second.send(command("BLPOP", "more", 0))
+        wait_for(lambda: proxy.backend()["waiting"] == 1, within=10, what="the second waits")
+        assert proxy.backend()["pinned"] == {"blocking": 1}
+        first.close()
+        wait_for(lambda: proxy.backend()["waiting"] == 0, within=10, what="the second has its place")
+        assert clean.ask("RPUSH", "jobs", "lost to nobody") == b":1\r\n"
+        assert clean.ask("RPUSH", "more", "for the second") == b":1\r\n"
+        assert second.reply() == b"*2\r\n$4\r\nmore\r\n$14\r\nfor the second\r\n"
+        assert clean.ask("LLEN", "jobs") == b":1\r\n"
+        assert proxy.outcomes()["client_left"] == 1
+
+
+def test_who_blocks_longer_than_reply_timeout_is_not_taken_for_stuck(clean: RedisServer) -> None:
+    with proxied(clean, upstream={"reply_timeout": "200ms"}) as proxy, Wire(proxy.address) as wire:
+        wire.send(command("BLPOP", "jobs", 1))
+        assert wire.reply() == b"*-1\r\n"
+        assert wire.ask("XREAD", "BLOCK", 500, "STREAMS", "stream", "$") == b"*-1\r\n"
+        assert wire.ask("PING", "x") == b"$1\r\nx\r\n"
+        assert "reply_timeout" not in proxy.outcomes()
+
+
+def test_blocking_commands_inside_of_a_transaction_do_not_block(clean: RedisServer) -> None:
+    with proxied(clean) as proxy, Wire(proxy.address) as wire:
+        for _ in range(2):
+            replies = wire.pipeline(("MULTI",), ("BLPOP", "none", 0), ("RPUSH", "l", 1), ("EXEC",))
+            assert replies[3] == b"*2\r\n*-1\r\n:1\r\n"
+            assert wire.ask("DEL", "l") == b":1\r\n"
+            assert wire.ask("MULTI") == b"+OK\r\n"
+            assert wire.ask("BLPOP", "none", 0) == b"+QUEUED\r\n"
+            assert wire.ask("EXEC") == b"*1\r\n*-1\r\n"
+
+
+def test_wait_waits_for_what_was_written_on_a_shared_connection(namespace: None) -> None:
+    """WAIT is about its own connection's writes, and gets another: a stopped replica must not count."""
+    with RedisServer() as server, RedisServer("--replicaof", server.host, str(server.port)) as replica:
+        wait_for(
+            lambda: replica.info("replication").get("master_link_status") == "up",
+            within=20,
+            what="the replica is in step",
+        )
+        with proxy_to(server) as proxy, Wire(proxy.address) as wire, Wire(proxy.address) as other:
+            assert wire.ask("SET", "a", 1) == b"+OK\r\n"
+            assert wire.ask("WAIT", 1, 10_000) == b":1\r\n"
+            replica.signal(signal.SIGSTOP)
+            assert wire.ask("SET", "a", 2) == b"+OK\r\n"
+            assert wire.ask("WAIT", 1, 200) == b":0\r\n"
+            assert wire.pipeline(("SET", "a", 3), ("WAIT", 1, 200)) == [b"+OK\r\n", b":0\r\n"]
+            assert other.ask("GET", "a") == b"$1\r\n3\r\n"
+            replica.signal(signal.SIGCONT)
+            assert wire.ask("WAIT", 1, 10_000) == b":1\r\n"
+            assert replica.ask("GET", "a") == b"$1\r\n3\r\n"
