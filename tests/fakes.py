@@ -59,6 +59,7 @@ class RecordingWire:
         self.closing = False
         self.aborted = False
         self.was_reset = False
+        self.has_left = False  # the peer has closed it, and nobody has read that yet
         self.lost = False  # the connection has ended, its socket is not gone yet
         self.gone = False  # the brain has been told
         self._paused_writer = False
@@ -212,6 +213,9 @@ class FakeWorld:
 
     def write_last(self, wire: Any, data: bytes) -> None:
         wire.write(data)
+
+    def has_left(self, wire: Any) -> bool:
+        return bool(wire.has_left)
 
     def unsent(self, wire: Any) -> int:
         return wire.get_write_buffer_size()

@@ -248,13 +248,15 @@ class Client(Patience):
             # held behind a barrier for a request that was answered before it was in: nobody else says go on
             self.framer.resume()
             frames = self.framer.feed(b"")
-            if not frames:
-                break
             for frame in frames:
                 self._on_frame(frame, now)
+            if not frames:
+                break
         if self.first is None and self.phase <= IDLE and self.framer.midway:
             self.expect(HEAD, now + self.pool.clients_config.head_timeout)
         self._regulate()
+        if self._read_paused and self.phase == OWED:
+            self.expect(OWED, now + self.pool.clients_config.stall_timeout)
 
     def on_sent(self, now: float) -> None:
         """A request that is still coming in has got its connection: from here on its body flows."""
@@ -266,9 +268,6 @@ class Client(Patience):
         """Its upstream can take no more of the body, or can again."""
         self._halted = is_full
         self._regulate()
-
-    def unhalt(self) -> None:
-        self.halt(False)
 
     def _is_ahead(self, last: Exchange) -> bool:
         return self.framer.held > 0

@@ -98,6 +98,16 @@ class Gathering(Upstream):
 
     def _ask(self, data: bytes, replies: int, purpose: str, now: float) -> None:
         """Write what nobody's reply belongs to, with its places on the ledger, the last one in `_doubt`."""
+        self._doubt = self._add_places(replies, purpose, now)
+        self._mixed = True
+        if self.wire is not None:
+            self.wire.write(data)
+        if self.state == OPEN:
+            self._rearm(now)
+
+    def _add_places(self, replies: int, purpose: str, now: float) -> Exchange | None:
+        """On the ledger, for replies that are nobody's. Returns the last."""
+        place: Exchange | None = None
         for _ in range(replies):
             place = Exchange(None, Frame(b"", FIRST | LAST, purpose))
             place.state = SENT
@@ -107,13 +117,7 @@ class Gathering(Upstream):
             self.in_flight += 1
             self.server.in_flight += 1
             self.replies.expect(None)
-            if purpose is not FENCE:
-                self._doubt = place
-                self._mixed = True
-        if self.wire is not None:
-            self.wire.write(data)
-        if self.state == OPEN:
-            self._rearm(now)
+        return place
 
     # -- requests ----------------------------------------------------------------------------------
 
@@ -235,6 +239,8 @@ class Gathering(Upstream):
         self._preludes = 0
         expect = self.replies.expect
         is_oneway = False
+        # a pinned one may be in a transaction, where all is only queued
+        fence = self.pool.protocol.fence if self.owner is None else 0
         for exchange in out:
             if exchange.marks & ONEWAY:
                 is_oneway = True
@@ -245,19 +251,23 @@ class Gathering(Upstream):
             parts.append(exchange.data)
             if exchange.more is not None:
                 parts.extend(exchange.more)
+            if fence:
+                self._fenced += exchange.weight
+                if self._fenced >= fence:
+                    parts.append(self._fence(now))
         assert self.wire is not None
         self.wire.write(parts[0] if len(parts) == 1 else b"".join(parts))
         if is_oneway:
             self._finish_oneway(out)
         if self._streaming is not None and not self._write_paused and self._streaming.client is not None:
-            self._streaming.client.unhalt()
-        fence = self.pool.protocol.fence
-        if fence and self.owner is None:  # a pinned one may be in a transaction, where all is only queued
-            self._fenced += sum(exchange.weight for exchange in out)
-            if self._fenced >= fence:
-                self._fenced = 0
-                assert self.connection is not None
-                self._ask(*self.connection.fence(), FENCE, now)
+            self._streaming.client.halt(False)
+
+    def _fence(self, now: float) -> bytes:
+        self._fenced = 0
+        assert self.connection is not None
+        data, replies = self.connection.fence()
+        self._add_places(replies, FENCE, now)
+        return data
 
     def _finish_oneway(self, out: list[Exchange]) -> None:
         for exchange in out:

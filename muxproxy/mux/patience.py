@@ -6,7 +6,7 @@ A client's `phase` says what we are waiting for, and so what its deadline means:
     IDLE      its next request                      the same
     HEAD      the rest of a head                    head_timeout, then 408
     BODY      the rest of a body                    stall_timeout* + bytes / min_rate, then 408
-    OWED      nothing: it is our turn               none
+    OWED      nothing: it is our turn               none; if it is not read, to see whether it has left
     STALLED   room in its socket for a reply        stall_timeout* without headway, then cut (P5)
     TUNNEL    anything, on an opaque connection     idle_timeout
     ENDING    its socket to empty, or its FIN       stall_timeout without headway, or LINGER_TIMEOUT
@@ -118,6 +118,9 @@ class Patience:
             if self._has_headway() and not (self.holding and self._is_in_the_way(now)):
                 self._allowed_from = now
             self.deadline = self._grace_until()
+        elif phase == OWED:
+            self._look_whether_it_left(now)
+            return
         elif phase != HEAD and self._has_headway():
             self.deadline = now + config.stall_timeout
         if self.deadline > now:
@@ -134,6 +137,13 @@ class Patience:
                 self.end(now, linger=False)
         else:
             self.leave(Reason.CLIENT_STALLED, now)
+            self.abort()
+
+    def _look_whether_it_left(self, now: float) -> None:
+        """It is not read, for all that it has sent is yet to be done: its FIN is not seen."""
+        self.deadline = now + self.pool.clients_config.stall_timeout if self._read_paused else INF
+        if self._read_paused and self.wire is not None and self.pool.world.has_left(self.wire):
+            self.leave(Reason.CLIENT_LEFT, now)
             self.abort()
 
     def hurry(self, now: float) -> None:

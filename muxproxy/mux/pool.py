@@ -449,10 +449,20 @@ class Pool:
         trouble = self._server_trouble()
         unreachable = trouble and not any(upstream.state == OPEN for upstream in self.upstreams)
         reason = Reason.NO_SERVER if unreachable else Reason.QUEUE_TIMEOUT
-        bound = self.config.max_connections
-        text = f"{self.name}: waited {self.queue.timeout:g} s for one of {bound} connections{trouble}"
+        what = f"one of {self.config.max_connections} connections"
+        if exchange.marks & PIN and self.pinned >= self.pinned_limit:
+            what = f"one of {self.pinned_limit} that clients have alone ({self._pin_reasons()})"
+        text = f"{self.name}: waited {self.queue.timeout:g} s for {what}{trouble}"
         assert exchange.client is not None
         exchange.client.refuse(exchange, reason, text, now)
+
+    def _pin_reasons(self) -> str:
+        """What those that are not shared are used for: only if somebody waited for one in vain."""
+        reasons: dict[str, int] = {}
+        for upstream in self.upstreams:
+            if upstream.owner is not None:
+                reasons[upstream.pin_reason] = reasons.get(upstream.pin_reason, 0) + 1
+        return ", ".join(f"{reason} {reasons[reason]}" for reason in sorted(reasons))
 
     def _server_trouble(self) -> str:
         troubles = [f"{server}: {server.last_error}" for server in self.servers if server.failures]

@@ -57,6 +57,9 @@ class World(Interface):
     def write_last(self, wire: Wire, data: bytes) -> None:
         """Write what a close will follow at once: data and FIN may leave together, a packet less."""
 
+    def has_left(self, wire: Wire) -> bool:
+        """Has its peer closed or reset it? For one that is not read, where nothing else tells."""
+
     def unsent(self, wire: Wire) -> int:
         """Bytes written that the peer has not acknowledged: the wire's buffer and the kernel's send queue."""
 

@@ -96,7 +96,7 @@ class BySession(Upstream):
 
     def on_write_resumed(self, now: float) -> None:
         if self.current is not None and self.current.client is not None:
-            self.current.client.unhalt()
+            self.current.client.halt(False)
 
     # -- from server to client ---------------------------------------------------------------------
 

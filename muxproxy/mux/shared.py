@@ -335,7 +335,7 @@ class ByOrder(Gathering):
     def on_write_resumed(self, now: float) -> None:
         self._write_paused = False
         if self._streaming is not None and self._streaming.client is not None:
-            self._streaming.client.unhalt()
+            self._streaming.client.halt(False)
 
     def on_server_eof(self, now: float) -> bool:
         self.fail("server closed", Reason.SERVER_CLOSED, "server closed the connection", now)

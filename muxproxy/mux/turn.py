@@ -238,7 +238,7 @@ class ByTurn(Upstream):
         self._write_paused = False
         exchange = self.current
         if exchange is not None and exchange.client is not None:
-            exchange.client.unhalt()
+            exchange.client.halt(False)
             self.deadline = INF
             if exchange.whole and not self._opaque and not self.read_paused:
                 self.expect_by(now + self.pool.config.reply_timeout)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import fcntl
 import random
+import select
 import socket
 import struct
 import termios
@@ -86,6 +87,14 @@ class Engine:
         finally:
             sock.detach()
         wire.write(data)
+
+    def has_left(self, wire: Wire) -> bool:
+        sock = cast(asyncio.Transport, wire).get_extra_info("socket")
+        if sock is None or sock.fileno() < 0:
+            return True
+        poll = select.poll()
+        poll.register(sock.fileno(), select.POLLRDHUP | select.POLLHUP | select.POLLERR)
+        return bool(poll.poll(0))
 
     def unsent(self, wire: Wire) -> int:
         buffered = wire.get_write_buffer_size()

@@ -293,3 +293,19 @@ def test_a_bug_at_a_clients_deadline_ends_the_client() -> None:
     stage.world.end_turn()
     assert ann.wire.gone
     assert stage.statistics()["clients"] == 0
+
+
+def test_who_leaves_while_it_is_not_read_is_found_out() -> None:
+    stage = Stage(
+        Toy(ORDERED, sessions=True), max_connections=1, request_buffer=100, stall_timeout=5.0, timeout=60.0
+    )
+    ann = stage.asks(b"pop block=inf\n")
+    server = stage.connects()
+    ann.sends(b"pop block=inf\n" * 50)
+    assert ann.is_paused
+    stage.passes(5.5)
+    assert server.is_open
+    ann.wire.has_left = True
+    stage.passes(5.5)
+    assert not server.is_open
+    assert stage.statistics()["pinned"] == {}

@@ -172,3 +172,12 @@ def test_a_connection_that_was_emptied_for_somebody_who_left_serves_the_many_aga
     for _ in range(4):
         stage.asks(b"y\n")
     assert [server.got() for server in servers] == [b"y\ny\n", b"y\ny\n"]
+
+
+def test_who_waited_in_vain_to_have_one_alone_is_told_who_has_them() -> None:
+    stage = sessions(max_connections=8, max_pinned=1, timeout=5.0)
+    stage.asks(b"mine pin\n")
+    stage.connects()
+    ann = stage.asks(b"hers pin\n")
+    stage.passes(5.1)
+    assert b"toys: waited 5 s for one of 1 that clients have alone (toy 1)" in ann.got()

@@ -132,6 +132,19 @@ def test_what_the_peer_has_not_taken_is_unsent_be_it_ours_or_the_kernels() -> No
     with_engine(scene)
 
 
+def test_who_has_left_is_known_though_nobody_reads() -> None:
+    async def scene(engine: Engine) -> None:
+        transport, peer = await wire_and_peer()
+        transport.pause_reading()
+        peer.send(b"more")
+        assert not engine.has_left(transport)
+        peer.close()
+        assert engine.has_left(transport)
+        transport.abort()
+
+    with_engine(scene)
+
+
 def test_what_a_closed_wire_has_not_sent_is_no_error() -> None:
     async def scene(engine: Engine) -> None:
         transport, peer = await wire_and_peer()

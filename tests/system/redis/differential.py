@@ -82,6 +82,7 @@ class Conversation:
         self.in_multi = [False, False]
         self.listens = [[False, False], [False, False]]  # to channels and patterns, to shard channels
         self.is_muted = [False, False]
+        self.is_skipping = [False, False]
 
     def __enter__(self) -> Conversation:
         return self
@@ -96,14 +97,18 @@ class Conversation:
             if self.may(action):
                 self.do(action, f"action {number}, {action}")
         for client in (0, 1):
-            if not self.is_muted[client]:  # then Redis 7.0 forgets to close
+            if not (self.is_muted[client] or self.is_skipping[client]):  # then Redis 7.0 forgets to close
                 self.do(act(client, "QUIT"), f"QUIT of client {client} at the end")
                 self.same_rest(client)
 
     def may(self, action: Action) -> bool:
         client = action.client
+        if self.is_muted[1 - client] or self.is_skipping[1 - client]:
+            return False  # nothing tells when what the other one has sent has run
         if self.in_multi[client] and not action.in_multi:
             return False
+        if self.is_skipping[client] and action.data in _EMPTY:
+            return False  # for Redis an empty command uses REPLY SKIP up, for muxproxy it is none
         return action.subscribed or not any(self.listens[client])
 
     def do(self, action: Action, what: str) -> None:
@@ -129,12 +134,14 @@ class Conversation:
 
     def follow(self, client: int, replies: list[bytes], action: Action) -> None:
         """In which mode the client is now."""
-        if client == action.client and action.data in _REPLIES:
-            self.is_muted[client] = not replies
+        if client == action.client:
+            self.is_skipping[client] = action.data == _SKIP
+            if action.data in _REPLIES:
+                self.is_muted[client] = not replies
         for reply in replies:
             if ack := _ACK.match(reply):
                 self.listens[client][ack[1] == b"s"] = not reply.endswith(b":0\r\n")
-        if client != action.client or not replies:
+        if client != action.client:
             return
         if about := _TRANSACTION.findall(action.data):
             self.in_multi[client] = about[-1] == b"MULTI"
@@ -152,7 +159,9 @@ class Conversation:
             raise DifferenceError(f"client {client} got at the end {through!r}, direct {direct!r}")
 
 
-_REPLIES = tuple(command("CLIENT", "REPLY", word) for word in ("OFF", "off", "SKIP", "ON"))
+_EMPTY = (b"\r\n", b"*0\r\n", b"*-1\r\n")
+_SKIP = command("CLIENT", "REPLY", "SKIP")
+_REPLIES = tuple(command("CLIENT", "REPLY", word) for word in ("OFF", "off", "ON"))
 _TRANSACTION = re.compile(rb"\*1\r\n\$\d\r\n(MULTI|EXEC|DISCARD|RESET)\r\n")
 
 
@@ -180,4 +189,5 @@ def normal(replies: list[bytes], action: Action, subscribed: bool) -> tuple[list
         if action.names:
             reply = re.sub(rb"(unsubscribe\r\n)\$\d+\r\n[^\r]*\r\n", rb"\1NAME\r\n", reply)
         told[MESSAGES.match(reply) is not None].append(reply)
+    told[1].sort()  # an action publishes once; several patterns match in the order of a hash table
     return told
