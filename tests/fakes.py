@@ -31,8 +31,8 @@ from muxproxy.metrics.snapshot import BackendSnapshot
 from muxproxy.mux.client import Client
 from muxproxy.mux.deadlines import INF, Deadlines
 from muxproxy.mux.pool import Pool
+from muxproxy.mux.pools import new_pool
 from muxproxy.mux.server import Server
-from muxproxy.mux.shared_pool import new_pool
 from muxproxy.mux.statistics import statistics
 from muxproxy.mux.upstream import Upstream
 from muxproxy.protocols.contract import Protocol, Sharing

@@ -74,8 +74,8 @@ nginx nginx-light tests/system: all that have a real nginx behind
 curl  curl        tests/system/test_real_clients.py: curl
 ab    apache2-utils tests/system/test_real_clients.py: ab
 wrk   wrk         tests/system/test_real_clients.py: wrk
-node  nodejs      tests/system/test_real_clients.py: Node's fetch; tests/system/redis: node-redis, ioredis
-npm   npm         tests/system/redis/test_node.py
+node  nodejs      tests/system/test_real_clients.py: Node's fetch; tests/system/redis: node-redis, ioredis; tests/system/dubbo
+npm   npm         tests/system/redis/test_node.py; tests/system/dubbo: all that have real providers or consumers
 redis-server redis-server tests/system/redis: all; tests/system/tcp: redis-cli
 redis-cli redis-tools tests/system/redis/test_redis_cli.py; tests/system/tcp: redis-cli, redis-benchmark
 memcached memcached tests/system/tcp: memcached
@@ -97,6 +97,9 @@ while read -r package tests; do
 done <<'PACKAGES'
 ioredis@5.11.1 tests/system/redis/test_node.py: ioredis
 redis@6.3.1    tests/system/redis/test_node.py: node-redis
+sofa-rpc-node@2.10.0 tests/system/dubbo: a provider and a consumer
+js-remoting-for-apache-dubbo@1.0.0 tests/system/dubbo: the protocol of sofa-rpc-node
+dubbo2.js@2.3.9 tests/system/dubbo: a consumer
 PACKAGES
 if [ "${#missing[@]}" -gt 0 ] && [ -n "${CI:-}" ]; then
     say "in CI nothing may be left out: ${missing[*]}"

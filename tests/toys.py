@@ -41,6 +41,7 @@ from muxproxy.protocols.contract import (
     Connection,
     Feed,
     Frame,
+    Limit,
     Reason,
     ReplyFramer,
     RequestFramer,
@@ -67,12 +68,20 @@ class Toy:
     batch = (0, 0.0)
     fence = 0
     subscriber_buffer = 1000
+    probe_interval = 0.0  # this and what follows is TAGGED's: tests/tagged_toys.py has more of it
+    probe_misses = 2
+    request_buffer = 0
+    limits: Sequence[Limit] = ()
 
     def __init__(self, sharing: Sharing, *, sessions: bool = False, half_close: bool = True) -> None:
         self.sharing = sharing
         self.half_close = half_close
         self.draining = False
         self._sessions = sessions
+        self.counters: dict[str, int] = {}
+
+    def limit_of(self, note: Any) -> int:
+        return -1
 
     def requests(self) -> RequestFramer:
         return ToyRequests(self)

@@ -69,6 +69,8 @@ def _backend(b: Mapping[str, Any]) -> Table:
         listening = b.get("listening", {})
         shown = {**{what: count for what, count in listening.items() if what != "subscribers"}, **b["pushed"]}
         table.add_row("  listening", f"{listening.get('subscribers', 0):,}", _counts(shown))
+    for name, limit in b.get("limited", {}).items():
+        table.add_row("  limit", _of(limit, "active", "active_max"), _limit(name, limit))
     for server in b.get("servers", []):
         table.add_row("  server", server["address"], _server(server))
     for outcome, reasons in b.get("outcomes", {}).items():
@@ -81,6 +83,8 @@ def _backend(b: Mapping[str, Any]) -> Table:
         table.add_row("  queue wait", *_waits(b["queue_wait"]))
     if b.get("closed"):
         table.add_row("  not reused", f"{sum(b['closed'].values()):,}", _counts(b["closed"]))
+    if any(b.get("events", {}).values()):
+        table.add_row("  events", "", _counts(b["events"]))
     if "bytes" in b:
         sizes = b["bytes"]
         table.add_row("  bytes", "", f"{_size(sizes['from_clients'])} in, {_size(sizes['to_clients'])} out")
@@ -108,6 +112,11 @@ def _counts(counts: Mapping[str, int]) -> Text:
     """Largest first, zeros left out."""
     shown = sorted(((count, what) for what, count in counts.items() if count), key=lambda pair: -pair[0])
     return Text(", ".join(f"{what} {count:,}" for count, what in shown))
+
+
+def _limit(name: str, limit: Mapping[str, int]) -> str:
+    waits = f", {limit['waiting']:,} wait" if limit["waiting"] else ""
+    return f"{_plain(name)}{waits}, {limit['waited']:,} have waited, {limit['expired']:,} in vain"
 
 
 def _server(server: Mapping[str, Any]) -> Text:

@@ -140,7 +140,7 @@ class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     service: str
     actives: int  # calls in flight at a time
-    method: str = ""  # "": all the service's methods together
+    method: str = ""  # "": all the service's methods together that have no limit of their own
     timeout: float = 1.0  # how long a call waits for its turn; Dubbo waits its `timeout`, 1 s by default
 
 

@@ -88,6 +88,14 @@ def _server_state(snapshot: Mapping[str, Any]) -> Iterator[Sample]:
         yield {"server": server["address"], "state": server["state"]}, 1
 
 
+def _limits(key: str) -> Read:
+    def read(snapshot: Mapping[str, Any]) -> Iterator[Sample]:
+        for name, limit in snapshot.get("limited", {}).items():
+            yield {"limit": name}, limit[key]
+
+    return read
+
+
 # (key of the worker's own numbers, name without the prefix, type, help)
 _OF_WORKERS = (
     ("client_sockets", "worker_client_sockets", "gauge", "Client connections of all its backends."),
@@ -124,6 +132,11 @@ _FAMILIES: tuple[tuple[str, str, str, Read], ...] = (
     ("connect_failures_total", "counter", "Attempts that failed.", _number("connect_failures")),
     ("reused_total", "counter", "Exchanges sent on a connection that had served before.", _number("reused")),
     ("retried_total", "counter", "Exchanges sent a second time.", _number("retried")),
+    ("limit_active", "gauge", "Requests under a limit that a server has in hand.", _limits("active")),
+    ("limit_active_max", "gauge", "actives of the limit.", _limits("active_max")),
+    ("limit_waiting", "gauge", "Requests that wait for a place under the limit.", _limits("waiting")),
+    ("limit_waited_total", "counter", "Requests that had to wait for it and got it.", _limits("waited")),
+    ("events_total", "counter", "What the protocol counts beside exchanges.", _table("events", "event")),
     ("listening", "gauge", "What clients listen to, and how many do.", _table("listening", "what")),
     (
         "pushed_total",

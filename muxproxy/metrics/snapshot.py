@@ -17,6 +17,14 @@ class ServerSnapshot(TypedDict):
     last_error: str
 
 
+class LimitSnapshot(TypedDict):
+    active: int
+    active_max: int
+    waiting: int
+    waited: int  # in all, of those that got a place then
+    expired: int
+
+
 class BackendSnapshot(TypedDict):
     protocol: str
     draining: bool
@@ -38,6 +46,8 @@ class BackendSnapshot(TypedDict):
     connect_failures: int
     reused: int  # exchanges sent on a connection that had served before
     retried: int  # P9
+    events: dict[str, int]  # of the protocol's own, by name; {} for most
+    limited: dict[str, LimitSnapshot]  # by name; {} without [[dubbo.limits]]
     listening: dict[
         str, int
     ]  # what clients listen to (pub/sub): channels, subscribers ...; {} if they do not

@@ -50,6 +50,7 @@ class Exchange:
         "begun",
         "client",
         "data",
+        "limit",
         "lost_at",
         "marks",
         "more",
@@ -89,6 +90,7 @@ class Exchange:
         self.since = 0.0  # when it began to wait
         self.sent = 0.0  # shared sharings: since when its reply is due, or it is held
         self.begun = False  # a frame of its final reply has gone to the client
+        self.limit = -1  # the number of its limit, if it holds a place under one or waits for it (limits.py)
         self.lost_at = INF  # when it first lost its connection
         self.parked: list[Frame] | None = None  # reply frames that wait for the client's earlier replies
         self.before: Exchange | None = None  # the client's ledger, a list through the exchanges

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from muxproxy.mux.pool import Pool
 
 INTERVAL = 10.0  # seconds; the worker asks so often
-_QUIET = ("replied", "abandoned")  # outcomes
+_QUIET = ("replied", "abandoned")  # outcomes, but for those that have words of their own
 
 
 class Failures:
@@ -34,10 +34,11 @@ class Failures:
                 "backend": pool.name,
                 "reason": reason.label,
                 "count": count - told.get(reason, 0),
+                **({"last": pool.faults[reason]} if reason in pool.faults else {}),
                 "waiting": f"{pool.gate.waiting}/{pool.gate.max_waiting}",
                 "connections": f"{len(pool.upstreams)}/{pool.config.max_connections}",
                 "clients": f"{len(pool.clients)}/{pool.clients_config.max_connections or 0}",
             }
             for reason, count in pool.ended.items()
-            if count > told.get(reason, 0) and reason.outcome not in _QUIET
+            if count > told.get(reason, 0) and (reason.outcome not in _QUIET or reason in pool.faults)
         ]

@@ -77,6 +77,9 @@ class Gathering(Upstream):
         """It is written now: its reply is owed."""
         raise NotImplementedError
 
+    def _pass(self, exchange: Exchange) -> None:
+        """It is written now, and nothing will be owed for it."""
+
     def _rearm(self, now: float) -> None:
         """The deadline of what is owed."""
         raise NotImplementedError
@@ -241,6 +244,7 @@ class Gathering(Upstream):
         for exchange in out:
             if exchange.marks & ONEWAY:
                 is_oneway = True
+                self._pass(exchange)
             else:
                 self._enter(exchange)
                 expect(exchange.note)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from muxproxy.config.model import Backend
 from muxproxy.metrics.histogram import Histogram
+from muxproxy.metrics.snapshot import LimitSnapshot
 from muxproxy.mux.client import Client
 from muxproxy.mux.deadlines import INF, Deadlines
 from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, WAITING, Exchange
@@ -77,6 +78,8 @@ class Pool:
         self.dequeued = 0
         self.ended: dict[Reason, int] = {}
         self.closed: dict[str, int] = {}
+        self.events: dict[str, int] = {}  # what is no exchange's end and no connection's
+        self.faults: dict[Reason, str] = {}  # the last one's own words, for the log
         self.queue_wait = Histogram()
 
     def _pinned_limit(self, backend: Backend) -> int:
@@ -375,6 +378,19 @@ class Pool:
 
     def pushed(self) -> dict[str, int]:
         """What became of it since start."""
+        return {}
+
+    def count_event(self, name: str) -> None:
+        self.events[name] = self.events.get(name, 0) + 1
+
+    def fault(self, reason: Reason, text: str) -> None:
+        """Why the client breaks off that will be counted with `reason`."""
+        self.faults[reason] = text
+
+    def all_events(self) -> dict[str, int]:
+        return self.events
+
+    def limits_snapshot(self) -> dict[str, LimitSnapshot]:
         return {}
 
     def count_closed(self, why: str) -> None:

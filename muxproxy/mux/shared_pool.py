@@ -7,12 +7,14 @@ gets one emptied for it.
 
 from __future__ import annotations
 
-from typing import Any
+from operator import attrgetter
+from typing import Any, cast
+
+from msgspec import structs
 
 from muxproxy.config.model import Backend
 from muxproxy.mux.client import Client
 from muxproxy.mux.deadlines import INF, Deadlines
-from muxproxy.mux.dedicated_pool import DedicatedPool
 from muxproxy.mux.exchange import Exchange
 from muxproxy.mux.feed import FeedClient
 from muxproxy.mux.ordered import OrderedClient
@@ -24,18 +26,14 @@ from muxproxy.mux.shared import ByOrder
 from muxproxy.mux.tag import ByTag
 from muxproxy.mux.tagged import TaggedClient
 from muxproxy.mux.upstream import OPEN, Upstream
-from muxproxy.protocols.contract import LISTEN, PIN, Protocol, Sharing
-
-
-def new_pool(backend: Backend, protocol: Protocol, world: World, fine: Deadlines, slow: Deadlines) -> Pool:
-    """The pool that the protocol's sharing asks for."""
-    kinds = {Sharing.EXCLUSIVE: Pool, Sharing.DEDICATED: DedicatedPool}
-    return kinds.get(protocol.sharing, SharedPool)(backend, protocol, world, fine, slow)
-
+from muxproxy.protocols.contract import LISTEN, PIN, Protocol, Sharing, TaggedProtocol
 
 # What bringing a connection into another state costs, in exchanges in flight: a round trip in which it stands
 # still. Below it, who needs that state joins the fewer of a longer queue.
 SWITCH = 16
+
+
+_in_flight = attrgetter("in_flight")
 
 
 class SharedPool(Pool):
@@ -44,10 +42,18 @@ class SharedPool(Pool):
     ) -> None:
         super().__init__(backend, protocol, world, fine, slow)
         self._is_ordered = protocol.sharing is Sharing.ORDERED
+        if protocol.sharing is Sharing.TAGGED:
+            size = max(backend.clients.request_buffer, cast(TaggedProtocol, protocol).request_buffer)
+            self.clients_config = structs.replace(backend.clients, request_buffer=size)
         self.batch_commands, self.batch_delay = protocol.batch
         self.feeds: dict[Any, FeedClient] = {}  # by the connection state that their listeners need
         self.messages = 0  # that came for listeners
         self.interrupted = 0  # times that listeners may have missed something
+
+    def all_events(self) -> dict[str, int]:
+        if self.sharing is not Sharing.TAGGED:
+            return self.events
+        return self.events | cast(TaggedProtocol, self.protocol).counters
 
     def listening(self) -> dict[str, int]:
         totals: dict[str, int] = {}
@@ -133,7 +139,9 @@ class SharedPool(Pool):
         needs = exchange.needs
         best: ByOrder | None = None
         least = room = self.config.max_in_flight
-        for server in self.servers:
+        for server in self.servers if len(self.servers) == 1 else self._by_load(now):
+            if best is not None:
+                break
             for upstream in server.open:
                 cost = load = upstream.in_flight
                 if upstream.needs is not needs:
@@ -150,6 +158,18 @@ class SharedPool(Pool):
         if best is not None and best.needs is not needs and best.before is needs:
             self._dial_another(now)
         return best
+
+    def _by_load(self, now: float) -> list[Server]:
+        """Least in flight first, ties in turn; one without a connection gets its first for those to come."""
+        servers = self.servers
+        turn = self._turn = (self._turn + 1) % len(servers)
+        servers = servers[turn:] + servers[:turn]
+        if len(self.upstreams) < self.config.max_connections:
+            for server in servers:
+                if not server.connections and server.may_dial(now):
+                    self._dial(server, now)
+                    break
+        return sorted(servers, key=_in_flight)
 
     def _dial_another(self, now: float) -> None:
         """States should not take turns on one connection while the bound allows two."""

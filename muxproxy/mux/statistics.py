@@ -45,6 +45,8 @@ def statistics(pool: Pool, now: float) -> BackendSnapshot:
         "reused": pool.reused,
         "retried": pool.retried,
         "listening": pool.listening(),
+        "events": dict(pool.all_events()),
+        "limited": pool.limits_snapshot(),
         "pushed": pool.pushed(),
         "closed": dict(pool.closed),
         "queue_wait": pool.waits().snapshot(),

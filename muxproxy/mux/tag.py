@@ -1,33 +1,60 @@
-"""The ledger by tag: replies by id, in any order."""
+"""The ledger by tag: replies by id, in any order.
+
+Every request gets an id that was never used on the connection, those without a reply too: a server that
+answers them all the same answers nobody. So no reply can be another's, and one that matches nothing is
+dropped and counted; the connection lives.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from muxproxy.mux.exchange import Exchange
+from muxproxy.mux.deadlines import INF
+from muxproxy.mux.exchange import DONE, REPLYING, Exchange
+from muxproxy.mux.heartbeat import Heartbeat
 from muxproxy.mux.shared import ByOrder
-from muxproxy.protocols.contract import FIRST, Frame
+from muxproxy.mux.upstream import OPEN
+from muxproxy.protocols.contract import END_UPSTREAM, FIRST, ONEWAY, Frame, Reason, TaggedProtocol
 
 if TYPE_CHECKING:
     from muxproxy.mux.server import Server
     from muxproxy.mux.shared_pool import SharedPool
 
+# Answers to the server's own questions that wait until a request has been written to its end.
+MAX_KEPT = 64 * 1024  # bytes; beyond it a question gets no answer
+
 
 class ByTag(ByOrder):
     """TAGGED: replies by id, in any order. Ids are ours on the wire and the client's own in its reply."""
 
-    __slots__ = ("_by_tag", "_next_tag")
+    __slots__ = ("_by_tag", "_kept", "_next_tag", "_protocol", "heard")
 
     def __init__(self, pool: SharedPool, server: Server, now: float) -> None:
         super().__init__(pool, server, now)
+        self._protocol = cast(TaggedProtocol, pool.protocol)
         self._by_tag: dict[int, Exchange] = {}  # oldest first, as dicts keep their order
         self._next_tag = 0
+        self._kept = b""
+        self.heard = now  # when its server last said anything
+
+    def open(self, now: float) -> None:
+        self.heard = now
+        interval = self._protocol.probe_interval
+        if interval:
+            Heartbeat(self, interval, self._protocol.probe_misses, now)
+        super().open(now)
+
+    # -- the ledger --------------------------------------------------------------------------------
 
     def _enter(self, exchange: Exchange) -> None:
         tag = self._next_tag = self._next_tag + 1
         self._by_tag[tag] = exchange
-        exchange.data = self.pool.protocol.retag(exchange.data, tag)
+        exchange.data = self._protocol.retag(exchange.data, tag)
         exchange.wire_tag = tag
+
+    def _pass(self, exchange: Exchange) -> None:
+        tag = self._next_tag = self._next_tag + 1
+        exchange.data = self._protocol.retag(exchange.data, tag)
 
     def _match(self, frame: Frame) -> Exchange | None:
         return self._by_tag.get(frame.tag)
@@ -46,13 +73,126 @@ class ByTag(ByOrder):
     def _for_client(self, exchange: Exchange, frame: Frame) -> Frame:
         if not frame.marks & FIRST:
             return frame
-        return Frame(
-            self.pool.protocol.retag(frame.data, exchange.tag), frame.marks, frame.note, exchange.tag
-        )
+        data = self._protocol.retag(frame.data, exchange.tag)
+        return Frame(data, frame.marks, frame.note, exchange.tag)
 
     def _stray(self) -> bool:
-        self.pool.count_closed("stray reply ignored")
+        self.pool.count_event("unknown_tags")
         return True
 
-    def _waiting_for_reply(self) -> list[Exchange]:
-        return list(self._by_tag.values())
+    # -- what the server says by itself ------------------------------------------------------------
+
+    def on_data(self, data: bytes, now: float) -> None:
+        self.heard = now
+        super().on_data(data, now)
+
+    def _on_push(self, frame: Frame, now: float) -> None:
+        if frame.marks & END_UPSTREAM:
+            self._on_last_call(frame.note, now)
+        elif frame.data:
+            self._say(frame.data)
+
+    def _say(self, data: bytes) -> None:
+        """Between two requests: parts of one must stand together."""
+        if self._streaming is not None or self._write_paused:
+            if len(self._kept) + len(data) <= MAX_KEPT:
+                self._kept += data
+        elif self.wire is not None:
+            self.wire.write(data)
+
+    def _say_kept(self) -> None:
+        if self._kept and self._streaming is None:
+            data, self._kept = self._kept, b""
+            self._say(data)
+
+    def send_more(self, exchange: Exchange, data: bytes, now: float) -> None:
+        super().send_more(exchange, data, now)
+        self._say_kept()
+
+    def has_room(self) -> bool:
+        return super().has_room() and not self._write_paused
+
+    def on_write_paused(self, now: float) -> None:
+        """Its server does not read as fast as we write: others get the next requests, or these wait (P7)."""
+        super().on_write_paused(now)
+        if self in self.server.open:
+            self.server.open.remove(self)
+
+    def on_write_resumed(self, now: float) -> None:
+        super().on_write_resumed(now)
+        if self.state == OPEN:
+            if self not in self.server.open:
+                self.server.open.append(self)
+            self._say_kept()
+            self.pool.release(self, now)
+
+    def _on_last_call(self, why: str, now: float) -> None:
+        """What is in flight finishes here; nothing new is written, not even what was gathered for it."""
+        if self.retiring:
+            return
+        self.retiring = why
+        back = [each for each in self._out if each is not self._streaming and each.client is not None]
+        self._out = [each for each in self._out if each not in back]
+        places = sum(not each.marks & ONEWAY for each in back)
+        self.in_flight -= places
+        self.server.in_flight -= places
+        self.pool.take_back(None, back, [])
+
+    # -- silence -----------------------------------------------------------------------------------
+
+    def may_be_silent(self) -> bool:
+        """We do not listen, or it takes the rest of a request, and has not been asked anything else."""
+        return self.read_paused or (self._streaming is not None and not self._write_paused)
+
+    def ask_for_life(self) -> None:
+        self._say(self._protocol.probe() or b"")
+
+    def on_silence(self, text: str, now: float) -> None:
+        """Its server is left alone as one that refuses connections is."""
+        where = {"backend": self.pool.name, "server": str(self.server)}
+        self.pool.world.log("server is silent", level="warning", **where, error=text)
+        self.server.on_failed(text, now, now)
+        self.fail("silent", Reason.SERVER_CLOSED, text, now)
+
+    def on_reply_deadline(self, now: float) -> None:
+        """A reply that does not come in twice its time is not waited for any longer, and its id never used
+        again: others are in flight here, and get theirs. A server that said nothing at all meanwhile is
+        stuck."""
+        timeout = self.pool.config.reply_timeout
+        oldest = self._oldest()
+        if oldest is None:
+            return
+        if oldest is not self._streaming and max(oldest.sent, self.heard) + 2 * timeout <= now:
+            self.fail("reply timeout", Reason.REPLY_TIMEOUT, f"silent for {2 * timeout:g} s", now)
+            return
+        next_look, forgotten = INF, 0
+        for exchange in list(self._by_tag.values()):
+            if exchange is self._streaming:
+                continue
+            since = self.heard if exchange.state == REPLYING else exchange.sent
+            due = since + timeout
+            if due <= now:
+                client, exchange.client = exchange.client, None
+                if client is not None:
+                    text = f"{self.server}: no reply for {timeout:g} s"
+                    client.refuse(exchange, Reason.REPLY_TIMEOUT, text, now)
+                due += timeout
+                if due <= now:
+                    self._forget(exchange, now)
+                    forgotten += 1
+                    continue
+            next_look = min(next_look, due)
+        if self.state == OPEN and forgotten:
+            self.pool.release(self, now)  # their places are for those who wait (P4)
+        if self.state == OPEN and self._by_tag:
+            self.expect_by(next_look)
+
+    def _forget(self, exchange: Exchange, now: float) -> None:
+        if self._by_tag.pop(exchange.wire_tag, None) is None:
+            return
+        exchange.upstream = None
+        self.in_flight -= exchange.weight
+        self.server.in_flight -= exchange.weight
+        self.pool.count_event("replies_that_never_came")
+        if exchange.state != DONE:
+            exchange.move(DONE)

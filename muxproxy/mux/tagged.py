@@ -1,4 +1,7 @@
-"""A client of a TAGGED protocol: its replies go out in any order, but never one inside another."""
+"""A client of a TAGGED protocol: its replies go out in any order, but never one inside another.
+
+Beside its exchanges it may ask whether we live (ASIDE), and is answered when nothing else is owed.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from muxproxy.mux.client import Client
 from muxproxy.mux.exchange import Exchange
-from muxproxy.mux.patience import ENDING
-from muxproxy.protocols.contract import LAST, Frame
+from muxproxy.mux.patience import ENDING, IDLE
+from muxproxy.protocols.contract import ASIDE, BROKEN, FIRST, LAST, ONEWAY, Frame, Reason
 
 if TYPE_CHECKING:
     from muxproxy.mux.pool import Pool
@@ -18,12 +21,62 @@ if TYPE_CHECKING:
 class TaggedClient(Client):
     """Replies in any order, each by itself: whoever has begun to write finishes before another begins."""
 
-    __slots__ = ("_mute", "_talking")
+    __slots__ = ("_aside", "_mute", "_tags", "_talking")
 
-    def __init__(self, pool: Pool, wire: Wire, now: float) -> None:
+    def __init__(self, pool: Pool, wire: Wire | None, now: float) -> None:
         super().__init__(pool, wire, now)
         self._talking: Exchange | None = None
         self._mute: deque[Exchange] = deque()  # those with parked frames, in the order of their first
+        self._tags: set[int] = set()  # of all that it is owed a reply for
+        self._aside = b""  # an answer that waits until nothing is owed
+
+    # -- requests ----------------------------------------------------------------------------------
+
+    def _on_frame(self, frame: Frame, now: float) -> None:
+        marks = frame.marks
+        if marks & FIRST and self.phase != ENDING:
+            if marks & ASIDE:
+                self._on_aside(frame, now)
+                return
+            if marks & BROKEN:
+                self.pool.fault(Reason.BAD_REQUEST, frame.note)
+            elif not marks & ONEWAY:
+                tags = self._tags
+                tag = frame.tag
+                if tag in tags:  # which of the two would a reply be for? (P2)
+                    why = f"id {tag} is in flight already"
+                    self.pool.fault(Reason.BAD_REQUEST, why)
+                    frame = Frame(b"", FIRST | BROKEN, why)
+                else:
+                    tags.add(tag)
+        super()._on_frame(frame, now)
+
+    def _on_aside(self, frame: Frame, now: float) -> None:
+        self.pool.count(Reason.LOCAL)
+        is_idle = self.first is None
+        if is_idle and not self.write_paused:
+            self.phase = IDLE
+            self.deadline = now + self.pool.clients_config.idle_timeout
+        if (is_idle or self._aside) and self._talking is None and not self.write_paused:
+            self._say_aside(frame.data)
+        else:
+            self._aside = frame.data or self._aside
+
+    def _say_aside(self, data: bytes) -> None:
+        data, self._aside = self._aside + data, b""
+        if data and self.wire is not None:
+            self.pool.bytes_to_clients += len(data)
+            self.wire.write(data)
+
+    def on_eof(self, now: float) -> bool:
+        if self.framer.midway or self.filling is not None:
+            self.pool.fault(Reason.CLIENT_BROKE, "the connection ended in the middle of a frame")
+            if self.framer.midway:
+                self.pool.count(Reason.CLIENT_BROKE)
+            self.leave(Reason.CLIENT_BROKE, now)
+        return super().on_eof(now)
+
+    # -- replies -----------------------------------------------------------------------------------
 
     def deliver(self, exchange: Exchange, frame: Frame, now: float) -> None:
         if self._talking is None or self._talking is exchange:
@@ -32,6 +85,8 @@ class TaggedClient(Client):
         super().deliver(exchange, frame, now)
 
     def _answer(self, exchange: Exchange, frame: Frame, now: float, *, linger: bool) -> None:
+        if linger and exchange.whole and self.first is not self.last:
+            linger = False  # a drain: the others get theirs first, and the last one ends the connection
         if self._talking is None or self._talking is exchange:
             self._bring_forward(exchange)
         super()._answer(exchange, frame, now, linger=linger)
@@ -43,6 +98,8 @@ class TaggedClient(Client):
 
     def _settle(self, exchange: Exchange, marks: int, now: float) -> None:
         self._talking = None
+        if not exchange.marks & ONEWAY:
+            self._tags.discard(exchange.tag)
         super()._settle(exchange, marks, now)
         if self._flushing:
             return
@@ -53,6 +110,8 @@ class TaggedClient(Client):
                 self._bring_forward(mute)
                 self._unpark(mute, now)
         self._flushing = False
+        if self._aside and self.first is None and not self.write_paused and self.phase != ENDING:
+            self._say_aside(b"")
 
     def _bring_forward(self, exchange: Exchange) -> None:
         """To the head of the ledger: among tagged replies the order is free."""

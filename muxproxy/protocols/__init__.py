@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from muxproxy.config.model import Backend
 from muxproxy.protocols.contract import Protocol
+from muxproxy.protocols.dubbo import DubboProtocol
 from muxproxy.protocols.http import HttpProtocol
 from muxproxy.protocols.redis import RedisProtocol
 from muxproxy.protocols.tcp import TcpProtocol
@@ -16,6 +17,10 @@ from muxproxy.protocols.tcp import TcpProtocol
 
 def _http(backend: Backend) -> Protocol:
     return HttpProtocol(backend.http, _authority(backend.upstream.servers[0]))
+
+
+def _dubbo(backend: Backend) -> Protocol:
+    return DubboProtocol(backend.dubbo)
 
 
 def _authority(server: str) -> str:
@@ -33,6 +38,7 @@ def _tcp(backend: Backend) -> Protocol:
 
 PROTOCOLS: dict[str, Callable[[Backend], Protocol]] = {
     "http": _http,
+    "dubbo": _dubbo,
     "redis": _redis,
     "tcp": _tcp,
 }

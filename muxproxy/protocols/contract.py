@@ -55,8 +55,14 @@ INTERIM = (
 SWITCH = 1024  # reply: from here both directions are opaque and end with the connection (101)
 END_CLIENT = 2048  # the client's connection ends after this reply
 END_UPSTREAM = 4096  # reply: the upstream connection cannot be used again; `note` is why (str)
-PUSH = 8192  # reply: out of band, whole, and no request's (RESP3 push types, messages of channels)
+# reply: out of band, whole, and no request's (RESP3 push types, messages of channels). TAGGED: `data` is our
+# own answer to it, which may be b""; with END_UPSTREAM the server wants no more requests
+PUSH = 8192
 LISTEN = 16384  # request: about what the client listens to: for a Feed, not for a server
+# TAGGED request, with ANSWER, whole: beside all exchanges (a heartbeat). Its client gets `data`, which may be
+# b"", when it is owed nothing else, at the latest with its next one: the decoders of some consumers lose what
+# comes in one read behind a heartbeat.
+ASIDE = 32768
 
 
 class Frame:
@@ -87,7 +93,9 @@ class Reason(enum.Enum):
     QUEUE_FULL = ("refused", "queue_full")  # max_waiting reached
     CLIENTS_FULL = ("refused", "clients_full")  # [clients] max_connections reached
     DRAINING = ("refused", "draining")
+    LIMIT_FULL = ("refused", "limit_full")  # max_waiting wait for places under limits
     QUEUE_TIMEOUT = ("expired", "queue_timeout")  # waited [queue] timeout, servers are alive but busy
+    LIMIT_TIMEOUT = ("expired", "limit_timeout")  # waited the limit's own timeout for a place under it
     NO_SERVER = ("expired", "no_server")  # waited [queue] timeout, no server could be reached
     STATE_REFUSED = ("refused", "state_refused")  # the server refused the connection state it needs
     REPLY_TIMEOUT = ("expired", "reply_timeout")  # the server said nothing for reply_timeout
@@ -264,6 +272,17 @@ class Feed(Interface):
         ...
 
 
+class Limit:
+    """So many of some requests at a time, by TAGGED servers' own word (Dubbo: actives); the others wait."""
+
+    __slots__ = ("name", "places", "timeout")
+
+    def __init__(self, name: str, places: int, timeout: float) -> None:
+        self.name = name
+        self.places = places
+        self.timeout = timeout  # seconds that one may wait
+
+
 class Protocol(Interface):
     """One protocol as one backend is configured to speak it."""
 
@@ -312,3 +331,17 @@ class Protocol(Interface):
     def retag(self, data: bytes, tag: int) -> bytes: ...
 
     def drain(self) -> None: ...
+
+
+class TaggedProtocol(Protocol, Interface):
+    """What only TAGGED protocols have beside: their connections live long, and servers know callers."""
+
+    probe_interval: float  # a connection silent for so many seconds gets probe(); 0: never
+    probe_misses: int  # so many in a row unanswered: the server has failed
+    request_buffer: int  # so much of a request is held until it is whole, if [clients] request_buffer is less
+    limits: Sequence[Limit]
+    counters: dict[str, int]  # what only this protocol counts, by name, for operators
+
+    def limit_of(self, note: Any) -> int:
+        """Which of `limits` a request with this note counts against, -1 for none."""
+        ...

@@ -16,7 +16,7 @@ from muxproxy.config.limits import client_sockets
 from muxproxy.messages import Configure, Drain, Drained, Log, Ready
 from muxproxy.mux.failures import INTERVAL, Failures
 from muxproxy.mux.pool import Pool
-from muxproxy.mux.shared_pool import new_pool
+from muxproxy.mux.pools import new_pool
 from muxproxy.mux.statistics import statistics
 from muxproxy.protocols import build
 from muxproxy.worker.control import ControlChannel, open_control

@@ -43,6 +43,10 @@ ORDERS: BackendSnapshot = {
     "retried": 2,
     "listening": {"channels": 3, "patterns": 0, "subscribers": 40},
     "pushed": {"messages": 500, "interrupted": 1, "cut": 0},
+    "events": {"heartbeats_answered": 6, "callbacks_refused": 0},
+    "limited": {
+        "com.acme.Orders.create": {"active": 10, "active_max": 10, "waiting": 3, "waited": 7, "expired": 1}
+    },
     "closed": {"server said close": 4, "idle_timeout": 1},
     "queue_wait": _waits().snapshot(),
     "bytes": {"from_clients": 512, "to_clients": 5 * 1024 * 1024},

@@ -22,6 +22,7 @@ orders-api  http  127.0.0.1:8080, unix:/run/o.sock  serving
   in flight   7
   pinned      2 / 4           upgrade 2
   listening   40              messages 500, channels 3, interrupted 1
+  limit       10 / 10         com.acme.Orders.create, 3 wait, 7 have waited, 1 in vain
   server      10.0.0.5:80     up  sockets 7, in flight 7
   server      10.0.0.6:80     backing off  sockets 1, in flight 0, failures in a row 3: connection [refused]?
   replied     99              ok 98, local 1
@@ -30,6 +31,7 @@ orders-api  http  127.0.0.1:8080, unix:/run/o.sock  serving
   reuse       91.0 %          10 connects, 1 failed, 2 requests sent again
   queue wait  mean 4.45ms     p50 <= 1ms, p90 <= 1ms, p99 <= 20ms
   not reused  5               server said close 4, idle_timeout 1
+  events                      heartbeats_answered 6
   bytes                       512 B in, 5.0 MiB out
 
 search  http  127.0.0.1:8081  worker restarting

@@ -47,6 +47,8 @@ def snapshot() -> dict:
         "retried": 1,
         "listening": {"channels": 3, "subscribers": 40},
         "pushed": {"messages": 500, "interrupted": 1, "cut": 2},
+        "events": {"heartbeats_answered": 6},
+        "limited": {"s.create": {"active": 9, "active_max": 10, "waiting": 3, "waited": 7, "expired": 1}},
         "closed": {"server said close": 4, 'odd "reason"\\\nof two lines': 1},
         "queue_wait": waits.snapshot(),
         "bytes": {"from_clients": 10, "to_clients": 20},
@@ -108,6 +110,8 @@ def test_every_number_of_a_snapshot_is_shown_under_its_backend():
     assert samples["muxproxy_pinned", (web, ("reason", "upgrade"))] == 2
     refused = ("outcome", "refused")
     assert samples["muxproxy_exchanges_total", (web, refused, ("reason", "queue_full"))] == 3
+    assert samples["muxproxy_limit_active", (web, ("limit", "s.create"))] == 9
+    assert samples["muxproxy_events_total", (web, ("event", "heartbeats_answered"))] == 6
     assert samples["muxproxy_listening", (web, ("what", "subscribers"))] == 40
     assert samples["muxproxy_pushed_total", (web, ("what", "cut"))] == 2
     assert samples["muxproxy_bytes_total", (web, ("direction", "to_clients"))] == 20

@@ -15,6 +15,26 @@ from muxproxy.protocols.contract import Sharing
 from tests.fakes import Peer
 from tests.toys import TAG
 
+# What the machines' requests may say beside their names, as often as it stands here.
+WORDS: dict[Sharing, tuple[str, ...]] = {
+    Sharing.EXCLUSIVE: ("", "", "idem", "idem", "eager", "oneway", "bye", "pin", "!", "?"),
+    Sharing.ORDERED: (
+        "",
+        "!",
+        "idem",
+        "block=2",
+        "oneway",
+        "bye",
+        "local",
+        "db=1",
+        "db=2",
+        "pin",
+        "unpin",
+        "",
+    ),
+    Sharing.TAGGED: ("", "", "idem", "idem", "oneway", "bye", "local", "!"),
+}
+
 
 def body_of(name: str, size: int) -> bytes:
     return (name.encode() + b".") * (size // (len(name) + 1) + 1) if size else b""
@@ -122,6 +142,8 @@ class ServerEnd:
                 self._newest.is_whole = True
                 continue
             request = self._newest = Request(words[0], words, tag)
+            if words[0] in ("alive?", "lives"):  # heartbeats, which are no requests
+                continue
             if words[0] == "select":
                 self.database = words[1]
             elif words[0] == "reset":

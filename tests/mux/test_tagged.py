@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from muxproxy.mux.failures import Failures
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Peer, Stage
+from tests.tagged_toys import LIVES, TaggedToy, tagged
 from tests.toys import Toy
 
 TAGGED = Sharing.TAGGED
-
-
-def tagged(tag: int, rest: bytes) -> bytes:
-    return b"%08d " % tag + rest
 
 
 def ask(stage: Stage, *names: bytes) -> Peer:
@@ -87,6 +85,122 @@ def test_a_reply_cut_in_the_middle_ends_the_client_with_an_error() -> None:
     server.breaks_off()
     assert ann.wire.was_reset
     assert sum(stage.outcomes().values()) == 2
+
+
+def test_a_tag_that_is_in_flight_already_ends_that_client_and_says_why() -> None:
+    stage = Stage(TAGGED, max_connections=1)
+    ann, bob = ask(stage, b"a", b"b"), ask(stage, b"a")
+    server = stage.connects()
+    ann.sends(tagged(2, b"again\n"))
+    assert ann.wire.aborted
+    assert b"again" not in server.got()
+    server.sends(b"".join(tagged(n, b"x\n") for n in (1, 2, 3)))
+    assert bob.got() == tagged(1, b"x\n")
+    assert stage.outcomes() == {"ok": 1, "bad_request": 1, "client_broke": 2}
+    (line,) = [line for line in Failures(stage.pool).news() if line["reason"] == "bad_request"]
+    assert line["last"] == "id 2 is in flight already"
+
+
+def test_a_tag_may_come_again_when_its_reply_is_out() -> None:
+    stage = Stage(TAGGED, max_connections=1)
+    ann = ask(stage, b"a")
+    server = stage.connects()
+    server.sends(tagged(1, b"a\n"))
+    ann.sends(tagged(1, b"b\n"))
+    server.sends(tagged(2, b"b\n"))
+    assert ann.got() == tagged(1, b"a\n") + tagged(1, b"b\n")
+    assert stage.outcomes() == {"ok": 2}
+
+
+def test_one_way_requests_may_share_a_tag() -> None:
+    stage = Stage(TAGGED, max_connections=1)
+    ann = ask(stage, b"a")
+    server = stage.connects()
+    ann.sends(tagged(1, b"note oneway\n") * 2)
+    assert server.got().count(b"note") == 2
+    ann.sends(tagged(1, b"again\n"))
+    assert ann.wire.aborted
+
+
+def test_a_malformed_message_ends_that_client_alone_and_says_why() -> None:
+    stage = Stage(TAGGED, max_connections=1)
+    ann, bob = ask(stage, b"a"), ask(stage, b"b")
+    server = stage.connects()
+    ann.sends(tagged(2, b"?what\n"))
+    assert ann.wire.aborted
+    server.sends(tagged(1, b"x\n") + tagged(2, b"x\n"))
+    assert bob.got() == tagged(1, b"x\n")
+    assert Failures(stage.pool).news()[0]["last"] == "malformed ?what"
+
+
+def test_a_client_that_ends_in_the_middle_of_a_message_is_counted_and_told_in_the_log() -> None:
+    stage = Stage(TAGGED, max_connections=1)
+    ann = stage.asks(b"000")
+    bob = stage.asks(tagged(1, b"b +10\nabc"))
+    ann.closes()
+    bob.closes()
+    assert stage.outcomes() == {"client_broke": 2}
+    (line,) = Failures(stage.pool).news()
+    assert (line["reason"], line["count"]) == ("client_broke", 2)
+    assert line["last"] == "the connection ended in the middle of a frame"
+
+
+def test_who_asks_whether_we_live_is_answered_at_once_if_it_is_owed_nothing() -> None:
+    stage = Stage(TaggedToy(), max_connections=1)
+    ann = stage.asks(tagged(0, b"beat\n"))
+    assert ann.got() == tagged(0, LIVES)
+    assert stage.outcomes() == {"local": 1}
+    assert not stage.dials
+
+
+def test_else_behind_the_last_reply_for_some_lose_what_comes_behind_it() -> None:
+    stage = Stage(TaggedToy(), max_connections=1)
+    ann = ask(stage, b"a", b"b")
+    server = stage.connects()
+    ann.sends(tagged(0, b"beat\n"))
+    server.sends(tagged(2, b"b\n"))
+    assert ann.got() == tagged(2, b"b\n")
+    server.sends(tagged(1, b"a\n"))
+    assert ann.got() == tagged(1, b"a\n") + tagged(0, LIVES)
+
+
+def test_but_not_later_than_its_next_question() -> None:
+    stage = Stage(TaggedToy(), max_connections=1)
+    ann = ask(stage, b"slow")
+    server = stage.connects()
+    ann.sends(tagged(0, b"beat\n"))
+    assert ann.got() == b""
+    ann.sends(tagged(0, b"beat\n"))
+    assert ann.got() == tagged(0, LIVES) * 2
+    server.sends(tagged(1, b"slow +4\nab"))
+    ann.sends(tagged(0, b"beat\n") * 3)
+    assert ann.got() == tagged(1, b"slow +4\nab")
+    server.sends(b"cd")
+    assert ann.got() == b"cd" + tagged(0, LIVES)
+
+
+def test_questions_keep_a_client_that_is_idle() -> None:
+    stage = Stage(TaggedToy(), max_connections=1, client_idle_timeout=60.0)
+    ann = stage.client()
+    for _ in range(5):
+        stage.passes(50.0)
+        ann.sends(tagged(0, b"beat\n"))
+    assert ann.got() == tagged(0, LIVES) * 5
+    stage.passes(61.0)
+    assert ann.wire.closing
+
+
+def test_in_a_drain_a_refusal_does_not_cost_the_others_their_replies() -> None:
+    stage = Stage(TAGGED, max_connections=1, max_in_flight=1, timeout=5.0)
+    ann = ask(stage, b"a", b"b")
+    server = stage.connects()
+    stage.pool.drain(stage.world.now)
+    stage.passes(5.05)
+    assert ann.got().startswith(tagged(2, b"no queue_timeout"))
+    assert not ann.wire.closing
+    server.sends(tagged(1, b"a\n"))
+    assert ann.got() == tagged(1, b"a\n")
+    assert ann.wire.closing
 
 
 def test_large_replies_behind_one_that_is_half_out_hold_their_connection_and_all_go_on_when_it_is_out() -> (

@@ -22,7 +22,7 @@ from typing import Any
 
 import uvloop
 
-from muxproxy.mux.shared_pool import new_pool
+from muxproxy.mux.pools import new_pool
 from muxproxy.mux.statistics import statistics
 from muxproxy.protocols.contract import Protocol, Sharing
 from muxproxy.worker.engine import Engine

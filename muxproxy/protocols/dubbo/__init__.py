@@ -1,0 +1,93 @@
+"""Dubbo2: many calls in flight on a connection, matched by id; ids are ours towards providers.
+
+    common.py     the 16-byte header, serializations, a note, one backend's settings and counters
+    framing.py    where messages begin and end, either way
+    requests.py   client bytes -> calls, and heartbeats answered here
+    replies.py    provider bytes -> replies, and what providers say by themselves
+    names.py      which service and method a call is for: only for limits
+    refusal.py    "no", as a response with a status and a message
+
+Nothing else of a body is ever looked at: it passes as it is, in any serialization.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from muxproxy.config.model import Dubbo
+from muxproxy.protocols.contract import FIRST, LAST, Frame, Limit, Reason, Sharing
+from muxproxy.protocols.dubbo.common import HEADER_SIZE, HEARTBEAT, LIMIT_SHIFT, Settings
+from muxproxy.protocols.dubbo.refusal import refusal
+from muxproxy.protocols.dubbo.replies import ReplyFramer
+from muxproxy.protocols.dubbo.requests import RequestFramer
+
+# A call up to this is sent when it is whole. The parts of a larger one stand together on a connection that it
+# gets alone while they come in (P5), which costs others that connection for so long: too much for what is
+# not rare.
+WHOLE = 1024 * 1024  # bytes
+
+__all__ = ["DubboProtocol", "ReplyFramer", "RequestFramer"]
+
+
+class DubboProtocol:
+    """contract.Protocol."""
+
+    name = "dubbo"
+    sharing = Sharing.TAGGED
+    half_close = False
+    batch = (0, 0.0)
+    fence = 0
+    subscriber_buffer = 0  # nobody listens
+
+    def __init__(self, options: Dubbo) -> None:
+        self.settings = Settings(options)
+        self.probe_interval = options.heartbeat
+        self.probe_misses = options.heartbeat_misses
+        self.request_buffer = min(WHOLE, options.max_frame) + HEADER_SIZE
+        self.counters = self.settings.counters
+        self.limits = tuple(
+            Limit(f"{limit.service}.{limit.method or '*'}", limit.actives, limit.timeout)
+            for limit in options.limits
+        )
+
+    def requests(self) -> RequestFramer:
+        return RequestFramer(self.settings)
+
+    def replies(self) -> ReplyFramer:
+        return ReplyFramer(self.settings)
+
+    def session(self, requests: object) -> None:
+        return None  # every call carries all it needs
+
+    def connection(self, replies: object) -> None:
+        return None
+
+    def feed(self) -> None:
+        return None
+
+    def refusal(
+        self,
+        reason: Reason,
+        text: str,
+        *,
+        note: Any = None,
+        tag: int = 0,
+        retry_after: int = 0,
+        closing: bool = True,
+        weight: int = 1,
+    ) -> Frame:
+        if note is None:  # there was no call, so there is no id; Dubbo's `accepts` closes without a word, too
+            return Frame(b"", FIRST | LAST)
+        return refusal(reason, text, note, tag)
+
+    def limit_of(self, note: Any) -> int:
+        return int(note >> LIMIT_SHIFT) - 1
+
+    def probe(self) -> bytes:
+        return HEARTBEAT
+
+    def retag(self, data: bytes, tag: int) -> bytes:
+        return data[:4] + tag.to_bytes(8, "big") + data[12:]
+
+    def drain(self) -> None:
+        """Nothing to say: consumers take a close between calls for what it is, and go elsewhere."""

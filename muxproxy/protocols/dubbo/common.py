@@ -1,0 +1,80 @@
+"""What the files of this folder share: the 16-byte header, the bits of a note, one backend's settings.
+
+    0  2      3       4           12      16
+    |  |flags |status | request id | length | body ...     big-endian; length is the body's
+
+flags: 0x80 request, 0x40 two-way, 0x20 event, low five bits the serialization of the body. Dubbo's own code
+is the specification: ExchangeCodec, DubboCodec, CodecSupport, HeartbeatHandler (apache/dubbo).
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from muxproxy.config.model import Dubbo
+
+MAGIC = 0xDABB
+MAGIC_BYTES = b"\xda\xbb"
+# Magic, flags, status, id, length. Unsigned, so that a negative length is an impossible one.
+HEADER = Struct(">HBBQI")
+HEADER_SIZE = HEADER.size
+
+REQUEST, TWO_WAY, EVENT = 0x80, 0x40, 0x20
+SERIALIZATION = 0x1F  # mask
+OK = 20  # status
+
+HESSIAN2, FASTJSON, GSON, FASTJSON2 = 2, 6, 16, 23  # serialization ids (Constants.java)
+
+# Events say null (a heartbeat), "R" or "W": a few bytes in every serialization. They are kept until they are
+# whole. Java refuses those above 15 bytes (`deserialization.event.size`).
+MAX_EVENT = 1024
+# Of a call whose limit must be known, so much is waited for: four strings. Beyond it goes on without.
+MAX_NAMES = 4096
+
+# A note, from a request to its refusal: its serialization, and above it the number of its limit, from 1.
+LIMIT_SHIFT = 5
+
+
+class Settings:
+    """Of one backend, seen by all its framers."""
+
+    __slots__ = ("counters", "limits", "max_frame", "places")
+
+    def __init__(self, options: Dubbo) -> None:
+        self.max_frame = options.max_frame
+        self.places = options.limits
+        # service -> method, b"" for all others of the service -> the limit's number from 1. A call counts
+        # against one limit, the one that names its method if there is one: waiting for two at once would
+        # need an order of limits, or deadlock.
+        self.limits: dict[bytes, dict[bytes, int]] = {}
+        for number, limit in enumerate(options.limits, 1):
+            self.limits.setdefault(limit.service.encode(), {})[limit.method.encode()] = number
+        self.counters = dict.fromkeys(COUNTERS, 0)
+
+    def limit_of(self, service: bytes, method: bytes) -> int:
+        """0: none."""
+        methods = self.limits.get(service)
+        if methods is None:
+            return 0
+        return methods.get(method) or methods.get(b"", 0)
+
+
+# What only this protocol counts, for operators.
+COUNTERS = (
+    "heartbeats_answered",  # of clients and servers
+    "callbacks_refused",  # requests that a provider sent
+    "read_only",  # connections that a provider announced to be closing
+    "events_from_clients",  # of whatever else was an event
+    "replies_from_clients",  # from clients, which nobody asked
+    "unread_names",  # calls whose service and method could not be read although a limit may be on them
+)
+
+
+def heartbeat_reply(event: bytes) -> bytes:
+    """HeartbeatHandler: the same id, the same serialization, and a null, which the question's body is
+    already."""
+    return event[:2] + bytes((EVENT | event[2] & SERIALIZATION, OK)) + event[4:]
+
+
+# A two-way event that says null: "do you live?". Our calls' ids begin at 1. Every provider has Hessian2.
+HEARTBEAT = HEADER.pack(MAGIC, REQUEST | TWO_WAY | EVENT | HESSIAN2, 0, 0, 1) + b"N"

@@ -1,0 +1,126 @@
+"""Where Dubbo2 messages begin and end, in either direction; what they mean is the sub-classes'.
+
+A message is handed on as it comes: its first part with the header as soon as that is whole, its body in
+parts. Only events are kept until they are whole, and the beginning of a call whose limit must be known. Both
+are bounded (P7: MAX_EVENT, MAX_NAMES).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from muxproxy.protocols.contract import LAST, Frame
+from muxproxy.protocols.dubbo.common import (
+    EVENT,
+    HEADER,
+    HEADER_SIZE,
+    MAGIC,
+    MAGIC_BYTES,
+    MAX_EVENT,
+    Settings,
+)
+
+_unpack = HEADER.unpack_from
+
+ALL = 1 << 62  # bytes, of whatever comes behind what cannot be framed
+
+
+class Framing:
+    """`held` is 0 for ever: nothing whole is kept back, and a client whose message is incomplete must be
+    read, whatever it is owed. `midway` says that a message has begun."""
+
+    __slots__ = ("_left", "_part", "_settings", "_skips", "_tag", "held", "midway")
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.held = 0
+        self.midway = False
+        self._part = b""  # of a message whose first frame is not out
+        self._left = 0  # bytes of the body that are to come
+        self._tag = 0  # of that message
+        self._skips = False  # nobody wants that body
+
+    def feed(self, data: bytes) -> Sequence[Frame]:
+        frames: list[Frame] = []
+        if self._left:
+            data = self._go_on(data, frames)
+        if self._part:
+            data, self._part = self._part + data, b""
+        if data:
+            self._walk(data, frames)
+        self.midway = self._part != b""
+        return frames
+
+    def _go_on(self, data: bytes, frames: list[Frame]) -> bytes:
+        """More of the body that is being passed on. Returns what is behind it."""
+        size = len(data)
+        left = self._left
+        part, rest = (data, b"") if size <= left else (data[:left], data[left:])
+        self._left = left = left - len(part)
+        if part and not self._skips:
+            frames.append(Frame(part, 0 if left else LAST, None, self._tag))
+        return rest
+
+    def _walk(self, data: bytes, frames: list[Frame]) -> None:
+        at, size = 0, len(data)
+        longest = self._settings.max_frame
+        while size - at >= HEADER_SIZE:
+            magic, flags, _, tag, length = _unpack(data, at)
+            if magic != MAGIC:
+                self._die(frames, _no_magic(data, at))
+                return
+            if length > longest:
+                what = "impossible" if length >> 31 else "more than max_frame"
+                self._die(frames, f"a frame of {length} bytes is {what}")
+                return
+            end = at + HEADER_SIZE + length
+            if flags & EVENT:
+                if length > MAX_EVENT:
+                    self._die(frames, f"an event of {length} bytes")
+                    return
+                if end > size:
+                    break
+                self._on_event(data[at:end], flags, tag, frames)
+            elif end > size and self._must_wait(data, at, flags):
+                break
+            else:
+                frame = self._begin(data, at, end, flags, tag, frames)
+                if end > size:
+                    self._left, self._tag, self._skips = end - size, tag, frame is None
+                    end = size
+                elif frame is not None:
+                    frame.marks |= LAST
+                if frame is not None:
+                    frame.data = data if end - at == size else data[at:end]
+                    frames.append(frame)
+            at = end
+        if at < size:
+            self._part = data[at:]
+            if not self._part.startswith(MAGIC_BYTES[: size - at]):  # no telnet prompt is awaited to its end
+                self._die(frames, _no_magic(data, at))
+
+    def _die(self, frames: list[Frame], why: str) -> None:
+        self._left, self._skips, self._part = ALL, True, b""
+        frames.append(self._broken(why))
+
+    def _must_wait(self, data: bytes, at: int, flags: int) -> bool:
+        """Does its first frame need more than has come?"""
+        return False
+
+    def _begin(
+        self, data: bytes, at: int, end: int, flags: int, tag: int, frames: list[Frame]
+    ) -> Frame | None:
+        """The first frame, without data yet, of the message in `data[at:end]`; `end` may be beyond what has
+        come. None: nobody wants it."""
+        raise NotImplementedError
+
+    def _on_event(self, event: bytes, flags: int, tag: int, frames: list[Frame]) -> None:
+        raise NotImplementedError
+
+    def _broken(self, why: str) -> Frame:
+        raise NotImplementedError
+
+
+def _no_magic(data: bytes, at: int) -> str:
+    """What providers and people say on a Dubbo port that is not Dubbo2 is mostly telnet."""
+    return f"no Dubbo2 frame, but {data[at : at + 20]!r}"

@@ -1,0 +1,96 @@
+"""Provider bytes -> reply frames, and what providers say by themselves.
+
+Heartbeat replies come in odd shapes (status 0, a two-way flag, id 0, a body that is no null): whatever is an
+event and no request proves that the provider lives, and nothing else. Its own requests are answered where
+they came from (PUSH): heartbeats; READONLY, "R" in an event, by which a provider says that it will close
+(HeaderExchangeServer); and calls, for callback arguments (CallbackServiceCodec): the connection is shared, so
+it cannot be told which client they are for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from muxproxy.protocols.contract import BROKEN, END_UPSTREAM, FIRST, LAST, PUSH, Frame
+from muxproxy.protocols.dubbo.common import (
+    EVENT,
+    HEADER,
+    HEADER_SIZE,
+    MAGIC,
+    REQUEST,
+    SERIALIZATION,
+    TWO_WAY,
+    Settings,
+    heartbeat_reply,
+)
+from muxproxy.protocols.dubbo.framing import Framing
+from muxproxy.protocols.dubbo.names import read_string
+from muxproxy.protocols.dubbo.refusal import SERVICE_NOT_FOUND, response
+
+_unpack = HEADER.unpack_from
+_NO_REPLY = REQUEST | EVENT
+_WHOLE = FIRST | LAST
+_PUSH = FIRST | LAST | PUSH
+NO_CALLBACKS = "no callback service here: connections are shared, and none is one consumer's"
+READ_ONLY = "read-only: the provider is about to stop"
+
+
+class ReplyFramer(Framing):
+    """contract.ReplyFramer."""
+
+    __slots__ = ("early", "idle_hint")
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.idle_hint: float | None = None  # Dubbo's providers do not say
+        self.early = False
+
+    def feed(self, data: bytes) -> Sequence[Frame]:
+        # Short cut: one whole reply.
+        size = len(data)
+        if size >= HEADER_SIZE and not self._left and not self._part:
+            magic, flags, _, tag, length = _unpack(data)
+            if (
+                not flags & _NO_REPLY
+                and length + HEADER_SIZE == size
+                and magic == MAGIC
+                and length <= self._settings.max_frame
+            ):
+                return (Frame(data, _WHOLE, None, tag),)
+        return super().feed(data)
+
+    def expect(self, note: object) -> None:
+        """Replies say themselves whose they are."""
+
+    def listen(self) -> None:
+        """There is no feed."""
+
+    def eof(self) -> Sequence[Frame]:
+        if self._part or self._left:
+            return (Frame(b"", BROKEN, "the provider closed in the middle of a frame"),)
+        return ()
+
+    def _begin(
+        self, data: bytes, at: int, end: int, flags: int, tag: int, frames: list[Frame]
+    ) -> Frame | None:
+        if not flags & REQUEST:
+            return Frame(b"", FIRST, None, tag)
+        self._settings.counters["callbacks_refused"] += 1
+        if flags & TWO_WAY:
+            refusal = response(SERVICE_NOT_FOUND, NO_CALLBACKS, tag, flags & SERIALIZATION)
+            frames.append(Frame(refusal, _PUSH, None, tag))
+        return None
+
+    def _on_event(self, event: bytes, flags: int, tag: int, frames: list[Frame]) -> None:
+        if not flags & REQUEST:
+            return  # it proves that the provider lives, as every byte does
+        counters = self._settings.counters
+        if read_string(event, HEADER_SIZE, len(event), flags & SERIALIZATION) == b"R":
+            counters["read_only"] += 1
+            frames.append(Frame(b"", _PUSH | END_UPSTREAM, READ_ONLY, tag))
+        elif flags & TWO_WAY:
+            counters["heartbeats_answered"] += 1
+            frames.append(Frame(heartbeat_reply(event), _PUSH, None, tag))
+
+    def _broken(self, why: str) -> Frame:
+        return Frame(b"", BROKEN, why)

@@ -1,0 +1,90 @@
+"""A silent server is asked whether it lives; one that does not say so has failed."""
+
+from __future__ import annotations
+
+from tests.fakes import Peer, Stage
+from tests.tagged_toys import TaggedToy, tagged
+
+PROBE = tagged(0, b"alive?\n")
+
+
+def beating(**keys: float) -> tuple[Stage, Peer]:
+    """One connection that has served, asked after 10 s, given up after two misses."""
+    stage = Stage(
+        TaggedToy(probe_interval=10.0), min_connections=1, max_connections=1, idle_timeout=1000, **keys
+    )
+    return stage, stage.connects()
+
+
+def test_a_connection_that_is_heard_from_is_not_asked() -> None:
+    stage, server = beating()
+    for _ in range(5):
+        stage.passes(8.0)
+        server.sends(tagged(99, b"whatever\n"))
+    assert server.got() == b""
+
+
+def test_a_silent_one_is_asked_once_in_an_interval_and_any_byte_is_an_answer() -> None:
+    stage, server = beating()
+    for _ in range(4):
+        stage.passes(10.02)
+        assert server.got() == PROBE
+        server.sends(tagged(0, b"of course\n"))
+    assert stage.statistics()["closed"] == {}
+
+
+def test_a_server_that_misses_them_is_closed_and_left_alone() -> None:
+    stage, server = beating(backoff_min=2.0, backoff_max=2.0, reply_timeout=1000)
+    ann = stage.asks(tagged(7, b"a\n"))
+    server.got()
+    stage.passes(20.05)
+    assert server.got() == PROBE * 2
+    assert not server.wire.closing
+    stage.passes(10.0)
+    assert server.wire.aborted
+    assert ann.got() == tagged(7, b"no server_closed | toys: one:1: no answer to 2 heartbeats\n")
+    (server_now,) = stage.statistics()["servers"]
+    assert server_now["state"] == "backing_off"
+    assert server_now["last_error"] == "no answer to 2 heartbeats"
+    assert stage.statistics()["closed"] == {"silent": 1}
+    assert ("server is silent", "one:1") in [(event, fields["server"]) for event, fields in stage.world.lines]
+    assert not stage.dials
+    stage.passes(1.1)
+    assert len(stage.dials) == 1
+
+
+def test_an_answer_between_two_misses_begins_the_count_again() -> None:
+    stage, server = beating()
+    stage.passes(21.0)
+    assert server.got() == PROBE * 2
+    server.sends(tagged(0, b"here\n"))
+    stage.passes(29.0)
+    assert server.got() == PROBE * 2
+    assert not server.wire.closing
+
+
+def test_a_closed_connection_is_not_asked() -> None:
+    stage, server = beating()
+    server.breaks_off()
+    stage.passes(50.0)
+    assert server.got() == b""
+
+
+def test_a_request_that_streams_is_neither_broken_into_nor_taken_for_silence() -> None:
+    stage, server = beating(
+        stall_timeout=1000, hold_timeout=1000, request_buffer=10, max_in_flight=5, reply_timeout=1000
+    )
+    ann = stage.asks(tagged(1, b"big +40\n0123456789"))
+    assert server.got().endswith(b"0123456789")
+    stage.passes(100.0)
+    assert server.got() == b""
+    ann.sends(b"x" * 30)
+    stage.passes(9.0)
+    assert server.got() == b"x" * 30 + PROBE
+
+
+def test_without_an_interval_nobody_is_asked() -> None:
+    stage = Stage(TaggedToy(), min_connections=1, max_connections=1, idle_timeout=1000)
+    server = stage.connects()
+    stage.passes(900.0)
+    assert server.got() == b""

@@ -1,0 +1,91 @@
+"""The laws of framing, for whatever comes.
+
+1. However the bytes are cut, the same messages, events and faults come out.
+2. Nothing raises, whatever comes.
+3. Bytes in = bytes out, but for the id (P6).
+4. What a framer keeps is bounded (P7).
+"""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from muxproxy.config.model import Limit
+from muxproxy.protocols.dubbo.common import HEADER_SIZE, MAX_EVENT, MAX_NAMES
+from tests.protocols.dubbo.feeding import bytewise, feed, frame, invocation, protocol
+
+LIMITS = (Limit("s", 1, "m"), Limit("s", 2))
+BODIES = st.one_of(
+    st.binary(max_size=40),
+    st.sampled_from([b"N", b"\x01R", b"null\n", b'"R"\n', b"\x00\x00\x00\x01\xaf"]),
+    st.builds(invocation, st.sampled_from(["s", "other"]), st.sampled_from(["m", "n"])),
+)
+TAGS = st.one_of(st.integers(0, 3), st.integers(0, 2**64 - 1))
+FRAMES = st.builds(frame, st.integers(0, 255), TAGS, BODIES, st.integers(0, 255))
+CALLS = st.builds(frame, st.sampled_from([0xC2, 0x82, 0xC6, 0xDF]), TAGS, BODIES, st.just(0))
+REPLIES = st.builds(frame, st.sampled_from([0x02, 0x42, 0x06, 0x1F]), TAGS, BODIES, st.integers(0, 255))
+GARBAGE = st.one_of(
+    st.binary(max_size=30),
+    st.tuples(st.just(b"\xda\xbb"), st.binary(max_size=30)).map(b"".join),
+)
+
+
+@st.composite
+def pieces(draw: st.DrawFn, parts: st.SearchStrategy[bytes]) -> list[bytes]:
+    """A few parts, cut anywhere."""
+    data = b"".join(draw(st.lists(parts, max_size=6)))
+    cuts = sorted(draw(st.lists(st.integers(0, len(data)), max_size=6)))
+    return [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True) if b > a]
+
+
+ANYTHING = st.one_of(FRAMES, FRAMES, GARBAGE)
+
+
+@given(pieces(ANYTHING), st.booleans())
+def test_requests_do_not_depend_on_how_they_are_cut(chunks: list[bytes], limited: bool) -> None:
+    def run(cut: list[bytes]) -> object:
+        dubbo = protocol(*LIMITS if limited else ())
+        seen = feed(dubbo.requests(), cut)
+        return seen.messages, seen.asides, bool(seen.fault), dubbo.counters
+
+    data = b"".join(chunks)
+    assert run([data]) == run(chunks) == run(bytewise(data))
+
+
+@given(pieces(ANYTHING))
+def test_replies_do_not_depend_on_how_they_are_cut(chunks: list[bytes]) -> None:
+    def run(cut: list[bytes]) -> object:
+        dubbo = protocol()
+        framer = dubbo.replies()
+        seen = feed(framer, cut)
+        return seen.messages, seen.asides, bool(seen.fault), dubbo.counters, bool(framer.eof())
+
+    data = b"".join(chunks)
+    assert run([data]) == run(chunks) == run(bytewise(data))
+
+
+@given(pieces(CALLS), st.booleans(), st.integers(0, 2**64 - 1))
+def test_calls_pass_byte_for_byte_but_for_the_id(chunks: list[bytes], limited: bool, tag: int) -> None:
+    dubbo = protocol(*LIMITS if limited else ())
+    seen = feed(dubbo.requests(), chunks)
+    assert b"".join(message.data for message in seen.messages) == b"".join(chunks)
+    for message in seen.messages:
+        retagged = dubbo.retag(message.data, tag)
+        assert (retagged[:4], retagged[12:]) == (message.data[:4], message.data[12:])
+        assert int.from_bytes(retagged[4:12], "big") == tag
+
+
+@given(pieces(REPLIES))
+def test_replies_pass_byte_for_byte(chunks: list[bytes]) -> None:
+    seen = feed(protocol().replies(), chunks)
+    assert b"".join(message.data for message in seen.messages) == b"".join(chunks)
+
+
+@given(pieces(ANYTHING))
+def test_what_a_framer_keeps_is_bounded(chunks: list[bytes]) -> None:
+    framer = protocol(*LIMITS).requests()
+    for chunk in chunks:
+        framer.feed(chunk)
+        assert len(framer._part) <= HEADER_SIZE + max(MAX_EVENT, MAX_NAMES)
+        assert framer.midway == (framer._part != b"")

@@ -1,0 +1,93 @@
+"""`actives = 10` on one method: the provider never sees the eleventh at once, whoever calls; other methods do
+not notice; refusals are the consumer's exception.
+"""
+
+from __future__ import annotations
+
+from tests.system.dubbo.own import Callers, Shuffler
+from tests.system.dubbo.peers import Consumer, RealProvider
+from tests.system.process import wait_for
+from tests.system.proxy import Proxy
+
+SLOW = 0.05
+
+
+def limit(method: str = "", timeout: str = "20s") -> dict[str, list[dict[str, object]]]:
+    of = {"method": method} if method else {}
+    return {"limits": [{"service": "com.acme.Orders", "actives": 10, "timeout": timeout, **of}]}
+
+
+def test_the_provider_never_sees_the_eleventh_at_once_and_others_are_not_slowed() -> None:
+    with (
+        Shuffler(slow=SLOW) as provider,
+        Proxy(
+            provider.address, protocol="dubbo", dubbo=limit("slow"), upstream={"max_connections": 2}
+        ) as proxy,
+        Callers(proxy.host, proxy.port, connections=100, calls=5, method="slow") as limited,
+    ):
+        wait_for(
+            lambda: proxy.backend()["limited"]["com.acme.Orders.slow"]["waiting"] == 90,
+            within=10,
+            what="ninety wait their turn",
+        )
+        assert proxy.backend()["waiting"] == 0
+        with Callers(proxy.host, proxy.port, connections=10, calls=20, method="echo") as others:
+            quick = others.ends()
+        # 500 calls of 50 ms, ten at a time, take 2.5 s; the others are through while most of these wait.
+        assert limited.process.poll() is None
+        assert proxy.backend()["limited"]["com.acme.Orders.slow"]["waiting"] > 0
+        assert quick["ends"] == {"right": 200}
+        assert limited.ends()["ends"] == {"right": 500}
+        seen = provider.stats()
+        assert seen["peak"]["slow"] == 10
+        assert seen["calls"] == {"slow": 500, "echo": 200}
+        assert proxy.backend()["limited"]["com.acme.Orders.slow"]["waited"] == 490
+
+
+def test_who_waits_in_vain_is_refused_with_100_and_what_it_waited_for() -> None:
+    with (
+        Shuffler(slow=1.5) as provider,
+        Proxy(provider.address, protocol="dubbo", dubbo=limit(timeout="200ms")) as proxy,
+        Callers(proxy.host, proxy.port, connections=30, calls=1, method="slow") as load,
+    ):
+        end = load.ends()
+        assert end["ends"] == {"right": 10, "refused 100": 20}
+        text = "muxproxy: orders: com.acme.Orders.*: waited 0.2 s for one of 10 places"
+        assert end["texts"] == {text: 20}
+        assert proxy.outcomes() == {"ok": 10, "limit_timeout": 20}
+        assert provider.stats()["peak"]["slow"] == 10
+
+
+def test_clients_that_leave_do_not_let_the_eleventh_in() -> None:
+    with (
+        Shuffler(slow=1.0) as provider,
+        Proxy(provider.address, protocol="dubbo", dubbo=limit("slow")) as proxy,
+    ):
+        gone = Callers(proxy.host, proxy.port, connections=10, calls=1, method="slow")
+        wait_for(lambda: provider.stats()["now"].get("slow") == 10, within=10, what="ten are in hand")
+        gone.process.kill()
+        gone.process.wait()
+        gone.close()
+        with Callers(proxy.host, proxy.port, connections=10, calls=1, method="slow") as load:
+            assert load.ends()["ends"] == {"right": 10}
+        assert provider.stats()["peak"]["slow"] == 10
+
+
+def test_a_real_consumer_gets_it_as_its_exception_and_a_real_provider_never_more_than_ten() -> None:
+    with (
+        RealProvider("sofa") as provider,
+        Proxy(provider.address, protocol="dubbo", dubbo=limit("work", "300ms")) as proxy,
+        Consumer("sofa", proxy.port) as sofa,
+        Consumer("dubbo2", proxy.port) as dubbo2,
+    ):
+        calls = [{"method": "work", "args": ["800"]}] * 10
+        sofa.tell(calls)
+        dubbo2.tell(calls)
+        answers = [*sofa.answer(), *dubbo2.answer()]
+        errors = [answer["error"] for answer in answers if "error" in answer]
+        assert len(errors) == 10
+        text = "muxproxy: orders: com.acme.Orders.work: waited 0.3 s for one of 10 places"
+        assert all(
+            error.endswith(text) for error in errors
+        )  # dubbo2.js shows the body as it is, length first
+        assert sofa.call("peak") == "10"

@@ -1,0 +1,77 @@
+"""1,000 consumer connections whose ids collide on purpose, replies in random order, providers killed.
+
+Every caller gets its own reply or its own error, and towards both providers together there are never more
+than 8 sockets, by the kernel's list. MUXPROXY_TORTURE=500000 makes so many calls; without it there are few
+enough for every day.
+"""
+
+from __future__ import annotations
+
+import os
+
+from tests.system.dubbo.own import Callers, pair
+from tests.system.process import wait_for
+from tests.system.proxy import Proxy
+from tests.system.sockdiag import Sampler
+
+CALLS = int(os.environ.get("MUXPROXY_TORTURE", "60000"))
+CONNECTIONS, PROCESSES = 1000, 2
+
+
+def test_every_caller_gets_its_own_reply_or_its_own_error() -> None:
+    one, two = pair()
+    with (
+        one,
+        two,
+        Proxy(
+            one.address,
+            two.address,
+            protocol="dubbo",
+            upstream={"max_connections": 8, "min_connections": 8, "reply_timeout": "20s"},
+            queue={"timeout": "20s", "max_waiting": 5000},
+        ) as proxy,
+        Sampler(one.port) as sampler,
+    ):
+        loads = [
+            Callers(
+                proxy.host,
+                proxy.port,
+                connections=CONNECTIONS // PROCESSES,
+                calls=CALLS // CONNECTIONS,
+                flight=2,
+                tag=f"p{number}",
+            )
+            for number in range(PROCESSES)
+        ]
+        for part in range(1, 6):  # a sixth of the way, two sixths ...
+            goal = part * CALLS // 6
+            wait_for(
+                lambda goal=goal: sum(proxy.outcomes().values()) >= goal, within=300, what=f"{goal} calls"
+            )
+            victim = (one, two)[part % 2]
+            victim.kill()
+            wait_for(
+                lambda v=victim: any(
+                    s["failures"] for s in proxy.backend()["servers"] if s["address"] == v.address
+                ),
+                within=10,
+                what="the loss is noticed",
+            )
+            victim.start()
+        results = [load.ends(within=300) for load in loads]
+        ends: dict[str, int] = {}
+        for result in results:
+            assert result["examples"] == []
+            for name, number in result["ends"].items():
+                ends[name] = ends.get(name, 0) + number
+        print(f"{ends}, slowest {max(r['slowest'] for r in results):.2f} s, {[r['texts'] for r in results]}")
+        assert set(ends) <= {"right", "refused 80"}
+        assert sum(ends.values()) == CALLS // CONNECTIONS * CONNECTIONS
+        assert 0 < ends["refused 80"] < CALLS // 10
+        outcomes = proxy.outcomes()
+        assert outcomes.pop("ok") == ends["right"]
+        assert outcomes == {"server_closed": ends["refused 80"]}
+        tally = sampler.result()
+        assert tally.held <= 8, tally.worst
+        assert tally.held > 4
+        assert proxy.backend()["events"].get("unknown_tags", 0) == 0
