@@ -93,7 +93,8 @@ class Toy:
         return ToySession() if self._sessions else None
 
     def connection(self, replies: ReplyFramer) -> Connection | None:
-        return ToyConnection() if self._sessions else None
+        # TAGGED sessions only answer: preludes have no tags
+        return ToyConnection() if self._sessions and self.sharing is not Sharing.TAGGED else None
 
     def feed(self) -> Feed | None:
         return ToyFeed() if self._sessions else None
