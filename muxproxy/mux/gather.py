@@ -84,6 +84,10 @@ class Gathering(Upstream):
         """The deadline of what is owed."""
         raise NotImplementedError
 
+    def give_back(self, now: float) -> None:
+        """From its owner to all others."""
+        raise NotImplementedError
+
     # -- life --------------------------------------------------------------------------------------
 
     def on_connected(self, wire: Wire, now: float) -> None:
@@ -292,7 +296,7 @@ class Gathering(Upstream):
             exchange.sent = now
             self._rearm(now)
             if self.pin_reason == STREAMING:  # others may follow now, though its reply is to come
-                self.unpin()
+                self.give_back(now)
                 self.pool.release(self, now)
             if exchange.marks & ONEWAY and exchange.client is not None:
                 exchange.client.deliver(exchange, Frame(b"", FIRST | LAST), now)

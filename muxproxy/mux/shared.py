@@ -257,6 +257,9 @@ class ByOrder(Gathering):
     def give_back(self, now: float) -> None:
         """From its owner to all others, in a state that is known or not at all."""
         self.unpin()
+        if self.read_paused and not self._held_for:  # for its owner, who does not wait for it any more
+            self.resume_reading(now)
+            self._rearm(now)
         connection = self.connection
         if connection is None or not connection.dirty or self.state != OPEN:
             return
@@ -294,11 +297,16 @@ class ByOrder(Gathering):
         if exchange is self._asker:
             self._asker = None
 
+    def _on_room(self, now: float) -> None:
+        if self.state == OPEN:
+            self.pool.release(self, now)
+
     def abandon(self, exchange: Exchange, now: float) -> None:
         if exchange in self._out:
             # Written later, a MULTI would stand behind the reset that its client's leaving brings (P2).
             self._take_out(exchange)
             exchange.move(DONE)
+            self.pool.world.soon(lambda: self._on_room(now))  # when all of its client's are gone (P4)
             return
         if exchange.marks & ONEWAY:
             exchange.move(DONE)
