@@ -15,7 +15,7 @@ from msgspec import structs
 from muxproxy.config.model import Backend
 from muxproxy.mux.client import Client
 from muxproxy.mux.deadlines import INF, Deadlines
-from muxproxy.mux.exchange import Exchange
+from muxproxy.mux.exchange import WAITING, Exchange
 from muxproxy.mux.feed import FeedClient
 from muxproxy.mux.ordered import OrderedClient
 from muxproxy.mux.pool import Pool
@@ -26,7 +26,7 @@ from muxproxy.mux.shared import ByOrder
 from muxproxy.mux.tag import ByTag
 from muxproxy.mux.tagged import TaggedClient
 from muxproxy.mux.upstream import OPEN, Upstream
-from muxproxy.protocols.contract import LISTEN, PIN, Protocol, Sharing, TaggedProtocol
+from muxproxy.protocols.contract import LISTEN, PIN, Protocol, Reason, Sharing, TaggedProtocol
 
 # What bringing a connection into another state costs, in exchanges in flight: a round trip in which it stands
 # still. Below it, who needs that state joins the fewer of a longer queue.
@@ -247,6 +247,17 @@ class SharedPool(Pool):
             if theirs:
                 common.push_back(*theirs)
         return lost
+
+    def abandon(self, exchange: Exchange, reason: Reason, now: float) -> None:
+        ends_reservation = exchange.state == WAITING and exchange.marks & PIN
+        super().abandon(exchange, reason, now)
+        if ends_reservation and self.queue.entries:
+            self.world.soon(lambda: self.serve(now))
+
+    def _on_expired(self, exchange: Exchange, now: float) -> None:
+        super()._on_expired(exchange, now)
+        if exchange.marks & PIN and self.queue.entries:
+            self.serve(now)
 
     def release(self, upstream: Upstream, now: float) -> None:
         if upstream.owner is not None:  # what its session has left there is not to be lost (P2)

@@ -181,3 +181,26 @@ def test_who_waited_in_vain_to_have_one_alone_is_told_who_has_them() -> None:
     ann = stage.asks(b"hers pin\n")
     stage.passes(5.1)
     assert b"toys: waited 5 s for one of 1 that clients have alone (toy 1)" in ann.got()
+
+
+@pytest.mark.parametrize("how", ["leaves", "expires"])
+def test_those_who_wait_beside_a_connection_emptied_for_somebody_are_served_when_he_gives_up(
+    how: str,
+) -> None:
+    stage = sessions(min_connections=2, max_connections=2, max_in_flight=2, max_pinned=1, timeout=5.0)
+    servers = both(stage)
+    for _ in range(4):
+        stage.asks(b"x\n")
+    ann = stage.asks(b"multi pin\n")
+    stage.passes(0.5)
+    stage.asks(b"y\n")
+    assert [server.got() for server in servers] == [b"x\nx\n"] * 2
+    emptied = next(u for u in stage.pool.servers[0].open if u.reserved)
+    number = 0 if emptied.wire is servers[0].wire else 1
+    servers[number].sends(b"x\n")
+    assert servers[number].got() == b""  # it is being emptied
+    if how == "leaves":
+        ann.closes()
+    else:
+        stage.passes(4.6)
+    assert servers[number].got() == b"y\n"
