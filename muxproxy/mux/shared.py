@@ -332,7 +332,9 @@ class ByOrder(Gathering):
             return
         next_look = oldest.sent + 2 * timeout
         for exchange in self._waiting_for_reply():
-            if exchange.sent + timeout > now or exchange is self._streaming:
+            if exchange is self._streaming:
+                break
+            if exchange.sent + timeout > now:
                 next_look = min(next_look, exchange.sent + timeout)
                 break
             client = exchange.client

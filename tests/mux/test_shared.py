@@ -7,6 +7,7 @@ import pytest
 
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Peer, Stage
+from tests.toys import Toy
 
 ORDERED, TAGGED = Sharing.ORDERED, Sharing.TAGGED
 
@@ -314,3 +315,14 @@ def test_a_bug_while_a_reply_is_delivered_leaves_nobody_waiting_for_ever(
         server.sends(reply)
     assert not ann.is_open
     assert stage.outcomes() == {"internal": 1}
+
+
+def test_a_late_reply_before_a_request_that_is_still_coming_in_is_told_and_no_clock_stops() -> None:
+    stage = Stage(Toy(ORDERED, sessions=True), max_connections=1, reply_timeout=3.0, request_buffer=10)
+    ann = stage.asks(b"pop block=2\n")
+    stage.connects()
+    ann.sends(b"big +30\n1234567890")
+    for _ in range(6):
+        stage.passes(1.0)
+        ann.sends(b"1")
+    assert ann.got().startswith(b"no reply_timeout")
