@@ -17,10 +17,8 @@ from muxproxy.protocols.contract import END_CLIENT, FIRST, IDEMPOTENT, LAST, Fra
 from muxproxy.protocols.redis.common import WHOLE, Command, Note, Run, Whole
 from muxproxy.protocols.redis.words import error
 
-# The command was not sent. DRAINING is: a heart that stops says itself what may have been served.
-OVERLOAD = frozenset(
-    (Reason.QUEUE_FULL, Reason.CLIENTS_FULL, Reason.DRAINING, Reason.QUEUE_TIMEOUT, Reason.NO_SERVER)
-)
+# The command was not sent. DRAINING is not one of these: what is cut off at the end of a drain may have run.
+OVERLOAD = frozenset((Reason.QUEUE_FULL, Reason.CLIENTS_FULL, Reason.QUEUE_TIMEOUT, Reason.NO_SERVER))
 WRITTEN = frozenset((Reason.REPLY_TIMEOUT, Reason.SERVER_CLOSED, Reason.SERVER_BROKE, Reason.INTERNAL))
 _MULTI = b"+OK\r\n"
 _QUEUED = b"+QUEUED\r\n"
