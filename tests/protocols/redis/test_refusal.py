@@ -14,7 +14,7 @@ SET, GET = Command("set"), Command("get", is_readonly=True)
 CASES = [
     (Reason.QUEUE_FULL, SET, b"-OVERLOADED muxproxy: why\r\n"),
     (Reason.CLIENTS_FULL, None, b"-OVERLOADED muxproxy: why\r\n"),
-    (Reason.DRAINING, SET, b"-OVERLOADED muxproxy: why\r\n"),
+    (Reason.DRAINING, SET, b"-ERR muxproxy: why\r\n"),
     (Reason.QUEUE_TIMEOUT, SET, b"-OVERLOADED muxproxy: why\r\n"),
     (Reason.NO_SERVER, SET, b"-OVERLOADED muxproxy: why\r\n"),
     (Reason.BAD_REQUEST, None, b"-ERR muxproxy: why\r\n"),
