@@ -128,7 +128,8 @@ class SharedPool(Pool):
         # Room that has just come free, in the middle of a chunk of replies, is for those who wait (P4).
         stay = self._must_stay(exchange)
         if stay is not None:
-            waits = stay.is_awaited() or (len(self.queue) and stay.owner is None)
+            is_common = stay.owner is None and not self._is_reserved(stay)
+            waits = stay.is_awaited() or (is_common and len(self.queue))
             return stay if stay.has_room() and not waits else None
         if exchange.marks & PIN:
             return None if len(self.pin_queue) else self._place_alone()

@@ -204,3 +204,17 @@ def test_those_who_wait_beside_a_connection_emptied_for_somebody_are_served_when
     else:
         stage.passes(4.6)
     assert servers[number].got() == b"y\n"
+
+
+def test_who_must_stay_on_a_connection_that_is_emptied_waits_for_nobody_who_may_not_join_it() -> None:
+    stage = sessions(max_connections=2, min_connections=2, max_in_flight=2, max_pinned=1)
+    servers = both(stage)
+    ann, bob = stage.asks(b"a1\n"), stage.asks(b"b1\n")
+    stage.asks(b"multi pin\n")  # the first of both connections is emptied for it
+    number = 0 if next(u for u in stage.pool.servers[0].open if u.reserved).wire is servers[0].wire else 1
+    hers = ann if servers[number].got() == b"a1\n" else bob
+    other = bob if hers is ann else ann
+    other.sends(b"x\n")
+    stage.asks(b"waits\n")
+    hers.sends(b"more\n")
+    assert servers[number].got() == b"more\n"
