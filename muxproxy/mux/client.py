@@ -311,6 +311,7 @@ class Client(Patience):
             self.leave(Reason.CLIENT_LEFT, now)
             self.abort()
             return
+        self._unpark_half(exchange)
         if exchange is self.filling and exchange is not self.first:  # told in its turn; the rest is discarded
             self.filling, self.phase, self.deadline = None, OWED, INF
         closing = not exchange.whole or self.pool.draining

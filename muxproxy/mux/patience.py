@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import NEW, WAITING
-from muxproxy.protocols.contract import EAGER, Reason
+from muxproxy.protocols.contract import EAGER, INTERIM, Reason
 
 if TYPE_CHECKING:
     from muxproxy.mux.exchange import Exchange
@@ -235,6 +235,14 @@ class Patience:
     def _is_ahead(self, last: Exchange) -> bool:
         """It has sent as much as we keep of what cannot go on yet."""
         raise NotImplementedError
+
+    def _unpark_half(self, exchange: Exchange) -> None:
+        """What is parked of a reply whose rest will not come is not to be written before the refusal (P2)."""
+        parked = exchange.parked
+        if parked is not None:
+            exchange.parked = [frame for frame in parked if frame.marks & INTERIM] or None
+            kept = exchange.parked or ()
+            self._parked += sum(len(frame.data) for frame in kept) - sum(len(frame.data) for frame in parked)
 
     def put(self, data: bytes, *, more: bool = False) -> None:
         """Write. `more`: other replies to it may come in this turn, so that one write can do for all."""

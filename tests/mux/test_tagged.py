@@ -218,3 +218,17 @@ def test_large_replies_behind_one_that_is_half_out_hold_their_connection_and_all
     assert ann.got() == b"%08d a +10\n1234567890%08d b +3000\n" % (1, 2) + b"x" * 3000
     stage.passes(20.0)
     assert ann.is_open
+
+
+def test_half_a_reply_that_was_parked_is_not_written_before_its_refusal() -> None:
+    stage = Stage(Sharing.TAGGED, max_connections=2, min_connections=2, max_in_flight=1)
+    one, two = stage.connects(), stage.connects()
+    ann = stage.asks(b"%08d a\n%08d b\n" % (1, 2))
+    tags = [int(server.got()[:8]) for server in (one, two)]
+    one.sends(b"%08d a +10\n12345" % tags[0])
+    two.sends(b"%08d b +30\nhalf" % tags[1])
+    two.closes()
+    one.sends(b"67890")
+    first, _, refusal = ann.got().partition(b"\n1234567890")
+    assert first == b"00000001 a +10"
+    assert refusal.startswith(b"00000002 no server_closed")
