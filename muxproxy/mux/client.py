@@ -229,8 +229,8 @@ class Client(Patience):
             self.deadline = now + self.pool.clients_config.idle_timeout
         state = exchange.state
         if state in (SENT, REPLYING):
-            assert exchange.upstream is not None
-            exchange.upstream.send_more(exchange, frame.data, now)
+            if exchange.upstream is not None:  # else its reply is here already, and waits for its turn
+                exchange.upstream.send_more(exchange, frame.data, now)
             return
         if exchange.more is None:
             exchange.more = []

@@ -12,7 +12,7 @@ import os
 from collections import Counter
 from typing import Any, ClassVar
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -34,6 +34,8 @@ SETTINGS = settings(
     derandomize=not DEEP,  # one and the same run for everybody, until somebody asks for more
     database=None,
     suppress_health_check=list(HealthCheck),
+    # Shrinking fifty steps takes longer than any test may; the run that failed is printed as it is.
+    phases=(Phase.generate, Phase.shrink) if DEEP else (Phase.generate,),
 )
 
 PICK = st.integers(0, 11)

@@ -232,3 +232,17 @@ def test_half_a_reply_that_was_parked_is_not_written_before_its_refusal() -> Non
     first, _, refusal = ann.got().partition(b"\n1234567890")
     assert first == b"00000001 a +10"
     assert refusal.startswith(b"00000002 no server_closed")
+
+
+def test_the_rest_of_a_request_whose_reply_is_parked_already_goes_nowhere() -> None:
+    stage = Stage(Sharing.TAGGED, max_connections=2, min_connections=2, max_in_flight=1, request_buffer=10)
+    one, two = stage.connects(), stage.connects()
+    ann = stage.asks(b"%08d a\n" % 1)
+    asked, other = (one, two) if one.wire.writes else (two, one)
+    asked.sends(b"%s a +10\n12345" % asked.got()[:8])
+    ann.sends(b"%08d b +30\n1234567890" % 2)
+    other.sends(b"%s b\n" % other.got()[:8])
+    ann.sends(b"12345678901234567890")
+    asked.sends(b"67890")
+    assert ann.got() == b"%08d a +10\n1234567890%08d b\n" % (1, 2)
+    assert not other.is_open
