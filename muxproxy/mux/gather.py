@@ -190,7 +190,9 @@ class Gathering(Upstream):
         assert client is not None
         why, patience = exchange.pin
         exchange.sent += patience
-        self.pin(client, STREAMING if exchange.marks & STREAM and not exchange.whole else why)
+        if exchange.whole:
+            exchange.marks &= ~STREAM  # it came in while it waited: alone until its reply, as any other
+        self.pin(client, STREAMING if exchange.marks & STREAM else why)
 
     def _flush_later(self) -> None:
         """At the end of this turn of the loop; with a batch, after its delay or when enough have come."""

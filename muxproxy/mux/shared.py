@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from muxproxy.mux.deadlines import INF
-from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, Exchange
-from muxproxy.mux.gather import GREET, PRELUDE, RESET, Gathering
+from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, STREAM, Exchange
+from muxproxy.mux.gather import GREET, PRELUDE, RESET, STREAMING, Gathering
 from muxproxy.mux.upstream import GREETING, OPEN
 from muxproxy.protocols.contract import (
     BROKEN,
@@ -215,8 +215,15 @@ class ByOrder(Gathering):
         if exchange.pin[1]:  # it blocked, and so did those behind it: their time begins now
             for other in self.owed:
                 other.sent = max(other.sent, now)
-        if exchange.marks & UNPIN and self.owner is not None:
+        streaming = self._streaming
+        if not exchange.marks & UNPIN or self.owner is None:
+            return
+        if streaming is None and exchange.marks & STREAM:
+            return  # given back when its request was in, and perhaps another's by now
+        if streaming is None or streaming is exchange:
             self.give_back(now)
+        else:
+            self.pin_reason = STREAMING  # the owner's next one is still coming in: given back with its end
 
     def _on_nobodys(self, exchange: Exchange, frame: Frame, now: float) -> None:
         """The end of a reply that no client waits for: a prelude's or an abandoned one's."""

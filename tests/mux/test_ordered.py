@@ -237,3 +237,28 @@ def test_a_request_in_a_transaction_that_is_refused_ends_its_client_who_might_th
     (line,) = bob.got().splitlines()
     assert line.startswith(b"no queue_full")
     assert not bob.is_open
+
+
+def test_a_large_request_behind_the_end_of_a_pin_keeps_the_connection_until_it_is_in() -> None:
+    stage = stage_of(max_connections=1, max_pinned=1, request_buffer=10)
+    ann = stage.asks(b"multi pin\nexec unpin\nbig +30\n1234567890")
+    server = stage.connects()
+    server.sends(b"multi\nexec\n")
+    stage.asks(b"bob\n")
+    ann.sends(b"12345678901234567890")
+    assert server.got() == b"multi pin\nexec unpin\nbig +30\n" + b"1234567890" * 3 + b"bob\n"
+
+
+def test_the_reply_to_a_large_request_does_not_end_the_pin_of_who_came_after_it() -> None:
+    stage = stage_of(max_connections=1, max_pinned=1, request_buffer=10, max_in_flight=8)
+    ann = stage.asks(b"big +20\n1234567890")
+    server = stage.connects()
+    ann.sends(b"1234567890")
+    server.sends(b"big\n")
+    ann.sends(b"big +20\n1234567890")
+    ann.sends(b"1234567890")
+    bob = stage.client()
+    server.sends(b"big\n")
+    bob.sends(b"multi pin\n")
+    server.sends(b"multi\n")
+    assert stage.statistics()["pinned"] == {"toy": 1}
