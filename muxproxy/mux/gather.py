@@ -264,7 +264,7 @@ class Gathering(Upstream):
         assert self.wire is not None
         self.wire.write(parts[0] if len(parts) == 1 else b"".join(parts))
         if is_oneway:
-            self._finish_oneway(out)
+            self._finish_oneway(out, now)
         if self._streaming is not None and not self._write_paused and self._streaming.client is not None:
             self._streaming.client.halt(False)
 
@@ -275,13 +275,13 @@ class Gathering(Upstream):
         self._add_places(replies, FENCE, now)
         return data
 
-    def _finish_oneway(self, out: list[Exchange]) -> None:
+    def _finish_oneway(self, out: list[Exchange], now: float) -> None:
         for exchange in out:
             client = exchange.client
             if exchange.marks & LISTEN and self.connection is not None:
                 self.connection.listen()
             if exchange.marks & ONEWAY and client is not None and exchange.whole:
-                client.deliver(exchange, Frame(b"", FIRST | LAST), exchange.sent)
+                client.deliver(exchange, Frame(b"", FIRST | LAST), now)
 
     def send_more(self, exchange: Exchange, data: bytes, now: float) -> None:
         self.flush(now)

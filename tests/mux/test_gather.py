@@ -264,3 +264,16 @@ def test_preludes_that_lead_nowhere_end_with_the_connection_and_not_never(
     assert not server.is_open
     assert len(server.wire.writes) < 110
     assert ann.is_open
+
+
+def test_what_follows_a_one_way_request_that_waited_for_its_state_begins_to_wait_when_that_is_written() -> (
+    None
+):
+    stage = sessions(timeout=60.0)
+    ann = stage.asks(b"use db=1\ntell oneway\nuse db=2\nask\n")
+    server = stage.connects()
+    assert server.got() == b"select db=1\n"
+    stage.passes(5.0)
+    with stage.turn():
+        server.sends(b"ok\n")
+        assert ann.wire.brain.first.since == stage.world.now
