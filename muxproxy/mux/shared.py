@@ -87,10 +87,12 @@ class ByOrder(Gathering):
         else:
             pool = self.pool
             pool.corked = []
-            self._on_frames(frames, now)
-            corked, pool.corked = pool.corked, None
-            for client in corked:
-                client.uncork()
+            try:
+                self._on_frames(frames, now)
+            finally:  # a bug of ours in one delivery keeps nobody else's replies back
+                corked, pool.corked = pool.corked, None
+                for client in corked:
+                    client.uncork()
         if self.state == OPEN:
             if self._out and self._oldest() is None:
                 self.flush(now)  # nothing is in flight: none of these waits any longer

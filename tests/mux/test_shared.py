@@ -317,6 +317,23 @@ def test_a_bug_while_a_reply_is_delivered_leaves_nobody_waiting_for_ever(
     assert stage.outcomes() == {"internal": 1}
 
 
+def test_a_bug_while_a_reply_is_delivered_keeps_nobody_elses_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(ORDERED, max_connections=1)
+    ann = stage.asks(b"ann\n")
+    server = stage.connects()
+    bob = stage.asks(b"bob\n")
+    ann.sends(b"x\n")
+
+    def raises(*_: object) -> None:
+        monkeypatch.undo()  # once
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(bob.wire, "write", raises)
+    with pytest.raises(ZeroDivisionError):
+        server.sends(b"ann\nbob\n")
+    assert ann.got() == b"ann\n"
+
+
 def test_a_late_reply_before_a_request_that_is_still_coming_in_is_told_and_no_clock_stops() -> None:
     stage = Stage(Toy(ORDERED, sessions=True), max_connections=1, reply_timeout=3.0, request_buffer=10)
     ann = stage.asks(b"pop block=2\n")
