@@ -91,4 +91,6 @@ class EchoSuite(Suite):
         assert isinstance(load, Load)
         command = caller_command(self.protocol, load, self.address(name, server), seconds)
         cpu = measure.Cpu(server.pid if server else None)
-        return measure.run_reporting(command, cpu, measure.Cpu(self.provider.pid), self.origin_ports[name])
+        return measure.run_reporting(
+            command, cpu, measure.Cpu(self.provider.pid), f"127.0.0.1:{self.origin_ports[name]}"
+        )

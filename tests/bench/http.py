@@ -243,7 +243,9 @@ class HttpSuite(Suite):
         command = wrk_command(load, self.address(name, server), seconds, self.stage.directory)
         accepted = self._accepted()
         cpu = measure.Cpu(server.pid if server else None)
-        figures = measure.run_reporting(command, cpu, measure.Cpu(None), self.origin_ports[name])
+        figures = measure.run_reporting(
+            command, cpu, measure.Cpu(None), f"127.0.0.1:{self.origin_ports[name]}"
+        )
         figures.opened = self._accepted() - accepted - 1  # 1 is our own second look
         return figures
 

@@ -157,17 +157,17 @@ def pss_kib(root: int) -> int:
 
 
 class Sockets:
-    """The most sockets towards a port on this machine that processes held at one look; not the one that comes
-    from our own port."""
+    """The most sockets towards an address (HOST:PORT) that processes of this machine held at one look; not
+    the one that comes from our own port."""
 
-    def __init__(self, port: int, ours: int = 0) -> None:
-        self.port = port
+    def __init__(self, address: str, ours: int = 0) -> None:
+        self.address = address
         self.ours = ours
         self.most = 0
         self._diag = SockDiag()
 
     def look(self) -> None:
-        entries = self._diag.sockets(self.port)
+        entries = self._diag.sockets(self.address)
         held = [entry for entry in entries if entry.inode and entry.source[1] != self.ours]
         self.most = max(self.most, len(held))
 
@@ -221,9 +221,9 @@ def read_back(process: subprocess.Popen, output) -> str:
     return text
 
 
-def run_reporting(command: list[str], proxy: Cpu, origin: Cpu, upstream_port: int) -> Figures:
+def run_reporting(command: list[str], proxy: Cpu, origin: Cpu, upstream: str) -> Figures:
     """A load that tells its own figures, as one JSON object in the last line that it writes."""
-    sockets = Sockets(upstream_port)
+    sockets = Sockets(upstream)
     before = proxy.seconds(), origin.seconds()
     try:
         (output,) = run_programs([command], SAMPLE_EVERY, sockets.look)

@@ -266,7 +266,7 @@ class Watch:
         self.origin = origin
         self.cpu = measure.Cpu(server.pid if server else None)
         self.origin_cpu = measure.Cpu(origin.server.pid)
-        self.sockets = measure.Sockets(origin.port, ours=origin.our_port)
+        self.sockets = measure.Sockets(origin.server.address, ours=origin.our_port)
         self.samples = [self._sample()]
 
     def look(self) -> None:

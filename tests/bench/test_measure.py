@@ -48,7 +48,7 @@ def test_sockets_are_the_most_that_were_seen_at_once_without_our_own():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
         ours = socket.create_connection(address)
-        sockets = measure.Sockets(address[1], ours=ours.getsockname()[1])
+        sockets = measure.Sockets(f"127.0.0.1:{address[1]}", ours=ours.getsockname()[1])
         with ours, socket.create_connection(address), socket.create_connection(address):
             sockets.look()
         sockets.look()

@@ -1,7 +1,9 @@
 """The kernel's own list of TCP sockets, and a process that samples it: the judge of P1.
 
-`sockets(port)` asks netlink's sock_diag for every IPv4 socket whose peer port is `port`. States and port
+`sockets(address)` asks netlink's sock_diag for every IPv4 socket whose peer is `address`. States and port
 are filtered by the kernel: beside 100,000 TIME_WAITs a dump takes 5 ms (`/proc/net/tcp` prints them all).
+The port alone is not enough: a client at 127.0.1.101 may get the very port that the origin has at 127.0.0.2,
+and then the proxy's socket towards that client would count as one towards the origin.
 `Sampler` runs the same question every few milliseconds in a process of its own and says at the end what the
 worst moment was.
 
@@ -75,18 +77,18 @@ class SockDiag:
     def close(self) -> None:
         self._netlink.close()
 
-    def sockets(
-        self, peer_port: int = 0, *, own_port: int = 0, states: tuple[str, ...] = CONNECTED
-    ) -> list[Entry]:
+    def sockets(self, peer: str, *, states: tuple[str, ...] = CONNECTED) -> list[Entry]:
+        """Those whose peer is HOST:PORT."""
+        host, _, port = peer.rpartition(":")
         mask = sum(1 << _NAMES[name] for name in states)
         body = _REQUEST.pack(socket.AF_INET, socket.IPPROTO_TCP, 0, mask)
-        body += _SOCKID.pack(own_port, peer_port, b"", b"")
+        body += _SOCKID.pack(0, int(port), b"", b"")
         flags = _NLM_F_REQUEST | _NLM_F_DUMP
         self._netlink.send(_HEADER.pack(_HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, flags, 1, 0) + body)
         entries: list[Entry] = []
         while not self._take(self._netlink.recv(1 << 20), entries):
             pass
-        return entries
+        return [entry for entry in entries if entry.destination[0] == host]
 
     @staticmethod
     def _take(data: bytes, entries: list[Entry]) -> bool:
@@ -163,10 +165,12 @@ class Watch:
 
 
 class Sampler:
-    """Watches one origin's port from a process of its own until `result()` is asked for."""
+    """Watches the sockets towards a backend's servers (HOST:PORT each), taken together, from a process of its
+    own until `result()` is asked for.
+    """
 
-    def __init__(self, port: int, *, ignore_sources: tuple[str, ...] = (), every: float = 0.002) -> None:
-        orders = {"port": port, "ignore": ignore_sources, "every": every}
+    def __init__(self, *peers: str, ignore_sources: tuple[str, ...] = (), every: float = 0.002) -> None:
+        orders = {"peers": peers, "ignore": ignore_sources, "every": every}
         self._child = Child("tests.system.sockdiag", orders)
 
     def now(self) -> Tally:
@@ -189,7 +193,9 @@ def main() -> None:
     go_first()  # a judge who waits for the CPU behind those he judges misses the moment
     orders = take_orders()
     kernel = SockDiag()
-    watch = Watch(lambda: kernel.sockets(orders["port"]), tuple(orders["ignore"]))
+    watch = Watch(
+        lambda: [entry for peer in orders["peers"] for entry in kernel.sockets(peer)], tuple(orders["ignore"])
+    )
     watch.sample()
     say("ready")
     first = last = due = time.monotonic()

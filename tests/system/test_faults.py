@@ -71,7 +71,7 @@ def assert_each_has_its_own_end(results: Results, also: tuple[str, ...] = ()) ->
 
 
 def test_an_origin_that_is_killed_and_comes_back_costs_explicit_errors_only() -> None:
-    with Nginx() as nginx, proxy_to(nginx.address) as proxy, Sampler(nginx.port) as sampler:
+    with Nginx() as nginx, proxy_to(nginx.address) as proxy, Sampler(nginx.address) as sampler:
         with Load(plan(proxy)) as load:
             wait_for(more(proxy, "ok", by=1000), within=20, what="load")
             nginx.kill()
@@ -89,7 +89,7 @@ def test_an_origin_that_is_killed_and_comes_back_costs_explicit_errors_only() ->
 
 
 def test_a_worker_that_is_killed_takes_only_the_requests_it_held_with_it() -> None:
-    with Nginx() as nginx, proxy_to(nginx.address) as proxy, Sampler(nginx.port) as sampler:
+    with Nginx() as nginx, proxy_to(nginx.address) as proxy, Sampler(nginx.address) as sampler:
         with Load(plan(proxy)) as load:
             wait_for(more(proxy, "ok", by=1000), within=20, what="load")
             (worker,) = proxy.workers()
@@ -130,7 +130,7 @@ def test_connects_that_hang_are_bounded_and_end_when_the_server_takes_them() -> 
         FullBacklog() as hang,
         # At worst the connect that hangs when the cause ends has just begun, and times out (0.7 s).
         proxy_to(hang.address) as proxy,
-        Sampler(hang.port, ignore_sources=(FILLER,)) as sampler,
+        Sampler(hang.address, ignore_sources=(FILLER,)) as sampler,
         Load(plan(proxy)) as load,
     ):
         wait_for(lambda: count(proxy, "no_server") >= CLIENTS, within=20, what="refusals")

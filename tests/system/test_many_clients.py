@@ -21,7 +21,7 @@ def test_fifty_thousand_requests_of_two_thousand_clients_need_eight_sockets() ->
             queue={"max_waiting": CLIENTS, "timeout": "30s"},
             clients={"max_connections": CLIENTS + 100, "backlog": 4096},
         ) as proxy,
-        Sampler(nginx.port) as sampler,
+        Sampler(nginx.address) as sampler,
     ):
         before = sampler.now()
         results = run(

@@ -59,7 +59,7 @@ def test_an_overload_leaves_the_origin_fully_used_and_is_over_when_it_is_over(
             keep_alive=keep_alive,
             patience=30,
         )
-        with Sampler(origin.port, every=0.02) as sampler:
+        with Sampler(origin.address, every=0.02) as sampler:
             results = run(plan, within=90)
             tally = sampler.result()
         status = wait_for(lambda: drained(proxy), within=5, what="an empty queue")

@@ -63,7 +63,7 @@ def test_upgraded_connections_echo_both_ways_inside_their_own_bound(origin: Prog
             http={"max_upgraded": 2},
             queue={"timeout": "300ms"},
         ) as proxy,
-        Sampler(origin.port) as sampler,
+        Sampler(origin.address) as sampler,
         connect(proxy) as first,
         connect(proxy) as second,
         connect(proxy) as third,
@@ -156,7 +156,7 @@ def test_a_supervisor_that_is_killed_takes_its_workers_with_it(origin: Program) 
         (worker,) = proxy.workers()
         assert end(proxy.process, signal.SIGKILL) == -signal.SIGKILL
         wait_for(lambda: gone(worker), within=2, what="no orphan")
-        held = [entry for entry in kernel.sockets(origin.port) if entry.inode]
+        held = [entry for entry in kernel.sockets(origin.address) if entry.inode]
         assert held == [], "no upstream socket is left"
         assert refuses(proxy), "no orphan keeps the port"
 
@@ -185,7 +185,7 @@ def test_at_the_descriptor_limit_accepting_pauses_and_resumes_and_nobody_is_drop
             clients={"backlog": 64},
             queue={"max_waiting": 1000, "timeout": "20s"},
         ) as proxy,
-        Sampler(nginx.port) as sampler,
+        Sampler(nginx.address) as sampler,
     ):
         (worker,) = proxy.workers()
         with contextlib.ExitStack() as stack:

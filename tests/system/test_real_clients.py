@@ -39,7 +39,7 @@ def proxy() -> Iterator[Proxy]:
     with (
         Program("script") as origin,
         Proxy(origin.address, upstream={"max_connections": BOUND}) as proxy,
-        Sampler(origin.port) as sampler,
+        Sampler(origin.address) as sampler,
     ):
         yield proxy
         tally = sampler.result()
@@ -51,7 +51,7 @@ def before_nginx() -> Iterator[Proxy]:
     with (
         Nginx() as nginx,
         Proxy(nginx.address, upstream={"max_connections": BOUND}) as proxy,
-        Sampler(nginx.port) as sampler,
+        Sampler(nginx.address) as sampler,
     ):
         yield proxy
         tally = sampler.result()

@@ -38,7 +38,7 @@ def test_a_thousand_slow_clients_leave_eight_connections_to_the_others_at_full_s
         before = memory(worker)
         with (
             SlowClients(proxy.host, proxy.port, REPLY, r=500, h=250, b=250) as slow,
-            Sampler(origin.port) as sampler,
+            Sampler(origin.address) as sampler,
         ):
             # The slow readers' requests are requests too: they take their turns in the queue first.
             wait_for(

@@ -18,13 +18,18 @@ def listener() -> Iterator[socket.socket]:
         yield server
 
 
+def address(sock: socket.socket) -> str:
+    host, port = sock.getsockname()
+    return f"{host}:{port}"
+
+
 def open_connections(server: socket.socket, count: int, stack: contextlib.ExitStack) -> list[socket.socket]:
     return [stack.enter_context(socket.create_connection(server.getsockname())) for _ in range(count)]
 
 
 @pytest.mark.parametrize("count", [8, 9])
 def test_the_sampler_sees_exactly_as_many_sockets_as_are_open(listener: socket.socket, count: int) -> None:
-    with Sampler(listener.getsockname()[1]) as sampler, contextlib.ExitStack() as stack:
+    with Sampler(address(listener)) as sampler, contextlib.ExitStack() as stack:
         open_connections(listener, count, stack)
         tally = sampler.result()
     assert (tally.held, tally.seen, len(tally.worst)) == (count, count, count)
@@ -32,7 +37,7 @@ def test_the_sampler_sees_exactly_as_many_sockets_as_are_open(listener: socket.s
 
 
 def test_a_ninth_socket_is_seen_though_it_lives_for_a_moment_only(listener: socket.socket) -> None:
-    with Sampler(listener.getsockname()[1]) as sampler, contextlib.ExitStack() as stack:
+    with Sampler(address(listener)) as sampler, contextlib.ExitStack() as stack:
         open_connections(listener, 8, stack)
         with socket.create_connection(listener.getsockname()):
             before = sampler.now().samples
@@ -46,10 +51,9 @@ def test_sockets_are_seen_in_every_state_from_before_the_handshake_until_close()
         server = stack.enter_context(socket.socket())
         server.bind(("127.0.0.2", 0))
         server.listen(0)
-        port = server.getsockname()[1]
 
         def states() -> list[str]:
-            return sorted(entry.state for entry in kernel.sockets(port) if entry.inode)
+            return sorted(entry.state for entry in kernel.sockets(address(server)) if entry.inode)
 
         open_connections(server, 1, stack)  # fills the backlog of one
         hanging = stack.enter_context(socket.socket())
@@ -70,14 +74,13 @@ def test_a_closed_socket_that_the_kernel_still_finishes_is_counted_apart(listene
             while True:
                 client.send(bytes(1 << 20))  # nobody reads: what is left over keeps it in FIN_WAIT1
         client.close()
-        watch = Watch(lambda: kernel.sockets(listener.getsockname()[1]))
+        watch = Watch(lambda: kernel.sockets(address(listener)))
         watch.sample()
         assert (watch.tally.held, watch.tally.lingering) == (0, 1)
 
 
 def test_time_wait_is_left_out_by_the_kernel(listener: socket.socket) -> None:
     kernel = SockDiag()
-    port = listener.getsockname()[1]
 
     def leaves_time_wait() -> bool:
         """False when the kernel's table of TIME_WAITs is full for the moment, as after 50,000 connections."""
@@ -85,12 +88,28 @@ def test_time_wait_is_left_out_by_the_kernel(listener: socket.socket) -> None:
         accepted, _ = listener.accept()
         client.close()
         accepted.close()
-        wait_for(lambda: not kernel.sockets(port), within=5, what="the end of the connection")
-        return kernel.sockets(port, states=("TIME_WAIT",)) != []
+        wait_for(lambda: not kernel.sockets(address(listener)), within=5, what="the end of the connection")
+        return kernel.sockets(address(listener), states=("TIME_WAIT",)) != []
 
     with contextlib.closing(kernel):
         wait_for(leaves_time_wait, within=30, what="a connection in TIME_WAIT")
-        assert kernel.sockets(port) == []
+        assert kernel.sockets(address(listener)) == []
+
+
+def test_a_client_that_has_the_servers_port_at_another_address_is_not_the_server(
+    listener: socket.socket,
+) -> None:
+    kernel = SockDiag()
+    port = listener.getsockname()[1]
+    with (
+        contextlib.closing(kernel),
+        socket.create_server(("127.0.0.1", 0)) as proxy,
+        socket.create_connection(proxy.getsockname(), source_address=("127.0.1.101", port)),
+        proxy.accept()[0] as accepted,
+    ):
+        assert accepted.getpeername() == ("127.0.1.101", port)
+        assert kernel.sockets(address(listener)) == []
+        assert [entry.source for entry in kernel.sockets(f"127.0.1.101:{port}")] == [proxy.getsockname()]
 
 
 def entry(cookie: int, inode: int = 1, source: str = "127.0.0.1") -> Entry:

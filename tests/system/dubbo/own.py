@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.system.process import Child
 
-HOSTS = ("127.0.0.2", "127.0.0.3")  # one port on both: the kernel is asked for all providers at once
+HOSTS = ("127.0.0.2", "127.0.0.3")
 
 
 def listening(host: str = HOSTS[0], port: int = 0) -> socket.socket:
@@ -56,9 +56,8 @@ class Shuffler:
 
 
 def pair(**orders: Any) -> tuple[Shuffler, Shuffler]:
-    """Two providers on one port of two addresses."""
-    one = Shuffler(HOSTS[0], seed=1, **orders)
-    return one, Shuffler(HOSTS[1], one.port, seed=2, **orders)
+    """Two providers."""
+    return Shuffler(HOSTS[0], seed=1, **orders), Shuffler(HOSTS[1], seed=2, **orders)
 
 
 class Callers(Child):

@@ -91,7 +91,7 @@ def test_all_consumers_and_all_providers_share_one_muxproxy(namespace: None) -> 
         assert pids == {provider.pid for provider in providers}
         assert proxy.outcomes() == {"ok": 5 * len(consumers) * 11}
         kernel = SockDiag()
-        assert sum(len(kernel.sockets(provider.port)) for provider in providers) == 4
+        assert sum(len(kernel.sockets(provider.address)) for provider in providers) == 4
         kernel.close()
 
 

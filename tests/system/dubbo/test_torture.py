@@ -30,7 +30,7 @@ def test_every_caller_gets_its_own_reply_or_its_own_error() -> None:
             upstream={"max_connections": 8, "min_connections": 8, "reply_timeout": "20s"},
             queue={"timeout": "20s", "max_waiting": 5000},
         ) as proxy,
-        Sampler(one.port) as sampler,
+        Sampler(one.address, two.address) as sampler,
     ):
         loads = [
             Callers(

@@ -23,7 +23,7 @@ def proxy_to(server: RedisServer, **tables: Any) -> Proxy:
 @contextlib.contextmanager
 def proxied(server: RedisServer, **tables: Any) -> Iterator[Proxy]:
     """A proxy whose sockets the kernel's list never shows to be more than its bound (P1)."""
-    with proxy_to(server, **tables) as proxy, Sampler(server.port) as sampler:
+    with proxy_to(server, **tables) as proxy, Sampler(server.address) as sampler:
         yield proxy
         tally = sampler.result()
         bound = tables.get("upstream", {}).get("max_connections", BOUND)

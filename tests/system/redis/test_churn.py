@@ -42,7 +42,7 @@ async def open_use_close(host: str, port: int) -> list[str]:
 def time_waits(server: RedisServer) -> int:
     kernel = SockDiag()
     try:
-        return len(kernel.sockets(server.port, states=("TIME_WAIT",)))
+        return len(kernel.sockets(server.address, states=("TIME_WAIT",)))
     finally:
         kernel.close()
 

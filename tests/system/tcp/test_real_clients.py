@@ -26,7 +26,7 @@ def proxied(server: Daemon, **upstream: Any) -> Iterator[Proxy]:
             upstream={"max_connections": BOUND} | upstream,
             queue={"timeout": "30s"},
         ) as proxy,
-        Sampler(server.port) as sampler,
+        Sampler(server.address) as sampler,
     ):
         yield proxy
         tally = sampler.result()

@@ -65,7 +65,7 @@ def test_two_thousand_sessions_one_by_one_and_two_hundred_at_once_need_sixteen_p
             upstream={"max_connections": BOUND, "min_connections": spares},
             queue={"max_waiting": AT_ONCE, "timeout": "30s"},
         ) as proxy,
-        Sampler(server.port) as sampler,
+        Sampler(server.address) as sampler,
     ):
         asyncio.run(one_by_one())
         alone = sampler.now()
@@ -96,7 +96,7 @@ def test_a_server_that_speaks_first_is_heard_by_every_session_though_it_spoke_to
             upstream={"max_connections": BOUND, "min_connections": 4},
             queue={"timeout": "30s"},
         ) as proxy,
-        Sampler(server.port) as sampler,
+        Sampler(server.address) as sampler,
     ):
         greetings = asyncio.run(all_of_them())
         assert proxy.outcomes() == {"ok": 300}
@@ -136,7 +136,7 @@ def test_who_gets_no_place_in_time_sees_the_end_that_the_operator_chose(refuse: 
             queue={"max_waiting": 2, "timeout": "1s"},
             tcp={"refuse": refuse},
         ) as proxy,
-        Sampler(server.port) as sampler,
+        Sampler(server.address) as sampler,
         ExitStack() as stack,
     ):
         holding = [stack.enter_context(connected(proxy)) for _ in range(2)]
