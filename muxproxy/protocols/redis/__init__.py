@@ -26,7 +26,7 @@ from typing import Any
 
 from muxproxy.config.model import Redis
 from muxproxy.protocols import contract
-from muxproxy.protocols.contract import Frame, Reason, Sharing
+from muxproxy.protocols.contract import Frame, Protocol, Reason, Sharing
 from muxproxy.protocols.redis import words as say
 from muxproxy.protocols.redis.common import State
 from muxproxy.protocols.redis.connection import RedisConnection
@@ -49,12 +49,11 @@ FIRST_ID = 1 << 40
 _PROBE = multibulk([b"PING"])
 
 
-class RedisProtocol:
+class RedisProtocol(Protocol):
     """contract.Protocol. `name`: the backend's, by which `CLIENT LIST` shows its connections."""
 
     name = "redis"
     sharing = Sharing.ORDERED
-    half_close = False
 
     def __init__(self, options: Redis, name: str = "muxproxy") -> None:
         self.table = Table(options.allow, options.deny)
@@ -113,12 +112,6 @@ class RedisProtocol:
 
     def probe(self) -> bytes:
         return _PROBE
-
-    def retag(self, data: bytes, tag: int) -> bytes:
-        return data  # never asked: requests have no ids
-
-    def drain(self) -> None:
-        """RESP has no word for it: a client learns that its connection ends when it does."""
 
     # -- what this room's files ask --------------------------------------------------------------------
 
