@@ -36,7 +36,7 @@ from muxproxy.protocols.redis.refusal import refusal
 from muxproxy.protocols.redis.replies import ReplyFramer
 from muxproxy.protocols.redis.requests import RequestFramer
 from muxproxy.protocols.redis.session import RedisSession
-from muxproxy.protocols.redis.settings import Settings
+from muxproxy.protocols.redis.settings import MAX_RUN, Settings
 from muxproxy.protocols.redis.states import States
 from muxproxy.protocols.redis.table import Table
 
@@ -50,18 +50,20 @@ _PROBE = multibulk([b"PING"])
 
 
 class RedisProtocol(Protocol):
-    """contract.Protocol. `name`: the backend's, by which `CLIENT LIST` shows its connections."""
+    """contract.Protocol. `name`: the backend's, by which `CLIENT LIST` shows its connections.
+    `max_in_flight`: commands that may be on a connection at a time, so no more ever go as one."""
 
     name = "redis"
     sharing = Sharing.ORDERED
 
-    def __init__(self, options: Redis, name: str = "muxproxy") -> None:
+    def __init__(self, options: Redis, name: str = "muxproxy", *, max_in_flight: int = MAX_RUN) -> None:
         self.table = Table(options.allow, options.deny)
         self.settings = Settings(
             self.table,
             max_arguments=options.max_arguments,
             max_argument=options.max_argument,
             subscriber_buffer=options.subscriber_buffer,
+            max_run=min(MAX_RUN, max_in_flight),
         )
         self.batch = (options.batch.commands, options.batch.delay) if options.batch.commands > 1 else (0, 0.0)
         self.fence = options.fence
