@@ -18,7 +18,15 @@ RANGE = b"-ERR DB index is out of range\r\n"
 
 
 def value(word: bytes, db: int, resp: int) -> bytes:
+    """In many forms, but always the same for a word."""
     said = b"%b@%d/%d" % (word, db, resp)
+    form = word[-1] % 5
+    if form == 0:
+        return b"+%b\r\n" % said
+    if form == 1:
+        return b"*3\r\n$-1\r\n$%d\r\n%b\r\n*1\r\n:7\r\n" % (len(said), said)
+    if form == 2:
+        said = b"\r\n$3\r\n%b\r\n" % said
     return b"$%d\r\n%b\r\n" % (len(said), said)
 
 
@@ -34,6 +42,7 @@ class Server:
         self.replies: list[bytes] = []  # not sent yet
         self.blocks = False  # in BLPOP, whose reply is the last of `replies`
         self._come = b""
+        self._on_its_way = b""  # of replies that were sent
         self._reset()
 
     def _reset(self) -> bytes:
@@ -48,9 +57,12 @@ class Server:
             self._come = self._come[end:]
             self.replies.append(self._on_command(words[0], words))
 
-    def send(self, number: int) -> None:
-        data = b"".join(self.replies[:number])
+    def send(self, number: int, cut: float = 1.0) -> None:
+        """So many replies; `cut`, a share: of the bytes that are on their way, those arrive now."""
+        self._on_its_way += b"".join(self.replies[:number])
         del self.replies[:number]
+        end = round(len(self._on_its_way) * cut)
+        data, self._on_its_way = self._on_its_way[:end], self._on_its_way[end:]
         if data:
             self.peer.sends(data)
 

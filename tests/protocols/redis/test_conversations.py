@@ -66,7 +66,8 @@ class Play:
             server.blocks = False
             server.work()
         ready = len(server.replies) - server.blocks
-        server.send(self.random.randrange(ready) + 1 if ready > 0 else 0)
+        cut = 1.0 if self.random.random() < 0.6 else self.random.random()
+        server.send(self.random.randrange(ready) + 1 if ready > 0 else 0, cut)
 
     def look(self) -> None:
         for asker in list(self.askers):
