@@ -66,7 +66,7 @@ class TaggedClient(Client):
         data, self._aside = self._aside + data, b""
         if data and self.wire is not None:
             self.pool.bytes_to_clients += len(data)
-            self.wire.write(data)
+            self.put(data)  # behind what is kept for the end of this turn
 
     def on_eof(self, now: float) -> bool:
         if self.framer.midway or self.filling is not None:
@@ -112,6 +112,16 @@ class TaggedClient(Client):
         self._flushing = False
         if self._aside and self.first is None and not self.write_paused and self.phase != ENDING:
             self._say_aside(b"")
+
+    def _unpark(self, exchange: Exchange, now: float) -> None:
+        super()._unpark(exchange, now)
+        if self._talking is exchange and not self.write_paused:
+            for upstream in self.holding:
+                if upstream is exchange.upstream:
+                    # It is not read because of what is parked, which goes out only when this reply has ended.
+                    self.holding.remove(upstream)
+                    upstream.unhold(self, now)
+                    return
 
     def _bring_forward(self, exchange: Exchange) -> None:
         """To the head of the ledger: among tagged replies the order is free."""

@@ -179,6 +179,18 @@ def test_but_not_later_than_its_next_question() -> None:
     assert ann.got() == b"cd" + tagged(0, LIVES)
 
 
+def test_an_answer_does_not_overtake_the_end_of_a_reply_that_is_kept_for_the_end_of_the_turn() -> None:
+    stage = Stage(TaggedToy(), max_connections=1)
+    ann = ask(stage, b"a")
+    server = stage.connects()
+    bob = ask(stage, b"b")
+    server.sends(tagged(1, b"a +4\nab"))
+    ann.sends(tagged(0, b"beat\n") + tagged(2, b"note oneway\n"))
+    server.sends(b"cd" + tagged(2, b"b\n"))
+    assert ann.got() == tagged(1, b"a +4\nabcd") + tagged(0, LIVES)
+    assert bob.got() == tagged(1, b"b\n")
+
+
 def test_questions_keep_a_client_that_is_idle() -> None:
     stage = Stage(TaggedToy(), max_connections=1, client_idle_timeout=60.0)
     ann = stage.client()
@@ -218,6 +230,23 @@ def test_large_replies_behind_one_that_is_half_out_hold_their_connection_and_all
     assert ann.got() == b"%08d a +10\n1234567890%08d b +3000\n" % (1, 2) + b"x" * 3000
     stage.passes(20.0)
     assert ann.is_open
+
+
+def test_a_connection_held_for_what_was_parked_is_read_again_when_that_has_begun_to_go_out() -> None:
+    stage = Stage(TAGGED, max_connections=3, min_connections=3, max_in_flight=1, response_buffer=1000)
+    servers = [stage.connects() for _ in range(3)]
+    ann = ask(stage, b"a", b"b", b"c")
+    one, two, three = servers
+    asked = [server.got() for server in servers]
+    one.sends(asked[0][:-1] + b" +10\n12345")
+    two.sends(asked[1][:-1] + b" +6000\n" + b"x" * 3000)
+    assert two.is_paused
+    three.sends(asked[2])  # is parked, too, until that one is out
+    one.sends(b"67890")
+    assert not two.is_paused
+    two.sends(b"x" * 3000)
+    assert ann.got().count(b"x") == 6000
+    assert stage.outcomes() == {"ok": 3}
 
 
 def test_half_a_reply_that_was_parked_is_not_written_before_its_refusal() -> None:

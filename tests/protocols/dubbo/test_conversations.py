@@ -1,0 +1,226 @@
+"""The heart and this room together: random consumers whose ids collide, providers that answer in any order,
+connections that are lost, times that pass; every call gets its own reply or its own error, once (P2, P3), and
+nothing is left when all have gone (P1)."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from muxproxy.config.model import Dubbo, Limit
+from muxproxy.protocols.dubbo import DubboProtocol
+from tests.fakes import Peer, Stage
+from tests.protocols.dubbo import feeding as wire
+from tests.protocols.dubbo.feeding import frame, invocation
+
+CONSUMERS = 5
+OURS = (31, 80, 100)  # statuses that muxproxy itself says
+LARGE = 1_200_000  # more than is held until it is whole
+
+
+def taken(data: bytes) -> tuple[list[tuple[int, int, int, bytes]], bytes]:
+    """(flags, status, id, body) of the whole frames, and the rest."""
+    frames = []
+    while len(data) >= 16 and len(data) >= 16 + int.from_bytes(data[12:16], "big"):
+        end = 16 + int.from_bytes(data[12:16], "big")
+        assert data[:2] == b"\xda\xbb", data[:40]
+        frames.append((data[2], data[3], int.from_bytes(data[4:12], "big"), data[16:end]))
+        data = data[end:]
+    return frames, data
+
+
+class Provider:
+    """The far end of one upstream connection: the reply's body is the call's, behind an R."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self.replies: list[bytes] = []  # not sent yet
+        self._come = b""
+        self._on_its_way = b""
+        self._ids: set[int] = set()
+
+    def work(self) -> None:
+        frames, self._come = taken(self._come + self.peer.got())
+        for flags, _, tag, body in frames:
+            if flags == wire.BEAT:
+                self.replies.append(frame(wire.BEAT_REPLY, tag, wire.NULL, status=20))
+            elif flags == wire.CALL:
+                assert tag not in self._ids, "an id is used twice at a time"
+                self._ids.add(tag)
+                self.replies.append(frame(wire.REPLY, tag, b"R" + body, status=20))
+            else:
+                assert flags in (wire.ONE_WAY_CALL, wire.BEAT_REPLY), flags
+
+    def send(self, random: Random, cut: float) -> None:
+        random.shuffle(self.replies)
+        number = random.randrange(len(self.replies) + 1)
+        sent, self.replies = self.replies[:number], self.replies[number:]
+        self._ids -= {int.from_bytes(reply[4:12], "big") for reply in sent}
+        self._on_its_way += b"".join(sent)
+        end = round(len(self._on_its_way) * cut)
+        data, self._on_its_way = self._on_its_way[:end], self._on_its_way[end:]
+        if data:
+            self.peer.sends(data)
+
+    def says_by_itself(self, random: Random) -> None:
+        """Between two frames only."""
+        if not self._on_its_way:
+            stray = frame(wire.REPLY, 1 << 60, b"who asked?", status=20)
+            beat = frame(wire.BEAT, 7, wire.NULL)
+            self.peer.sends(random.choice((stray, beat, frame(wire.ONE_WAY_BEAT, 0, wire.READONLY))))
+
+
+class Consumer:
+    """Counts its ids from 0, as the others do, and knows what each call must hear."""
+
+    def __init__(self, stage: Stage, number: int, random: Random) -> None:
+        self.peer = stage.client()
+        self.owed: dict[int, bytes] = {}
+        self.unsent = b""
+        self.errors = 0
+        self._number, self._random = number, random
+        self._next = 0
+        self._beats = 0
+        self._come = b""
+
+    def says(self) -> None:
+        random = self._random
+        what = random.random()
+        if what < 0.1:
+            self._beats += 1
+            self.unsent += frame(wire.BEAT, 0, wire.NULL)
+            return
+        tag, self._next = self._next, self._next + 1
+        body = invocation(random.choice(("limited", "free")), f"{self._number}.{tag}")
+        body += b"." * (LARGE if what > 0.98 else random.choice((0, 0, 10, 3000)))
+        if what < 0.2:
+            self.unsent += frame(wire.ONE_WAY_CALL, tag, body)
+        else:
+            self.owed[tag] = body
+            self.unsent += frame(wire.CALL, tag, body)
+
+    def sends(self, cut: float) -> None:
+        end = round(len(self.unsent) * cut)
+        data, self.unsent = self.unsent[:end], self.unsent[end:]
+        if data:
+            self.peer.sends(data)
+
+    def hears(self) -> None:
+        frames, self._come = taken(self._come + self.peer.got())
+        for flags, status, tag, body in frames:
+            if flags == wire.BEAT_REPLY:
+                self._beats -= 1
+                assert self._beats >= 0
+                continue
+            assert flags & ~0x1F == 0, flags
+            assert tag in self.owed, f"nobody waits for {tag}: {body[:100]!r}"
+            call = self.owed.pop(tag)
+            if status == 20:
+                assert body == b"R" + call, f"{body[:100]!r} instead of {call[:100]!r}"
+            else:
+                assert status in OURS, status
+                self.errors += 1
+
+
+class Play:
+    def __init__(self, seed: int, *, losses: bool) -> None:
+        random = self.random = Random(seed)
+        self.losses = losses
+        patience = 1.0 if losses else 1000.0  # where nothing is lost, nothing may fail
+        limit = Limit("limited", random.choice((1, 3)), timeout=patience)
+        limits = (limit,) if random.random() < 0.5 else ()
+        self.stage = Stage(
+            DubboProtocol(Dubbo(heartbeat=random.choice((0.0, 1.5)), limits=limits)),
+            servers=("one:1", "two:2")[: random.choice((1, 2))],
+            max_connections=random.choice((1, 2, 4)),
+            max_pinned=random.choice((1, 2)),
+            max_in_flight=random.choice((1, 4, 64)),
+            reply_timeout=5.0 * patience,
+            timeout=2.0 * patience,
+        )
+        self.consumers: list[Consumer] = []
+        self.providers: list[Provider] = []
+        self.born = self.errors = 0
+
+    def step(self) -> None:
+        random, consumers, providers = self.random, self.consumers, self.providers
+        if self.stage.dials and random.random() < 0.7:
+            providers.append(Provider(self.stage.connects()))
+        what = random.random()
+        if what < 0.1 and len(consumers) < CONSUMERS:
+            consumers.append(Consumer(self.stage, self.born, random))
+            self.born += 1
+        elif what < 0.5 and consumers:
+            consumer = random.choice(consumers)
+            for _ in range(random.choice((1, 1, 2, 10))):
+                consumer.says()
+            consumer.sends(1.0 if random.random() < 0.7 else random.random())
+        elif what < 0.54 and consumers:
+            consumer = consumers.pop(random.randrange(len(consumers)))
+            consumer.peer.closes() if random.random() < 0.6 else consumer.peer.breaks_off()
+        elif what < 0.58 and providers:
+            if self.losses and random.random() < 0.5:
+                random.choice(providers).peer.closes()
+            else:
+                random.choice(providers).says_by_itself(random)
+        elif what < 0.62:
+            self.stage.passes(random.choice((0.01, 0.5, 2.1)) if self.losses else 0.01)
+        elif providers:
+            provider = random.choice(providers)
+            provider.work()
+            provider.send(random, 1.0 if random.random() < 0.6 else random.random())
+        self.look()
+
+    def look(self) -> None:
+        for consumer in list(self.consumers):
+            consumer.hears()
+            if not consumer.peer.is_open:
+                assert self.losses, "closed without a reason"
+                consumer.peer.closes()
+                self.consumers.remove(consumer)
+        self.providers[:] = [provider for provider in self.providers if provider.peer.is_open]
+
+    def end(self) -> None:
+        """All is sent and served; then each has had all that it was owed, and all leave."""
+        for _ in range(1000):
+            for consumer in self.consumers:
+                consumer.sends(1.0)
+            while self.stage.dials:
+                self.providers.append(Provider(self.stage.connects()))
+            for provider in self.providers:
+                provider.work()
+                provider.send(self.random, 1.0)
+            self.stage.passes(0.01)
+            self.look()
+            if not any(consumer.owed or consumer.unsent for consumer in self.consumers):
+                break
+        left = [sorted(consumer.owed) for consumer in self.consumers]
+        assert not any(left), f"never answered: {left}"
+        errors = sum(consumer.errors for consumer in self.consumers)
+        assert self.losses or not errors, f"{errors} errors, and nothing was lost"
+        for consumer in self.consumers:
+            consumer.peer.closes()
+        for _ in range(50):  # who is not read is seen to have left after a while
+            while self.stage.dials:
+                self.providers.append(Provider(self.stage.connects()))
+            for provider in self.providers:
+                provider.work()
+                while provider.replies:
+                    provider.send(self.random, 1.0)
+            self.stage.passes(0.5)
+        now = self.stage.statistics()
+        assert not (now["clients"] or now["in_flight"] or now["waiting"] or now["pinned"]), now
+
+
+@pytest.mark.parametrize("losses", [False, True], ids=["no losses", "losses"])
+def test_every_call_gets_its_own_reply_or_error_and_nothing_stays_when_all_have_gone(losses: bool) -> None:
+    for seed in range(60):
+        play = Play(seed, losses=losses)
+        try:
+            for _ in range(120):
+                play.step()
+            play.end()
+        except Exception as failure:
+            failure.add_note(f"seed {seed}")
+            raise
