@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from muxproxy.protocols.contract import ANSWER, BROKEN, END_CLIENT, FIRST, LAST, Frame
+from muxproxy.protocols.redis import client_command
 from muxproxy.protocols.redis.common import (
     AUTH,
     CONTAINER,
@@ -491,4 +492,6 @@ def _is_plain(frame: Frame, command: Command) -> bool:
     if len(words) < 2 or subcommands is None:
         return True
     known = subcommands.get(words[1].upper())
-    return known is None or known.kind == SHARED
+    # Not if only the session may answer it, nor if nobody knows what it does to its connection: in a
+    # transaction that goes as one, CLIENT REPLY OFF would silence a connection that is everybody's (P2).
+    return known is not None and known.kind == SHARED and known.name not in client_command.LENGTHS

@@ -323,6 +323,7 @@ def test_so_is_one_like_this(data: bytes) -> None:
         cmd("MULTI") + cmd("SUBSCRIBE a") + cmd("EXEC"),
         cmd("MULTI") + cmd("unheard of") + cmd("EXEC"),
         cmd("MULTI") + cmd("CLIENT REPLY OFF") + cmd("EXEC"),
+        cmd("MULTI") + cmd("CLIENT UNHEARD-OF") + cmd("EXEC"),
         cmd("MULTI") + cmd("SELECT 1") + cmd("EXEC"),
         cmd("MULTI") + cmd("MULTI") + cmd("EXEC"),
         cmd("MULTI x") + cmd("GET a") + cmd("EXEC"),
