@@ -20,6 +20,9 @@ from muxproxy.protocols.redis.words import error
 # The command was not sent. DRAINING is not one of these: what is cut off at the end of a drain may have run.
 OVERLOAD = frozenset((Reason.QUEUE_FULL, Reason.CLIENTS_FULL, Reason.QUEUE_TIMEOUT, Reason.NO_SERVER))
 WRITTEN = frozenset((Reason.REPLY_TIMEOUT, Reason.SERVER_CLOSED, Reason.SERVER_BROKE, Reason.INTERNAL))
+# A server's no to who its client is, or to how it speaks (connection.py): its password was changed, or its
+# server replaced. No later command of it would fare better, so it is closed, to begin anew.
+_VOID = ("AUTH was answered", "HELLO was answered")
 _MULTI = b"+OK\r\n"
 _QUEUED = b"+QUEUED\r\n"
 
@@ -27,6 +30,7 @@ _QUEUED = b"+QUEUED\r\n"
 def refusal(reason: Reason, text: str, note: Any, *, closing: bool, weight: int = 1) -> Frame:
     """`note`: a Command, a Note, or None before there was a request. `weight`: of a Run, the commands
     that have no reply yet."""
+    closing = closing or (reason is Reason.STATE_REFUSED and any(words in text for words in _VOID))
     marks = FIRST | LAST | END_CLIENT if closing else FIRST | LAST
     if isinstance(note, Note):
         note.on_refused()

@@ -150,7 +150,7 @@ def test_users_at_the_same_time_never_act_as_each_other(passing: Proxy) -> None:
 
 def test_a_password_that_was_changed_is_not_good_any_more_though_it_once_was(namespace: None) -> None:
     """Nor for a client that is in: direct it would stay in, here its next connection may be another, where it
-    is told so."""
+    is told so, and closed, so that its library connects and authenticates anew."""
     with (
         RedisServer() as server,
         proxied(server, redis={"auth": "passthrough"}) as proxy,
@@ -167,5 +167,28 @@ def test_a_password_that_was_changed_is_not_good_any_more_though_it_once_was(nam
         told = wire.ask("GET", "carol:1")
         assert told.startswith(b"-ERR muxproxy: ")
         assert b"WRONGPASS" in told
-        assert wire.ask("AUTH", "carol", "new") == b"+OK\r\n"
-        assert wire.ask("GET", "carol:1") == b"$1\r\n1\r\n"
+        assert wire.rest() == b""
+
+
+def test_who_is_deleted_is_closed_with_all_he_listens_to(namespace: None) -> None:
+    """As Redis closes the connections of such users; the others' stay."""
+    with (
+        RedisServer() as server,
+        proxied(server, redis={"auth": "passthrough"}) as proxy,
+        Wire(proxy.address) as wire,
+        Wire(proxy.address) as listener,
+        Wire(proxy.address) as other,
+    ):
+        for name in ("dan", "eve"):
+            server.ask("ACL", "SETUSER", name, "on", ">word", "~*", "&*", "+@all")
+        assert wire.ask("AUTH", "dan", "word") == b"+OK\r\n"
+        assert listener.ask("HELLO", 3, "AUTH", "dan", "word").startswith(b"%7")
+        assert listener.ask("SUBSCRIBE", "news").startswith(b">3")
+        assert other.ask("AUTH", "eve", "word") == b"+OK\r\n"
+        assert other.ask("SUBSCRIBE", "news").startswith(b"*3")
+        assert server.ask("ACL", "DELUSER", "dan") == b":1\r\n"
+        assert listener.rest() == b""
+        assert b"WRONGPASS" in wire.ask("GET", "a")
+        assert wire.rest() == b""
+        assert server.ask("PUBLISH", "news", "x") == b":1\r\n"
+        assert other.reply().endswith(b"$1\r\nx\r\n")
