@@ -362,7 +362,7 @@ class RedisSession:
 
     def _on_listen(self, frame: Frame, command: Command) -> Frame:
         if not frame.marks & LAST:
-            return self.answer(say.ours(f"{command.name} of more than 64 KiB, ask in smaller pieces"))
+            return self.answer(say.ours(f"{command.name} of more than 1 MiB, ask in smaller pieces"))
         names = arguments(frame.data)[1:]
         kind, joins = VERBS[command.name]
         if joins and not names:
