@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.system.process import wait_for
 from tests.system.proxy import Proxy
 from tests.system.redis.proxied import proxied, telling
 from tests.system.redis.server import RedisServer
@@ -168,6 +169,25 @@ def test_a_password_that_was_changed_is_not_good_any_more_though_it_once_was(nam
         assert told.startswith(b"-ERR muxproxy: ")
         assert b"WRONGPASS" in told
         assert wire.rest() == b""
+
+
+def test_an_old_password_is_refused_in_the_servers_words_though_no_connection_has_it(namespace: None) -> None:
+    with (
+        RedisServer() as server,
+        proxied(server, redis={"auth": "passthrough"}) as proxy,
+        Wire(proxy.address) as wire,
+        Wire(proxy.address) as late,
+    ):
+        assert server.ask("ACL", "SETUSER", "finn", "on", ">old", "~*", "+@all") == b"+OK\r\n"
+        assert wire.ask("AUTH", "finn", "old") == b"+OK\r\n"
+        assert server.ask("ACL", "SETUSER", "finn", "<old", ">new") == b"+OK\r\n"
+        assert server.ask("CLIENT", "KILL", "USER", "finn") == b":1\r\n"
+        wait_for(lambda: proxy.backend()["upstream_sockets"] == 0, within=10, what="the connection is gone")
+        no = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+        assert late.ask("AUTH", "finn", "old") == no
+        assert late.ask("HELLO", 3, "AUTH", "finn", "old") == no
+        assert late.ask("AUTH", "finn", "new") == b"+OK\r\n"
+        assert late.ask("ACL", "WHOAMI") == b"$4\r\nfinn\r\n"
 
 
 def test_who_is_deleted_is_closed_with_all_he_listens_to(namespace: None) -> None:
