@@ -60,6 +60,7 @@ class RecordingWire:
         self.aborted = False
         self.was_reset = False
         self.has_left = False  # the peer has closed it, and nobody has read that yet
+        self.refuses = ""  # the error of the next write: the peer's RST has come, and nobody has read it
         self.lost = False  # the connection has ended, its socket is not gone yet
         self.gone = False  # the brain has been told
         self._paused_writer = False
@@ -71,6 +72,10 @@ class RecordingWire:
         assert not self.eof, "write() after write_eof(): uvloop raises"
         assert not self.lost, "write() after connection_lost(): uvloop raises"
         if self.aborted or self.gone or not data:
+            return
+        if self.refuses and not self.buffer:  # as uvloop: closing at once, connection_lost in the next turn
+            self.closing = self.aborted = True
+            self.world.soon(lambda: self.break_off(self.refuses))
             return
         self.writes.append(data)
         self.world.journal.append(self)

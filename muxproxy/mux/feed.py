@@ -36,6 +36,7 @@ class FeedClient(OrderedClient):
         "_lost_at",
         "_needs",
         "_probing",
+        "_unasked",
         "_upstream",
     )
 
@@ -47,6 +48,7 @@ class FeedClient(OrderedClient):
         self._needs = needs
         self._clients: dict[Any, OrderedClient] = {}  # by session
         self._asks: dict[Any, Exchange] = {}  # by session: not acknowledged yet
+        self._unasked = Queue(pool.queue.timeout, pool.fine, self._on_unasked)  # there is nobody to ask yet
         self._asking = Queue(pool.config.reply_timeout, pool.fine, self._on_unanswered)
         self._upstream: ByOrder | None = None  # once it has been told what we listen to
         self._heard = now  # when it last said anything
@@ -65,7 +67,7 @@ class FeedClient(OrderedClient):
         if exchange.marks & UNPIN:
             client.give_back(now)
         self.pool.gate.waiting += 1
-        self._asking.push(exchange, now)
+        (self._asking if self._upstream is not None else self._unasked).push(exchange, now)
         self._tell(self._feed.on_request(listener, Frame(exchange.data, exchange.marks, exchange.note)), now)
 
     def drop(self, client: OrderedClient, now: float) -> None:
@@ -78,6 +80,8 @@ class FeedClient(OrderedClient):
     def on_push(self, frame: Frame, now: float) -> None:
         self._heard = now
         self._probing = False
+        if self._lost_at != INF:
+            self._on_restored(now)
         data, listeners = self._feed.on_push(frame)
         if listeners:
             self.pool.messages += 1
@@ -118,13 +122,18 @@ class FeedClient(OrderedClient):
 
     # -- the connection ------------------------------------------------------------------------------
 
-    def _get_connection(self, now: float) -> None:
+    def _get_connection(self, now: float, since: float = INF) -> None:
         if self.first is None and self.pinned is None and self.deadline == INF:
             exchange = Exchange(self, Frame(b"", FIRST | LAST | PIN | ONEWAY | LISTEN))
             exchange.needs = self._needs
             exchange.pin = (REASON, 0.0)
             self.first = self.last = exchange
             self.pool.submit_own(exchange, now)
+            queue = exchange.queue
+            if queue is not None and since < now:
+                queue.remove(exchange)
+                exchange.since = since
+                queue.push_back(exchange)
 
     def deliver(self, exchange: Exchange, frame: Frame, now: float) -> None:
         """Its own exchange was written: the connection is in the state that is needed, and ours."""
@@ -136,15 +145,15 @@ class FeedClient(OrderedClient):
         upstream.feeder = self
         self._heard, self._probing = now, False
         self._look_at(now + self.pool.config.idle_timeout)
-        if self._lost_at != INF:
-            gap = now - self._lost_at
-            self._lost_at = INF
-            where = {"backend": self.pool.name, "server": str(upstream.server)}
-            self.pool.world.log("listening again", **where, listeners=len(self._clients), gap=round(gap, 3))
+        while self._unasked.entries:
+            asked = self._unasked.pop()
+            asked.since = now
+            self._asking.push_back(asked)
         self._tell(self._feed.restore(), now)
 
     def _give_back(self, now: float) -> None:
         upstream, self._upstream = self._upstream, None
+        self._lost_at = INF
         if upstream is not None:
             self.deadline = INF
             upstream.feeder = None
@@ -154,26 +163,57 @@ class FeedClient(OrderedClient):
         """Its connection is gone: get another, and say all of it again."""
         self._upstream = None
         self.deadline = INF
-        if self._clients:
-            self._lost_at = min(self._lost_at, now)
-            self.pool.interrupted += 1
-            where = {"backend": self.pool.name, "listeners": len(self._clients)}
-            self.pool.world.log("listeners may miss something", level="warning", **where, error=error)
-            self._look_at(now + self.pool.config.backoff_min)
+        if not self._clients:
+            return
+        if self._lost_at != INF:  # again, before it has said anything: still the same gap
+            self._look_at(now + self.pool.config.backoff_max)
+            return
+        self._lost_at = now
+        self.pool.interrupted += 1
+        where = {"backend": self.pool.name, "listeners": len(self._clients)}
+        self.pool.world.log("listeners may miss something", level="warning", **where, error=error)
+        self._look_at(now + self.pool.config.backoff_min)
+
+    def _on_restored(self, now: float) -> None:
+        """The server has acknowledged: nothing is missed from here on."""
+        gap, self._lost_at = now - self._lost_at, INF
+        if self._upstream is not None:
+            where = {"backend": self.pool.name, "server": str(self._upstream.server)}
+            self.pool.world.log("listening again", **where, listeners=len(self._clients), gap=round(gap, 3))
 
     def refuse(self, exchange: Exchange, reason: Reason, text: str, now: float) -> None:
-        """There is no connection for us now: who has just asked is told, for all others we try again."""
+        """There is no connection for us now: who asked as long ago is told, for all others we try again."""
         exchange.move(DONE)
         self.first = self.last = None
-        for listener in list(self._asks):
-            asked, client = self._forget_ask(listener), self._clients.get(listener)
-            self._feed.cancel(listener)
-            if asked is not None and client is not None:
-                client.refuse(asked, reason, text, now)
-        if not self._feed.is_empty():
-            self._look_at(now + self.pool.config.backoff_max)
+        self._look_at(now + self.pool.config.backoff_max)  # before that nobody's telling asks again
+        if reason is Reason.QUEUE_TIMEOUT or reason is Reason.NO_SERVER:
+            self._unasked.on_deadline(now)
+        else:
+            for listener in list(self._asks):
+                asked, client = self._forget_ask(listener), self._clients.get(listener)
+                self._feed.cancel(listener)
+                if asked is not None and client is not None:
+                    client.refuse(asked, reason, text, now)
+        if reason is Reason.STATE_REFUSED:  # nor will there be one: who listens must know
+            for client in list(self._clients.values()):
+                client.leave(Reason.SERVER_CLOSED, now)
+                client.end(now, linger=False)
+        since = self._unasked.oldest()
+        if since is not None:  # who asked later keeps its place (P4)
+            self.deadline = INF
+            self._get_connection(now, since)
+        elif self._feed.is_empty():
+            self.deadline = INF
 
     # -- time ----------------------------------------------------------------------------------------
+
+    def _on_unasked(self, exchange: Exchange, now: float) -> None:
+        """It waited for a connection as long as anybody does."""
+        client = exchange.client
+        assert isinstance(client, OrderedClient)
+        self._asks.pop(client.session, None)
+        self._feed.cancel(client.session)
+        self.pool.expire_listener(exchange, now)
 
     def _on_unanswered(self, exchange: Exchange, now: float) -> None:
         """The server owes an acknowledgement: its connection is stuck, and what this client listens to is in

@@ -79,6 +79,10 @@ class Gathering(Upstream):
         """It is written now: its reply is owed."""
         raise NotImplementedError
 
+    def _strike_unwritten(self, exchange: Exchange) -> None:
+        """It was entered, and not written after all."""
+        raise NotImplementedError
+
     def _pass(self, exchange: Exchange) -> None:
         """It is written now, and nothing will be owed for it."""
 
@@ -271,12 +275,26 @@ class Gathering(Upstream):
                 self._fenced += exchange.weight
                 if self._fenced >= fence:
                     parts.append(self._fence(now))
-        assert self.wire is not None
-        self.wire.write(parts[0] if len(parts) == 1 else b"".join(parts))
+        wire = self.wire
+        assert wire is not None
+        wire.write(parts[0] if len(parts) == 1 else b"".join(parts))
+        if wire.is_closing():
+            self._on_unwritten(out)
+            return
         if is_oneway:
             self._finish_oneway(out, now)
         if self._streaming is not None and not self._write_paused and self._streaming.client is not None:
             self._streaming.client.halt(False)
+
+    def _on_unwritten(self, out: list[Exchange]) -> None:
+        """The kernel has refused it (RST, or FIN and RST, came before it was read) and so has taken nothing:
+        write() is a system call where nothing is queued, and where something is it cannot fail. on_lost
+        follows in the loop's next turn, and takes these elsewhere with the rest of _out (P9)."""
+        for exchange in out:
+            if not exchange.marks & ONEWAY:
+                self._strike_unwritten(exchange)
+        self._out = [*out, *self._out]
+        self._doubt = out[0]
 
     def _fence(self, now: float) -> bytes:
         self._fenced = 0

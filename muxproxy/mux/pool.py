@@ -20,7 +20,7 @@ from muxproxy.mux.queue import Queue
 from muxproxy.mux.server import Server
 from muxproxy.mux.turn import ByTurn
 from muxproxy.mux.upstream import OPEN, Upstream
-from muxproxy.protocols.contract import PIN, Frame, Protocol, Reason, Sharing
+from muxproxy.protocols.contract import LISTEN, PIN, Frame, Protocol, Reason, Sharing
 
 _OK = Reason.OK
 _OVERLOAD = (
@@ -450,7 +450,7 @@ class Pool:
         unreachable = trouble and not any(upstream.state == OPEN for upstream in self.upstreams)
         reason = Reason.NO_SERVER if unreachable else Reason.QUEUE_TIMEOUT
         what = f"one of {self.config.max_connections} connections"
-        if exchange.marks & PIN and self.pinned >= self.pinned_limit:
+        if exchange.marks & (PIN | LISTEN) and self.pinned >= self.pinned_limit:
             what = f"one of {self.pinned_limit} that clients have alone ({self._pin_reasons()})"
         text = f"{self.name}: waited {self.queue.timeout:g} s for {what}{trouble}"
         assert exchange.client is not None

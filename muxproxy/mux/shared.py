@@ -65,6 +65,9 @@ class ByOrder(Gathering):
     def _strike(self, exchange: Exchange) -> None:
         self.owed.popleft()
 
+    def _strike_unwritten(self, exchange: Exchange) -> None:
+        self.owed.remove(exchange)
+
     def _oldest(self) -> Exchange | None:
         return self.owed[0] if self.owed else None
 

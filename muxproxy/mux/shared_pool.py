@@ -260,6 +260,10 @@ class SharedPool(Pool):
         if exchange.marks & PIN and self.queue.entries:
             self.serve(now)
 
+    def expire_listener(self, exchange: Exchange, now: float) -> None:
+        """Of one that waits in its FeedClient, for a connection that many would have alone."""
+        super()._on_expired(exchange, now)
+
     def release(self, upstream: Upstream, now: float) -> None:
         if upstream.owner is not None:  # what its session has left there is not to be lost (P2)
             self._fill(upstream, now)

@@ -62,6 +62,9 @@ class ByTag(ByOrder):
     def _strike(self, exchange: Exchange) -> None:
         del self._by_tag[exchange.wire_tag]
 
+    def _strike_unwritten(self, exchange: Exchange) -> None:
+        self._strike(exchange)
+
     def _oldest(self) -> Exchange | None:
         return next(iter(self._by_tag.values()), None)
 

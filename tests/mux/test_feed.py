@@ -92,6 +92,50 @@ def test_a_lost_connection_is_replaced_told_everything_again_and_the_gap_is_coun
     assert [line for line, _ in stage.world.lines] == ["listeners may miss something", "listening again"]
 
 
+def test_a_server_that_takes_connections_and_drops_them_is_one_outage_and_one_line() -> None:
+    stage = stage_of()
+    server, (ann, bob) = listeners(stage)
+    began = stage.world.now
+    for _ in range(4):
+        server.breaks_off()
+        while not stage.dials:
+            stage.passes(0.1)
+        server = stage.connects()
+        assert server.got() == b"sub news\n"
+    server.sends(b"*sub news\n")
+    assert stage.statistics()["pushed"]["interrupted"] == 1
+    lines = [(line, fields.get("gap")) for line, fields in stage.world.lines]
+    gap = round(stage.world.now - began, 3)
+    assert lines == [("listeners may miss something", None), ("listening again", gap)]
+    server.breaks_off()
+    ann.closes()
+    bob.closes()
+    stage.asks(b"go listen=news\n")
+    stage.passes(0.1)
+    stage.connects().sends(b"*sub news\n")
+    assert len(stage.world.lines) == 3  # nobody listened all the time, so there is no gap
+
+
+def test_who_listens_in_a_state_that_the_server_takes_no_more_is_closed() -> None:
+    stage = stage_of()
+    server, (ann, bob) = listeners(stage)
+    server.breaks_off()
+    stage.asks(b"go db=1\na\n")
+    server = stage.connects()
+    assert server.got() == b"select db=1\n"
+    server.sends(b"ok\n")
+    assert server.got() == b"a\n"
+    server.sends(b"a\n")
+    late = stage.asks(b"go listen=sport\n")
+    stage.passes(0.1)
+    assert server.got() == b"select db=0\n"
+    server.sends(b"wrong\n")
+    assert late.got().startswith(b"no state_refused")
+    assert not ann.is_open
+    assert not bob.is_open
+    assert stage.statistics()["listening"] == {"subjects": 0, "listeners": 0}
+
+
 def test_a_slow_listener_is_cut_and_the_others_do_not_notice() -> None:
     stage = stage_of(response_buffer=1000)
     server, (ann, bob) = listeners(stage)
@@ -136,6 +180,31 @@ def test_who_asks_while_no_connection_can_be_had_is_told_and_who_listened_before
     assert server.got() == b"sub news\n"
     server.sends(b"*sub news\n*msg news x\n")
     assert ann.got() == b"*msg news x\n"
+
+
+def test_who_asks_while_others_have_all_connections_alone_waits_as_long_as_anybody_does() -> None:
+    stage = stage_of(timeout=3.0, reply_timeout=1.0, hold_timeout=60.0)
+    ann = stage.asks(b"multi pin\n")
+    pinned = stage.connects()
+    pinned.sends(b"multi pin\n")
+    early = stage.asks(b"go listen=news\n")
+    stage.passes(2.0)
+    late = stage.asks(b"go listen=sport\n")
+    assert early.got() == late.got() == b""
+    stage.passes(1.1)
+    assert early.got() == (
+        b"no queue_timeout retry=1 | toys: waited 3 s for one of 1 that clients have alone (toy 1)\n"
+    )
+    assert early.is_open
+    other = stage.asks(b"multi pin\n")
+    ann.sends(b"exec unpin\n")
+    pinned.sends(b"exec unpin\n")
+    assert pinned.got() == b"multi pin\nexec unpin\nsub sport\n"  # in its turn (P4)
+    stage.passes(0.9)
+    pinned.sends(b"*sub sport\n")  # within reply_timeout of its being asked
+    assert late.got() == b"listening sport\n"
+    assert other.got() == b""
+    assert stage.statistics()["waiting"] == 1
 
 
 def test_an_acknowledgement_that_does_not_come_costs_the_connection_and_an_error() -> None:

@@ -3,6 +3,8 @@ place counts (P1, P9)."""
 
 from __future__ import annotations
 
+import pytest
+
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Stage
 
@@ -32,3 +34,37 @@ def test_a_body_that_comes_after_its_connection_was_reset_is_not_sent_on_it() ->
         ann.sends(b"12345")
     assert b"no server_closed" in ann.got()
     assert stage.outcomes() == {"server_closed": 1}
+
+
+@pytest.mark.parametrize("sharing", [Sharing.ORDERED, Sharing.TAGGED])
+def test_what_the_kernel_refused_to_take_goes_to_another_connection(sharing: Sharing) -> None:
+    stage = Stage(sharing, max_connections=1)
+    tag = b"" if sharing is Sharing.ORDERED else b"00000001 "
+    server = stage.asks(tag + b"one\n") and stage.connects()
+    server.sends(server.got())
+    server.wire.refuses = "Broken pipe"
+    ann = stage.asks(tag + b"two\n")
+    assert stage.outcomes() == {"ok": 1}
+    second = stage.connects()
+    request = second.got()
+    assert request.endswith(b"two\n")
+    second.sends(request)
+    assert ann.got() == tag + b"two\n"
+    assert stage.statistics()["in_flight"] == 0
+
+
+def test_what_it_had_taken_before_is_lost_and_the_rest_keeps_its_order() -> None:
+    stage = Stage(Sharing.ORDERED, max_connections=1)
+    ann = stage.asks(b"one\n")
+    server = stage.connects()
+    assert server.got() == b"one\n"
+    server.wire.refuses = "Broken pipe"
+    ann.sends(b"two\nthree\n")
+    bob = stage.asks(b"four\n")
+    assert ann.got().startswith(b"no server_closed")
+    second = stage.connects()
+    assert second.got() == b"two\nthree\nfour\n"
+    second.sends(b"two\nthree\nfour\n")
+    assert ann.got() == b"two\nthree\n"
+    assert bob.got() == b"four\n"
+    assert stage.outcomes() == {"ok": 3, "server_closed": 1}

@@ -8,6 +8,8 @@ from typing import Final
 from muxproxy.protocols.redis.common import Command
 
 NEVER: Final = -1.0  # it does not block
+# Options before BLOCK with words of their own, which may be `streams` too: a group may have any name.
+_WORDS = {b"GROUP": 3, b"COUNT": 2}
 
 
 def patience(command: Command, words: list[bytes], is_whole: bool) -> float:
@@ -17,12 +19,14 @@ def patience(command: Command, words: list[bytes], is_whole: bool) -> float:
     if not rule:
         return inf
     if rule == "BLOCK":
-        for at, word in enumerate(words[:-1]):
-            word = word.upper()
+        at = 1
+        while at < len(words) - 1:
+            word = words[at].upper()
             if word == b"BLOCK":
                 return _seconds(words[at + 1], unit)
             if word == b"STREAMS":
                 return NEVER
+            at += _WORDS.get(word, 1)
         return NEVER if is_whole else inf
     if rule == "first":
         return _seconds(words[1], unit) if len(words) > 1 else 0.0

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     REFUSED,  # [redis] deny, or what cannot be kept through a proxy; `Command.why`
     UNKNOWN,  # not in the table: the server is asked
     WHOLE,  # no Command's, but a Note's: a transaction from MULTI to EXEC in one frame
-) = range(19)
+    ALONE,  # ends what a server waits for: behind another command on its connection it would wait too
+) = range(20)
 
 
 class Command:

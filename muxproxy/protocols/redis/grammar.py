@@ -69,6 +69,14 @@ def number(digits: bytes) -> int | None:
     return -value if minus else value
 
 
+def lengths_fit(part: list[bytes]) -> bool:
+    """Of a command as words: its count, then a length and a word in turn."""
+    for at in range(1, len(part), 2):  # noqa: SIM110 - a generator would cost as much again
+        if part[at] != LENGTHS[len(part[at + 1])]:
+            return False
+    return True
+
+
 def arguments(data: bytes, limit: int = MAX_INT64) -> list[bytes]:
     """The first `limit` words of a request frame's command: fewer if there are no more, or if the frame is
     the FIRST part of a command and they are still to come."""

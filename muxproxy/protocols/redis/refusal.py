@@ -15,11 +15,15 @@ from typing import Any
 
 from muxproxy.protocols.contract import END_CLIENT, FIRST, IDEMPOTENT, LAST, Frame, Reason
 from muxproxy.protocols.redis.common import WHOLE, Command, Note, Run, Whole
+from muxproxy.protocols.redis.notes import Change
 from muxproxy.protocols.redis.words import error
 
 # The command was not sent. DRAINING is not one of these: what is cut off at the end of a drain may have run.
 OVERLOAD = frozenset((Reason.QUEUE_FULL, Reason.CLIENTS_FULL, Reason.QUEUE_TIMEOUT, Reason.NO_SERVER))
 WRITTEN = frozenset((Reason.REPLY_TIMEOUT, Reason.SERVER_CLOSED, Reason.SERVER_BROKE, Reason.INTERNAL))
+# A server's no to who its client is, or to how it speaks (connection.py): its password was changed, or its
+# server replaced. No later command of it would fare better, so it is closed, to begin anew.
+_VOID = ("AUTH was answered", "HELLO was answered")
 _MULTI = b"+OK\r\n"
 _QUEUED = b"+QUEUED\r\n"
 
@@ -27,11 +31,16 @@ _QUEUED = b"+QUEUED\r\n"
 def refusal(reason: Reason, text: str, note: Any, *, closing: bool, weight: int = 1) -> Frame:
     """`note`: a Command, a Note, or None before there was a request. `weight`: of a Run, the commands
     that have no reply yet."""
+    is_void = reason is Reason.STATE_REFUSED and any(words in text for words in _VOID)
+    is_login = is_void and isinstance(note, Change) and note.command.name in ("auth", "hello")
+    closing = closing or (is_void and not is_login)
     marks = FIRST | LAST | END_CLIENT if closing else FIRST | LAST
     if isinstance(note, Note):
         note.on_refused()
         if note.mute:
             return Frame(b"", marks)
+    if is_login:  # what it asks for was tried before itself, and the no is to it: in the server's words
+        return Frame(error(text.partition(" was answered with ")[2]), marks)
     code = "OVERLOADED" if reason in OVERLOAD else "ERR"
     line = error(f"{code} muxproxy: {text}{_outcome(reason, note)}")
     if isinstance(note, Run):

@@ -2,8 +2,7 @@
 
 A small command alone is split into words, and the lengths compared as words: no number is read. Of others the
 head is looked up and the rest skipped. What is not whole or not plain goes the thorough way (extent.py), and
-all agree. Inline requests become multibulk ones on
-the way (P6 allows it: servers differ in how they read them, and Redis 7 hangs on a NUL in one).
+all agree. Inline requests become multibulk ones (P6 allows it: servers differ, and Redis 7 hangs on a NUL).
 
 A command whose effect on those behind it only its reply can tell (AUTH, SELECT ...) is a barrier: it comes
 out of a feed() alone, and what follows is held until resume(). Were it in one list with commands before it,
@@ -15,12 +14,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from muxproxy.protocols.contract import ANSWER, BROKEN, END_CLIENT, FIRST, LAST, Frame
+from muxproxy.protocols.redis import client_command
 from muxproxy.protocols.redis.common import (
     AUTH,
     CONTAINER,
     DISCARD,
     EXEC,
     HELLO,
+    LISTEN,
     MULTI,
     PING,
     QUIT,
@@ -45,6 +46,7 @@ from muxproxy.protocols.redis.grammar import (
     SPANS,
     MalformedError,
     arguments,
+    lengths_fit,
     multibulk,
     number,
     ours,
@@ -55,6 +57,9 @@ from muxproxy.protocols.redis.settings import HEAD_LENGTH, Head, Settings
 # Bytes of a command that are held until it is whole; a larger one is sent on in parts. Also the largest
 # transaction that goes as one. 64 KiB: what a socket brings at once.
 REQUEST_BUFFER = 64 * 1024
+
+# As much of one about channels: client libraries that reconnect name all of theirs in one command.
+LISTEN_BUFFER = 1024 * 1024
 
 # More than any chunk that the hands read at once (worker: 256 KiB).
 MAX_CHUNK = 1024 * 1024
@@ -174,7 +179,7 @@ class RequestFramer:
                     _, of_name, name, of_a, a = part
                     if of_a != LENGTHS[len(a)] or of_name != LENGTHS[len(name)]:
                         break
-                elif not _lengths_fit(part):
+                elif not lengths_fit(part):
                     break
                 command = known[part[2]]
                 if command.kind != SHARED:
@@ -352,9 +357,7 @@ class RequestFramer:
         kept = self._kept
         extent = self._extent
         if self._inline or len(kept) + len(data) <= REQUEST_BUFFER or extent.is_in_first_lines():
-            kept += data
-            self.held = len(kept)
-            self.midway = True
+            self._keep(data)
             return
         data = bytes(kept) + data if kept else data
         self._let_go()
@@ -363,6 +366,9 @@ class RequestFramer:
         command = self._settings.find(arguments(data, 1)[0])
         if command.kind in BARRIERS:
             raise ours(b"%b of more than %d bytes" % (command.name.encode(), REQUEST_BUFFER))
+        if command.kind == LISTEN and len(data) <= LISTEN_BUFFER:
+            self._keep(data)
+            return
         self._add(Frame(data, FIRST | command.marks, command), command, frames)
         self._streaming = True
 
@@ -382,6 +388,11 @@ class RequestFramer:
         self._kept += data
         self.held = len(data)
         return frames
+
+    def _keep(self, data: bytes) -> None:
+        self._kept += data
+        self.held = len(self._kept)
+        self.midway = True
 
     def _let_go(self) -> None:
         self._kept.clear()
@@ -452,14 +463,6 @@ class RequestFramer:
             frames[begin:] = [Frame(data, WHOLE, note)]
 
 
-def _lengths_fit(part: list[bytes]) -> bool:
-    """Of a command as words: its count, then a length and a word in turn."""
-    for at in range(1, len(part), 2):  # noqa: SIM110 - a generator would cost as much again
-        if part[at] != LENGTHS[len(part[at + 1])]:
-            return False
-    return True
-
-
 def _as_one(data: bytes, commands: list[Command]) -> Frame:
     if len(commands) == 1:
         return Frame(data, WHOLE | commands[0].marks, commands[0])
@@ -489,4 +492,6 @@ def _is_plain(frame: Frame, command: Command) -> bool:
     if len(words) < 2 or subcommands is None:
         return True
     known = subcommands.get(words[1].upper())
-    return known is None or known.kind == SHARED
+    # Not if only the session may answer it, or nobody knows it: CLIENT REPLY OFF, in a transaction that goes
+    # as one, would silence a connection that is everybody's (P2).
+    return known is not None and known.kind == SHARED and known.name not in client_command.LENGTHS

@@ -21,6 +21,7 @@ from muxproxy.protocols.redis import blocking, client_command, login
 from muxproxy.protocols.redis import words as say
 from muxproxy.protocols.redis.commands import COMMANDS
 from muxproxy.protocols.redis.common import (
+    ALONE,
     AUTH,
     BLOCKING,
     CONTAINER,
@@ -339,6 +340,10 @@ class RedisSession:
         note = Unknown(command, table, 2 if ask else 1, mute=self.is_mute())
         return self.forward(frame, note, self._for_once("unknown command"), ask + frame.data)
 
+    def _on_alone(self, frame: Frame, command: Command) -> Frame:
+        """Seen on 7.0.15: sent behind the script, SCRIPT KILL is read when it has ended."""
+        return self.forward(frame, marks=self._for_once(command.name.replace("|", " ")))
+
     def _on_reset(self, frame: Frame, command: Command) -> Frame:
         if not frame.data.startswith(b"*1\r\n"):
             self._is_aborted = self._is_in_multi
@@ -357,7 +362,7 @@ class RedisSession:
 
     def _on_listen(self, frame: Frame, command: Command) -> Frame:
         if not frame.marks & LAST:
-            return self.answer(say.ours(f"{command.name} of more than 64 KiB, ask in smaller pieces"))
+            return self.answer(say.ours(f"{command.name} of more than 1 MiB, ask in smaller pieces"))
         names = arguments(frame.data)[1:]
         kind, joins = VERBS[command.name]
         if joins and not names:
@@ -424,4 +429,5 @@ _HANDLERS: dict[int, _Handler] = {
     LISTEN: RedisSession._on_listen,
     UNKNOWN: RedisSession._on_unknown,
     WHOLE: RedisSession._on_whole,
+    ALONE: RedisSession._on_alone,
 }

@@ -55,7 +55,11 @@ KINDS = {
     "punsubscribe": LISTEN,
     "ssubscribe": LISTEN,
     "sunsubscribe": LISTEN,
+    "script|kill": common.ALONE,
+    "function|kill": common.ALONE,
+    "client|unpause": common.ALONE,
 }
+_APART = frozenset({"client", "script", "function"})  # their subcommands are told apart in any case
 
 # Where a blocking command's timeout stands (Command.block).
 BLOCK = {
@@ -161,7 +165,7 @@ class Table:
         why = self._why(name)
         whys = {sub: self._why(sub) for sub in subs}
         # CLIENT is a container in any case: what its subcommands do is the session's business.
-        if all(bool(each) == bool(why) for each in whys.values()) and (why or name != "client"):
+        if all(bool(each) == bool(why) for each in whys.values()) and (why or name not in _APART):
             return _plain(name, known, why)
         if why or (name != "client" and name in known):
             # One that is not listed is refused with the others; or the server will say that there is none.

@@ -48,7 +48,11 @@ _NAMES = {
     b"QUIT": Command("quit", QUIT),
     b"BLPOP": Command("blpop", BLOCKING, block="last:s"),
     b"SUBSCRIBE": Command("subscribe", LISTEN),
-    b"CLIENT": Command("client", CONTAINER, subcommands={b"REPLY": Command("client|reply", CONTAINER)}),
+    b"CLIENT": Command(
+        "client",
+        CONTAINER,
+        subcommands={b"REPLY": Command("client|reply"), b"LIST": Command("client|list", is_readonly=True)},
+    ),
 }
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.protocols.redis.talk import HELLO_REPLY, Talk, error
+from muxproxy.protocols.redis.client_command import LENGTHS
+from tests.protocols.redis.talk import HELLO_REPLY, Talk, command, error, protocol
 
 OK = b"+OK\r\n"
 
@@ -63,3 +64,13 @@ def test_every_client_has_an_id_of_its_own() -> None:
     ids = [ann.says("CLIENT ID"), bob.says("CLIENT ID")]
     assert ids == [b":%d\r\n" % talk.session.client_id for talk in (ann, bob)]
     assert ids[0] != ids[1]
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_no_transaction_takes_it_to_a_connection_that_is_shared(name: str) -> None:
+    """CLIENT REPLY OFF there would silence everybody's (P2)."""
+    framer = protocol().requests()
+    framer.trusted = True
+    sub = name.replace("|", " ")
+    frames = framer.feed(command("MULTI") + command(f"{sub} OFF") + command("EXEC"))
+    assert len(frames) == 3

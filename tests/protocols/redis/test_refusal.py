@@ -42,6 +42,19 @@ def test_a_refusal_that_ends_the_connection_says_so() -> None:
     assert protocol().refusal(Reason.BAD_REQUEST, "why").marks == FIRST | LAST | END_CLIENT
 
 
+@pytest.mark.parametrize(
+    ("why", "is_end"),
+    [
+        ("AUTH was answered with WRONGPASS invalid", True),  # its password was changed
+        ("HELLO was answered with ERR unknown command 'HELLO'", True),  # another server is there now
+        ("SELECT was answered with BUSY Redis is busy", False),
+    ],
+)
+def test_who_is_no_more_what_it_was_is_closed_to_begin_anew(why: str, is_end: bool) -> None:
+    frame = protocol().refusal(Reason.STATE_REFUSED, f"a:1: {why}", note=SET, closing=False)
+    assert bool(frame.marks & END_CLIENT) is is_end
+
+
 def test_no_reason_is_both_unsent_and_perhaps_run() -> None:
     assert not OVERLOAD & WRITTEN
 

@@ -10,7 +10,7 @@ import pytest
 from muxproxy.protocols.contract import ANSWER, BROKEN, END_CLIENT, FIRST, IDEMPOTENT, LAST
 from muxproxy.protocols.redis.common import Command
 from muxproxy.protocols.redis.grammar import MAX_LINE, arguments, commands, multibulk
-from muxproxy.protocols.redis.requests import REQUEST_BUFFER, RequestFramer
+from muxproxy.protocols.redis.requests import LISTEN_BUFFER, REQUEST_BUFFER, RequestFramer
 from tests.protocols.redis.feeding import GET, SET, Seen, bytewise, cmd, requests, settings
 
 BEHIND = cmd("GET behind")
@@ -215,6 +215,17 @@ def test_no_more_than_64_kib_of_a_command_are_held() -> None:
     assert part.marks == 0
 
 
+@pytest.mark.parametrize("size", [1000, 65536, 256 * 1024])
+def test_a_command_about_channels_is_whole_up_to_a_mebibyte(size: int) -> None:
+    names = [b"channel-%06d" % number for number in range(80_000)]
+    for count, is_whole in ((49_000, True), (80_000, False)):
+        data = multibulk([b"SUBSCRIBE", *names[:count]])
+        assert (len(data) <= LISTEN_BUFFER) is is_whole
+        seen = requests([data[at : at + size] for at in range(0, len(data), size)])
+        assert (seen.data, seen.names) == ([data], ["subscribe"])
+        assert (seen.messages[0].frames == 1) is is_whole
+
+
 def test_a_large_command_that_goes_wrong_after_its_first_part_is_broken() -> None:
     large = multibulk([b"SET", b"x" * REQUEST_BUFFER])
     for end in (b"*", b"x\r\n"):
@@ -323,6 +334,7 @@ def test_so_is_one_like_this(data: bytes) -> None:
         cmd("MULTI") + cmd("SUBSCRIBE a") + cmd("EXEC"),
         cmd("MULTI") + cmd("unheard of") + cmd("EXEC"),
         cmd("MULTI") + cmd("CLIENT REPLY OFF") + cmd("EXEC"),
+        cmd("MULTI") + cmd("CLIENT UNHEARD-OF") + cmd("EXEC"),
         cmd("MULTI") + cmd("SELECT 1") + cmd("EXEC"),
         cmd("MULTI") + cmd("MULTI") + cmd("EXEC"),
         cmd("MULTI x") + cmd("GET a") + cmd("EXEC"),

@@ -307,11 +307,11 @@ def test_what_needs_its_words_is_not_taken_in_pieces() -> None:
     ann = Talk()
     long = b"x" * 100_000
     for head, text in (
-        (b"*3\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n", "subscribe of more than 64 KiB, ask in smaller pieces"),
+        (b"*3\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n", "subscribe of more than 1 MiB, ask in smaller pieces"),
         (b"*3\r\n$6\r\nCLIENT\r\n$7\r\nSETNAME\r\n", "client setname of more than 64 KiB"),
     ):
         talk = Talk()
-        assert talk.says(head + b"$200000\r\n" + long) == error(f"ERR muxproxy: {text}")
+        assert talk.says(head + b"$2000000\r\n" + long * 11) == error(f"ERR muxproxy: {text}")
     assert ann.says(b"*3\r\n$5\r\nBLPOP\r\n$200000\r\n" + long) == "pin unpin"
     assert ann.session.patience == inf
     assert not ann.frame.marks & LAST

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.system.process import wait_for
 from tests.system.proxy import Proxy
 from tests.system.redis.proxied import proxied, telling
 from tests.system.redis.server import RedisServer
@@ -150,7 +151,7 @@ def test_users_at_the_same_time_never_act_as_each_other(passing: Proxy) -> None:
 
 def test_a_password_that_was_changed_is_not_good_any_more_though_it_once_was(namespace: None) -> None:
     """Nor for a client that is in: direct it would stay in, here its next connection may be another, where it
-    is told so."""
+    is told so, and closed, so that its library connects and authenticates anew."""
     with (
         RedisServer() as server,
         proxied(server, redis={"auth": "passthrough"}) as proxy,
@@ -167,5 +168,47 @@ def test_a_password_that_was_changed_is_not_good_any_more_though_it_once_was(nam
         told = wire.ask("GET", "carol:1")
         assert told.startswith(b"-ERR muxproxy: ")
         assert b"WRONGPASS" in told
-        assert wire.ask("AUTH", "carol", "new") == b"+OK\r\n"
-        assert wire.ask("GET", "carol:1") == b"$1\r\n1\r\n"
+        assert wire.rest() == b""
+
+
+def test_an_old_password_is_refused_in_the_servers_words_though_no_connection_has_it(namespace: None) -> None:
+    with (
+        RedisServer() as server,
+        proxied(server, redis={"auth": "passthrough"}) as proxy,
+        Wire(proxy.address) as wire,
+        Wire(proxy.address) as late,
+    ):
+        assert server.ask("ACL", "SETUSER", "finn", "on", ">old", "~*", "+@all") == b"+OK\r\n"
+        assert wire.ask("AUTH", "finn", "old") == b"+OK\r\n"
+        assert server.ask("ACL", "SETUSER", "finn", "<old", ">new") == b"+OK\r\n"
+        assert server.ask("CLIENT", "KILL", "USER", "finn") == b":1\r\n"
+        wait_for(lambda: proxy.backend()["upstream_sockets"] == 0, within=10, what="the connection is gone")
+        no = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+        assert late.ask("AUTH", "finn", "old") == no
+        assert late.ask("HELLO", 3, "AUTH", "finn", "old") == no
+        assert late.ask("AUTH", "finn", "new") == b"+OK\r\n"
+        assert late.ask("ACL", "WHOAMI") == b"$4\r\nfinn\r\n"
+
+
+def test_who_is_deleted_is_closed_with_all_he_listens_to(namespace: None) -> None:
+    """As Redis closes the connections of such users; the others' stay."""
+    with (
+        RedisServer() as server,
+        proxied(server, redis={"auth": "passthrough"}) as proxy,
+        Wire(proxy.address) as wire,
+        Wire(proxy.address) as listener,
+        Wire(proxy.address) as other,
+    ):
+        for name in ("dan", "eve"):
+            server.ask("ACL", "SETUSER", name, "on", ">word", "~*", "&*", "+@all")
+        assert wire.ask("AUTH", "dan", "word") == b"+OK\r\n"
+        assert listener.ask("HELLO", 3, "AUTH", "dan", "word").startswith(b"%7")
+        assert listener.ask("SUBSCRIBE", "news").startswith(b">3")
+        assert other.ask("AUTH", "eve", "word") == b"+OK\r\n"
+        assert other.ask("SUBSCRIBE", "news").startswith(b"*3")
+        assert server.ask("ACL", "DELUSER", "dan") == b":1\r\n"
+        assert listener.rest() == b""
+        assert b"WRONGPASS" in wire.ask("GET", "a")
+        assert wire.rest() == b""
+        assert server.ask("PUBLISH", "news", "x") == b":1\r\n"
+        assert other.reply().endswith(b"$1\r\nx\r\n")

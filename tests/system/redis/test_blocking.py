@@ -74,3 +74,25 @@ def test_wait_waits_for_what_was_written_on_a_shared_connection(namespace: None)
             replica.signal(signal.SIGCONT)
             assert wire.ask("WAIT", 1, 10_000) == b":1\r\n"
             assert replica.ask("GET", "a") == b"$1\r\n3\r\n"
+
+
+def test_a_script_that_does_not_end_is_killed_though_all_share_its_connection(clean: RedisServer) -> None:
+    with proxied(clean) as proxy, Wire(proxy.address) as ann, Wire(proxy.address) as bob:
+        assert clean.ask("CONFIG", "SET", "busy-reply-threshold", 100) == b"+OK\r\n"
+        assert ann.ask("PING") == b"+PONG\r\n"
+        ann.send(command("EVAL", "while true do end", 0))
+        wait_for(lambda: clean.ask("GET", "a").startswith(b"-BUSY"), within=10, what="the script is too long")
+        bob.send(command("GET", "a"))  # behind it
+        with Wire(proxy.address) as eve:
+            assert eve.ask("SCRIPT", "KILL") == b"+OK\r\n"
+        assert b"killed" in ann.reply()
+        assert bob.reply() == b"$-1\r\n"
+
+
+def test_a_pause_is_ended_though_what_it_holds_is_on_the_same_connection(clean: RedisServer) -> None:
+    with proxied(clean) as proxy, Wire(proxy.address) as ann, Wire(proxy.address) as bob:
+        assert ann.ask("CLIENT", "PAUSE", 60_000, "WRITE") == b"+OK\r\n"
+        ann.send(command("SET", "a", 1))
+        wait_for(lambda: proxy.backend()["in_flight"] == 1, within=10, what="the command is held")
+        assert bob.ask("CLIENT", "UNPAUSE") == b"+OK\r\n"
+        assert ann.reply() == b"+OK\r\n"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from muxproxy.protocols.redis.commands import COMMANDS
+from tests.system.process import wait_for
 from tests.system.redis.proxied import proxied
 from tests.system.redis.server import RedisServer
 from tests.system.redis.wire import Wire, Word, command
@@ -69,3 +71,26 @@ def test_muted_replies_never_come_and_those_after_them_do(clean: RedisServer, pr
         assert wire.ask(*replies[-1]) == b"+OK\r\n"  # of REPLY ON
         assert wire.reply() == b"$1\r\n1\r\n"
         assert clean.ask("DBSIZE") == b":1\r\n"
+
+
+@pytest.mark.parametrize("words", [("ON",), ("OFF",), ("x", "y")])
+def test_no_command_leaves_anything_behind_on_a_shared_connection(
+    clean: RedisServer, words: tuple[Word, ...]
+) -> None:
+    """Alone, and in a transaction in one write: afterwards other clients are served (P2), and the server has
+    the connections as they were. PFSELFTEST: it takes a second."""
+    names = [name for _, some in COMMANDS for name in some.split() if name != "pfselftest"]
+    with proxied(clean, upstream={"max_connections": 2}) as proxy, Wire(proxy.address) as other:
+        for name in names:
+            one = command(*name.upper().split("|"), *words)
+            for data in (one, command("MULTI") + one + command("EXEC")):
+                with Wire(proxy.address) as wire:
+                    wire.send(data + command("QUIT"))
+                    wire.rest()
+                assert other.ask("PING") == b"+PONG\r\n", data
+            wait_for(lambda: states(clean) <= {("N", "-1", "0", "0", "cache")}, within=10, what=name)
+
+
+def states(server: RedisServer) -> set[tuple[str, ...]]:
+    keys = ("flags", "multi", "sub", "psub", "name")
+    return {tuple(client[key] for key in keys) for client in server.clients()}
