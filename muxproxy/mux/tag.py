@@ -70,6 +70,9 @@ class ByTag(ByOrder):
         self._by_tag.clear()
         return everything
 
+    def _waiting_for_reply(self) -> list[Exchange]:
+        return list(self._by_tag.values())
+
     def _for_client(self, exchange: Exchange, frame: Frame) -> Frame:
         if not frame.marks & FIRST:
             return frame
