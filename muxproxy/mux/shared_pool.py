@@ -15,7 +15,7 @@ from msgspec import structs
 from muxproxy.config.model import Backend
 from muxproxy.mux.client import Client
 from muxproxy.mux.deadlines import INF, Deadlines
-from muxproxy.mux.exchange import WAITING, Exchange
+from muxproxy.mux.exchange import STREAM, WAITING, Exchange
 from muxproxy.mux.feed import FeedClient
 from muxproxy.mux.ordered import OrderedClient
 from muxproxy.mux.pool import Pool
@@ -336,19 +336,27 @@ class SharedPool(Pool):
         """Being emptied for who needs one alone, and he is still there."""
         if upstream.reserved and not (len(self.pin_queue) and self.pinned < self.pinned_limit):
             upstream.reserved = False
-        return upstream.reserved
+        return upstream.reserved and (self.config.max_connections > 1 or self._is_streams_turn())
+
+    def _is_streams_turn(self) -> bool:
+        """The only connection is emptied for who has it alone while its request comes in, and then in its
+        turn: all others wait meanwhile (P4)."""
+        head = self.pin_queue.head()
+        others = self.queue.oldest()
+        return head is not None and head.marks & STREAM != 0 and (others is None or head.since <= others)
 
     def _reserve(self) -> None:
         """All connections are shared and at the bound: the least loaded one empties for who needs one
-        alone."""
+        alone; the last one not, but for who gives it back soon (_is_streams_turn)."""
         if self.pinned >= self.pinned_limit:
             return
         shared = [
             u for server in self.servers for u in server.open if u.owner is None and isinstance(u, ByOrder)
         ]
         reserved = sum(u.reserved for u in shared)
+        stay = 1 if self.config.max_connections > 1 else 0
         if (
             reserved < min(len(self.pin_queue), self.pinned_limit - self.pinned)
-            and len(shared) - reserved > 1
+            and len(shared) - reserved > stay
         ):
             min((u for u in shared if not u.reserved), key=lambda u: u.load()).reserved = True

@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from muxproxy.mux.deadlines import INF
-from muxproxy.mux.exchange import DONE, REPLYING, Exchange
+from muxproxy.mux.exchange import DONE, REPLYING, STREAM, Exchange
 from muxproxy.mux.heartbeat import Heartbeat
 from muxproxy.mux.shared import ByOrder
 from muxproxy.mux.upstream import OPEN
-from muxproxy.protocols.contract import END_UPSTREAM, FIRST, ONEWAY, Frame, Reason, TaggedProtocol
+from muxproxy.protocols.contract import END_UPSTREAM, FIRST, ONEWAY, PIN, UNPIN, Frame, Reason, TaggedProtocol
 
 if TYPE_CHECKING:
     from muxproxy.mux.server import Server
@@ -43,6 +43,12 @@ class ByTag(ByOrder):
         if interval:
             Heartbeat(self, interval, self._protocol.probe_misses, now)
         super().open(now)
+
+    def _pin_for(self, exchange: Exchange, now: float) -> None:
+        if exchange.whole:  # it came in while it waited, and nothing else needs a connection alone
+            exchange.marks &= ~(PIN | UNPIN | STREAM)
+        else:
+            super()._pin_for(exchange, now)
 
     # -- the ledger --------------------------------------------------------------------------------
 
