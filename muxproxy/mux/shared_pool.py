@@ -122,7 +122,9 @@ class SharedPool(Pool):
         client = exchange.client
         assert client is not None
         if (
-            client.first is exchange and client.pinned is None and not exchange.marks & PIN
+            (client.first is exchange or not self._is_ordered)
+            and client.pinned is None
+            and not exchange.marks & PIN
         ):  # as nearly always
             return None if self.queue.entries else self._least_loaded(exchange, now)
         # Room that has just come free, in the middle of a chunk of replies, is for those who wait (P4).

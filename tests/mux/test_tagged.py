@@ -246,3 +246,19 @@ def test_the_rest_of_a_request_whose_reply_is_parked_already_goes_nowhere() -> N
     asked.sends(b"67890")
     assert ann.got() == b"%08d a +10\n1234567890%08d b\n" % (1, 2)
     assert not other.is_open
+
+
+def test_calls_of_one_turn_cost_one_write_and_replies_of_one_chunk_one_for_each_client() -> None:
+    stage = Stage(Sharing.TAGGED, max_connections=1)
+    busy = stage.asks(b"%08d a\n" % 9)  # something is in flight, so what follows gathers
+    server = stage.connects()
+    with stage.turn():
+        ann, bob = stage.client(), stage.client()
+        for client in (ann, bob):
+            client.wire.bring(b"%08d a\n%08d b\n%08d c\n" % (1, 2, 3))
+    assert len(server.wire.writes) == 2
+    tags = [line[:8] for line in server.got().splitlines()]
+    server.sends(b"".join(b"%s %d\n" % (tag, n) for n, tag in enumerate(reversed(tags))))
+    assert ann.got() == b"%08d 3\n%08d 4\n%08d 5\n" % (3, 2, 1)
+    assert [len(client.wire.writes) for client in (ann, bob, busy)] == [1, 1, 1]
+    assert stage.outcomes() == {"ok": 7}

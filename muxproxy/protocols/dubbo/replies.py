@@ -41,7 +41,7 @@ class ReplyFramer(Framing):
     __slots__ = ("early", "idle_hint")
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
+        super().__init__(settings, (REQUEST | EVENT, 0))
         self.idle_hint: float | None = None  # Dubbo's providers do not say
         self.early = False
 
