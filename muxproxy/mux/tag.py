@@ -98,8 +98,9 @@ class ByTag(ByOrder):
         data = self._protocol.retag(frame.data, exchange.tag)
         return Frame(data, frame.marks, frame.note, exchange.tag)
 
-    def _stray(self) -> bool:
-        self.pool.count_event("unknown_tags")
+    def _stray(self, frame: Frame) -> bool:
+        if frame.marks & FIRST:  # the others are more of it
+            self.pool.count_event("unknown_tags")
         return True
 
     # -- what the server says by itself ------------------------------------------------------------

@@ -40,6 +40,14 @@ def test_a_stray_tag_is_counted_and_hurts_nobody() -> None:
     assert stage.statistics()["closed"] == {}
 
 
+def test_a_stray_reply_that_comes_in_parts_counts_once() -> None:
+    stage = Stage(TAGGED, max_connections=1, min_connections=1)
+    server = stage.connects()
+    for part in (tagged(9999, b"who +20\n"), b"x" * 10, b"x" * 10):
+        server.sends(part)
+    assert stage.statistics()["events"] == {"unknown_tags": 1}
+
+
 def test_a_late_reply_by_tag_is_told_and_swallowed_when_it_comes() -> None:
     stage = Stage(TAGGED, max_connections=1, reply_timeout=10.0)
     ann = stage.asks(tagged(5, b"slow\n"))
