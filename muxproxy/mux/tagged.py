@@ -12,13 +12,14 @@ from muxproxy.mux.client import Client
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import DONE, Exchange
 from muxproxy.mux.patience import ENDING, IDLE, OWED
-from muxproxy.protocols.contract import ASIDE, BROKEN, FIRST, LAST, ONEWAY, Frame, Reason
+from muxproxy.protocols.contract import ASIDE, BROKEN, END_CLIENT, FIRST, LAST, ONEWAY, Frame, Reason
 
 if TYPE_CHECKING:
     from muxproxy.mux.pool import Pool
     from muxproxy.mux.ports import Wire
 
 
+_TRICKLES = (Reason.REQUEST_TIMEOUT, Reason.BAD_REQUEST)  # of which nothing more is waited for
 _WHOLE = FIRST | LAST
 _OK = Reason.OK  # looking a member up costs more than the rest of a line
 
@@ -123,6 +124,8 @@ class TaggedClient(Client):
         self._tags.discard(exchange.tag)
 
     def _answer(self, exchange: Exchange, frame: Frame, now: float, *, linger: bool) -> None:
+        if linger and not exchange.whole and exchange.reason not in _TRICKLES and not self.pool.draining:
+            linger = False  # what is still to come of it is skipped: where it ends is known
         if linger and exchange.whole and self.first is not self.last:
             linger = False  # a drain: the others get theirs first, and the last one ends the connection
         if self._talking is None or self._talking is exchange:
@@ -138,6 +141,10 @@ class TaggedClient(Client):
         self._talking = None
         if not exchange.marks & ONEWAY:
             self._tags.discard(exchange.tag)
+        if self.filling is exchange and not marks & END_CLIENT:
+            self.filling = None  # answered early, and as in _answer
+            if not self.write_paused:
+                self.phase, self.deadline = OWED, INF
         super()._settle(exchange, marks, now)
         if self._flushing:
             return

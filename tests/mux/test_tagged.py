@@ -262,3 +262,43 @@ def test_calls_of_one_turn_cost_one_write_and_replies_of_one_chunk_one_for_each_
     assert ann.got() == b"%08d 3\n%08d 4\n%08d 5\n" % (3, 2, 1)
     assert [len(client.wire.writes) for client in (ann, bob, busy)] == [1, 1, 1]
     assert stage.outcomes() == {"ok": 7}
+
+
+def test_a_large_request_that_is_refused_costs_its_client_nothing_else() -> None:
+    stage = Stage(Sharing.TAGGED, max_connections=1, request_buffer=10, timeout=5.0)
+    ann = stage.asks(b"%08d a\n" % 1)
+    server = stage.connects()
+    ann.sends(b"%08d big +40\n1234567890" % 2)  # needs a connection alone
+    stage.passes(5.1)
+    assert ann.got().startswith(b"00000002 no queue_timeout")
+    ann.sends(b"12345678901234567890")
+    ann.sends(b"1234567890%08d c\n" % 2)
+    assert server.got() == b"00000001 a\n00000002 c\n"
+    server.sends(b"00000002 c\n00000001 a\n")
+    assert ann.got() == b"%08d c\n%08d a\n" % (2, 1)
+    assert stage.outcomes() == {"queue_timeout": 1, "ok": 2}
+
+
+def test_nor_does_one_that_is_answered_before_it_is_in() -> None:
+    stage = Stage(Sharing.TAGGED, max_connections=2, min_connections=2, max_in_flight=1, request_buffer=10)
+    one, two = stage.connects(), stage.connects()
+    ann = stage.asks(b"%08d a\n" % 1)
+    asked, other = (one, two) if one.wire.writes else (two, one)
+    ann.sends(b"%08d big +30\n1234567890" % 2)
+    other.sends(other.got()[:8] + b" too much\n")
+    assert ann.got() == b"00000002 too much\n"
+    assert not other.is_open
+    stage.passes(30.0)
+    ann.sends(b"12345678901234567890")
+    asked.sends(asked.got()[:8] + b" a\n")
+    assert ann.got() == b"00000001 a\n"
+    ann.sends(b"%08d b\n" % 2)
+    assert asked.got() == b"00000002 b\n"
+
+
+def test_one_that_trickles_is_refused_and_its_client_closed() -> None:
+    stage = Stage(Sharing.TAGGED, max_connections=1, request_buffer=100, stall_timeout=5.0)
+    ann = stage.asks(b"%08d big +40\n1234567890" % 1)
+    stage.passes(6.0)
+    assert ann.got().startswith(b"00000001 no request_timeout")
+    assert ann.wire.eof
