@@ -13,7 +13,7 @@ from muxproxy.mux.dedicated import DedicatedClient
 from muxproxy.mux.exchange import Exchange
 from muxproxy.mux.pool import Pool
 from muxproxy.mux.ports import Wire, World
-from muxproxy.mux.server import Server
+from muxproxy.mux.server import Server, coming
 from muxproxy.mux.session import BySession
 from muxproxy.mux.upstream import Upstream
 from muxproxy.protocols.contract import Protocol
@@ -40,10 +40,8 @@ class DedicatedPool(Pool):
     def _is_place_coming(self, now: float) -> bool:
         """Only who is beyond max_connections waits for a place; the others wait for a connect. With
         max_waiting = 0 nobody would ever get a session otherwise, but by a spare."""
-        coming = sum(server.connecting for server in self.servers)
-        if self._server_to_dial(now) is not None:
-            coming += self.config.max_connections - len(self.upstreams)
-        return self.gate.waiting < coming
+        free = self.config.max_connections - len(self.upstreams)
+        return self.gate.waiting < coming(self.servers, free, now)
 
     def warm(self, now: float) -> None:
         """Keep min_connections spares beyond what those who wait will take, while servers can be reached."""

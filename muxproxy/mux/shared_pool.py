@@ -142,7 +142,7 @@ class SharedPool(Pool):
         needs = exchange.needs
         best: ByOrder | None = None
         least = room = self.config.max_in_flight
-        for server in self.servers if len(self.servers) == 1 else self._by_load(now):
+        for server in self.servers if len(self.servers) < 2 else self._by_load(now):
             if best is not None:
                 break
             for upstream in server.open:

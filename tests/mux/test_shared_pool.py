@@ -282,3 +282,14 @@ def test_one_that_came_in_whole_while_it_waited_needs_no_connection_alone() -> N
     stage.asks(b"%08d late\n" % 1)
     assert server.got() == b"00000003 late\n"
     assert stage.statistics()["pinned"] == {}
+
+
+@pytest.mark.parametrize("sharing", [ORDERED, Sharing.TAGGED])
+def test_who_comes_before_any_address_is_known_waits_for_one(sharing: Sharing) -> None:
+    stage = Stage(sharing, servers=())
+    rest = b" x\n"
+    ann = stage.asks(b"00000001" + rest)
+    assert (ann.got(), ann.is_open) == (b"", True)
+    with stage.turn():
+        stage.pool.set_servers(["one:1"], stage.world.now)
+    assert stage.connects().got() == b"00000001" + rest
