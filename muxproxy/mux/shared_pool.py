@@ -319,7 +319,7 @@ class SharedPool(Pool):
 
     def _send_waiting(self, exchange: Exchange, upstream: Upstream, now: float) -> None:
         super()._send_waiting(exchange, upstream, now)
-        if isinstance(exchange.client, OrderedClient):
+        if isinstance(exchange.client, (OrderedClient, TaggedClient)):
             exchange.client.proceed(now)
 
     def serve(self, now: float) -> None:

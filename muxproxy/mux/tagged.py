@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from muxproxy.mux.client import Client
 from muxproxy.mux.deadlines import INF
-from muxproxy.mux.exchange import DONE, Exchange
+from muxproxy.mux.exchange import DONE, NEW, WAITING, Exchange
 from muxproxy.mux.patience import ENDING, IDLE, OWED
 from muxproxy.protocols.contract import ASIDE, BROKEN, END_CLIENT, FIRST, LAST, ONEWAY, Frame, Reason
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from muxproxy.mux.ports import Wire
 
 
+_LARGE = 4096  # bytes of a request; smaller ones are bounded well enough by max_waiting
 _TRICKLES = (Reason.REQUEST_TIMEOUT, Reason.BAD_REQUEST)  # of which nothing more is waited for
 _WHOLE = FIRST | LAST
 _OK = Reason.OK  # looking a member up costs more than the rest of a line
@@ -56,6 +57,8 @@ class TaggedClient(Client):
                 self.phase = OWED
                 self.deadline = INF
             self.pool.submit(exchange, now)
+            if exchange.state == WAITING:
+                self._on_waits(frame)
             return
         if marks & FIRST and self.phase != ENDING:
             if marks & ASIDE:
@@ -73,6 +76,12 @@ class TaggedClient(Client):
                 else:
                     tags.add(tag)
         super()._on_frame(frame, now)
+        if self.last is not None and self.last.state == WAITING:
+            self._on_waits(frame)
+
+    def _on_waits(self, frame: Frame) -> None:
+        if len(frame.data) >= _LARGE:
+            self._regulate()
 
     def _on_aside(self, frame: Frame, now: float) -> None:
         self.pool.count(Reason.LOCAL)
@@ -90,6 +99,34 @@ class TaggedClient(Client):
         if data and self.wire is not None:
             self.pool.bytes_to_clients += len(data)
             self.wire.write(data)
+
+    def _is_ahead(self, last: Exchange) -> bool:
+        """More of what it has sent waits for a connection than is kept of one request: the rest may wait in
+        its socket (P7). What waits for a limit does not count: others of its requests may pass."""
+        queues = (self.pool.queue, self.pool.pin_queue)
+        waiting = 0
+        exchange: Exchange | None = last
+        while exchange is not None and exchange.state == WAITING:
+            if exchange.queue in queues:
+                waiting += len(exchange.data) + exchange.size
+            if waiting > self.pool.clients_config.request_buffer:
+                return True
+            exchange = exchange.before
+        return False
+
+    def _regulate(self) -> None:
+        filling, wire = self.filling, self.wire
+        before = None if filling is None or filling.state != NEW else filling.before
+        if wire is None or before is None or self.phase == ENDING or not self._is_ahead(before):
+            super()._regulate()
+        elif not self._read_paused:  # what has begun holds no connection yet
+            self._read_paused = True
+            wire.pause_reading()
+
+    def proceed(self, now: float) -> None:
+        """One of those that waited has gone."""
+        if self._read_paused:
+            self._regulate()
 
     def on_eof(self, now: float) -> bool:
         if self.framer.midway or self.filling is not None:

@@ -302,3 +302,35 @@ def test_one_that_trickles_is_refused_and_its_client_closed() -> None:
     stage.passes(6.0)
     assert ann.got().startswith(b"00000001 no request_timeout")
     assert ann.wire.eof
+
+
+def test_who_has_sent_more_than_is_kept_of_what_waits_is_not_read_until_some_of_it_goes() -> None:
+    stage = Stage(Sharing.TAGGED, max_connections=1, max_in_flight=1, request_buffer=10_000)
+    ann = stage.asks(b"%08d x\n" % 1)
+    server = stage.connects()
+    said = b"".join(b"%08d a +5000\n" % tag + b"x" * 5000 for tag in range(2, 9))
+    for at in range(0, len(said), 4000):
+        ann.sends(said[at : at + 4000])
+    assert ann.is_paused
+    assert stage.statistics()["waiting"] == 2
+    for _ in range(8):
+        server.sends(server.got()[:8] + b" r\n")
+    assert len(ann.got().splitlines()) == 8
+    assert not ann.is_paused
+    assert stage.outcomes() == {"ok": 8}
+
+
+def test_one_way_requests_that_a_server_does_not_take_stop_their_client() -> None:
+    stage = Stage(Sharing.TAGGED, max_connections=1, request_buffer=10_000)
+    ann = stage.asks(b"%08d x\n" % 1)
+    server = stage.connects()
+    server.stops_reading()
+    sent = 0
+    while not ann.is_paused and sent < 50:
+        ann.sends(b"%08d a oneway +5000\n" % 2 + b"x" * 5000)
+        sent += 1
+    assert stage.statistics()["waiting"] == 2
+    server.reads()
+    assert not ann.is_paused
+    assert server.got().count(b"oneway") == sent
+    assert stage.outcomes() == {"ok": sent}
