@@ -16,7 +16,7 @@ from muxproxy.mux.ports import Wire, World
 from muxproxy.mux.server import Server, coming
 from muxproxy.mux.session import BySession
 from muxproxy.mux.upstream import Upstream
-from muxproxy.protocols.contract import Protocol
+from muxproxy.protocols.contract import Protocol, Reason
 
 
 class DedicatedPool(Pool):
@@ -36,6 +36,14 @@ class DedicatedPool(Pool):
     def submit(self, exchange: Exchange, now: float) -> None:
         super().submit(exchange, now)
         self.warm(now)
+
+    def _place_for(self, exchange: Exchange, now: float) -> Upstream | None:
+        """A spare that its server has closed is nobody's, though only the kernel may know it yet."""
+        while True:
+            spare = super()._place_for(exchange, now)
+            if spare is None or spare.wire is None or not self.world.has_left(spare.wire):
+                return spare
+            spare.fail("server closed", Reason.SERVER_CLOSED, "server closed the connection", now)
 
     def _is_place_coming(self, now: float) -> bool:
         """Only who is beyond max_connections waits for a place; the others wait for a connect. With
