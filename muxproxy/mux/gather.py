@@ -40,6 +40,7 @@ class Gathering(Upstream):
         "_doubt",
         "_fenced",
         "_gathered",
+        "_is_full",
         "_mixed",
         "_out",
         "_preludes",
@@ -64,6 +65,7 @@ class Gathering(Upstream):
         self._out: list[Exchange] = []  # sent, not written yet, so not on the ledger
         self._mixed = False  # perhaps not all of _out need the state that the connection has
         self._gathered = now  # when the first of _out came
+        self._is_full = False  # as many as [redis] batch asks for have come
         self._doubt: Exchange | None = None  # nothing is written before the reply to this one
         self._asker: Exchange | None = None  # whose prelude was written
         self._preludes = 0  # since one was written that served somebody
@@ -178,8 +180,8 @@ class Gathering(Upstream):
                     self.flush(now)
                 else:
                     self._flush_later()
-            elif len(out) == pool.batch_commands:
-                pool.world.soon(self._flush_now)
+            elif pool.batch_delay and not self._is_full:
+                self._look_if_full()
         if not exchange.whole and client is not None:
             client.on_sent(now)
             if self._write_paused or exchange in self._out:  # nobody else will say so (P7)
@@ -197,10 +199,17 @@ class Gathering(Upstream):
     def _flush_later(self) -> None:
         """At the end of this turn of the loop; with a batch, after its delay or when enough have come."""
         pool = self.pool
-        if pool.batch_delay and pool.batch_commands > 1:
-            pool.world.later(pool.batch_delay, self._flush_now)
-        else:
+        if not pool.batch_delay:
             pool.world.soon(self._flush_now)
+            return
+        pool.world.later(pool.batch_delay, self._flush_now)
+        self._look_if_full()
+
+    def _look_if_full(self) -> None:
+        """With a batch only: the sum is over no more than its number of exchanges."""
+        if sum(exchange.weight for exchange in self._out) >= self.pool.batch_commands:
+            self._is_full = True
+            self.pool.world.soon(self._flush_now)
 
     def _flush_now(self) -> None:
         if self._out:
@@ -208,6 +217,7 @@ class Gathering(Upstream):
 
     def flush(self, now: float) -> None:
         """Everything gathered that may be written, in one write."""
+        self._is_full = False
         while self._out and self._doubt is None and self.state == OPEN and self.wire is not None:
             out, self._out = self._out, []
             connection = self.connection

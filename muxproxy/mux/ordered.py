@@ -27,6 +27,7 @@ class OrderedClient(Client):
     __slots__ = (
         "_ahead",
         "_in_pin",
+        "_is_void",
         "_latest",
         "_orphaned",
         "_proceeding",
@@ -43,6 +44,7 @@ class OrderedClient(Client):
         self._proceeding = False  # proceed's loop is running
         self.pin_start: Exchange | None = None  # the first of the pin it is in, or was in last
         self._orphaned = False  # the connection it had alone is gone, and with it what its session was about
+        self._is_void = False  # a part of that was refused: it cannot begin elsewhere
         self.feed: FeedClient | None = None  # what it listens to, if it does
         self._pushed = 0  # bytes of these
 
@@ -120,11 +122,12 @@ class OrderedClient(Client):
         self._latest = first
 
     def refuse(self, exchange: Exchange, reason: Reason, text: str, now: float) -> None:
+        self._is_void |= self._is_missed(exchange)
         if exchange is self._held:
             self._held = self._next_held(exchange)
         nested, self._proceeding = self._proceeding, True
         super().refuse(exchange, reason, text, now)
-        if exchange.marks & (PIN | UNPIN) == PIN:
+        if self._is_void or exchange.marks & (PIN | UNPIN) == PIN:
             self.on_pin_lost(now)
         if reason is Reason.QUEUE_TIMEOUT or reason is Reason.NO_SERVER:
             # Who was held as long behind it goes with it, or a long pipeline would be told one by one, a
@@ -132,9 +135,22 @@ class OrderedClient(Client):
             while self._held is not None and self._held.sent + self.pool.queue.timeout <= now:
                 exchange = self._held
                 self._held = self._next_held(exchange)
+                self._is_void |= self._is_missed(exchange)
                 super().refuse(exchange, reason, text, now)
+            if self._is_void:
+                self.on_pin_lost(now)
         self._proceeding = nested
         self.proceed(now)
+
+    def _is_missed(self, exchange: Exchange) -> bool:
+        """Refused unsent, it breaks what others are part of: a transaction without one of its commands, or
+        without its EXEC, so that the client's next requests would land in it (P2)."""
+        if not exchange.marks & PIN or exchange.state not in (NEW, WAITING):
+            return False
+        if not exchange.marks & UNPIN:
+            return True
+        is_alone = exchange is self.pin_start if exchange is self._latest else not self._in_pin
+        return self.pinned is not None and not is_alone
 
     def _answer(self, exchange: Exchange, frame: Frame, now: float, *, linger: bool) -> None:
         if frame.marks & UNPIN and exchange is self.first:  # what it asked for earlier goes first
@@ -145,13 +161,14 @@ class OrderedClient(Client):
         """In the middle of what its session was about (a transaction): what is in flight gets its error, then
         the client is closed, as it would have been without us. Elsewhere its requests would mean something
         else (P2)."""
-        if self._in_pin and self.phase != ENDING and not self._orphaned:
+        if (self._in_pin or self._is_void) and self.phase != ENDING and not self._orphaned:
             self._orphaned = True
             self.pool.world.soon(lambda: self._end_orphan(now))
 
     def _end_orphan(self, now: float) -> None:
         start = self.pin_start
-        if start is not None and start.state in (NEW, WAITING, SENT) and start.reason is None:
+        begun = start is None or start.state not in (NEW, WAITING, SENT) or start.reason is not None
+        if not begun and not self._is_void:
             self._orphaned = False  # nothing of it had been written: it begins elsewhere
             self.proceed(now)
         elif self.phase != ENDING:

@@ -29,7 +29,7 @@ def _authority(server: str) -> str:
 
 
 def _redis(backend: Backend) -> Protocol:
-    return RedisProtocol(backend.redis, backend.name)
+    return RedisProtocol(backend.redis, backend.name, max_in_flight=backend.upstream.max_in_flight)
 
 
 def _tcp(backend: Backend) -> Protocol:

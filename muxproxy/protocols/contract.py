@@ -284,29 +284,33 @@ class Limit:
 
 
 class Protocol(Interface):
-    """One protocol as one backend is configured to speak it."""
+    """One protocol as one backend is configured to speak it. What has a value or a body here is what a
+    protocol says that has no such thing; the others are each protocol's own to say."""
 
     name: str
     sharing: Sharing
-    half_close: bool  # an end of input passes on as an end of output, and the other direction goes on
+    half_close: bool = False  # an end of input passes on as an end of output, and the other direction goes on
+    batch: tuple[int, float] = (
+        0,
+        0.0,
+    )  # (requests, seconds) to gather behind others in flight; 0: this turn
+    fence: int = 0  # a Connection.fence() after so many requests; 0: never
+    subscriber_buffer: int = 0  # bytes that a listener may be behind
 
     def requests(self) -> RequestFramer: ...
 
     def replies(self) -> ReplyFramer: ...
 
-    batch: tuple[int, float]  # (requests, seconds) to gather while some are in flight; (0, 0.0): this turn's
-    fence: int  # a Connection.fence() after so many requests; 0: never
-    subscriber_buffer: int  # bytes that a listener may be behind
-
     def session(self, requests: RequestFramer) -> Session | None:
-        """Of the client whose bytes `requests` frames."""
-        ...
+        """Of the client whose bytes `requests` frames. None: every request carries all it needs."""
+        return None
 
     def connection(self, replies: ReplyFramer) -> Connection | None:
-        """Of the upstream connection whose bytes `replies` frames."""
-        ...
+        """Of the upstream connection whose bytes `replies` frames. None: it is in no state."""
+        return None
 
-    def feed(self) -> Feed | None: ...
+    def feed(self) -> Feed | None:
+        return None  # nobody listens
 
     def refusal(
         self,
@@ -326,11 +330,11 @@ class Protocol(Interface):
         an RST."""
         ...
 
-    def probe(self) -> bytes | None: ...
+    def probe(self) -> bytes | None:
+        return None  # there is no question that every server answers; a connect is the probe
 
-    def retag(self, data: bytes, tag: int) -> bytes: ...
-
-    def drain(self) -> None: ...
+    def drain(self) -> None:
+        return None  # no word for it: a client learns that its connection ends when it does
 
 
 class TaggedProtocol(Protocol, Interface):
@@ -341,6 +345,8 @@ class TaggedProtocol(Protocol, Interface):
     request_buffer: int  # so much of a request is held until it is whole, if [clients] request_buffer is less
     limits: Sequence[Limit]
     counters: dict[str, int]  # what only this protocol counts, by name, for operators
+
+    def retag(self, data: bytes, tag: int) -> bytes: ...
 
     def limit_of(self, note: Any) -> int:
         """Which of `limits` a request with this note counts against, -1 for none."""

@@ -16,7 +16,7 @@ from struct import Struct
 from typing import Any
 
 from muxproxy.config.model import Dubbo
-from muxproxy.protocols.contract import FIRST, LAST, Frame, Limit, Reason, Sharing
+from muxproxy.protocols.contract import FIRST, LAST, Frame, Limit, Reason, Sharing, TaggedProtocol
 from muxproxy.protocols.dubbo.common import HEADER_SIZE, HEARTBEAT, LIMIT_SHIFT, Settings
 from muxproxy.protocols.dubbo.refusal import refusal
 from muxproxy.protocols.dubbo.replies import ReplyFramer
@@ -32,15 +32,11 @@ _pack_id = Struct(">Q").pack
 __all__ = ["DubboProtocol", "ReplyFramer", "RequestFramer"]
 
 
-class DubboProtocol:
+class DubboProtocol(TaggedProtocol):
     """contract.Protocol."""
 
     name = "dubbo"
     sharing = Sharing.TAGGED
-    half_close = False
-    batch = (0, 0.0)
-    fence = 0
-    subscriber_buffer = 0  # nobody listens
 
     def __init__(self, options: Dubbo) -> None:
         self.settings = Settings(options)
@@ -58,15 +54,6 @@ class DubboProtocol:
 
     def replies(self) -> ReplyFramer:
         return ReplyFramer(self.settings)
-
-    def session(self, requests: object) -> None:
-        return None  # every call carries all it needs
-
-    def connection(self, replies: object) -> None:
-        return None
-
-    def feed(self) -> None:
-        return None
 
     def refusal(
         self,
@@ -91,6 +78,3 @@ class DubboProtocol:
 
     def retag(self, data: bytes, tag: int) -> bytes:
         return b"".join((data[:4], _pack_id(tag), data[12:]))  # 30 ns less than `+`
-
-    def drain(self) -> None:
-        """Nothing to say: consumers take a close between calls for what it is, and go elsewhere."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 from muxproxy.config.model import Http
-from muxproxy.protocols.contract import Frame, Reason, Sharing
+from muxproxy.protocols.contract import Frame, Protocol, Reason, Sharing
 from muxproxy.protocols.http.common import Settings
 from muxproxy.protocols.http.refusal import STATUS, refusal
 from muxproxy.protocols.http.replies import ReplyFramer
@@ -27,15 +27,11 @@ from muxproxy.protocols.http.requests import RequestFramer
 __all__ = ["HttpProtocol", "ReplyFramer", "RequestFramer"]
 
 
-class HttpProtocol:
+class HttpProtocol(Protocol):
     """contract.Protocol. `host`: what an HTTP/1.0 request without Host is sent on with."""
 
     name = "http"
     sharing = Sharing.EXCLUSIVE
-    half_close = False
-    batch = (0, 0.0)
-    fence = 0
-    subscriber_buffer = 0  # nobody listens
 
     def __init__(self, options: Http, host: str = "localhost") -> None:
         self.settings = Settings(options, host.encode("ascii"))
@@ -45,15 +41,6 @@ class HttpProtocol:
 
     def replies(self) -> ReplyFramer:
         return ReplyFramer(self.settings)
-
-    def session(self, requests: object) -> None:
-        return None  # every request carries all it needs
-
-    def connection(self, replies: object) -> None:
-        return None
-
-    def feed(self) -> None:
-        return None
 
     def refusal(
         self,
@@ -68,12 +55,6 @@ class HttpProtocol:
     ) -> Frame:
         bits = note if isinstance(note, int) else 0
         return refusal(STATUS.get(reason, 502), text, note=bits, retry_after=retry_after, closing=closing)
-
-    def probe(self) -> None:
-        return None  # HTTP/1.1 has no question that every server answers; a connect is the probe
-
-    def retag(self, data: bytes, tag: int) -> bytes:
-        return data  # never asked: requests have no ids
 
     def drain(self) -> None:
         """From now on every reply says `Connection: close`: keep-alive clients leave with their next one."""

@@ -26,7 +26,7 @@ from typing import Any
 
 from muxproxy.config.model import Redis
 from muxproxy.protocols import contract
-from muxproxy.protocols.contract import Frame, Reason, Sharing
+from muxproxy.protocols.contract import Frame, Protocol, Reason, Sharing
 from muxproxy.protocols.redis import words as say
 from muxproxy.protocols.redis.common import State
 from muxproxy.protocols.redis.connection import RedisConnection
@@ -36,7 +36,7 @@ from muxproxy.protocols.redis.refusal import refusal
 from muxproxy.protocols.redis.replies import ReplyFramer
 from muxproxy.protocols.redis.requests import RequestFramer
 from muxproxy.protocols.redis.session import RedisSession
-from muxproxy.protocols.redis.settings import Settings
+from muxproxy.protocols.redis.settings import MAX_RUN, Settings
 from muxproxy.protocols.redis.states import States
 from muxproxy.protocols.redis.table import Table
 
@@ -49,20 +49,21 @@ FIRST_ID = 1 << 40
 _PROBE = multibulk([b"PING"])
 
 
-class RedisProtocol:
-    """contract.Protocol. `name`: the backend's, by which `CLIENT LIST` shows its connections."""
+class RedisProtocol(Protocol):
+    """contract.Protocol. `name`: the backend's, by which `CLIENT LIST` shows its connections.
+    `max_in_flight`: commands that may be on a connection at a time, so no more ever go as one."""
 
     name = "redis"
     sharing = Sharing.ORDERED
-    half_close = False
 
-    def __init__(self, options: Redis, name: str = "muxproxy") -> None:
+    def __init__(self, options: Redis, name: str = "muxproxy", *, max_in_flight: int = MAX_RUN) -> None:
         self.table = Table(options.allow, options.deny)
         self.settings = Settings(
             self.table,
             max_arguments=options.max_arguments,
             max_argument=options.max_argument,
             subscriber_buffer=options.subscriber_buffer,
+            max_run=min(MAX_RUN, max_in_flight),
         )
         self.batch = (options.batch.commands, options.batch.delay) if options.batch.commands > 1 else (0, 0.0)
         self.fence = options.fence
@@ -113,12 +114,6 @@ class RedisProtocol:
 
     def probe(self) -> bytes:
         return _PROBE
-
-    def retag(self, data: bytes, tag: int) -> bytes:
-        return data  # never asked: requests have no ids
-
-    def drain(self) -> None:
-        """RESP has no word for it: a client learns that its connection ends when it does."""
 
     # -- what this room's files ask --------------------------------------------------------------------
 

@@ -231,13 +231,15 @@ class ReplyFramer:
                 break
             while left:
                 end = find(CRLF, pos)
+                if end < 0:  # asked first: data[pos:-1] would be a line of its own, `$3` of `$3\r`
+                    break
                 line = data[pos:end]
                 size = SIZES.get(line)
                 if size is not None:
                     after = end + size + 4
                     if data[after - 2 : after] != CRLF:
                         break
-                elif end < 0 or not line or (line[0] not in _ONE_LINE and line not in _NULLS):
+                elif not line or (line[0] not in _ONE_LINE and line not in _NULLS):
                     break
                 else:
                     after = end + 2

@@ -59,9 +59,6 @@ REQUEST_BUFFER = 64 * 1024
 # More than any chunk that the hands read at once (worker: 256 KiB).
 MAX_CHUNK = 1024 * 1024
 
-# Commands that go as one frame at the most: what waits, is sent and is lost together.
-MAX_RUN = 32
-
 # Words that a chunk is split into: bounds the objects that a chunk of line ends would make.
 SPLIT = 4096
 
@@ -161,6 +158,7 @@ class RequestFramer:
         at = 0
         run: list[Command] | None = [] if self.runs else None
         begin = 0  # the run's first word
+        longest = self._settings.max_run
         try:
             while at < last:
                 count = words[at]
@@ -186,7 +184,7 @@ class RequestFramer:
                     frames.append(Frame(CRLF.join(part), WHOLE | command.marks, command))
                 else:
                     run.append(command)
-                    if len(run) == MAX_RUN:
+                    if len(run) >= longest:
                         frames.append(_as_one(CRLF.join([*words[begin:end], b""]), run))
                         run = []
                         begin = end

@@ -20,6 +20,9 @@ MAX_ARGUMENT = 512 * 1024 * 1024
 MAX_ARGUMENTS = 1024 * 1024
 SUBSCRIBER_BUFFER = 8 * 1024 * 1024
 
+# Commands that go as one frame at the most: what waits, is sent and is lost together.
+MAX_RUN = 32
+
 
 # What the beginning of a command says, up to its second word: the command, the marks of its frame, the bytes
 # up to the end of its name, and the number of words behind it.
@@ -35,7 +38,7 @@ class Finder(Interface):
 class Settings:
     """Of one backend, seen by all its framers."""
 
-    __slots__ = ("heads", "known", "max_argument", "max_arguments", "subscriber_buffer", "table")
+    __slots__ = ("heads", "known", "max_argument", "max_arguments", "max_run", "subscriber_buffer", "table")
 
     def __init__(
         self,
@@ -44,11 +47,13 @@ class Settings:
         max_arguments: int = MAX_ARGUMENTS,
         max_argument: int = MAX_ARGUMENT,
         subscriber_buffer: int = SUBSCRIBER_BUFFER,
+        max_run: int = MAX_RUN,
     ) -> None:
         self.table = table
         self.max_arguments = max_arguments  # words of one command
         self.max_argument = max_argument  # bytes of one word
         self.subscriber_buffer = subscriber_buffer  # bytes of one push
+        self.max_run = max_run  # commands of one frame
         self.known: dict[bytes, Command] = {}
         self.heads: dict[bytes, Head] = {}
 

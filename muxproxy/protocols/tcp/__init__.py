@@ -12,21 +12,18 @@ from __future__ import annotations
 from typing import Any
 
 from muxproxy.config.model import Tcp
-from muxproxy.protocols.contract import BROKEN, END_CLIENT, FIRST, LAST, Frame, Reason, Sharing
+from muxproxy.protocols.contract import BROKEN, END_CLIENT, FIRST, LAST, Frame, Protocol, Reason, Sharing
 from muxproxy.protocols.tcp.framing import ReplyFramer, RequestFramer
 
 __all__ = ["ReplyFramer", "RequestFramer", "TcpProtocol"]
 
 
-class TcpProtocol:
+class TcpProtocol(Protocol):
     """contract.Protocol."""
 
     name = "tcp"
     sharing = Sharing.DEDICATED
     half_close = True  # RFC 9293 section 3.6: a FIN closes one direction
-    fence = 0
-    batch = (0, 0.0)
-    subscriber_buffer = 0  # nobody listens
 
     def __init__(self, options: Tcp) -> None:
         # An RST (RFC 9293 section 3.10.7.4) is an error to every client; FIN alone reads as an empty answer.
@@ -38,15 +35,6 @@ class TcpProtocol:
 
     def replies(self) -> ReplyFramer:
         return ReplyFramer()
-
-    def session(self, requests: object) -> None:
-        return None
-
-    def connection(self, replies: object) -> None:
-        return None
-
-    def feed(self) -> None:
-        return None
 
     def refusal(
         self,
@@ -60,12 +48,3 @@ class TcpProtocol:
         weight: int = 1,
     ) -> Frame:
         return self._refusal
-
-    def probe(self) -> None:
-        return None  # any byte of ours would be part of somebody's session; a connect is the probe
-
-    def retag(self, data: bytes, tag: int) -> bytes:
-        return data  # never asked: there are no ids
-
-    def drain(self) -> None:
-        """Sessions end by themselves, or at drain_timeout: nothing can be said in between."""

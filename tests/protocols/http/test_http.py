@@ -21,7 +21,6 @@ def test_requests_carry_all_they_need() -> None:
     assert http.session(http.requests()) is None
     assert http.connection(http.replies()) is None
     assert http.probe() is None
-    assert http.retag(b"x", 1) == b"x"
 
 
 def test_framers_are_each_connections_own() -> None:

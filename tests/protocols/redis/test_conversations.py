@@ -19,8 +19,11 @@ class Play:
     def __init__(self, seed: int, *, losses: bool) -> None:
         random = self.random = Random(seed)
         self.losses = losses
+        self.users = users = random.random() < 0.5
         self.stage = Stage(
-            RedisProtocol(Redis(fence=random.choice((0, 0, 2)))),
+            RedisProtocol(
+                Redis(fence=random.choice((0, 0, 2)), auth="passthrough" if users else "configured")
+            ),
             max_connections=random.choice((1, 2, 3)),
             max_pinned=random.choice((1, 2)),
             max_in_flight=random.choice((2, 8, 64)),
@@ -37,7 +40,7 @@ class Play:
             servers.append(Server(self.stage.connects()))
         what = random.random()
         if what < 0.12 and len(askers) < CLIENTS:
-            askers.append(Asker(self.stage, self.born, random))
+            askers.append(Asker(self.stage, self.born, random, users=self.users, mutes=not self.losses))
             self.born += 1
         elif what < 0.5 and askers:
             self.ask(random.choice(askers))
@@ -66,7 +69,8 @@ class Play:
             server.blocks = False
             server.work()
         ready = len(server.replies) - server.blocks
-        server.send(self.random.randrange(ready) + 1 if ready > 0 else 0)
+        cut = 1.0 if self.random.random() < 0.6 else self.random.random()
+        server.send(self.random.randrange(ready) + 1 if ready > 0 else 0, cut)
 
     def look(self) -> None:
         for asker in list(self.askers):

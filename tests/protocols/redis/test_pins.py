@@ -60,6 +60,50 @@ def test_a_reset_gives_the_connection_back_after_all_that_its_client_asked_for_b
     assert stage.statistics()["pinned"] == {}
 
 
+def test_a_transaction_that_lost_a_command_to_the_queue_ends_its_client_though_multi_was_not_written() -> (
+    None
+):
+    stage, server = one_connection(max_in_flight=2, timeout=2.0)
+    ann = stage.asks(command("SELECT 5"))
+    server.sends(OK)
+    bob = stage.asks(command("GET a"))
+    server.sends(OK)
+    server.sends(b"$-1\r\n")
+    server.got()
+    bob.closes()
+    ann.sends(command("MULTI") + command("GET b"))
+    ann.sends(command("GET c") + command("DISCARD") + command("SELECT 9") + command("MULTI"))
+    assert server.got() == command("SELECT 5")  # its reply takes longer than the third of them may wait
+    stage.passes(2.1)
+    assert not ann.is_open
+    server.sends(OK)
+    assert server.got().endswith(command("RESET") + command("CLIENT SETNAME muxproxy"))
+    assert stage.statistics()["pinned"] == {}
+
+
+def test_who_gets_no_place_for_exec_is_closed_and_its_next_command_is_not_queued() -> None:
+    stage, server = one_connection(max_in_flight=1, timeout=2.0)
+    ann = stage.asks(command("MULTI"))
+    server.sends(OK)
+    ann.sends(command("SET a 1"))
+    ann.sends(command("EXEC"))
+    stage.passes(2.1)
+    assert ann.got() == OK
+    assert not ann.is_open
+    server.sends(QUEUED)
+    assert server.got().startswith(command("MULTI") + command("SET a 1") + command("RESET"))
+
+
+def test_a_blocking_command_that_gets_no_connection_alone_is_refused_and_no_more() -> None:
+    stage, server = one_connection(timeout=2.0)
+    stage.asks(command("MULTI"))
+    server.sends(OK)
+    ann = stage.asks(command("BLPOP q 1"))
+    stage.passes(2.1)
+    assert ann.got().startswith(b"-OVERLOADED")
+    assert ann.is_open
+
+
 def test_who_leaves_while_it_blocks_is_seen_though_a_large_request_behind_is_not_read() -> None:
     stage, _ = one_connection(stall_timeout=10.0)
     large = b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$900000\r\n" + b"x" * 300_000

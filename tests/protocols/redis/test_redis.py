@@ -25,7 +25,6 @@ def test_many_in_flight_in_order_and_no_half_open_connections() -> None:
     assert (redis.name, redis.sharing, redis.half_close) == ("redis", Sharing.ORDERED, False)
     assert (redis.fence, redis.subscriber_buffer) == (100, 5)
     assert redis.probe() == command("PING")
-    assert redis.retag(b"x", 1) == b"x"
 
 
 def test_an_idle_server_is_asked_in_its_language_and_ids_are_no_servers() -> None:

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muxproxy.config.model import Redis
+from muxproxy.config.model import Batch, Redis
 from muxproxy.protocols.contract import FIRST, IDEMPOTENT, INTERIM, LAST, Frame
 from muxproxy.protocols.redis import RedisProtocol
 from muxproxy.protocols.redis.common import Command, Run
 from muxproxy.protocols.redis.grammar import multibulk
-from muxproxy.protocols.redis.requests import MAX_RUN, RequestFramer
+from muxproxy.protocols.redis.requests import RequestFramer
+from muxproxy.protocols.redis.settings import MAX_RUN
 from tests.fakes import Peer, Stage
 
 GET, SET = multibulk([b"GET", b"k"]), multibulk([b"SET", b"k", b"v"])
@@ -59,6 +60,16 @@ def test_a_long_pipeline_is_several_and_a_command_that_is_not_whole_waits() -> N
     assert made.feed(SET[-1:])[0].data == SET
 
 
+def test_a_run_is_never_longer_than_what_may_be_in_flight_on_a_connection() -> None:
+    for most, weights in ((1, [1, 1, 1, 1, 1]), (2, [2, 2, 1]), (1000, [5])):
+        protocol = RedisProtocol(Redis(), max_in_flight=most)
+        requests = protocol.requests()
+        session = protocol.session(requests)
+        assert session.is_trusted
+        requests.feed(GET)
+        assert [frame.weight for frame in requests.feed(GET * 5)] == weights
+
+
 def test_a_session_that_must_see_every_command_does() -> None:
     protocol = RedisProtocol(Redis())
     requests = protocol.requests()
@@ -98,22 +109,46 @@ def test_however_they_are_cut_the_replies_to_runs_are_whole_and_counted(
         assert sum(frame.weight for frame in frames[:-1]) < (size + 2 if size else 1)
 
 
-def connected(**keys: object) -> tuple[Stage, Peer]:
-    stage = Stage(RedisProtocol(Redis()), max_connections=1, min_connections=1, **keys)
+def test_a_chunk_that_ends_within_a_line_end_holds_no_line() -> None:
+    """As a line, `$3` of `$3\\r` had -1 for its end, and its value was sought at the chunk's beginning."""
+    replies = RedisProtocol(Redis()).replies()
+    replies.expect(Run(Command("get"), 3))
+    first = replies.feed(b"_\r\n_\r\n$3\r")
+    rest = replies.feed(b"\nabc\r\n")
+    assert [(frame.data, frame.weight) for frame in first] == [(b"_\r\n_\r\n", 2)]
+    assert [frame.data for frame in rest] == [b"$3\r\nabc\r\n"]
+
+
+def connected(redis: Redis, **keys: object) -> tuple[Stage, Peer]:
+    stage = Stage(RedisProtocol(redis), max_connections=1, min_connections=1, **keys)
     server = stage.connects()
     server.sends(b"+OK\r\n")
     server.got()
     first = stage.asks(GET + SET)
-    server.sends(b"$-1\r\n+OK\r\n")
+    server.sends(b"$-1\r\n")
+    server.sends(b"+OK\r\n")  # with a batch it is written now
     first.closes()
     server.got()
     return stage, server
 
 
+def test_a_batch_is_full_when_so_many_commands_have_come_however_they_are_framed() -> None:
+    stage, server = connected(Redis(batch=Batch(commands=4, delay=0.005)))
+    stage.asks(GET)
+    assert server.got() == GET
+    stage.asks(GET * 2)
+    stage.asks(SET)
+    assert server.got() == b""
+    stage.asks(SET * 2)
+    assert server.got() == GET * 2 + SET * 3
+    stage.asks(GET * 4)
+    assert server.got() == GET * 4
+
+
 def test_who_loses_the_connection_in_the_middle_of_a_run_gets_an_error_for_each_command_not_answered() -> (
     None
 ):
-    stage, server = connected()
+    stage, server = connected(Redis())
     ann = stage.asks(SET * 5)
     assert server.got() == SET * 5
     server.sends(b"+OK\r\n+OK\r\n+O")
@@ -130,7 +165,7 @@ def test_who_loses_the_connection_in_the_middle_of_a_run_gets_an_error_for_each_
 
 @pytest.mark.parametrize("late", [b"+OK\r\n" * 3, b"+OK\r\n+OK\r\n:1\r\n"])
 def test_a_run_whose_replies_are_late_is_told_and_they_reach_nobody(late: bytes) -> None:
-    stage, server = connected(reply_timeout=2.0)
+    stage, server = connected(Redis(), reply_timeout=2.0)
     ann = stage.asks(SET * 3)
     stage.passes(2.1)
     assert ann.got().count(b"-ERR muxproxy: ") == 3
