@@ -13,10 +13,10 @@ from muxproxy.mux.dedicated import DedicatedClient
 from muxproxy.mux.exchange import Exchange
 from muxproxy.mux.pool import Pool
 from muxproxy.mux.ports import Wire, World
-from muxproxy.mux.server import Server
+from muxproxy.mux.server import Server, coming
 from muxproxy.mux.session import BySession
 from muxproxy.mux.upstream import Upstream
-from muxproxy.protocols.contract import Protocol
+from muxproxy.protocols.contract import Protocol, Reason
 
 
 class DedicatedPool(Pool):
@@ -37,13 +37,19 @@ class DedicatedPool(Pool):
         super().submit(exchange, now)
         self.warm(now)
 
+    def _place_for(self, exchange: Exchange, now: float) -> Upstream | None:
+        """A spare that its server has closed is nobody's, though only the kernel may know it yet."""
+        while True:
+            spare = super()._place_for(exchange, now)
+            if spare is None or spare.wire is None or not self.world.has_left(spare.wire):
+                return spare
+            spare.fail("server closed", Reason.SERVER_CLOSED, "server closed the connection", now)
+
     def _is_place_coming(self, now: float) -> bool:
         """Only who is beyond max_connections waits for a place; the others wait for a connect. With
         max_waiting = 0 nobody would ever get a session otherwise, but by a spare."""
-        coming = sum(server.connecting for server in self.servers)
-        if self._server_to_dial(now) is not None:
-            coming += self.config.max_connections - len(self.upstreams)
-        return self.gate.waiting < coming
+        free = self.config.max_connections - len(self.upstreams)
+        return self.gate.waiting < coming(self.servers, free, now)
 
     def warm(self, now: float) -> None:
         """Keep min_connections spares beyond what those who wait will take, while servers can be reached."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from muxproxy.mux.exchange import SENT, STREAM, Exchange
 from muxproxy.mux.queue import Queue
 from muxproxy.mux.upstream import CONNECTING, GREETING, OPEN, Upstream
-from muxproxy.protocols.contract import FIRST, LAST, LISTEN, ONEWAY, PIN, Frame, Reason
+from muxproxy.protocols.contract import FIRST, IDEMPOTENT, LAST, LISTEN, ONEWAY, PIN, Frame, Reason
 
 if TYPE_CHECKING:
     from muxproxy.mux.ports import Wire
@@ -271,6 +271,8 @@ class Gathering(Upstream):
             parts.append(exchange.data)
             if exchange.more is not None:
                 parts.extend(exchange.more)
+                if not exchange.marks & IDEMPOTENT:  # it will not be sent again (P9): nothing large is kept
+                    exchange.data, exchange.more = b"", None
             if fence:
                 self._fenced += exchange.weight
                 if self._fenced >= fence:

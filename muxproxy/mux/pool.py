@@ -17,7 +17,7 @@ from muxproxy.mux.gate import Gate
 from muxproxy.mux.patience import Patience
 from muxproxy.mux.ports import Wire, World
 from muxproxy.mux.queue import Queue
-from muxproxy.mux.server import Server
+from muxproxy.mux.server import Server, coming
 from muxproxy.mux.turn import ByTurn
 from muxproxy.mux.upstream import OPEN, Upstream
 from muxproxy.protocols.contract import LISTEN, PIN, Frame, Protocol, Reason, Sharing
@@ -34,8 +34,7 @@ _BALANCE_EVERY = 64  # releases between two looks at how connections spread over
 
 
 class Pool:
-    """Times are the loop's, in seconds. `fine` and `slow` are wheels of short and long grains, shared by
-    all pools."""
+    """Times are the loop's, in seconds. `fine` and `slow`: wheels of short and long grains, for all pools."""
 
     def __init__(
         self, backend: Backend, protocol: Protocol, world: World, fine: Deadlines, slow: Deadlines
@@ -143,8 +142,10 @@ class Pool:
         return best.idle.pop()
 
     def _is_place_coming(self, now: float) -> bool:
-        """Is who comes now no waiter, though the queue is full?"""
-        return False
+        """Where nobody may wait for a place, who waits for a connect does not: none would ever be made."""
+        free = self.config.max_connections - len(self.upstreams)
+        places = 0 if self.gate.max_waiting else coming(self.servers, free, now) * self._places()
+        return self.gate.waiting < places
 
     def _queue_for(self, exchange: Exchange) -> Queue:
         return self.pin_queue if exchange.marks & PIN else self.queue

@@ -5,6 +5,7 @@ up --connect failed--> backing off --time is up--> probing (one connect) --> up 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from muxproxy.metrics.snapshot import ServerSnapshot
@@ -105,3 +106,9 @@ class Server:
 
     def __str__(self) -> str:
         return self.address
+
+
+def coming(servers: Sequence[Server], free: int, now: float) -> int:
+    """Connections that are being made, and those that could be: `free` is what the bound leaves."""
+    connecting = sum(server.connecting for server in servers)
+    return connecting + (free if any(server.may_dial(now) for server in servers) else 0)

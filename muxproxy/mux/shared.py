@@ -130,7 +130,7 @@ class ByOrder(Gathering):
                 whose = self._match(frame)
                 if whose is not None:
                     self._on_reply(whose, frame, now)
-                elif not self._stray():
+                elif not self._stray(frame):
                     why = "a reply that no request asked for"
                     self.fail("unsolicited bytes", Reason.SERVER_BROKE, why, now)
                     return
@@ -141,7 +141,7 @@ class ByOrder(Gathering):
         if self.feeder is not None:
             self.feeder.on_push(frame, now)
 
-    def _stray(self) -> bool:
+    def _stray(self, frame: Frame) -> bool:
         """A reply that matches nothing. True: it may be ignored."""
         return False
 

@@ -15,7 +15,7 @@ from msgspec import structs
 from muxproxy.config.model import Backend
 from muxproxy.mux.client import Client
 from muxproxy.mux.deadlines import INF, Deadlines
-from muxproxy.mux.exchange import WAITING, Exchange
+from muxproxy.mux.exchange import STREAM, WAITING, Exchange
 from muxproxy.mux.feed import FeedClient
 from muxproxy.mux.ordered import OrderedClient
 from muxproxy.mux.pool import Pool
@@ -122,7 +122,9 @@ class SharedPool(Pool):
         client = exchange.client
         assert client is not None
         if (
-            client.first is exchange and client.pinned is None and not exchange.marks & PIN
+            (client.first is exchange or not self._is_ordered)
+            and client.pinned is None
+            and not exchange.marks & PIN
         ):  # as nearly always
             return None if self.queue.entries else self._least_loaded(exchange, now)
         # Room that has just come free, in the middle of a chunk of replies, is for those who wait (P4).
@@ -140,7 +142,7 @@ class SharedPool(Pool):
         needs = exchange.needs
         best: ByOrder | None = None
         least = room = self.config.max_in_flight
-        for server in self.servers if len(self.servers) == 1 else self._by_load(now):
+        for server in self.servers if len(self.servers) < 2 else self._by_load(now):
             if best is not None:
                 break
             for upstream in server.open:
@@ -321,7 +323,7 @@ class SharedPool(Pool):
 
     def _send_waiting(self, exchange: Exchange, upstream: Upstream, now: float) -> None:
         super()._send_waiting(exchange, upstream, now)
-        if isinstance(exchange.client, OrderedClient):
+        if isinstance(exchange.client, (OrderedClient, TaggedClient)):
             exchange.client.proceed(now)
 
     def serve(self, now: float) -> None:
@@ -340,19 +342,27 @@ class SharedPool(Pool):
         """Being emptied for who needs one alone, and he is still there."""
         if upstream.reserved and not (len(self.pin_queue) and self.pinned < self.pinned_limit):
             upstream.reserved = False
-        return upstream.reserved
+        return upstream.reserved and (self.config.max_connections > 1 or self._is_streams_turn())
+
+    def _is_streams_turn(self) -> bool:
+        """The only connection is emptied for who has it alone while its request comes in, and then in its
+        turn: all others wait meanwhile (P4)."""
+        head = self.pin_queue.head()
+        others = self.queue.oldest()
+        return head is not None and head.marks & STREAM != 0 and (others is None or head.since <= others)
 
     def _reserve(self) -> None:
         """All connections are shared and at the bound: the least loaded one empties for who needs one
-        alone."""
+        alone; the last one not, but for who gives it back soon (_is_streams_turn)."""
         if self.pinned >= self.pinned_limit:
             return
         shared = [
             u for server in self.servers for u in server.open if u.owner is None and isinstance(u, ByOrder)
         ]
         reserved = sum(u.reserved for u in shared)
+        stay = 1 if self.config.max_connections > 1 else 0
         if (
             reserved < min(len(self.pin_queue), self.pinned_limit - self.pinned)
-            and len(shared) - reserved > 1
+            and len(shared) - reserved > stay
         ):
             min((u for u in shared if not u.reserved), key=lambda u: u.load()).reserved = True

@@ -7,18 +7,31 @@ dropped and counted; the connection lives.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from muxproxy.mux.deadlines import INF
-from muxproxy.mux.exchange import DONE, REPLYING, Exchange
+from muxproxy.mux.exchange import DONE, REPLYING, STREAM, Exchange
 from muxproxy.mux.heartbeat import Heartbeat
 from muxproxy.mux.shared import ByOrder
 from muxproxy.mux.upstream import OPEN
-from muxproxy.protocols.contract import END_UPSTREAM, FIRST, ONEWAY, Frame, Reason, TaggedProtocol
+from muxproxy.protocols.contract import (
+    END_UPSTREAM,
+    FIRST,
+    LAST,
+    ONEWAY,
+    PIN,
+    UNPIN,
+    Frame,
+    Reason,
+    TaggedProtocol,
+)
 
 if TYPE_CHECKING:
     from muxproxy.mux.server import Server
     from muxproxy.mux.shared_pool import SharedPool
+
+_WHOLE = FIRST | LAST
 
 # Answers to the server's own questions that wait until a request has been written to its end.
 MAX_KEPT = 64 * 1024  # bytes; beyond it a question gets no answer
@@ -43,6 +56,12 @@ class ByTag(ByOrder):
         if interval:
             Heartbeat(self, interval, self._protocol.probe_misses, now)
         super().open(now)
+
+    def _pin_for(self, exchange: Exchange, now: float) -> None:
+        if exchange.whole:  # it came in while it waited, and nothing else needs a connection alone
+            exchange.marks &= ~(PIN | UNPIN | STREAM)
+        else:
+            super()._pin_for(exchange, now)
 
     # -- the ledger --------------------------------------------------------------------------------
 
@@ -73,14 +92,18 @@ class ByTag(ByOrder):
         self._by_tag.clear()
         return everything
 
+    def _waiting_for_reply(self) -> list[Exchange]:
+        return list(self._by_tag.values())
+
     def _for_client(self, exchange: Exchange, frame: Frame) -> Frame:
         if not frame.marks & FIRST:
             return frame
         data = self._protocol.retag(frame.data, exchange.tag)
         return Frame(data, frame.marks, frame.note, exchange.tag)
 
-    def _stray(self) -> bool:
-        self.pool.count_event("unknown_tags")
+    def _stray(self, frame: Frame) -> bool:
+        if frame.marks & FIRST:  # the others are more of it
+            self.pool.count_event("unknown_tags")
         return True
 
     # -- what the server says by itself ------------------------------------------------------------
@@ -88,6 +111,29 @@ class ByTag(ByOrder):
     def on_data(self, data: bytes, now: float) -> None:
         self.heard = now
         super().on_data(data, now)
+
+    def _on_frames(self, frames: Sequence[Frame], now: float) -> None:
+        by_tag, retag = self._by_tag, self._protocol.retag
+        for frame in frames:
+            exchange = by_tag.get(frame.tag) if frame.marks == _WHOLE else None
+            client: Any = None if exchange is None else exchange.client  # TaggedClient
+            if exchange is None or client is None or exchange.marks & PIN or exchange.limit >= 0:
+                super()._on_frames((frame,), now)
+                if self.state != OPEN:
+                    return
+                continue
+            # As nearly always.
+            del by_tag[frame.tag]
+            exchange.upstream = None
+            self.in_flight -= exchange.weight
+            self.server.in_flight -= exchange.weight
+            try:
+                client.deliver_whole(exchange, retag(frame.data, exchange.tag), now)
+            except Exception:
+                client.on_bug(now)  # which is on no ledger of ours any more (P2, P3)
+                raise
+            if client.write_paused or exchange.parked is not None:
+                self._hold_for(client, frame, now)
 
     def _on_push(self, frame: Frame, now: float) -> None:
         if frame.marks & END_UPSTREAM:

@@ -9,13 +9,20 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from muxproxy.mux.client import Client
-from muxproxy.mux.exchange import Exchange
-from muxproxy.mux.patience import ENDING, IDLE
-from muxproxy.protocols.contract import ASIDE, BROKEN, FIRST, LAST, ONEWAY, Frame, Reason
+from muxproxy.mux.deadlines import INF
+from muxproxy.mux.exchange import DONE, NEW, WAITING, Exchange
+from muxproxy.mux.patience import ENDING, IDLE, OWED
+from muxproxy.protocols.contract import ASIDE, BROKEN, END_CLIENT, FIRST, LAST, ONEWAY, Frame, Reason
 
 if TYPE_CHECKING:
     from muxproxy.mux.pool import Pool
     from muxproxy.mux.ports import Wire
+
+
+_LARGE = 4096  # bytes of a request; smaller ones are bounded well enough by max_waiting
+_TRICKLES = (Reason.REQUEST_TIMEOUT, Reason.BAD_REQUEST)  # of which nothing more is waited for
+_WHOLE = FIRST | LAST
+_OK = Reason.OK  # looking a member up costs more than the rest of a line
 
 
 class TaggedClient(Client):
@@ -34,6 +41,25 @@ class TaggedClient(Client):
 
     def _on_frame(self, frame: Frame, now: float) -> None:
         marks = frame.marks
+        is_plain = marks == _WHOLE and self.session is None
+        if is_plain and self.phase != ENDING and frame.tag not in self._tags:
+            # As nearly always, and what Client does then.
+            self._tags.add(frame.tag)
+            exchange = Exchange(self, frame)
+            last = self.last
+            if last is None:
+                self.first = exchange
+            else:
+                last.after = exchange
+                exchange.before = last
+            self.last = exchange
+            if not self.write_paused:
+                self.phase = OWED
+                self.deadline = INF
+            self.pool.submit(exchange, now)
+            if exchange.state == WAITING:
+                self._on_waits(frame)
+            return
         if marks & FIRST and self.phase != ENDING:
             if marks & ASIDE:
                 self._on_aside(frame, now)
@@ -50,6 +76,12 @@ class TaggedClient(Client):
                 else:
                     tags.add(tag)
         super()._on_frame(frame, now)
+        if self.last is not None and self.last.state == WAITING:
+            self._on_waits(frame)
+
+    def _on_waits(self, frame: Frame) -> None:
+        if len(frame.data) >= _LARGE:
+            self._regulate()
 
     def _on_aside(self, frame: Frame, now: float) -> None:
         self.pool.count(Reason.LOCAL)
@@ -68,6 +100,34 @@ class TaggedClient(Client):
             self.pool.bytes_to_clients += len(data)
             self.put(data)  # behind what is kept for the end of this turn
 
+    def _is_ahead(self, last: Exchange) -> bool:
+        """More of what it has sent waits for a connection than is kept of one request: the rest may wait in
+        its socket (P7). What waits for a limit does not count: others of its requests may pass."""
+        queues = (self.pool.queue, self.pool.pin_queue)
+        waiting = 0
+        exchange: Exchange | None = last
+        while exchange is not None and exchange.state == WAITING:
+            if exchange.queue in queues:
+                waiting += len(exchange.data) + exchange.size
+            if waiting > self.pool.clients_config.request_buffer:
+                return True
+            exchange = exchange.before
+        return False
+
+    def _regulate(self) -> None:
+        filling, wire = self.filling, self.wire
+        before = None if filling is None or filling.state != NEW else filling.before
+        if wire is None or before is None or self.phase == ENDING or not self._is_ahead(before):
+            super()._regulate()
+        elif not self._read_paused:  # what has begun holds no connection yet
+            self._read_paused = True
+            wire.pause_reading()
+
+    def proceed(self, now: float) -> None:
+        """One of those that waited has gone."""
+        if self._read_paused:
+            self._regulate()
+
     def on_eof(self, now: float) -> bool:
         if self.framer.midway or self.filling is not None:
             self.pool.fault(Reason.CLIENT_BROKE, "the connection ended in the middle of a frame")
@@ -84,7 +144,25 @@ class TaggedClient(Client):
             self._talking = None if frame.marks & LAST else exchange
         super().deliver(exchange, frame, now)
 
+    def deliver_whole(self, exchange: Exchange, data: bytes, now: float) -> None:
+        """As `deliver`, of a reply that came in one frame and under its own id."""
+        if self._talking is not None or self.first is self.last or self._read_paused:
+            self.deliver(exchange, Frame(data, _WHOLE, None, exchange.tag), now)
+            return
+        # Others are owed, so there is no more to settle than this one: as deliver and _settle, without five
+        # calls.
+        self._unlink(exchange)
+        self.pool.bytes_to_clients += len(data)
+        if self.wire is not None:
+            self.put(data, more=True)
+        exchange.move(DONE)
+        exchange.reason = _OK
+        self.pool.replied += exchange.weight
+        self._tags.discard(exchange.tag)
+
     def _answer(self, exchange: Exchange, frame: Frame, now: float, *, linger: bool) -> None:
+        if linger and not exchange.whole and exchange.reason not in _TRICKLES and not self.pool.draining:
+            linger = False  # what is still to come of it is skipped: where it ends is known
         if linger and exchange.whole and self.first is not self.last:
             linger = False  # a drain: the others get theirs first, and the last one ends the connection
         if self._talking is None or self._talking is exchange:
@@ -100,6 +178,10 @@ class TaggedClient(Client):
         self._talking = None
         if not exchange.marks & ONEWAY:
             self._tags.discard(exchange.tag)
+        if self.filling is exchange and not marks & END_CLIENT:
+            self.filling = None  # answered early, and as in _answer
+            if not self.write_paused:
+                self.phase, self.deadline = OWED, INF
         super()._settle(exchange, marks, now)
         if self._flushing:
             return

@@ -57,7 +57,7 @@ def test_a_client_that_pipelines_more_is_not_read_while_it_is_owed() -> None:
 
 
 def test_a_thousand_pipelined_refusals_do_not_recurse() -> None:
-    stage = Stage(EXCLUSIVE, max_waiting=0)
+    stage = Stage(EXCLUSIVE, max_waiting=0, servers=())
     ann = stage.asks(b"x\n" * 5000)
     assert ann.got().count(b"no queue_full") == 5000
     assert stage.outcomes() == {"queue_full": 5000}
@@ -211,7 +211,7 @@ def test_thousands_of_answers_parked_behind_one_slow_reply_leave_without_recursi
 
 
 def test_a_refused_one_way_request_says_nothing_that_could_be_taken_for_the_next_ones_reply() -> None:
-    stage = Stage(Toy(ORDERED, sessions=True), max_waiting=0)
+    stage = Stage(Toy(ORDERED, sessions=True), max_waiting=0, servers=())
     ann = stage.asks(b"tell oneway\nhere local\n")
     assert ann.got() == b"here here\n"
     assert stage.outcomes() == {"queue_full": 1, "local": 1}

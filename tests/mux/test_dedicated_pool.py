@@ -109,6 +109,17 @@ def test_nor_does_that_keep_a_client_waiting() -> None:
     assert ann.is_open
 
 
+def test_a_spare_that_its_server_has_just_closed_is_not_handed_over() -> None:
+    stage = sessions(min_connections=2, max_connections=2)
+    first, second = stage.connects(), stage.connects()
+    second.wire.has_left = True  # the kernel has its FIN or RST, and we have not read it
+    ann = stage.asks(b"hello")
+    assert (first.got(), second.got()) == (b"hello", b"")
+    assert not second.is_open
+    assert ann.is_open
+    assert stage.statistics()["closed"] == {"server closed": 1}
+
+
 def test_a_lost_spare_of_a_server_that_cannot_be_reached_waits_for_it_like_everybody() -> None:
     stage = sessions(min_connections=1, max_connections=4, backoff_min=0.1, backoff_max=0.5)
     stage.refuses()

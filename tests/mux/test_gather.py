@@ -277,3 +277,12 @@ def test_what_follows_a_one_way_request_that_waited_for_its_state_begins_to_wait
     with stage.turn():
         server.sends(b"ok\n")
         assert ann.wire.brain.first.since == stage.world.now
+
+
+def test_what_was_written_and_will_not_be_sent_again_is_not_kept() -> None:
+    stage = Stage(Sharing.TAGGED, max_connections=1)
+    ann = stage.asks(b"%08d big +20\n1234567890" % 1)
+    ann.sends(b"1234567890")
+    assert stage.connects().got() == b"00000001 big +20\n12345678901234567890"
+    exchange = ann.wire.brain.first
+    assert (exchange.data, exchange.more) == (b"", None)

@@ -407,8 +407,10 @@ class Machine(RuleBasedStateMachine):
     def p7_bounds_hold(self) -> None:
         pool, config = self.stage.pool, self.stage.config
         in_flight = config.upstream.max_in_flight if self.sharing is not Sharing.EXCLUSIVE else 1
-        # what comes back from a connection that died waits again: it had been admitted
-        spare = config.upstream.max_connections * in_flight if pool.retried or pool.closed else 0
+        # what comes back from a connection that died waits again: it had been admitted; with max_waiting = 0
+        # some wait for a connect
+        extra = pool.retried or pool.closed or not config.queue.max_waiting
+        spare = config.upstream.max_connections * in_flight if extra else 0
         assert 0 <= pool.gate.waiting <= config.queue.max_waiting + spare
         queues = [pool.queue, pool.pin_queue, *(u.queue for u in pool.upstreams if getattr(u, "queue", None))]
         assert pool.gate.waiting == sum(map(len, queues))

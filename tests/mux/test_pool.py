@@ -78,6 +78,23 @@ def test_max_waiting_0_serves_who_finds_a_free_connection_and_refuses_all_others
     assert ann.got() == b""
 
 
+@pytest.mark.parametrize("sharing", [EXCLUSIVE, Sharing.ORDERED])
+def test_and_whom_a_new_connection_will_serve(sharing: Sharing) -> None:
+    stage = Stage(sharing, max_waiting=0, max_connections=1, max_in_flight=1)
+    ann, bob = stage.asks(b"ann\n"), stage.asks(b"bob\n")
+    assert bob.got().startswith(b"no queue_full")
+    assert stage.connects().got() == b"ann\n"
+    assert ann.got() == b""
+
+
+def test_but_nobody_where_no_server_may_be_dialled() -> None:
+    stage = Stage(EXCLUSIVE, max_waiting=0, max_connections=2)
+    ann = stage.asks(b"ann\n")
+    stage.refuses()
+    assert stage.asks(b"bob\n").got().startswith(b"no queue_full")
+    assert ann.got() == b""
+
+
 def test_who_waits_too_long_is_told_so() -> None:
     stage = Stage(EXCLUSIVE, max_connections=1, timeout=5.0)
     stage.asks(b"x\n")

@@ -218,3 +218,78 @@ def test_who_must_stay_on_a_connection_that_is_emptied_waits_for_nobody_who_may_
     stage.asks(b"waits\n")
     hers.sends(b"more\n")
     assert servers[number].got() == b"more\n"
+
+
+def only(**keys: object) -> tuple[Stage, Peer, Peer, Peer]:
+    """One connection that never falls idle by itself, and ann, who needs it alone while her request comes
+    in."""
+    stage = Stage(Sharing.TAGGED, max_connections=1, max_in_flight=2, request_buffer=10, timeout=5.0, **keys)
+    bob = stage.asks(b"%08d b\n" % 1)
+    server = stage.connects()
+    assert server.got() == b"00000001 b\n"
+    return stage, stage.asks(b"%08d ann +20\n1234567890" % 1), bob, server
+
+
+def test_the_only_connection_is_emptied_for_a_large_request_whose_turn_it_is() -> None:
+    stage, ann, bob, server = only()
+    late = stage.asks(b"%08d late\n" % 1)
+    server.sends(b"00000001 b\n")
+    assert bob.got() == b"00000001 b\n"
+    assert server.got() == b"00000002 ann +20\n1234567890"
+    ann.sends(b"1234567890")
+    assert server.got() == b"123456789000000003 late\n"
+    server.sends(b"00000003 late\n00000002 ann\n")
+    assert late.got() == b"00000001 late\n"
+    assert ann.got() == b"00000001 ann\n"
+
+
+def test_but_not_before_those_who_came_before_it() -> None:
+    stage, ann, _, server = only()
+    two = stage.asks(b"%08d c\n" % 1)
+    ann.closes()
+    assert server.got() == b"00000002 c\n"
+    old = stage.asks(b"%08d old\n" % 1)
+    stage.passes(1.0)
+    ann = stage.asks(b"%08d ann +20\n1234567890" % 1)
+    late = stage.asks(b"%08d late\n" % 1)
+    server.sends(b"00000001 b\n")
+    assert server.got() == b"00000003 old\n"
+    server.sends(b"00000002 c\n")
+    assert server.got() == b""  # late's turn comes after ann's
+    server.sends(b"00000003 old\n")
+    assert server.got() == b"00000004 ann +20\n1234567890"
+    assert (two.got(), old.got(), late.got()) == (b"00000001 c\n", b"00000001 old\n", b"")
+
+
+def test_when_its_time_is_up_those_behind_it_go_on_before_the_next_such_request() -> None:
+    stage, ann, _, server = only()
+    stage.passes(0.5)
+    late = stage.asks(b"%08d late\n" % 1)
+    stage.passes(0.5)
+    stage.asks(b"%08d next +20\n1234567890" % 1)
+    assert server.got() == b""
+    stage.passes(4.1)
+    assert ann.got().startswith(b"00000001 no queue_timeout")
+    assert server.got() == b"00000002 late\n"
+    assert late.is_open
+
+
+def test_one_that_came_in_whole_while_it_waited_needs_no_connection_alone() -> None:
+    stage, ann, _, server = only()
+    ann.sends(b"1234567890")
+    server.sends(b"00000001 b\n")
+    assert server.got() == b"00000002 ann +20\n12345678901234567890"
+    stage.asks(b"%08d late\n" % 1)
+    assert server.got() == b"00000003 late\n"
+    assert stage.statistics()["pinned"] == {}
+
+
+@pytest.mark.parametrize("sharing", [ORDERED, Sharing.TAGGED])
+def test_who_comes_before_any_address_is_known_waits_for_one(sharing: Sharing) -> None:
+    stage = Stage(sharing, servers=())
+    rest = b" x\n"
+    ann = stage.asks(b"00000001" + rest)
+    assert (ann.got(), ann.is_open) == (b"", True)
+    with stage.turn():
+        stage.pool.set_servers(["one:1"], stage.world.now)
+    assert stage.connects().got() == b"00000001" + rest

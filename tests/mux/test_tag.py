@@ -40,6 +40,14 @@ def test_a_stray_tag_is_counted_and_hurts_nobody() -> None:
     assert stage.statistics()["closed"] == {}
 
 
+def test_a_stray_reply_that_comes_in_parts_counts_once() -> None:
+    stage = Stage(TAGGED, max_connections=1, min_connections=1)
+    server = stage.connects()
+    for part in (tagged(9999, b"who +20\n"), b"x" * 10, b"x" * 10):
+        server.sends(part)
+    assert stage.statistics()["events"] == {"unknown_tags": 1}
+
+
 def test_a_late_reply_by_tag_is_told_and_swallowed_when_it_comes() -> None:
     stage = Stage(TAGGED, max_connections=1, reply_timeout=10.0)
     ann = stage.asks(tagged(5, b"slow\n"))
@@ -233,3 +241,35 @@ def test_servers_get_requests_by_what_they_have_in_flight_and_each_gets_its_firs
     ann.sends(tagged(3, b"c\n") + tagged(4, b"d\n") + tagged(5, b"e\n"))
     assert (one.wire.brain.server.in_flight, two.wire.brain.server.in_flight) in ((2, 3), (3, 2))
     assert not stage.dials
+
+
+def stalled(**keys: float) -> tuple[Stage, Peer, Peer, Peer, int]:
+    """Ann takes nothing of a large reply, and bob waits behind it, under that tag."""
+    stage = Stage(TAGGED, max_connections=1, response_buffer=1000, hold_timeout=1.0, **keys)
+    ann, bob = stage.asks(tagged(1, b"ann\n")), stage.asks(tagged(1, b"bob\n"))
+    server = stage.connects()
+    tags = tags_of(server)
+    ann.stops_reading()
+    server.sends(tagged(tags[b"ann"], b"ann +6000\n") + b"x" * 600)
+    server.sends(b"x" * 600)
+    assert server.is_paused
+    return stage, ann, bob, server, tags[b"bob"]
+
+
+def test_a_slow_reader_is_cut_after_hold_timeout_if_others_wait_by_tag_too() -> None:
+    stage, ann, bob, server, tag = stalled(stall_timeout=10.0)
+    stage.passes(1.6)
+    assert not ann.is_open  # P5
+    assert ann.wire.was_reset
+    server.sends(b"x" * 4800 + tagged(tag, b"bob\n"))
+    assert bob.got() == tagged(1, b"bob\n")
+
+
+def test_the_time_in_which_a_server_could_not_be_heard_is_not_the_replys() -> None:
+    stage, ann, bob, server, tag = stalled(reply_timeout=0.5)
+    stage.passes(0.9)
+    ann.reads()
+    stage.passes(0.1)
+    assert bob.got() == b""
+    server.sends(b"x" * 4800 + tagged(tag, b"bob\n"))
+    assert (len(ann.got()), bob.got()) == (6019, tagged(1, b"bob\n"))

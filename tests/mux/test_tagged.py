@@ -275,3 +275,91 @@ def test_the_rest_of_a_request_whose_reply_is_parked_already_goes_nowhere() -> N
     asked.sends(b"67890")
     assert ann.got() == b"%08d a +10\n1234567890%08d b\n" % (1, 2)
     assert not other.is_open
+
+
+def test_calls_of_one_turn_cost_one_write_and_replies_of_one_chunk_one_for_each_client() -> None:
+    stage = Stage(Sharing.TAGGED, max_connections=1)
+    busy = stage.asks(b"%08d a\n" % 9)  # something is in flight, so what follows gathers
+    server = stage.connects()
+    with stage.turn():
+        ann, bob = stage.client(), stage.client()
+        for client in (ann, bob):
+            client.wire.bring(b"%08d a\n%08d b\n%08d c\n" % (1, 2, 3))
+    assert len(server.wire.writes) == 2
+    tags = [line[:8] for line in server.got().splitlines()]
+    server.sends(b"".join(b"%s %d\n" % (tag, n) for n, tag in enumerate(reversed(tags))))
+    assert ann.got() == b"%08d 3\n%08d 4\n%08d 5\n" % (3, 2, 1)
+    assert [len(client.wire.writes) for client in (ann, bob, busy)] == [1, 1, 1]
+    assert stage.outcomes() == {"ok": 7}
+
+
+def test_a_large_request_that_is_refused_costs_its_client_nothing_else() -> None:
+    stage = Stage(Sharing.TAGGED, max_connections=1, request_buffer=10, timeout=5.0)
+    ann = stage.asks(b"%08d a\n" % 1)
+    server = stage.connects()
+    ann.sends(b"%08d big +40\n1234567890" % 2)  # needs a connection alone
+    stage.passes(5.1)
+    assert ann.got().startswith(b"00000002 no queue_timeout")
+    ann.sends(b"12345678901234567890")
+    ann.sends(b"1234567890%08d c\n" % 2)
+    assert server.got() == b"00000001 a\n00000002 c\n"
+    server.sends(b"00000002 c\n00000001 a\n")
+    assert ann.got() == b"%08d c\n%08d a\n" % (2, 1)
+    assert stage.outcomes() == {"queue_timeout": 1, "ok": 2}
+
+
+def test_nor_does_one_that_is_answered_before_it_is_in() -> None:
+    stage = Stage(Sharing.TAGGED, max_connections=2, min_connections=2, max_in_flight=1, request_buffer=10)
+    one, two = stage.connects(), stage.connects()
+    ann = stage.asks(b"%08d a\n" % 1)
+    asked, other = (one, two) if one.wire.writes else (two, one)
+    ann.sends(b"%08d big +30\n1234567890" % 2)
+    other.sends(other.got()[:8] + b" too much\n")
+    assert ann.got() == b"00000002 too much\n"
+    assert not other.is_open
+    stage.passes(30.0)
+    ann.sends(b"12345678901234567890")
+    asked.sends(asked.got()[:8] + b" a\n")
+    assert ann.got() == b"00000001 a\n"
+    ann.sends(b"%08d b\n" % 2)
+    assert asked.got() == b"00000002 b\n"
+
+
+def test_one_that_trickles_is_refused_and_its_client_closed() -> None:
+    stage = Stage(Sharing.TAGGED, max_connections=1, request_buffer=100, stall_timeout=5.0)
+    ann = stage.asks(b"%08d big +40\n1234567890" % 1)
+    stage.passes(6.0)
+    assert ann.got().startswith(b"00000001 no request_timeout")
+    assert ann.wire.eof
+
+
+def test_who_has_sent_more_than_is_kept_of_what_waits_is_not_read_until_some_of_it_goes() -> None:
+    stage = Stage(Sharing.TAGGED, max_connections=1, max_in_flight=1, request_buffer=10_000)
+    ann = stage.asks(b"%08d x\n" % 1)
+    server = stage.connects()
+    said = b"".join(b"%08d a +5000\n" % tag + b"x" * 5000 for tag in range(2, 9))
+    for at in range(0, len(said), 4000):
+        ann.sends(said[at : at + 4000])
+    assert ann.is_paused
+    assert stage.statistics()["waiting"] == 2
+    for _ in range(8):
+        server.sends(server.got()[:8] + b" r\n")
+    assert len(ann.got().splitlines()) == 8
+    assert not ann.is_paused
+    assert stage.outcomes() == {"ok": 8}
+
+
+def test_one_way_requests_that_a_server_does_not_take_stop_their_client() -> None:
+    stage = Stage(Sharing.TAGGED, max_connections=1, request_buffer=10_000)
+    ann = stage.asks(b"%08d x\n" % 1)
+    server = stage.connects()
+    server.stops_reading()
+    sent = 0
+    while not ann.is_paused and sent < 50:
+        ann.sends(b"%08d a oneway +5000\n" % 2 + b"x" * 5000)
+        sent += 1
+    assert stage.statistics()["waiting"] == 2
+    server.reads()
+    assert not ann.is_paused
+    assert server.got().count(b"oneway") == sent
+    assert stage.outcomes() == {"ok": sent}

@@ -12,6 +12,7 @@ Nothing else of a body is ever looked at: it passes as it is, in any serializati
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Any
 
 from muxproxy.config.model import Dubbo
@@ -25,6 +26,8 @@ from muxproxy.protocols.dubbo.requests import RequestFramer
 # gets alone while they come in (P5), which costs others that connection for so long: too much for what is
 # not rare.
 WHOLE = 1024 * 1024  # bytes
+
+_pack_id = Struct(">Q").pack
 
 __all__ = ["DubboProtocol", "ReplyFramer", "RequestFramer"]
 
@@ -74,4 +77,4 @@ class DubboProtocol(TaggedProtocol):
         return HEARTBEAT
 
     def retag(self, data: bytes, tag: int) -> bytes:
-        return data[:4] + tag.to_bytes(8, "big") + data[12:]
+        return b"".join((data[:4], _pack_id(tag), data[12:]))  # 30 ns less than `+`

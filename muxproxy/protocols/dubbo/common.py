@@ -63,6 +63,7 @@ class Settings:
 COUNTERS = (
     "heartbeats_answered",  # of clients and servers
     "callbacks_refused",  # requests that a provider sent
+    "replies_too_long",  # above max_frame: their callers got an error instead
     "read_only",  # connections that a provider announced to be closing
     "events_from_clients",  # of whatever else was an event
     "replies_from_clients",  # from clients, which nobody asked

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from muxproxy.protocols.contract import LAST, Frame
+from muxproxy.protocols.contract import FIRST, LAST, Frame
 from muxproxy.protocols.dubbo.common import (
     EVENT,
     HEADER,
@@ -17,10 +17,12 @@ from muxproxy.protocols.dubbo.common import (
     MAGIC,
     MAGIC_BYTES,
     MAX_EVENT,
+    SERIALIZATION,
     Settings,
 )
 
 _unpack = HEADER.unpack_from
+_WHOLE = FIRST | LAST
 
 ALL = 1 << 62  # bytes, of whatever comes behind what cannot be framed
 
@@ -29,10 +31,11 @@ class Framing:
     """`held` is 0 for ever: nothing whole is kept back, and a client whose message is incomplete must be
     read, whatever it is owed. `midway` says that a message has begun."""
 
-    __slots__ = ("_left", "_part", "_settings", "_skips", "_tag", "held", "midway")
+    __slots__ = ("_left", "_part", "_plain", "_settings", "_skips", "_tag", "held", "midway")
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, plain: tuple[int, int]) -> None:
         self._settings = settings
+        self._plain = plain  # (mask, value): flags of what needs no look if it is whole, as nearly all is
         self.held = 0
         self.midway = False
         self._part = b""  # of a message whose first frame is not out
@@ -64,16 +67,22 @@ class Framing:
     def _walk(self, data: bytes, frames: list[Frame]) -> None:
         at, size = 0, len(data)
         longest = self._settings.max_frame
+        kind, plain = self._plain
         while size - at >= HEADER_SIZE:
             magic, flags, _, tag, length = _unpack(data, at)
+            end = at + HEADER_SIZE + length
+            if flags & kind == plain and end <= size and length <= longest and magic == MAGIC:
+                note = flags & SERIALIZATION if plain else None  # replies have none
+                frames.append(Frame(data[at:end], _WHOLE, note, tag))
+                at = end
+                continue
             if magic != MAGIC:
                 self._die(frames, _no_magic(data, at))
                 return
-            if length > longest:
+            if length > longest and not self._may_skip(flags, length):
                 what = "impossible" if length >> 31 else "more than max_frame"
                 self._die(frames, f"a frame of {length} bytes is {what}")
                 return
-            end = at + HEADER_SIZE + length
             if flags & EVENT:
                 if length > MAX_EVENT:
                     self._die(frames, f"an event of {length} bytes")
@@ -102,6 +111,10 @@ class Framing:
     def _die(self, frames: list[Frame], why: str) -> None:
         self._left, self._skips, self._part = ALL, True, b""
         frames.append(self._broken(why))
+
+    def _may_skip(self, flags: int, length: int) -> bool:
+        """It is above max_frame: will _begin see to it?"""
+        return False
 
     def _must_wait(self, data: bytes, at: int, flags: int) -> bool:
         """Does its first frame need more than has come?"""

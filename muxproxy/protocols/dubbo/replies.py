@@ -25,7 +25,7 @@ from muxproxy.protocols.dubbo.common import (
 )
 from muxproxy.protocols.dubbo.framing import Framing
 from muxproxy.protocols.dubbo.names import read_string
-from muxproxy.protocols.dubbo.refusal import SERVICE_NOT_FOUND, response
+from muxproxy.protocols.dubbo.refusal import CLIENT_ERROR, SERVICE_NOT_FOUND, response
 
 _unpack = HEADER.unpack_from
 _NO_REPLY = REQUEST | EVENT
@@ -41,7 +41,7 @@ class ReplyFramer(Framing):
     __slots__ = ("early", "idle_hint")
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
+        super().__init__(settings, (REQUEST | EVENT, 0))
         self.idle_hint: float | None = None  # Dubbo's providers do not say
         self.early = False
 
@@ -70,11 +70,24 @@ class ReplyFramer(Framing):
             return (Frame(b"", BROKEN, "the provider closed in the middle of a frame"),)
         return ()
 
+    def _may_skip(self, flags: int, length: int) -> bool:
+        """A reply above max_frame is an error for its caller, as Dubbo has it (ExchangeCodec,
+        finishRespWhenOverPayload), and for nobody else who waits on this connection."""
+        return not flags & _NO_REPLY and not length >> 31
+
     def _begin(
         self, data: bytes, at: int, end: int, flags: int, tag: int, frames: list[Frame]
     ) -> Frame | None:
+        settings = self._settings
         if not flags & REQUEST:
-            return Frame(b"", FIRST, None, tag)
+            length = end - at - HEADER_SIZE
+            if length <= settings.max_frame:
+                return Frame(b"", FIRST, None, tag)
+            settings.counters["replies_too_long"] += 1
+            text = f"a reply of {length} bytes is more than max_frame, {settings.max_frame}"
+            refusal = response(CLIENT_ERROR, text, tag, flags & SERIALIZATION)
+            frames.append(Frame(refusal, _WHOLE, None, tag))
+            return None
         self._settings.counters["callbacks_refused"] += 1
         if flags & TWO_WAY:
             refusal = response(SERVICE_NOT_FOUND, NO_CALLBACKS, tag, flags & SERIALIZATION)

@@ -21,6 +21,7 @@ from muxproxy.protocols.dubbo.common import (
     REQUEST,
     SERIALIZATION,
     TWO_WAY,
+    Settings,
     heartbeat_reply,
 )
 from muxproxy.protocols.dubbo.framing import Framing
@@ -36,6 +37,10 @@ class RequestFramer(Framing):
     """contract.RequestFramer. A note is an int: LIMIT_SHIFT."""
 
     __slots__ = ()
+
+    def __init__(self, settings: Settings) -> None:
+        # (0, 1): none. Where there are limits every call is looked at.
+        super().__init__(settings, (0, 1) if settings.limits else (_KIND, _CALL))
 
     def feed(self, data: bytes) -> Sequence[Frame]:
         # Short cut: one whole two-way call, as nearly every chunk is.

@@ -99,7 +99,8 @@ def test_a_one_way_callback_is_counted_and_gets_nothing() -> None:
         b"Unsupported command: da.\r\ndubbo>",
         GOOD + b"\r\ndubbo>",
         GOOD[:12] + b"\x80\x00\x00\x00",
-        GOOD[:12] + b"\x00\x80\x00\x01",
+        frame(wire.BEAT_REPLY, 1)[:12] + b"\x00\x80\x00\x01",
+        frame(wire.CALL, 1)[:12] + b"\x00\x80\x00\x01",
     ],
 )
 def test_telnet_text_and_impossible_lengths_break_the_connection(data: bytes) -> None:
@@ -107,6 +108,17 @@ def test_telnet_text_and_impossible_lengths_break_the_connection(data: bytes) ->
     seen = feed(framer, [data, GOOD])
     assert seen.fault
     assert in_every_cut(data, protocol(), replies=True).fault
+
+
+def test_a_reply_above_max_frame_is_an_error_for_its_caller_and_passes_nobody_else_by() -> None:
+    dubbo = protocol(max_frame=100)
+    data = GOOD + frame(wire.REPLY, 8, bytes(101), status=20) + GOOD
+    seen = in_every_cut(data, dubbo, replies=True)
+    assert [message.data for message in seen.messages[::2]] == [GOOD, GOOD]
+    error = seen.messages[1]
+    assert (error.tag, error.whole, error.data[3]) == (8, True, 90)
+    assert error.data.endswith(b"muxproxy: a reply of 101 bytes is more than max_frame, 100")
+    assert dubbo.counters["replies_too_long"] > 0
 
 
 def test_an_end_in_the_middle_of_a_frame_is_broken_and_between_two_is_not() -> None:
