@@ -210,7 +210,8 @@ class Play:
                     provider.send(self.random, 1.0)
             self.stage.passes(0.5)
         now = self.stage.statistics()
-        assert not (now["clients"] or now["in_flight"] or now["waiting"] or now["pinned"]), now
+        left = [now[name] for name in ("clients", "in_flight", "waiting", "pinned")]
+        assert not any(left), now
 
 
 @pytest.mark.parametrize("losses", [False, True], ids=["no losses", "losses"])
