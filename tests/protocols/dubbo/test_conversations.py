@@ -201,7 +201,7 @@ class Play:
         assert self.losses or not errors, f"{errors} errors, and nothing was lost"
         for consumer in self.consumers:
             consumer.peer.closes()
-        for _ in range(50):  # who is not read is seen to have left after a while
+        for _ in range(500):  # who is not read is seen to have left after a while
             while self.stage.dials:
                 self.providers.append(Provider(self.stage.connects()))
             for provider in self.providers:
@@ -209,9 +209,10 @@ class Play:
                 while provider.replies:
                     provider.send(self.random, 1.0)
             self.stage.passes(0.5)
-        now = self.stage.statistics()
-        left = [now[name] for name in ("clients", "in_flight", "waiting", "pinned")]
-        assert not any(left), now
+            now = self.stage.statistics()
+            if not any(now[name] for name in ("clients", "in_flight", "waiting", "pinned")):
+                return
+        raise AssertionError(f"left behind: {now}")
 
 
 @pytest.mark.parametrize("losses", [False, True], ids=["no losses", "losses"])
