@@ -258,7 +258,7 @@ class Gathering(Upstream):
         parts: list[bytes] = []
         self._preludes = 0
         expect = self.replies.expect
-        is_oneway = False
+        is_oneway = is_large = False
         # a pinned one may be in a transaction, where all is only queued
         fence = self.pool.protocol.fence if self.owner is None else 0
         for exchange in out:
@@ -270,9 +270,8 @@ class Gathering(Upstream):
                 expect(exchange.note)
             parts.append(exchange.data)
             if exchange.more is not None:
+                is_large = True
                 parts.extend(exchange.more)
-                if not exchange.marks & IDEMPOTENT:  # it will not be sent again (P9): nothing large is kept
-                    exchange.data, exchange.more = b"", None
             if fence:
                 self._fenced += exchange.weight
                 if self._fenced >= fence:
@@ -283,10 +282,18 @@ class Gathering(Upstream):
         if wire.is_closing():
             self._on_unwritten(out)
             return
+        if is_large:
+            self._drop_bodies(out)
         if is_oneway:
             self._finish_oneway(out, now)
         if self._streaming is not None and not self._write_paused and self._streaming.client is not None:
             self._streaming.client.halt(False)
+
+    def _drop_bodies(self, out: list[Exchange]) -> None:
+        """What is written and will not be sent again (P9): nothing large is kept until its reply."""
+        for exchange in out:
+            if exchange.more is not None and not exchange.marks & IDEMPOTENT:
+                exchange.data, exchange.more = b"", None
 
     def _on_unwritten(self, out: list[Exchange]) -> None:
         """The kernel has refused it (RST, or FIN and RST, came before it was read) and so has taken nothing:

@@ -120,6 +120,7 @@ class OrderedClient(Client):
         if others:
             self._held = others[0]
         self._latest = first
+        self._in_pin = first.marks & (PIN | UNPIN) == PIN
 
     def refuse(self, exchange: Exchange, reason: Reason, text: str, now: float) -> None:
         self._is_void |= self._is_missed(exchange)

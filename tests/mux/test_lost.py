@@ -53,6 +53,18 @@ def test_what_the_kernel_refused_to_take_goes_to_another_connection(sharing: Sha
     assert stage.statistics()["in_flight"] == 0
 
 
+def test_a_request_in_parts_that_the_kernel_refused_goes_elsewhere_with_all_of_them() -> None:
+    stage = Stage(Sharing.ORDERED, max_connections=1)
+    server = stage.server(b"warm\n", b"warm\n")
+    server.wire.refuses = "Broken pipe"
+    ann = stage.asks(b"up +20\n1234567890")
+    ann.sends(b"1234567890")
+    second = stage.connects()
+    assert second.got() == b"up +20\n12345678901234567890"
+    second.sends(b"up\n")
+    assert ann.got() == b"up\n"
+
+
 def test_what_it_had_taken_before_is_lost_and_the_rest_keeps_its_order() -> None:
     stage = Stage(Sharing.ORDERED, max_connections=1)
     ann = stage.asks(b"one\n")

@@ -161,7 +161,11 @@ class Play:
             consumer.peer.closes() if random.random() < 0.6 else consumer.peer.breaks_off()
         elif what < 0.58 and providers:
             if self.losses and random.random() < 0.5:
-                random.choice(providers).peer.closes()
+                peer = random.choice(providers).peer
+                if random.random() < 0.6:
+                    peer.closes()
+                else:
+                    peer.wire.refuses = "Broken pipe"
             else:
                 random.choice(providers).says_by_itself(random)
         elif what < 0.62:

@@ -48,7 +48,11 @@ class Play:
             asker = askers.pop(random.randrange(len(askers)))
             asker.peer.closes() if random.random() < 0.6 else asker.peer.breaks_off()
         elif what < 0.62 and servers and self.losses:
-            random.choice(servers).peer.closes()
+            peer = random.choice(servers).peer
+            if random.random() < 0.6:
+                peer.closes()
+            else:
+                peer.wire.refuses = "Broken pipe"
         elif what < 0.66:
             self.stage.passes(random.choice((0.01, 0.5, 2.1)) if self.losses else 0.01)
         elif servers:

@@ -94,6 +94,21 @@ def test_who_gets_no_place_for_exec_is_closed_and_its_next_command_is_not_queued
     assert server.got().startswith(command("MULTI") + command("SET a 1") + command("RESET"))
 
 
+def test_a_transaction_that_begins_elsewhere_is_lost_with_that_connection_and_not_ended_on_a_third() -> None:
+    stage, server = one_connection(max_in_flight=1)
+    server.wire.refuses = "Broken pipe"
+    with stage.turn():
+        ann = stage.asks(command("MULTI"))
+        ann.sends(command("DISCARD"))
+    second = stage.connects()
+    second.sends(OK)
+    assert second.got().endswith(command("MULTI"))
+    second.wire.refuses = "Broken pipe"
+    second.sends(OK)  # to MULTI
+    assert ann.got().startswith(OK + b"-ERR muxproxy: ")
+    assert stage.statistics()["waiting"] == 0
+
+
 def test_a_blocking_command_that_gets_no_connection_alone_is_refused_and_no_more() -> None:
     stage, server = one_connection(timeout=2.0)
     stage.asks(command("MULTI"))
