@@ -87,8 +87,18 @@ class Results:
         return f"{outcome}: {len(took)}, p50 {at[0]:.1f} ms, p99 {at[1]:.1f} ms, max {at[2]:.1f} ms"
 
     @property
+    def first(self) -> float:
+        """When the first began."""
+        return min(record.began for record in self.records)
+
+    @property
+    def last(self) -> float:
+        """When the last ended."""
+        return max(record.ended for record in self.records)
+
+    @property
     def seconds(self) -> float:
-        return max(record.ended for record in self.records) - min(record.began for record in self.records)
+        return self.last - self.first
 
     @property
     def per_second(self) -> float:
@@ -128,6 +138,10 @@ class Load:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def pids(self) -> list[int]:
+        return [child.pid for child in self._children]
 
     def stop(self) -> Results:
         """No new requests; the ends of those under way."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
+import select
 import shutil
 import signal
 import socket
@@ -56,6 +58,18 @@ def listening(port: int = 0, backlog: int = 4096) -> socket.socket:
     sock.bind((HOST, port))
     sock.listen(backlog)
     return sock
+
+
+def port_below_the_kernels() -> int:
+    """For a server that binds by itself, and comes back to its port after it was killed: nobody holds it
+    meanwhile, so it is one that the kernel gives to nobody (net.ipv4.ip_local_port_range).
+    """
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for port in random.sample(range(1024, lowest), k=min(100, max(0, lowest - 1024))):
+        with contextlib.suppress(OSError), listening(port):
+            return port
+    with listening() as sock:  # all ports are the kernel's to give
+        return int(sock.getsockname()[1])
 
 
 class Nginx:
@@ -142,6 +156,7 @@ class FullBacklog:
             sock.bind((FILLER, 0))
             sock.connect_ex((self.host, self.port))
             self._fillers.append(sock)
+            select.select([self._listener], [], [], 10)  # the first stands in the backlog
 
     @property
     def address(self) -> str:

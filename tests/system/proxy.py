@@ -121,7 +121,12 @@ class Proxy:
             return dict(json.loads(body))
 
     def backend(self) -> dict[str, Any]:
-        return dict(self.status()["backends"][self.name])
+        """Its numbers, as soon as its worker tells them: one that is new or busy for a second does not."""
+        return wait_for(self._answered, within=20, what="the worker's numbers")
+
+    def _answered(self) -> dict[str, Any]:
+        backend = dict(self.status()["backends"][self.name])
+        return backend if "outcomes" in backend else {}
 
     def outcomes(self) -> dict[str, int]:
         """Reason -> exchanges, of all outcomes."""

@@ -28,6 +28,7 @@ LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 SIZE = re.compile(rb"[?&]bytes=(\d+)")
 PATTERN = bytes(range(256)) * 1024  # 256 KiB: a stream of any length is this, again and again
 counts: dict[str, Any] = {}
+released = asyncio.Event()
 
 
 def reply(body: bytes, head: bytes = b"", status: bytes = b"200 OK") -> bytes:
@@ -171,6 +172,17 @@ class Script:
         """The reply comes after `ms`."""
         await asyncio.sleep(self.number("ms") / 1000)
         self.writer.write(reply(echo(self.head)))
+        return True
+
+    async def do_hold(self) -> bool:
+        """The reply comes when somebody has asked for /release."""
+        await released.wait()
+        self.writer.write(reply(echo(self.head)))
+        return True
+
+    async def do_release(self) -> bool:
+        released.set()
+        self.writer.write(reply(b"released"))
         return True
 
     async def do_stream(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 from collections.abc import Iterator
 
@@ -56,6 +57,7 @@ def test_sockets_are_seen_in_every_state_from_before_the_handshake_until_close()
             return sorted(entry.state for entry in kernel.sockets(address(server)) if entry.inode)
 
         open_connections(server, 1, stack)  # fills the backlog of one
+        assert select.select([server], [], [], 10)[0], "it stands in the backlog"
         hanging = stack.enter_context(socket.socket())
         hanging.setblocking(False)
         assert hanging.connect_ex(server.getsockname()) != 0
@@ -63,7 +65,7 @@ def test_sockets_are_seen_in_every_state_from_before_the_handshake_until_close()
         hanging.close()
         accepted = stack.enter_context(server.accept()[0])
         accepted.close()
-        wait_for(lambda: states() == ["CLOSE_WAIT"], within=1, what="the server's FIN")
+        wait_for(lambda: states() == ["CLOSE_WAIT"], within=10, what="the server's FIN")
 
 
 def test_a_closed_socket_that_the_kernel_still_finishes_is_counted_apart(listener: socket.socket) -> None:
@@ -101,15 +103,16 @@ def test_a_client_that_has_the_servers_port_at_another_address_is_not_the_server
 ) -> None:
     kernel = SockDiag()
     port = listener.getsockname()[1]
+    elsewhere = "127.0.5.1"  # where no other test's client leaves a TIME_WAIT
     with (
         contextlib.closing(kernel),
         socket.create_server(("127.0.0.1", 0)) as proxy,
-        socket.create_connection(proxy.getsockname(), source_address=("127.0.1.101", port)),
+        socket.create_connection(proxy.getsockname(), source_address=(elsewhere, port)),
         proxy.accept()[0] as accepted,
     ):
-        assert accepted.getpeername() == ("127.0.1.101", port)
+        assert accepted.getpeername() == (elsewhere, port)
         assert kernel.sockets(address(listener)) == []
-        assert [entry.source for entry in kernel.sockets(f"127.0.1.101:{port}")] == [proxy.getsockname()]
+        assert [entry.source for entry in kernel.sockets(f"{elsewhere}:{port}")] == [proxy.getsockname()]
 
 
 def entry(cookie: int, inode: int = 1, source: str = "127.0.0.1") -> Entry:

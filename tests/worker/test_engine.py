@@ -30,12 +30,15 @@ def sockets_to(port: int) -> int:
 
 def test_a_refused_connect_is_told_with_its_reason() -> None:
     async def scene(bench: Bench) -> None:
+        address = bench.origin.getsockname()
         bench.origin.close()
+        bench.origin = socket.socket()
+        bench.origin.bind(address)  # and does not listen: a port that is free may be anybody's next
         ann = await bench.asks(b"ann\n")
         assert await ann.gets(12) == b"no no_server"
         assert bench.statistics()["servers"][0]["last_error"] == "Connection refused"
 
-    perform(scene, timeout=0.2)
+    perform(scene, timeout=0.5)
 
 
 def test_a_connect_that_hangs_is_given_up_and_its_place_given_back_when_its_socket_is_gone() -> None:
@@ -60,8 +63,11 @@ def test_a_connect_that_hangs_is_given_up_and_its_place_given_back_when_its_sock
         filler.close()
         (accepted, _), _ = await asyncio.gather(loop.sock_accept(bench.origin), asyncio.sleep(0))
         accepted.close()
-        server = await bench.accepted()
-        assert await server.gets(4) == b"ann\n"
+        asked = b""
+        while not asked:  # on a busy machine a connect may succeed and be given up in the same turn
+            server = await bench.accepted()
+            asked = await server.gets(4)
+        assert asked == b"ann\n"
         await server.sends(b"ann\n")
         assert await ann.gets(4) == b"ann\n"
 
@@ -139,7 +145,8 @@ def test_who_has_left_is_known_though_nobody_reads() -> None:
         peer.send(b"more")
         assert not engine.has_left(transport)
         peer.close()
-        assert engine.has_left(transport)
+        while not engine.has_left(transport):  # noqa: ASYNC110 - there is no event, nobody reads
+            await asyncio.sleep(0)  # a busy machine's kernel may deliver the FIN a little later
         transport.abort()
 
     with_engine(scene)

@@ -76,13 +76,12 @@ def run(server: Callable[[], asyncio.Protocol], seconds: float = 0.2) -> list[di
 
 def test_every_request_has_a_connection_of_its_own_and_ends_in_a_reply() -> None:
     sockets = Sockets()
-    *ticks, last = run(lambda: Connection(sockets))
+    first, *_, last = run(lambda: Connection(sockets), seconds=1.0)
     done = last["done"]
     assert (done["connected"], done["errors"]) == (0, {})
     assert done["replies"] == sockets.opened > 5
     assert 0 < done["p50"] <= done["p99"] < done["seconds"]
-    assert ticks
-    assert {tick["tick"]["connected"] for tick in ticks} == {5}
+    assert first["tick"]["connected"] == 5  # a later report may fall into the end
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,14 @@ All connections count their ids from 0 in the same steps, so that they collide o
 a reply is. How a call can end: `right`; `refused N` with the status; `wrong`, another's token or an id that
 nobody asked with; `closed`, its connection ended first; `late`, no end within `patience`.
 Orders: host, port, connections, calls (each), flight (at once, each), method, services (each connection has
-one of them), patience, tag.
+one of them), patience, tag, waits (connects, and does not call before the next line says so).
 Results: ends by name, examples of wrong ones, seconds of the slowest.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections import Counter
 from typing import Any
@@ -31,6 +32,7 @@ class Caller(asyncio.Protocol):
         self.service = load.services[number % len(load.services)]
         self.next_id = 0
         self.flight: dict[int, tuple[bytes, float]] = {}
+        self.transport: Any = None
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -40,6 +42,8 @@ class Caller(asyncio.Protocol):
     def refill(self) -> None:
         out = []
         load = self.load
+        if load.waits:
+            return
         while self.calls and len(self.flight) < load.flight:
             tag = self.next_id
             self.next_id += 1
@@ -97,6 +101,7 @@ class CallLoad:
         self.services = orders.get("services", ["com.acme.Orders"])
         self.patience = orders.get("patience", 30.0)
         self.tag = orders.get("tag", "t").encode()
+        self.waits = orders.get("waits", False)
         self.ends: Counter[str] = Counter()
         self.texts: Counter[str] = Counter()
         self.examples: list[str] = []
@@ -119,6 +124,15 @@ class CallLoad:
             self.ends["unconnected"] += 1
             self.examples.append(str(error))
             self.finished(caller)
+
+    def go(self) -> None:
+        """All call that have connected; who connects later calls at once."""
+        sys.stdin.buffer.readline()
+        self.loop.remove_reader(0)
+        self.waits = False
+        for caller in list(self.busy):
+            if caller.transport is not None:
+                caller.refill()
 
     def wrong(self, what: str) -> None:
         self.ends["wrong"] += 1
@@ -150,6 +164,8 @@ async def main() -> None:
     say("ready")
     for caller in load.callers:
         load.connect(caller)
+    if load.waits:
+        load.loop.add_reader(0, load.go)
     load.look()
     await load.done
     say(

@@ -66,6 +66,10 @@ class Callers(Child):
     def __init__(self, host: str, port: int, **orders: Any) -> None:
         super().__init__("tests.system.dubbo.callers", {"host": host, "port": port} | orders)
 
+    def go(self) -> None:
+        """Those that wait call, all at once."""
+        self.tell("go")
+
     def ends(self, within: float = 120.0) -> dict[str, Any]:
         """When all calls have ended: how, by name, and more."""
         answer = dict(self.answer(within))

@@ -17,21 +17,22 @@ CONNECTIONS, INTERFACES, MAX = 100, 10, 8
 
 
 def consumer(host: str, port: int) -> Callers:
-    """With so many connections to that provider, for every interface. Each makes a call that takes a while,
-    and its connections last until all calls are done."""
+    """With so many connections to that provider, for every interface. Each makes a call when all are
+    connected, and its connections last until all calls are done."""
     return Callers(
         host,
         port,
         connections=CONNECTIONS * INTERFACES,
         calls=1,
         method="slow",
+        waits=True,
         services=[f"com.acme.Service{number}" for number in range(INTERFACES)],
         patience=100,
     )
 
 
 def test_twenty_thousand_connections_become_eight() -> None:
-    one, two = pair(slow=3.0)
+    one, two = pair(slow=1.0)
     kernel = SockDiag()
     with ExitStack() as stack:
         for provider in (one, two):
@@ -41,8 +42,10 @@ def test_twenty_thousand_connections_become_eight() -> None:
             return sum(len(kernel.sockets(p.address, states=("ESTABLISHED",))) for p in (one, two))
 
         loads = [stack.enter_context(consumer(provider.host, provider.port)) for provider in (one, two)]
-        wait_for(lambda: at_providers() >= 2000, within=30, what="all are connected, directly")
+        wait_for(lambda: at_providers() >= 2000, within=60, what="all are connected, directly")
         direct = at_providers()
+        for load in loads:
+            load.go()
         for load in loads:
             assert load.ends()["ends"] == {"right": 1000}
         wait_for(lambda: at_providers() == 0, within=10, what="they are gone")
@@ -56,7 +59,10 @@ def test_twenty_thousand_connections_become_eight() -> None:
             )
         )
         loads = [stack.enter_context(consumer(proxy.host, proxy.port)) for _ in range(2)]
-        wait_for(lambda: proxy.backend()["clients"] == 2000, within=30, what="all are connected, to muxproxy")
+        wait_for(lambda: proxy.backend()["clients"] == 2000, within=60, what="all are connected, to muxproxy")
+        for load in loads:
+            load.go()
+        wait_for(lambda: proxy.outcomes().get("ok", 0) > 0, within=30, what="replies")
         through = at_providers()
         for load in loads:
             assert load.ends()["ends"] == {"right": 1000}

@@ -10,6 +10,7 @@ from tests.system.process import wait_for
 from tests.system.proxy import Proxy
 
 SLOW = 0.05
+CALLS = 8  # each of a hundred: 4 s, ten at a time
 
 
 def limit(method: str = "", timeout: str = "20s") -> dict[str, list[dict[str, object]]]:
@@ -23,25 +24,30 @@ def test_the_provider_never_sees_the_eleventh_at_once_and_others_are_not_slowed(
         Proxy(
             provider.address, protocol="dubbo", dubbo=limit("slow"), upstream={"max_connections": 2}
         ) as proxy,
-        Callers(proxy.host, proxy.port, connections=100, calls=5, method="slow") as limited,
+        Callers(proxy.host, proxy.port, connections=100, calls=CALLS, method="slow", waits=True) as limited,
+        Callers(proxy.host, proxy.port, connections=10, calls=20, method="echo", waits=True) as others,
     ):
+        wait_for(lambda: proxy.backend()["clients"] == 110, within=20, what="all are connected")
+        limited.go()
         wait_for(
             lambda: proxy.backend()["limited"]["com.acme.Orders.slow"]["waiting"] == 90,
             within=10,
             what="ninety wait their turn",
         )
         assert proxy.backend()["waiting"] == 0
-        with Callers(proxy.host, proxy.port, connections=10, calls=20, method="echo") as others:
-            quick = others.ends()
-        # 500 calls of 50 ms, ten at a time, take 2.5 s; the others are through while most of these wait.
+        others.go()
+        quick = others.ends()
+        # The others are through while most of these wait.
         assert limited.process.poll() is None
         assert proxy.backend()["limited"]["com.acme.Orders.slow"]["waiting"] > 0
         assert quick["ends"] == {"right": 200}
-        assert limited.ends()["ends"] == {"right": 500}
+        assert limited.ends()["ends"] == {"right": 100 * CALLS}
         seen = provider.stats()
         assert seen["peak"]["slow"] == 10
-        assert seen["calls"] == {"slow": 500, "echo": 200}
-        assert proxy.backend()["limited"]["com.acme.Orders.slow"]["waited"] == 490
+        assert seen["calls"] == {"slow": 100 * CALLS, "echo": 200}
+        # All but the first ten; on a busy machine now and then one comes when a place is just free.
+        waited = proxy.backend()["limited"]["com.acme.Orders.slow"]["waited"]
+        assert 100 * CALLS - 100 <= waited <= 100 * CALLS - 10
 
 
 def test_who_waits_in_vain_is_refused_with_100_and_what_it_waited_for() -> None:
@@ -64,7 +70,7 @@ def test_clients_that_leave_do_not_let_the_eleventh_in() -> None:
         Proxy(provider.address, protocol="dubbo", dubbo=limit("slow")) as proxy,
     ):
         gone = Callers(proxy.host, proxy.port, connections=10, calls=1, method="slow")
-        wait_for(lambda: provider.stats()["now"].get("slow") == 10, within=10, what="ten are in hand")
+        wait_for(lambda: provider.stats()["calls"].get("slow") == 10, within=20, what="ten are in hand")
         gone.process.kill()
         gone.process.wait()
         gone.close()
@@ -80,7 +86,8 @@ def test_a_real_consumer_gets_it_as_its_exception_and_a_real_provider_never_more
         Consumer("sofa", proxy.port) as sofa,
         Consumer("dubbo2", proxy.port) as dubbo2,
     ):
-        calls = [{"method": "work", "args": ["800"]}] * 10
+        # Longer than two programs of Node need to begin: the second ten must find the first at work.
+        calls = [{"method": "work", "args": ["3000"]}] * 10
         sofa.tell(calls)
         dubbo2.tell(calls)
         answers = [*sofa.answer(), *dubbo2.answer()]

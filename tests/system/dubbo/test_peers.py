@@ -139,7 +139,7 @@ def test_heartbeats_are_sent_to_providers_who_answer_as_they_do(provider: RealPr
     with Proxy(
         provider.address,
         protocol="dubbo",
-        dubbo={"heartbeat": "100ms", "heartbeat_misses": 5},
+        dubbo={"heartbeat": "100ms", "heartbeat_misses": 20},
         upstream={"max_connections": 2, "min_connections": 2},
     ) as proxy:
         with Consumer("sofa", proxy.port) as consumer:
@@ -176,8 +176,8 @@ def test_a_lost_provider_is_the_consumers_exception_and_the_others_go_on(namespa
         )
         wait_for(lambda: proxy.backend()["upstream"]["idle"] == 2, within=10, what="both are connected")
         consumer = stack.enter_context(Consumer("sofa", proxy.port))
-        consumer.tell([{"method": "sleep", "args": ["2000", f"{n}"]} for n in range(6)])
-        wait_for(lambda: proxy.backend()["in_flight"] == 6, within=10, what="all are in flight")
+        consumer.tell([{"method": "sleep", "args": ["3000", f"{n}"]} for n in range(6)])
+        wait_for(lambda: proxy.backend()["in_flight"] == 6, within=20, what="all are in flight")
         one.close()
         answers = consumer.answer()
         errors = [answer["error"] for answer in answers if "error" in answer]

@@ -26,7 +26,7 @@ _ACK = re.compile(rb"[*>]3\r\n\$\d+\r\n([sp]?)(?:un)?subscribe\r\n")
 MESSAGES = re.compile(rb"[*>][34]\r\n\$[78]\r\n[ps]?message\r\n")
 
 
-PATIENCE = 1.0  # seconds for a reply that must come: a failing example is tried again a hundred times
+PATIENCE = 10.0  # seconds for a reply that must come
 
 
 class Action(NamedTuple):

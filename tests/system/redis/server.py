@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.system.origins import HOST, listening
+from tests.system.origins import HOST, port_below_the_kernels
 from tests.system.process import end, tool, wait_for
 from tests.system.redis.wire import Wire
 
@@ -30,8 +30,7 @@ class RedisServer:
         self._password = password
         self.folder = Path(tempfile.mkdtemp(prefix="muxproxy-redis-"))
         self.host = HOST
-        with listening() as sock:
-            self.port = int(sock.getsockname()[1])
+        self.port = port_below_the_kernels()
         self.process: subprocess.Popen[bytes] | None = None
         try:
             self.start()

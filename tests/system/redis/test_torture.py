@@ -5,7 +5,9 @@ connections are killed with CLIENT KILL and the server is restarted, the second 
 
 What can be counted: no worker ends in the first half, so there every exchange that a client began stands in
 exactly one of the proxy's outcomes, to the last one that it has read. A killed worker takes its counts with
-it; the clients' own count of the exchanges on connections opened after its death must be the new worker's.
+it; the clients' own count of the exchanges on connections opened after its death must be the new worker's. On
+a machine too busy for so many, clients are refused and come again all the time: which worker took those that
+came just then is in doubt.
 """
 
 from __future__ import annotations
@@ -30,10 +32,12 @@ COMMANDS = int(os.environ.get("MUXPROXY_TORTURE") or ("1000000" if os.environ.ge
 CLIENTS = 2000
 PROCESSES = 2
 PINNED = 4
+JUST_THEN = 0.5  # seconds that a connection may stand in the backlog
 MOST_COMMANDS = 3  # in one write, inside of MULTI or WATCH
 # Room for all to wait: what is refused is refused because something broke.
 TABLES = {
-    "clients": {"max_connections": 2 * CLIENTS, "backlog": 2 * CLIENTS},
+    # Nobody is cut for being slow in the middle of MULTI: on a busy machine all these clients are.
+    "clients": {"max_connections": 2 * CLIENTS, "backlog": 2 * CLIENTS, "hold_timeout": "60s"},
     "queue": {"max_waiting": 20 * CLIENTS, "timeout": "10s"},
     "upstream": {"max_connections": BOUND, "max_pinned": PINNED, "max_in_flight": 128},
 }
@@ -77,8 +81,8 @@ class Torture:
         self.close()
 
 
-def exchanges(results: Results, since: float = 0.0) -> int:
-    return sum(begun for opened, begun in results.connections if opened >= since)
+def exchanges(results: Results, since: float = 0.0, until: float = float("inf")) -> int:
+    return sum(begun for opened, begun in results.connections if since <= opened < until)
 
 
 @contextmanager
@@ -130,12 +134,15 @@ def test_no_client_ever_sees_anothers_value_or_db_whatever_is_killed(clean: Redi
         (worker,) = proxy.workers()
         torture.go(COMMANDS // 2)
         progress(proxy, COMMANDS // 8)
+        death = time.monotonic()  # before: who is told of it at once comes back at once
         os.kill(worker, signal.SIGKILL)
-        death = time.monotonic()
         second = torture.results(within)
         assert set(second.outcomes) <= {RIGHT, REFUSED, ORPHANED, CLOSED}, second.examples
         assert second.outcomes[CLOSED] >= 1
-        assert sum(proxy.outcomes().values()) == exchanges(second, death)
+        unread = exchanges(second, death) - sum(proxy.outcomes().values())
+        doubt = exchanges(second, death - JUST_THEN, death)
+        print(f"{unread} not counted, {doubt} in doubt")
+        assert -doubt <= unread <= doubt
         assert second.outcomes[RIGHT] > first.outcomes[RIGHT] + COMMANDS // 8
 
 

@@ -45,7 +45,7 @@ class Plan:
 class Results:
     outcomes: dict[str, int] = field(default_factory=dict)
     commands: int = 0  # sent
-    # Per connection: when it was opened (time.monotonic), and the exchanges that were begun on it. A
+    # Per connection: when it was asked for (time.monotonic), and the exchanges that were begun on it. A
     # transaction that is sent whole is one exchange.
     connections: list[tuple[float, int]] = field(default_factory=list)
     refusals: dict[str, int] = field(default_factory=dict)  # text -> number
@@ -136,6 +136,7 @@ class Client(asyncio.Protocol):
     async def connect(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            self.opened = time.monotonic()
             with suppress(OSError):
                 await loop.create_connection(lambda: self, self.world.plan.host, self.world.plan.port)
                 return
@@ -144,7 +145,6 @@ class Client(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
         self.reader = hiredis.Reader()
-        self.opened = time.monotonic()
         self.exchanges = 0
         self.script = set_up(self.keeper)
         self.send(next(self.script))

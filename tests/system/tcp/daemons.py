@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.system.origins import HOST, listening
+from tests.system.origins import HOST, listening, port_below_the_kernels
 from tests.system.process import Child, end, tool, wait_for
 
 
@@ -34,8 +34,7 @@ class Daemon:
         self._process: subprocess.Popen[bytes] | None = None
         try:
             self.prepare()
-            with listening() as sock:
-                self.port = int(sock.getsockname()[1])
+            self.port = port_below_the_kernels()
             with (self.folder / "log").open("ab") as log:
                 self._process = self.start(self.command(), stdout=log, stderr=log)
             wait_for(self._accepts, within=20, what=f"{self.address} accepts: {self.log()}")

@@ -133,7 +133,7 @@ def test_who_gets_no_place_in_time_sees_the_end_that_the_operator_chose(refuse: 
             server.address,
             protocol="tcp",
             upstream={"max_connections": 2},
-            queue={"max_waiting": 2, "timeout": "1s"},
+            queue={"max_waiting": 2, "timeout": "3s"},  # both wait while the next comes, on any machine
             tcp={"refuse": refuse},
         ) as proxy,
         Sampler(server.address) as sampler,
