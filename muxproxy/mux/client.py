@@ -443,7 +443,7 @@ class Client(Patience):
     def on_session(self, exchange: Exchange, now: float) -> None:
         """The exchange is opaque in both directions and lasts until a side closes."""
         exchange.whole = False
-        self.filling = exchange
+        self.filling, self._halted = exchange, False  # as in _begin_body
         self.expect(TUNNEL, now + self.pool.clients_config.idle_timeout)
 
     def on_bug(self, now: float) -> None:

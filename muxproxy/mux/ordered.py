@@ -93,7 +93,8 @@ class OrderedClient(Client):
             after = self._next_held(exchange)
             self._held = None
             self.pool.submit(exchange, now)
-            if self.phase != ENDING:
+            # What is held by now came behind an answer that was had at once: it is all that there is.
+            if self._held is None and self.phase != ENDING:
                 self._held = after
         self._proceeding = False
         if self._read_paused:

@@ -268,6 +268,23 @@ def test_what_was_pipelined_behind_an_upgrade_goes_through_it() -> None:
     assert server.got() == b"up pin\nfirst words"
 
 
+def test_a_tunnel_flows_though_an_upload_before_it_was_answered_before_it_was_read() -> None:
+    stage = Stage(EXCLUSIVE, request_buffer=10)
+    stage.request_high = 50
+    ann = stage.asks(b"a +100\n" + b"." * 40)
+    server = stage.connects()
+    server.stops_reading()
+    ann.sends(b"." * 60)
+    server.sends(b"a\n")
+    assert not server.is_open
+    ann.sends(b"up pin\nfirst")
+    server = stage.connects()
+    server.sends(b"up 101\n")
+    assert ann.got() == b"a\nup 101\n"
+    ann.sends(b"second")
+    assert server.got() == b"up pin\nfirstsecond"
+
+
 def test_a_drain_closes_the_idle_at_once_and_the_others_after_what_is_owed() -> None:
     stage = Stage(EXCLUSIVE, max_connections=1)
     idle = stage.asks(b"x\n")

@@ -108,9 +108,8 @@ class PubSub:
         while requests and requests[0].is_told and not requests[0].waiting:
             request = requests.popleft()
             self._answered.append((listening.session, self._carry_out(request, listening)))
+        self._maybe_forget(listening)
         if not requests:
-            if not listening.expects():
-                self._listeners.pop(listening.session, None)
             listening.settle()
 
     def _carry_out(self, request: Request, listening: Listening) -> bytes:
@@ -171,9 +170,13 @@ class PubSub:
         for request in [request for request in listening.requests if request.is_told]:
             self._give_up(request)
             listening.take_back(request)
-        if not listening.expects():
-            self._listeners.pop(listener, None)
+        self._maybe_forget(listening)
         return self.flush()
+
+    def _maybe_forget(self, listening: Listening) -> None:
+        """A request that is held behind others counts from on_request on: refused before, it is not told."""
+        if not any(listening.joined) and not any(request.is_told for request in listening.requests):
+            self._listeners.pop(listening.session, None)
 
     def _give_up(self, request: Request) -> None:
         """What it waited for joins nobody."""

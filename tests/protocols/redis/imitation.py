@@ -23,7 +23,7 @@ def value(word: bytes, db: int, resp: int, user: bytes) -> bytes:
     said = b"%b@%d/%d/%b" % (word, db, resp, user)
     form = word[-1] % 5
     if form == 4 and word[-2] % 5 == 4:
-        said += b"." * 70_000  # more than a framer keeps until it is whole
+        said += b"." * 200_000  # more than a framer keeps until it is whole
     if form == 0:
         return b"+%b\r\n" % said
     if form == 1:

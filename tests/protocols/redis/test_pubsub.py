@@ -283,6 +283,29 @@ def test_a_request_that_the_heart_refused_joins_nothing() -> None:
     assert room.answers() == []
 
 
+def test_a_request_that_was_refused_before_it_was_told_keeps_no_connection() -> None:
+    room = Room()
+    ann, bob = room.client(), room.client()
+    room.asks(ann, "SUBSCRIBE a")
+    first = ann.frame
+    assert ann.says("UNSUBSCRIBE") == "listen"  # held behind it
+    first.note.on_refused()
+    room.feed.cancel(ann.session)
+    ann.frame.note.on_refused()
+    assert not ann.session.listening
+    assert room.feed.is_empty()
+    room.asks(bob, "SUBSCRIBE b")
+    room.pushes(ack("subscribe", "a", 1))
+    room.pushes(ack("unsubscribe", "a", 0))
+    room.pushes(ack("subscribe", "b", 1))
+    bob.says("UNSUBSCRIBE b")
+    last = bob.frame
+    assert bob.says("SUBSCRIBE c") == "listen"
+    room.feed.on_request(bob.session, last)
+    bob.frame.note.on_refused()
+    assert room.feed.is_empty()
+
+
 # -- connections ---------------------------------------------------------------------------------------------
 
 

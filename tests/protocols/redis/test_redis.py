@@ -127,6 +127,20 @@ def test_a_subscriber_hears_of_the_channel_after_its_acknowledgement() -> None:
     assert ann.got().startswith(b"-ERR Can't execute 'get': ")
 
 
+def test_what_comes_behind_a_request_that_its_feed_answers_at_once_is_not_forgotten() -> None:
+    house = House(max_connections=2)
+    house.asks(command("SUBSCRIBE a"))
+    feed = house.opens()
+    feed.sends(b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n")
+    ann = house.asks(say("GET k", "SUBSCRIBE a", "RESET", "GET l", "SUBSCRIBE a"))
+    server = house.opens()
+    server.sends(b"$-1\r\n")
+    assert server.got() == say("GET k", "GET l")
+    server.sends(b"$-1\r\n")
+    ack = b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"
+    assert ann.got() == b"$-1\r\n" + ack + b"+RESET\r\n$-1\r\n" + ack
+
+
 def test_a_server_that_refuses_a_state_is_the_matter_of_who_needs_it() -> None:
     house = House({"auth": "passthrough"}, max_connections=1)
     ann = house.asks(command("AUTH ann pw"))
