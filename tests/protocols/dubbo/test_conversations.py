@@ -11,6 +11,7 @@ import pytest
 from muxproxy.config.model import Dubbo, Limit
 from muxproxy.protocols.dubbo import DubboProtocol
 from tests.fakes import Peer, Stage
+from tests.plays import left_behind, played
 from tests.protocols.dubbo import feeding as wire
 from tests.protocols.dubbo.feeding import frame, invocation
 
@@ -213,20 +214,12 @@ class Play:
                 while provider.replies:
                     provider.send(self.random, 1.0)
             self.stage.passes(0.5)
-            now = self.stage.statistics()
-            if not any(now[name] for name in ("clients", "in_flight", "waiting", "pinned")):
+            if not left_behind(self.stage):
                 return
-        raise AssertionError(f"left behind: {now}")
+        raise AssertionError(f"left behind: {left_behind(self.stage)}")
 
 
 @pytest.mark.parametrize("losses", [False, True], ids=["no losses", "losses"])
 def test_every_call_gets_its_own_reply_or_error_and_nothing_stays_when_all_have_gone(losses: bool) -> None:
-    for seed in range(60):
-        play = Play(seed, losses=losses)
-        try:
-            for _ in range(120):
-                play.step()
-            play.end()
-        except Exception as failure:
-            failure.add_note(f"seed {seed}")
-            raise
+    for play in played(lambda seed: Play(seed, losses=losses), seeds=60, steps=120):
+        assert "internal" not in play.stage.outcomes()

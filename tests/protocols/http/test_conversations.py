@@ -11,6 +11,7 @@ import pytest
 from muxproxy.config.model import Http
 from muxproxy.protocols.http import HttpProtocol
 from tests.fakes import Stage
+from tests.plays import left_behind, played
 from tests.protocols.http.imitation import Ask, Caller, Origin
 
 CALLERS = 6
@@ -140,6 +141,15 @@ class Play:
         is_broken = bool(caller.owed) and caller.owed[0].breaks  # in a body, too late for an answer
         return self.losses or is_done or is_broken or self.stage.pool.draining
 
+    def serve_all(self) -> None:
+        while self.stage.dials:
+            self.origins.append(Origin(self.stage.connects(), self.asks, self.random))
+        for origin in self.origins:
+            origin.peer.reads()
+            origin.work()
+            if not origin.tunnels:
+                origin.send(1.0)
+
     def end(self) -> None:
         """All is sent, read and served; then each has had all that it was owed, and all leave."""
         if self.random.random() < 0.3:
@@ -153,13 +163,7 @@ class Play:
                     caller.sends(1.0)
                 if caller.tunnel is not None:
                     caller.peer.closes()
-            while self.stage.dials:
-                self.origins.append(Origin(self.stage.connects(), self.asks, self.random))
-            for origin in self.origins:
-                origin.peer.reads()
-                origin.work()
-                if not origin.tunnels:
-                    origin.send(1.0)
+            self.serve_all()
             self.stage.passes(0.01)
             self.look()
             if not any((caller.owed or caller.unsent) and not caller.is_over for caller in self.callers):
@@ -170,31 +174,16 @@ class Play:
             caller.peer.closes()
             caller.peer.reads()
         for _ in range(100):
-            while self.stage.dials:
-                self.origins.append(Origin(self.stage.connects(), self.asks, self.random))
-            for origin in self.origins:
-                origin.peer.reads()
-                origin.work()
-                if not origin.tunnels:
-                    origin.send(1.0)
+            self.serve_all()
             self.stage.passes(0.5)
-            now = self.stage.statistics()
-            if not any(now[name] for name in ("clients", "in_flight", "waiting", "pinned")):
-                assert "internal" not in self.stage.outcomes()
+            if not left_behind(self.stage):
                 return
-        raise AssertionError(f"left behind: {now}")
+        raise AssertionError(f"left behind: {left_behind(self.stage)}")
 
 
 @pytest.mark.parametrize("losses", [False, True], ids=["no losses", "losses"])
 def test_every_caller_gets_its_own_replies_whole_or_is_told_and_nothing_stays_when_all_have_gone(
     losses: bool,
 ) -> None:
-    for seed in range(400):
-        play = Play(seed, losses=losses)
-        try:
-            for _ in range(150):
-                play.step()
-            play.end()
-        except Exception as failure:
-            failure.add_note(f"seed {seed}")
-            raise
+    for play in played(lambda seed: Play(seed, losses=losses), seeds=400, steps=150):
+        assert "internal" not in play.stage.outcomes()

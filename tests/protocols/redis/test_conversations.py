@@ -10,6 +10,7 @@ import pytest
 from muxproxy.config.model import Redis
 from muxproxy.protocols.redis import RedisProtocol
 from tests.fakes import Stage
+from tests.plays import left_behind, played
 from tests.protocols.redis.imitation import Asker, Server
 
 CLIENTS = 6
@@ -96,24 +97,17 @@ class Play:
             while self.stage.dials:
                 self.servers.append(Server(self.stage.connects()))
             self.stage.passes(0.01)
-            now = self.stage.statistics()
-            if not (now["clients"] or now["in_flight"] or now["waiting"] or now["pinned"]):
-                return
-        raise AssertionError(f"left behind: {now}")
+            if not left_behind(self.stage):
+                break
+        else:
+            raise AssertionError(f"left behind: {left_behind(self.stage)}")
+        for server in self.servers:
+            if server.peer.is_open:
+                assert server.queued is None, "a shared connection is in MULTI"
+                assert not server.is_watching, "a shared connection is in WATCH"
 
 
 @pytest.mark.parametrize("losses", [False, True], ids=["no losses", "losses"])
 def test_nobody_gets_what_is_anothers_and_nothing_stays_when_all_have_gone(losses: bool) -> None:
-    for seed in range(150):
-        play = Play(seed, losses=losses)
-        try:
-            for _ in range(120):
-                play.step()
-            play.end()
-            for server in play.servers:
-                if server.peer.is_open:
-                    assert server.queued is None, "a shared connection is in MULTI"
-                    assert not server.is_watching, "a shared connection is in WATCH"
-        except Exception as failure:
-            failure.add_note(f"seed {seed}")
-            raise
+    for play in played(lambda seed: Play(seed, losses=losses), seeds=150, steps=120):
+        assert "internal" not in play.stage.outcomes()

@@ -11,6 +11,7 @@ import pytest
 from muxproxy.config.model import Redis
 from muxproxy.protocols.redis import RedisProtocol
 from tests.fakes import Stage
+from tests.plays import left_behind, played
 from tests.protocols.redis.channels import CHANNEL, SHARD, Broker, Link, Listener
 
 CLIENTS = 6
@@ -147,23 +148,14 @@ class Play:
         self.broker.listeners.clear()
         for _ in range(1000):
             self.settle()
-            now = self.stage.statistics()
-            if not (now["clients"] or now["in_flight"] or now["waiting"] or now["pinned"]):
+            if not left_behind(self.stage):
                 return
-        raise AssertionError(f"left behind: {now}")
+        raise AssertionError(f"left behind: {left_behind(self.stage)}")
 
 
 @pytest.mark.parametrize("losses", [False, True], ids=["no losses", "losses"])
 def test_each_listener_gets_what_was_published_while_it_listened_once_and_in_order(losses: bool) -> None:
     heard = 0
-    for seed in range(120):
-        play = Play(seed, losses=losses)
-        try:
-            for _ in range(120):
-                play.step()
-            play.end()
-        except Exception as failure:
-            failure.add_note(f"seed {seed}")
-            raise
+    for play in played(lambda seed: Play(seed, losses=losses), seeds=120, steps=120):
         heard += play.heard
     assert heard > 300
