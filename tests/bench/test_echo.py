@@ -44,4 +44,4 @@ class Refusing(provider.DubboSession):
 def test_calls_that_are_refused_and_calls_without_a_reply_are_errors():
     assert uvloop.run(call(Refusing, "dubbo", 200, 1)) | {"microseconds": 0} == {
         "done": 0, "microseconds": 0, "p50": 0, "p99": 0, "errors": 6,
-    }  # fmt: skip
+    }  # a table  # fmt: skip

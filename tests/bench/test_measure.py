@@ -61,7 +61,7 @@ def test_a_load_tells_its_figures_in_its_last_line():
     figures = measure.parse_report(f"Running 4s test\n  Requests/sec: 9\n{ours}\n")
     assert (figures.done, figures.seconds, figures.p50_us, figures.p99_us, figures.errors) == (
         50, 4.0, 11, 22, 3,
-    )  # fmt: skip
+    )  # a table  # fmt: skip
 
 
 def test_a_load_without_figures_is_an_error_that_shows_what_it_said():

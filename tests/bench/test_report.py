@@ -40,7 +40,7 @@ def test_the_table_shows_median_spread_and_ratio_to_the_reference_and_none_for_d
     assert ours == [
         "keep-alive", "muxproxy", "100,000 (100,000..100,000)", "22.0 (20.0..24.0)", "1.10 (1.00..1.20)",
         "900 µs", "2.5 ms", "2", "8", "0", "220%",
-    ]  # fmt: skip
+    ]  # a table  # fmt: skip
     assert reference[4] == "1.00 (1.00..1.00)"
     assert direct[3:5] == ["-", "-"]
 
@@ -60,7 +60,7 @@ def test_memory_per_client_is_the_growth_and_not_the_whole():
     table = report.memory_table({"haproxy": report.Memory(clients=1000, before_kib=10_240, after_kib=12_288)})
     assert [cell.strip() for cell in table.splitlines()[-1].strip("| ").split("|")] == [
         "1,000", "haproxy", "2.05", "10.0 MiB", "12.0 MiB",
-    ]  # fmt: skip
+    ]  # a table  # fmt: skip
 
 
 def test_the_machines_noise_is_told_with_its_spread():

@@ -14,7 +14,7 @@ from tests.bench.suite import Suite
 class OnPaper(Suite):
     """Nothing is started; `haproxy` fails from its second round on."""
 
-    class stage:  # noqa: N801
+    class stage:  # noqa: N801 - stands for an object
         proxy_core = 0
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ def test_rounds_take_turns_and_who_fails_is_left_out_of_those_to_come():
         ("muxproxy", 3), ("haproxy", 3),
         ("muxproxy", 3), ("haproxy", 3),
         ("muxproxy", 3),
-    ]  # fmt: skip
+    ]  # a table  # fmt: skip
     assert (len(ours.rounds), ours.failed) == (3, "")
     assert failed.failed == "it refused"
 

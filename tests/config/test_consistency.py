@@ -50,7 +50,7 @@ CONTRADICTIONS: list[tuple[dict[str, dict[str, Any]], str]] = [
     ({"upstream": {"servers": ("a:1", "A:1")}}, 'upstream.servers = "a:1": each server once'),
     ({"upstream": {"servers": ("127.0.0.1:80",)}}, 'upstream.servers = "127.0.0.1:80": this backend listens'),
     ({"upstream": {"servers": ("localhost:80",)}}, 'upstream.servers = "localhost:80": this backend listens'),
-]  # fmt: skip
+]  # a table  # fmt: skip
 
 
 PASSTHROUGH = {"auth": "passthrough"}
@@ -66,7 +66,7 @@ CONTRADICTIONS += [
     ({"redis": {"allow": ("client|tracking",)}}, 'redis.allow = "client|tracking": cannot be allowed: it'),
     ({"redis": {"allow": ("Debug",), "deny": ("debug",)}}, 'redis.allow = "Debug": is in deny too'),
     ({"dubbo": {"limits": TWICE}}, 'dubbo.limits[3].service = "S", method "m": the same as dubbo.limits[2]'),
-]  # fmt: skip
+]  # a table  # fmt: skip
 
 
 @pytest.mark.parametrize(("tables", "expected"), CONTRADICTIONS)
@@ -120,7 +120,7 @@ WARNINGS: list[tuple[dict[str, Any], str]] = [
     ({"upstream": {"max_in_flight": 4}}, "upstream.max_in_flight = 4: no effect with http"),
     ({"upstream": {"max_pinned": 2}}, "upstream.max_pinned = 2: no effect with http"),
     ({"http": {"max_upgraded": 8}}, "http.max_upgraded = 8: upgraded sessions can take every connection"),
-]  # fmt: skip
+]  # a table  # fmt: skip
 
 
 REDIS = {"protocol": "redis"}
@@ -132,7 +132,7 @@ WARNINGS += [
     ({**REDIS, "redis": {"batch": Batch(delay=0.001)}}, "redis.batch.commands = 0: below 2 nothing is held"),
     ({**REDIS, "redis": {"allow": ("get",)}}, 'redis.allow = "get": no effect: it is not refused'),
     ({**DUBBO, "upstream": {"max_pinned": 2}}, "upstream.max_pinned = 2: little effect with dubbo"),
-]  # fmt: skip
+]  # a table  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_what_an_example_has_off_is_accepted_when_it_is_on(tmp_path: Path, name:
     assert len(off) > 1
     path = tmp_path / f"{name}.toml"
     for key in off:
-        if key in keys.PROTOCOL_TABLES["dubbo"]["limits"].table:  # type: ignore[union-attr]
+        if key in keys.PROTOCOL_TABLES["dubbo"]["limits"].table:
             on = text.replace("# [[", "[[")
             on = re.sub(r"^# (service|method|actives|timeout) = ", r"\1 = ", on, flags=re.MULTILINE)
         else:
@@ -97,7 +97,7 @@ def test_what_an_example_has_off_is_accepted_when_it_is_on(tmp_path: Path, name:
 @pytest.fixture
 def unit() -> configparser.SectionProxy:
     parser = configparser.ConfigParser(strict=True, interpolation=None, comment_prefixes=("#",))
-    parser.optionxform = str  # type: ignore[assignment,method-assign]  # directives are case-sensitive
+    parser.optionxform = str  # directives are case-sensitive
     parser.read(ROOT / "systemd/muxproxy.service")
     return parser["Service"]
 

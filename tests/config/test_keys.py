@@ -16,9 +16,9 @@ MODEL = {
     "upstream": (Upstream, keys.TABLES["upstream"]),
     "http": (Http, keys.PROTOCOL_TABLES["http"]),
     "redis": (Redis, keys.PROTOCOL_TABLES["redis"]),
-    "redis.batch": (Batch, keys.PROTOCOL_TABLES["redis"]["batch"].table),  # type: ignore[union-attr]
+    "redis.batch": (Batch, keys.PROTOCOL_TABLES["redis"]["batch"].table),
     "dubbo": (Dubbo, keys.PROTOCOL_TABLES["dubbo"]),
-    "dubbo.limits": (Limit, keys.PROTOCOL_TABLES["dubbo"]["limits"].table),  # type: ignore[union-attr]
+    "dubbo.limits": (Limit, keys.PROTOCOL_TABLES["dubbo"]["limits"].table),
     "tcp": (Tcp, keys.PROTOCOL_TABLES["tcp"]),
 }
 NOT_WRITTEN = {"file"}  # filled in by load.py

@@ -230,7 +230,7 @@ BAD_TABLES = [
     ("dubbo", "limits = [{ service = 'x' }]", "dubbo.limits[1].actives: missing"),
     ("dubbo", "limits = [{ service = 'x', actives = 0 }]", "dubbo.limits[1].actives = 0: a whole number"),
     ("tcp", "refuse = 'drop'", 'tcp.refuse = "drop": one of rst, fin'),
-]  # fmt: skip
+]  # a table  # fmt: skip
 
 
 @pytest.mark.parametrize(("protocol", "line", "expected"), BAD_TABLES)
@@ -298,7 +298,7 @@ BAD_VALUES = [
     ("idle_timeuot = 5", "clients.idle_timeuot = 5: unknown key; did you mean idle_timeout?"),
     ("servers = []", "clients.servers = []: unknown key here; it belongs to [upstream]"),
     ("qwertz = 1", "clients.qwertz = 1: unknown key; known here: listen, max_connections"),
-]  # fmt: skip
+]  # a table  # fmt: skip
 
 
 @pytest.mark.parametrize(("line", "expected"), BAD_VALUES)
@@ -328,7 +328,7 @@ BAD_FILES = [
     ("timeout = '2s'" + LEAST, 'timeout = "2s": unknown key here; it belongs to [queue]'),
     (LEAST + "min_connections = 9", "upstream.min_connections = 9: at most upstream.max_connections, 8"),
     (LEAST + "[http]\nmax_upgraded = 9", "http.max_upgraded = 9: at most upstream.max_connections, 8"),
-]  # fmt: skip
+]  # a table  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "expected"), BAD_FILES)

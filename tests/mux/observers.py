@@ -225,5 +225,5 @@ class InOrder(dict[Any, None]):
     def discard(self, member: Any) -> None:
         super().pop(member, None)
 
-    def pop(self) -> Any:  # type: ignore[override]
+    def pop(self) -> Any:
         return self.popitem()[0]

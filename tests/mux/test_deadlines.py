@@ -133,7 +133,7 @@ def test_who_forgets_another_that_is_due_in_the_same_slot_spares_it() -> None:
             ring(now)
             clock.wheel.forget(other)
 
-        egg.on_deadline = on_deadline  # type: ignore[method-assign]
+        egg.on_deadline = on_deadline
 
     act(eggs[0], eggs[1])
     act(eggs[1], eggs[0])

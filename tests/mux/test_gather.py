@@ -185,7 +185,7 @@ def test_a_greeting_that_fails_is_a_connect_that_failed(end: str) -> None:
     (seen,) = stage.statistics()["servers"]
     assert seen["last_error"] == {
         "refused": "select: no", "closed": "server closed", "silent": "connect timeout"
-    }[end]  # fmt: skip
+    }[end]  # a table  # fmt: skip
     stage.passes(1.0)
     assert len(stage.dials) == 1  # after its backoff
 

@@ -33,7 +33,7 @@ SETTINGS = settings(
     deadline=None,
     derandomize=not DEEP,  # one and the same run for everybody, until somebody asks for more
     database=None,
-    suppress_health_check=list(HealthCheck),
+    suppress_health_check=list(HealthCheck),  # they judge the machine and the size of a play, not the law
     # Shrinking fifty steps takes longer than any test may; the run that failed is printed as it is.
     phases=(Phase.generate, Phase.shrink) if DEEP else (Phase.generate,),
 )
@@ -59,9 +59,9 @@ class Machine(RuleBasedStateMachine):
             if client is not None:
                 exchanges.append(exchange)
 
-        Exchange.__init__ = remember  # type: ignore[method-assign]
+        Exchange.__init__ = remember
         for module in (deadlines, pool_module):
-            module.set = InOrder  # type: ignore[attr-defined]
+            module.set = InOrder
         self.stage: Any = None  # until initialized
         self.clients: list[ClientEnd] = []
         self.servers: list[ServerEnd] = []
@@ -429,9 +429,9 @@ class Machine(RuleBasedStateMachine):
             if self.stage is not None:
                 self._finish()
         finally:
-            Exchange.__init__ = self._original  # type: ignore[method-assign]
+            Exchange.__init__ = self._original
             for module in (deadlines, pool_module):
-                del module.set  # type: ignore[attr-defined]
+                del module.set
 
     def _finish(self) -> None:
         """Everybody does their duty: everything that is owed is paid, and nothing is left."""

@@ -82,12 +82,12 @@ def test_a_server_that_fails_for_days_is_still_knocked_at_in_time() -> None:
 def test_a_bug_at_a_servers_deadline_does_not_end_its_probing() -> None:
     stage = Stage(Sharing.EXCLUSIVE, backoff_max=0.7, timeout=60.0)
     stage.asks(b"ann\n")
-    grow, stage.pool.grow = stage.pool.grow, lambda now: 1 // 0  # type: ignore[method-assign, assignment]
+    grow, stage.pool.grow = stage.pool.grow, lambda now: 1 // 0
     with pytest.raises(ZeroDivisionError):
         stage.refuses()  # on_closed looks for a place for who waits
     with pytest.raises(ZeroDivisionError):
         stage.passes(0.5)
     stage.world.alarm(stage.world.fine.next_deadline())  # as worker/engine.py does after a bug
-    stage.pool.grow = grow  # type: ignore[method-assign]
+    stage.pool.grow = grow
     stage.passes(1.0)
     assert len(stage.dials) == 1

@@ -167,7 +167,7 @@ def test_a_retry_takes_a_connection_at_hand_and_stands_before_those_who_wait() -
 )
 def test_nothing_else_is_retried(how: dict[str, bytes | bool]) -> None:
     stage = Stage(EXCLUSIVE)
-    ann = loses(stage, **how)  # type: ignore[arg-type]
+    ann = loses(stage, **how)
     assert stage.dials == []
     assert ann.got().endswith(
         b"no server_closed | toys: one:1: server closed the connection before its reply's end\n"

@@ -47,7 +47,7 @@ def test_the_low_water_mark_is_a_quarter_of_response_buffer_and_not_sixteen_byte
         await bench.client()
         await bench.until(lambda: len(bench.pool.clients) == 1)
         (brain,) = bench.pool.clients
-        assert brain.wire.get_write_buffer_limits() == (2500, 10_000)  # type: ignore[union-attr]
+        assert brain.wire.get_write_buffer_limits() == (2500, 10_000)
 
     perform(scene, response_buffer=10_000)
 
@@ -97,10 +97,10 @@ def test_our_own_bug_ends_the_client_it_touched_and_nothing_else() -> None:
         def raises(exchange, now):
             raise ZeroDivisionError("a bug of ours")
 
-        bench.pool.submit = raises  # type: ignore[method-assign]
+        bench.pool.submit = raises
         ann = await bench.asks(b"ann\n")
         assert await ann.gets_end() == b""
-        bench.pool.submit = submit  # type: ignore[method-assign]
+        bench.pool.submit = submit
         (traceback,) = bench.bugs()
         assert "a bug of ours" in traceback
         bench.logged.clear()

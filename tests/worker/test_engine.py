@@ -54,7 +54,7 @@ def test_a_connect_that_hangs_is_given_up_and_its_place_given_back_when_its_sock
             seen.append(sockets_to(port))
             original(*args)
 
-        bench.pool.on_closed = on_closed  # type: ignore[method-assign]
+        bench.pool.on_closed = on_closed
         ann = await bench.asks(b"ann\n")
         await bench.until(lambda: bench.pool.connects == 1)
         await bench.until(lambda: len(seen) >= 1)

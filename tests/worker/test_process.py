@@ -78,7 +78,7 @@ def test_a_drain_that_takes_too_long_is_cut_off_and_says_how_many_were() -> None
         waits = False
         while not waits:
             worker.says(Ask(1))
-            waits = worker.hears().snapshot["backends"]["web"]["waiting"] == 1  # type: ignore[union-attr]
+            waits = worker.hears().snapshot["backends"]["web"]["waiting"] == 1
         worker.says(Drain(0.1))
         assert worker.hears() == Drained(2)
         (line,) = worker.logged
@@ -119,9 +119,9 @@ def test_its_listening_sockets_are_the_supervisors_and_stay_open_when_it_ends() 
 
 def test_failed_requests_are_logged_at_every_interval_and_only_what_is_new() -> None:
     loop = FakeLoop()
-    worker = Worker(loop)  # type: ignore[arg-type]
+    worker = Worker(loop)
     sent: list[Log] = []
-    worker._channel = Recorder(sent)  # type: ignore[assignment]
+    worker._channel = Recorder(sent)
     stage = Stage(Sharing.EXCLUSIVE, max_waiting=0)
     worker._failures.append(Failures(stage.pool))
     worker._tell_failures()

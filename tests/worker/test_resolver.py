@@ -44,7 +44,7 @@ def with_names(
     async def main() -> None:
         loop = asyncio.get_running_loop()
         names = FakeNames()
-        loop.getaddrinfo = names.getaddrinfo  # type: ignore[method-assign, assignment]
+        loop.getaddrinfo = names.getaddrinfo
         stage = Stage(Sharing.EXCLUSIVE, servers=servers, name_ttl=0.01, **keys)
         stage.pool.set_servers([], 0.0)
         resolver = Resolver(stage.pool, lambda: stage.world.now)

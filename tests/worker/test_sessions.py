@@ -155,7 +155,7 @@ def test_what_a_server_says_to_a_spare_is_the_beginning_of_a_session() -> None:
     async def scene(bench: Bench) -> None:
         server = await bench.accepted()  # before there is a client
         await server.sends(b"220 welcome\n")
-        await bench.until(lambda: any(u._early for u in bench.pool.upstreams))  # type: ignore[attr-defined]
+        await bench.until(lambda: any(u._early for u in bench.pool.upstreams))
         ann = await bench.asks(b"HELO\n")
         assert await ann.gets(12) == b"220 welcome\n"
         assert await server.gets(5) == b"HELO\n"

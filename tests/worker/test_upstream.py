@@ -27,7 +27,7 @@ def watch_places(bench: Bench) -> list[bool]:
         found.append(descriptor_exists(descriptors[upstream]))
         original(upstream, *rest)
 
-    bench.pool.on_connected, bench.pool.on_closed = on_connected, on_closed  # type: ignore[method-assign]
+    bench.pool.on_connected, bench.pool.on_closed = on_connected, on_closed
     return found
 
 

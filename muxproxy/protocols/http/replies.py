@@ -79,7 +79,7 @@ _short_cut = re.compile(
     + rb"|"
     + once(7, field(b"transfer-encoding", rb"([Cc]hunked)"))
     + rb")*\r\n"
-).match  # fmt: skip
+).match  # laid out as the grammar is  # fmt: skip
 _HINT = re.compile(rb"(?:.*[ \t,])?timeout=([0-9]{1,6})(?![0-9])")
 
 # What we say of the client's connection, by its note; only where the body's end can be told without closing

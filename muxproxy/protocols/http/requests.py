@@ -78,7 +78,7 @@ _short_cut = re.compile(
     + rb"|"
     + once(6, field(b"content-length", rb"([0-9]{1,18})"))
     + rb")*\r\n"
-).match  # fmt: skip
+).match  # laid out as the grammar is  # fmt: skip
 
 
 class Request:

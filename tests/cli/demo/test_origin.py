@@ -17,7 +17,7 @@ class FakeTransport(asyncio.Transport):
         self.written = b""
         self.is_closed = False
 
-    def write(self, data: bytes) -> None:  # type: ignore[override]
+    def write(self, data: bytes) -> None:
         self.written += data
 
     def close(self) -> None:

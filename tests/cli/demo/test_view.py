@@ -100,13 +100,13 @@ def test_frames_come_ten_times_a_second_and_the_last_one_always() -> None:
     direct, through = legs()
     with Live(screen, 2000, clock=lambda: now) as view:
         view.show(direct, through)
-        once = len(screen.file.getvalue())  # type: ignore[attr-defined]
+        once = len(screen.file.getvalue())
         now = 0.05
         view.show(direct, through)
-        assert len(screen.file.getvalue()) == once  # type: ignore[attr-defined]
+        assert len(screen.file.getvalue()) == once
         through.state = "done"
         view.show(direct, through)
-        assert len(screen.file.getvalue()) > once  # type: ignore[attr-defined]
+        assert len(screen.file.getvalue()) > once
 
 
 def test_a_pipe_gets_a_line_a_second_and_one_at_the_end_of_each_leg() -> None:

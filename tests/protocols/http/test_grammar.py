@@ -125,5 +125,5 @@ def test_no_pattern_takes_more_than_linear_time() -> None:
 
 def _seconds(match: object, text: bytes) -> float:
     start = time.perf_counter()
-    match(text)  # type: ignore[operator]
+    match(text)
     return time.perf_counter() - start

@@ -29,7 +29,7 @@ SETTINGS = settings(
     database=None,
     report_multiple_bugs=False,
     phases=[Phase.explicit, Phase.generate, Phase.shrink],
-    suppress_health_check=list(HealthCheck),
+    suppress_health_check=list(HealthCheck),  # they judge the machine and the size of a play, not the law
 )
 
 keys = st.sampled_from(["a", "b", "c"])
