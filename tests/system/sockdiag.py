@@ -77,6 +77,12 @@ class SockDiag:
     def close(self) -> None:
         self._netlink.close()
 
+    def __enter__(self) -> SockDiag:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def sockets(self, peer: str, *, states: tuple[str, ...] = CONNECTED) -> list[Entry]:
         """Those whose peer is HOST:PORT."""
         host, _, port = peer.rpartition(":")

@@ -156,8 +156,7 @@ def test_an_idle_keep_alive_client_does_not_hold_up_a_drain(origin: Program) -> 
 
 
 def test_a_supervisor_that_is_killed_takes_its_workers_with_it(origin: Program) -> None:
-    kernel = SockDiag()
-    with contextlib.closing(kernel), Proxy(origin.address) as proxy, connect(proxy) as sock:
+    with SockDiag() as kernel, Proxy(origin.address) as proxy, connect(proxy) as sock:
         sock.sendall(HOLD)
         busy(proxy, 1)
         (worker,) = proxy.workers()

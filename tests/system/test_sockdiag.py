@@ -47,8 +47,7 @@ def test_a_ninth_socket_is_seen_though_it_lives_for_a_moment_only(listener: sock
 
 
 def test_sockets_are_seen_in_every_state_from_before_the_handshake_until_close() -> None:
-    kernel = SockDiag()
-    with contextlib.closing(kernel), contextlib.ExitStack() as stack:
+    with SockDiag() as kernel, contextlib.ExitStack() as stack:
         server = stack.enter_context(socket.socket())
         server.bind(("127.0.0.2", 0))
         server.listen(0)
@@ -69,8 +68,7 @@ def test_sockets_are_seen_in_every_state_from_before_the_handshake_until_close()
 
 
 def test_a_closed_socket_that_the_kernel_still_finishes_is_counted_apart(listener: socket.socket) -> None:
-    kernel = SockDiag()
-    with contextlib.closing(kernel), socket.create_connection(listener.getsockname()) as client:
+    with SockDiag() as kernel, socket.create_connection(listener.getsockname()) as client:
         client.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             while True:
@@ -82,18 +80,17 @@ def test_a_closed_socket_that_the_kernel_still_finishes_is_counted_apart(listene
 
 
 def test_time_wait_is_left_out_by_the_kernel(listener: socket.socket) -> None:
-    kernel = SockDiag()
+    with SockDiag() as kernel:
 
-    def leaves_time_wait() -> bool:
-        """False when the kernel's table of TIME_WAITs is full for the moment, as after 50,000 connections."""
-        client = socket.create_connection(listener.getsockname())
-        accepted, _ = listener.accept()
-        client.close()
-        accepted.close()
-        wait_for(lambda: not kernel.sockets(address(listener)), within=5, what="the end of the connection")
-        return kernel.sockets(address(listener), states=("TIME_WAIT",)) != []
+        def leaves_time_wait() -> bool:
+            """False when the kernel's table of TIME_WAITs is full, as after 50,000 connections."""
+            client = socket.create_connection(listener.getsockname())
+            accepted, _ = listener.accept()
+            client.close()
+            accepted.close()
+            wait_for(lambda: not kernel.sockets(address(listener)), within=5, what="the connection's end")
+            return kernel.sockets(address(listener), states=("TIME_WAIT",)) != []
 
-    with contextlib.closing(kernel):
         wait_for(leaves_time_wait, within=30, what="a connection in TIME_WAIT")
         assert kernel.sockets(address(listener)) == []
 
@@ -101,11 +98,10 @@ def test_time_wait_is_left_out_by_the_kernel(listener: socket.socket) -> None:
 def test_a_client_that_has_the_servers_port_at_another_address_is_not_the_server(
     listener: socket.socket,
 ) -> None:
-    kernel = SockDiag()
     port = listener.getsockname()[1]
     elsewhere = "127.0.5.1"  # where no other test's client leaves a TIME_WAIT
     with (
-        contextlib.closing(kernel),
+        SockDiag() as kernel,
         socket.create_server(("127.0.0.1", 0)) as proxy,
         socket.create_connection(proxy.getsockname(), source_address=(elsewhere, port)),
         proxy.accept()[0] as accepted,

@@ -90,9 +90,8 @@ def test_all_consumers_and_all_providers_share_one_muxproxy(namespace: None) -> 
                 pids.add(who)
         assert pids == {provider.pid for provider in providers}
         assert proxy.outcomes() == {"ok": 5 * len(consumers) * 11}
-        kernel = SockDiag()
+        kernel = stack.enter_context(SockDiag())
         assert sum(len(kernel.sockets(provider.address)) for provider in providers) == 4
-        kernel.close()
 
 
 def test_a_one_way_call_is_done_and_the_reply_that_comes_all_the_same_is_nobodys(

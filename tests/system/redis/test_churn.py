@@ -40,11 +40,8 @@ async def open_use_close(host: str, port: int) -> list[str]:
 
 
 def time_waits(server: RedisServer) -> int:
-    kernel = SockDiag()
-    try:
+    with SockDiag() as kernel:
         return len(kernel.sockets(server.address, states=("TIME_WAIT",)))
-    finally:
-        kernel.close()
 
 
 def test_500_workers_that_open_use_and_close_leave_no_time_wait_towards_redis(clean: RedisServer) -> None:
