@@ -134,10 +134,10 @@ class Gathering(Upstream):
     def load(self) -> int:
         return self.in_flight
 
-    def has_room(self) -> bool:
+    def has_room(self, weight: int = 1) -> bool:
         return (
             self.state == OPEN
-            and self.in_flight < self.pool.config.max_in_flight
+            and self.in_flight + weight <= self.pool.config.max_in_flight
             and self._streaming is None
             and not self.retiring
             and not self.read_paused

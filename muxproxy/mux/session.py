@@ -40,7 +40,7 @@ class BySession(Upstream):
     def load(self) -> int:
         return 0 if self.current is None else 1
 
-    def has_room(self) -> bool:
+    def has_room(self, weight: int = 1) -> bool:
         return self.state == OPEN and not self.served
 
     def is_shared(self) -> bool:

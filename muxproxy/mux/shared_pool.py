@@ -132,7 +132,7 @@ class SharedPool(Pool):
         if stay is not None:
             is_common = stay.owner is None and not self._is_reserved(stay)
             waits = stay.is_awaited() or (is_common and len(self.queue))
-            return stay if stay.has_room() and not waits else None
+            return stay if stay.has_room(exchange.weight) and not waits else None
         if exchange.marks & PIN:
             return None if len(self.pin_queue) else self._place_alone()
         return None if self.queue.entries else self._least_loaded(exchange, now)
@@ -141,7 +141,8 @@ class SharedPool(Pool):
         """With what it takes to bring it into the state that is needed."""
         needs = exchange.needs
         best: ByOrder | None = None
-        least = room = self.config.max_in_flight
+        least = self.config.max_in_flight
+        room = least - exchange.weight
         for server in self.servers if len(self.servers) < 2 else self._by_load(now):
             if best is not None:
                 break
@@ -151,7 +152,7 @@ class SharedPool(Pool):
                     cost += SWITCH
                 if (
                     (cost < least or best is None)
-                    and load < room
+                    and load <= room
                     and upstream.owner is None
                     and not upstream.retiring
                     and not upstream.read_paused
@@ -304,22 +305,26 @@ class SharedPool(Pool):
         """As many as have room on a shared connection: its own waiters and all others', oldest first."""
         assert isinstance(upstream, ByOrder)
         while upstream.has_room() and self.gate.waiting:
-            own = upstream.queue.oldest() if upstream.queue is not None else None
-            is_common = upstream.owner is None and not self._is_reserved(upstream)
-            others = self.queue.oldest() if is_common else None
-            pins = self.pin_queue.oldest() if self.pinned < self.pinned_limit else None
-            alone = own is None and upstream.owner is None and not upstream.load()
-            exchange: Exchange | None = None
-            if upstream.queue is not None and own is not None and (others is None or own <= others):
-                exchange = upstream.queue.pop()
-            elif alone and pins is not None and (others is None or pins <= others):
-                upstream.reserved = False
-                exchange = self.pin_queue.pop()
-            elif others is not None:
-                exchange = self.queue.pop()
-            if exchange is None:
+            queue = self._next_queue(upstream)
+            head = None if queue is None else queue.head()
+            if queue is None or head is None or not upstream.has_room(head.weight):
                 return
-            self._send_waiting(exchange, upstream, now)
+            if queue is self.pin_queue:
+                upstream.reserved = False
+            self._send_waiting(queue.pop(), upstream, now)
+
+    def _next_queue(self, upstream: ByOrder) -> Queue | None:
+        """The one whose head is next on this connection."""
+        own = upstream.queue.oldest() if upstream.queue is not None else None
+        is_common = upstream.owner is None and not self._is_reserved(upstream)
+        others = self.queue.oldest() if is_common else None
+        pins = self.pin_queue.oldest() if self.pinned < self.pinned_limit else None
+        alone = own is None and upstream.owner is None and not upstream.load()
+        if own is not None and (others is None or own <= others):
+            return upstream.queue
+        if alone and pins is not None and (others is None or pins <= others):
+            return self.pin_queue
+        return None if others is None else self.queue
 
     def _send_waiting(self, exchange: Exchange, upstream: Upstream, now: float) -> None:
         super()._send_waiting(exchange, upstream, now)

@@ -158,8 +158,8 @@ class ByTag(ByOrder):
         super().send_more(exchange, data, now)
         self._say_kept()
 
-    def has_room(self) -> bool:
-        return super().has_room() and not self._write_paused
+    def has_room(self, weight: int = 1) -> bool:
+        return super().has_room(weight) and not self._write_paused
 
     def on_write_paused(self, now: float) -> None:
         """Its server does not read as fast as we write: others get the next requests, or these wait (P7)."""

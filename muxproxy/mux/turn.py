@@ -35,7 +35,7 @@ class ByTurn(Upstream):
     def load(self) -> int:
         return 0 if self.current is None else 1
 
-    def has_room(self) -> bool:
+    def has_room(self, weight: int = 1) -> bool:
         return self.current is None and self.state == OPEN
 
     def is_shared(self) -> bool:

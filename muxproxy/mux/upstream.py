@@ -78,7 +78,8 @@ class Upstream:
         """Exchanges in flight."""
         raise NotImplementedError
 
-    def has_room(self) -> bool:
+    def has_room(self, weight: int = 1) -> bool:
+        """For an exchange that is so many requests."""
         raise NotImplementedError
 
     def is_shared(self) -> bool:

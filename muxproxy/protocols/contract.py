@@ -76,7 +76,8 @@ class Frame:
         self.marks = marks
         self.note = note  # the protocol's own word from a request to its reply framer, refusal or session
         self.tag = tag  # TAGGED: the request id
-        self.weight = weight  # requests that it is: pipelined ones that need no look each may go as one frame
+        # Requests that it is, max_in_flight at most: pipelined ones that need no look each may be one frame.
+        self.weight = weight
 
     def __repr__(self) -> str:
         return f"Frame({self.data!r}, {self.marks:#x}, {self.note!r}, {self.tag})"

@@ -51,19 +51,20 @@ _PROBE = multibulk([b"PING"])
 
 class RedisProtocol(Protocol):
     """contract.Protocol. `name`: the backend's, by which `CLIENT LIST` shows its connections.
-    `max_in_flight`: commands that may be on a connection at a time, so no more ever go as one."""
+    `max_in_flight`: commands that may be on a connection at a time. A quarter of it goes as one at most, or
+    pipelined commands would often wait until a connection is empty."""
 
     name = "redis"
     sharing = Sharing.ORDERED
 
-    def __init__(self, options: Redis, name: str = "muxproxy", *, max_in_flight: int = MAX_RUN) -> None:
+    def __init__(self, options: Redis, name: str = "muxproxy", *, max_in_flight: int = 4 * MAX_RUN) -> None:
         self.table = Table(options.allow, options.deny)
         self.settings = Settings(
             self.table,
             max_arguments=options.max_arguments,
             max_argument=options.max_argument,
             subscriber_buffer=options.subscriber_buffer,
-            max_run=min(MAX_RUN, max_in_flight),
+            max_run=min(MAX_RUN, max(1, max_in_flight // 4)),
         )
         self.batch = (options.batch.commands, options.batch.delay) if options.batch.commands > 1 else (0, 0.0)
         self.fence = options.fence

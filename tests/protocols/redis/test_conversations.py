@@ -21,13 +21,15 @@ class Play:
         random = self.random = Random(seed)
         self.losses = losses
         self.users = users = random.random() < 0.5
+        self.most = most = random.choice((2, 8, 64))
         self.stage = Stage(
             RedisProtocol(
-                Redis(fence=random.choice((0, 0, 2)), auth="passthrough" if users else "configured")
+                Redis(fence=random.choice((0, 0, 2)), auth="passthrough" if users else "configured"),
+                max_in_flight=most,
             ),
             max_connections=random.choice((1, 2, 3)),
             max_pinned=random.choice((1, 2)),
-            max_in_flight=random.choice((2, 8, 64)),
+            max_in_flight=most,
             reply_timeout=5.0,
             timeout=2.0,
         )
@@ -84,6 +86,9 @@ class Play:
                 asker.peer.closes()
                 self.askers.remove(asker)
         self.servers[:] = [server for server in self.servers if server.peer.is_open]
+        for upstream in self.stage.pool.upstreams:
+            in_flight = sum(each.weight for each in upstream.owed if each.client is not None)
+            assert in_flight <= self.most, "P7: max_in_flight"
 
     def end(self) -> None:
         """All leave; whoever still waits or blocks is served."""

@@ -23,11 +23,12 @@ class Play:
         self.losses = losses
         patience = 1.0 if losses else 1000.0  # where nothing is lost, nothing may fail
         self.bound = random.choice((4, 5))
+        most = random.choice((2, 8, 64))
         self.stage = Stage(
-            RedisProtocol(Redis(fence=random.choice((0, 0, 2)))),
+            RedisProtocol(Redis(fence=random.choice((0, 0, 2))), max_in_flight=most),
             max_connections=self.bound,
             max_pinned=random.choice((2, 3)) if losses else 3,  # one for the listeners of each version
-            max_in_flight=random.choice((2, 8, 64)),
+            max_in_flight=most,
             reply_timeout=5.0 * patience,
             timeout=2.0 * patience,
             stall_timeout=10.0 * patience,

@@ -60,8 +60,8 @@ def test_a_long_pipeline_is_several_and_a_command_that_is_not_whole_waits() -> N
     assert made.feed(SET[-1:])[0].data == SET
 
 
-def test_a_run_is_never_longer_than_what_may_be_in_flight_on_a_connection() -> None:
-    for most, weights in ((1, [1, 1, 1, 1, 1]), (2, [2, 2, 1]), (1000, [5])):
+def test_a_run_is_never_longer_than_a_quarter_of_what_may_be_in_flight_on_a_connection() -> None:
+    for most, weights in ((1, [1, 1, 1, 1, 1]), (9, [2, 2, 1]), (1000, [5])):
         protocol = RedisProtocol(Redis(), max_in_flight=most)
         requests = protocol.requests()
         session = protocol.session(requests)
@@ -143,6 +143,24 @@ def test_a_batch_is_full_when_so_many_commands_have_come_however_they_are_framed
     assert server.got() == GET * 2 + SET * 3
     stage.asks(GET * 4)
     assert server.got() == GET * 4
+
+
+def test_a_run_waits_until_there_is_room_for_all_of_it_and_nobody_goes_before_it() -> None:
+    stage, server = connected(Redis(), max_in_flight=16)
+    for _ in range(3):
+        stage.asks(GET * 4)
+    ann = stage.asks(SET)
+    assert server.got() == GET * 12 + SET
+    bob = stage.asks(GET * 4)
+    cid = stage.asks(SET)
+    assert server.got() == b"", "13 are in flight and 4 have no room"
+    server.sends(b"$1\r\nv\r\n")
+    assert server.got() == GET * 4, "the first reply of a run makes room for a command"
+    server.sends(b"$1\r\nv\r\n" * 11 + b"+OK\r\n")
+    assert server.got() == SET
+    assert ann.got() == b"+OK\r\n"
+    server.sends(b"$1\r\nv\r\n" * 4 + b"+OK\r\n")
+    assert (bob.got(), cid.got()) == (b"$1\r\nv\r\n" * 4, b"+OK\r\n")
 
 
 def test_who_loses_the_connection_in_the_middle_of_a_run_gets_an_error_for_each_command_not_answered() -> (
