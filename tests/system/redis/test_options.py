@@ -14,6 +14,13 @@ from tests.system.redis.wire import Wire, command
 
 COMMANDS = 20_000
 CLIENTS = 200
+MOST_AT_ONCE = 32  # commands of one client
+# On a busy machine all may ask in one turn of the loop, before the first connection is there, and be silent
+# for a second in the middle of MULTI.
+TABLES = {
+    "clients": {"backlog": CLIENTS, "hold_timeout": "60s"},
+    "queue": {"max_waiting": MOST_AT_ONCE * CLIENTS, "timeout": "30s"},
+}
 
 
 @pytest.mark.parametrize(
@@ -28,7 +35,7 @@ CLIENTS = 200
 def test_every_reply_is_right_with_fences_and_batches(namespace: None, options: dict[str, object]) -> None:
     with (
         RedisServer() as server,
-        proxied(server, redis=options, clients={"backlog": CLIENTS}) as proxy,
+        proxied(server, redis=options, **TABLES) as proxy,
         Torture(proxy.host, proxy.port, CLIENTS, processes=1) as torture,
     ):
         torture.go(COMMANDS)

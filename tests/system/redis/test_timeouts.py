@@ -13,7 +13,7 @@ from tests.system.redis.wire import Wire, command
 def test_a_late_reply_is_discarded_and_the_connection_lives_on(clean: RedisServer) -> None:
     """P2: whoever asks next on that connection gets the reply to what it asked."""
     with (
-        proxied(clean, upstream={"max_connections": 1, "reply_timeout": "2s"}) as proxy,
+        proxied(clean, upstream={"max_connections": 1, "reply_timeout": "4s"}) as proxy,
         Wire(proxy.address) as wire,
         Wire(proxy.address) as other,
     ):
@@ -39,7 +39,7 @@ def test_a_stuck_connection_is_closed_and_each_in_flight_is_told_whether_it_may_
 ) -> None:
     with (
         RedisServer() as server,
-        proxied(server, upstream={"max_connections": 1, "reply_timeout": "1500ms"}) as proxy,
+        proxied(server, upstream={"max_connections": 1, "reply_timeout": "3s"}) as proxy,
     ):
         wires = [Wire(proxy.address) for _ in range(4)]
         for wire in wires:
