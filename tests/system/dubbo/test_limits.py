@@ -70,11 +70,9 @@ def test_clients_that_leave_do_not_let_the_eleventh_in() -> None:
         Shuffler(holds=True) as provider,
         Proxy(provider.address, protocol="dubbo", dubbo=limit("slow")) as proxy,
     ):
-        gone = Callers(proxy.host, proxy.port, connections=10, calls=1, method="slow")
-        wait_for(lambda: provider.stats()["calls"].get("slow") == 10, within=20, what="ten are in hand")
-        gone.process.kill()
-        gone.process.wait()
-        gone.close()
+        with Callers(proxy.host, proxy.port, connections=10, calls=1, method="slow") as gone:
+            wait_for(lambda: provider.stats()["calls"].get("slow") == 10, within=20, what="ten are in hand")
+            gone.process.kill()
         wait_for(lambda: proxy.backend()["clients"] == 0, within=20, what="the ten have left")
         with Callers(proxy.host, proxy.port, connections=10, calls=1, method="slow") as load:
             wait_for(

@@ -18,9 +18,9 @@ def test_a_client_that_leaves_while_it_blocks_frees_its_connection_at_once(clean
     """One may block at a time here, and the next has been waiting."""
     with (
         proxied(clean, upstream={"max_connections": 2, "max_pinned": 1}) as proxy,
+        Wire(proxy.address) as first,
         Wire(proxy.address) as second,
     ):
-        first = Wire(proxy.address)
         first.send(command("BLPOP", "jobs", 0))
         wait_for(lambda: blocked(clean) == 1, within=10, what="the first blocks")
         second.send(command("BLPOP", "more", 0))

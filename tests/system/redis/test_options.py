@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -48,14 +49,12 @@ def test_a_fence_stands_behind_every_n_commands(clean: RedisServer) -> None:
     """Of commands that stand alone; a pipeline is not torn apart, its fence stands behind it."""
     clients, rounds, fence = 30, 50, 10
     clean.ask("CONFIG", "RESETSTAT")
-    with proxied(clean, redis={"fence": fence}) as proxy:
-        wires = [Wire(proxy.address) for _ in range(clients)]
+    with proxied(clean, redis={"fence": fence}) as proxy, ExitStack() as stack:
+        wires = [stack.enter_context(Wire(proxy.address)) for _ in range(clients)]
         for turn in range(rounds):
             for wire in wires:
                 wire.send(command("SET", "a", turn))
             assert {wire.reply() for wire in wires} == {b"+OK\r\n"}
-        for wire in wires:
-            wire.close()
         calls = commands(clean)
         assert calls["set"] == clients * rounds
         assert calls["echo"] >= calls["set"] // fence - BOUND  # what each connection counts towards its next

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from contextlib import ExitStack
 
 from tests.system.process import wait_for
 from tests.system.redis.proxied import proxied
@@ -40,8 +41,9 @@ def test_a_stuck_connection_is_closed_and_each_in_flight_is_told_whether_it_may_
     with (
         RedisServer() as server,
         proxied(server, upstream={"max_connections": 1, "reply_timeout": "3s"}) as proxy,
+        ExitStack() as stack,
     ):
-        wires = [Wire(proxy.address) for _ in range(4)]
+        wires = [stack.enter_context(Wire(proxy.address)) for _ in range(4)]
         for wire in wires:
             assert wire.ask("PING", "x") == b"$1\r\nx\r\n"
             assert wire.ask("DBSIZE") == b":0\r\n"
@@ -65,7 +67,6 @@ def test_a_stuck_connection_is_closed_and_each_in_flight_is_told_whether_it_may_
                 within=10,
                 what="service again",
             )
-            wire.close()
         assert "server" in proxy.log()
 
 
