@@ -102,8 +102,12 @@ class Child:
             stdout=subprocess.PIPE,
             pass_fds=tuple(pass_fds),
         )
-        self.tell(orders)
-        self.ready = self.answer(within=20)
+        try:
+            self.tell(orders)
+            self.ready = self.answer(within=20)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def pid(self) -> int:

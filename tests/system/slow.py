@@ -27,8 +27,12 @@ class SlowClients:
     def __init__(self, host: str, port: int, size: int, **counts: int) -> None:
         orders = {"host": host, "port": port, "size": size, "counts": counts}
         self._child = Child("tests.system.slow", orders)
-        self._child.tell("go")
-        assert self._child.answer(within=30) == "all connected"
+        try:
+            self._child.tell("go")
+            assert self._child.answer(within=30) == "all connected"
+        except BaseException:
+            self._child.close()
+            raise
 
     def results(self) -> dict[str, Any]:
         return dict(self._child.results())

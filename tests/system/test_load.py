@@ -49,9 +49,10 @@ def test_a_refused_connection_and_one_that_hangs_are_told_apart() -> None:
 
 
 def test_an_open_loop_keeps_its_pace_though_nobody_answers() -> None:
-    with FullBacklog() as hang, Lateness() as lateness:
+    with FullBacklog() as hang:
         plan = Plan(hang.host, hang.port, parallel=1000, requests=200, rate=400, patience=1)
-        results = run(plan, within=20)
+        with Load(plan) as load, Lateness(*load.pids) as lateness:
+            results = load.results(within=20)
     began = [record.began for record in results.records]
     assert results.skipped == 0
     assert len(began) == 200

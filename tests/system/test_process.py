@@ -69,7 +69,7 @@ def test_upgraded_connections_echo_both_ways_inside_their_own_bound(origin: Prog
             origin.address,
             upstream={"max_connections": 4},
             http={"max_upgraded": 2},
-            queue={"timeout": "2s"},  # the third waits so long; nobody else does on the busiest machine
+            queue={"timeout": "4s"},  # the third waits so long; nobody else does on the busiest machine
         ) as proxy,
         Sampler(origin.address) as sampler,
         connect(proxy) as first,

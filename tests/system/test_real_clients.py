@@ -287,7 +287,7 @@ def test_ab_fails_no_request(before_nginx: Proxy, options: list[str]) -> None:
 @needs("wrk")
 def test_wrk_sees_no_error(before_nginx: Proxy) -> None:
     output = program(
-        *(tool("wrk"), "-t2", "-c200", "-d2s", "--timeout", "20s"),
+        *(tool("wrk"), "-t2", "-c200", "-d4s", "--timeout", "20s"),
         *("-H", "X-Token: w", before_nginx.url("/echo?token=w")),
     )
     done = int(re.findall(r"(\d+) requests in", output)[0])

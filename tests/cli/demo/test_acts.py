@@ -27,16 +27,17 @@ def test_the_configuration_fits_into_the_descriptor_limit_as_it_is(tmp_path: Pat
 
 
 class Assassin:
-    """A view that kills one of the processes when it sees the leg running."""
+    """A view that kills one of the processes when it sees the leg running, or over already."""
 
     def __init__(self, stage: Stage, name: str) -> None:
         self._stage = stage
         self._name = name
 
     def show(self, direct: Leg, through: Leg) -> None:
-        if through.state == "running":
+        if through.state in ("running", "done"):
             (victim,) = (child for child in self._stage._children if child.name == self._name)
             victim.process.kill()
+            victim.process.wait()
 
 
 @pytest.mark.parametrize("name", ["the demo's origin", "the demo's load", "muxproxy"])

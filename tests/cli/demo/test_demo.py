@@ -93,7 +93,7 @@ def number(text: str) -> int:
 
 
 def test_the_summary_shows_many_sockets_direct_and_eight_through_muxproxy(start: Start) -> None:
-    demo = start("--seconds", "2")
+    demo = start("--seconds", "5")  # a busy machine may stand still for two of them
     code, said = demo.end()
     assert code == Exit.OK, said
     row = r" += +([\d,]+) sockets at the origin, +([\d,]+) opened, ([\d,]+) replies"
@@ -131,7 +131,7 @@ def test_keep_leaves_it_running_until_a_signal_and_that_is_no_failure(start: Sta
 
 def test_ctrl_c_ends_everything_with_the_signals_code(start: Start) -> None:
     demo = start("--seconds", "60")
-    demo.read_until("^direct, 1 s")
+    demo.read_until(r"^direct, \d+ s")
     assert len(demo.left()) >= 4  # the command, the origin, muxproxy and its worker, the clients
     demo.signal(signal.SIGINT)
     code, said = demo.end()

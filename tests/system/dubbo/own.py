@@ -40,6 +40,11 @@ class Shuffler:
         self.child.tell("stats")
         return dict(self.child.answer(within=20))
 
+    def release(self) -> None:
+        """Calls that it holds are answered, later ones after `slow` seconds."""
+        self.child.tell("release")
+        self.child.answer(within=20)
+
     def kill(self) -> None:
         self.child.process.kill()
         self.child.process.wait()

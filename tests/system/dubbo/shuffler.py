@@ -2,8 +2,9 @@
 
 What a call's method says is done: `echo` at once but shuffled, `slow` after `slow` seconds, `mute` never,
 `big` with `big` bytes, `callback` with a call to the consumer first, `readonly` with the event that says so.
-Orders: fd, seed, slow, big, silent (no heartbeat is answered), heartbeat (seconds between its own). While it
-runs: "stats" says what it saw so far. It counts how many calls of a method it had at once.
+Orders: fd, seed, slow, holds (`slow` waits for "release" instead), big, silent (no heartbeat is answered),
+heartbeat (seconds between its own). While it runs: "stats" says what it saw so far, and so does "release". It
+counts how many calls of a method it had at once.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import asyncio
 import random
 import socket
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -41,10 +44,24 @@ class Seen:
         self.now[method] -= 1
 
 
+class Hold:
+    """The calls that wait for "release"."""
+
+    def __init__(self, holds: bool) -> None:
+        self.holds = holds
+        self.calls: list[Callable[[], None]] = []
+
+    def release(self) -> None:
+        self.holds = False
+        for answer in self.calls:
+            answer()
+
+
 class Provider(asyncio.Protocol):
-    def __init__(self, orders: dict[str, Any], seen: Seen, shuffled: random.Random) -> None:
+    def __init__(self, orders: dict[str, Any], seen: Seen, shuffled: random.Random, hold: Hold) -> None:
         self.orders = orders
         self.seen = seen
+        self.hold = hold
         self.random = shuffled
         self.loop = asyncio.get_running_loop()
         self.frames = Frames()
@@ -84,6 +101,9 @@ class Provider(asyncio.Protocol):
             self.transport.write(frame(CALL, tag, body))
         elif method == "readonly":
             self.transport.write(frame(EVENT, 9, b"\x01R"))
+        if method == "slow" and self.hold.holds:
+            self.hold.calls.append(partial(self.answer, method, tag, token))
+            return
         if method in ("slow", "readonly"):
             self.loop.call_later(self.orders.get("slow", 0.05), self.answer, method, tag, token)
             return
@@ -128,14 +148,19 @@ async def main() -> None:
     raise_descriptor_limit()
     orders = take_orders()
     seen, shuffled = Seen(), random.Random(orders.get("seed", 1))
+    hold = Hold(orders.get("holds", False))
     loop = asyncio.get_running_loop()
     await loop.create_server(
-        lambda: Provider(orders, seen, shuffled), sock=socket.socket(fileno=orders["fd"])
+        lambda: Provider(orders, seen, shuffled, hold),
+        sock=socket.socket(fileno=orders["fd"]),
+        backlog=4096,
     )
     ended = loop.create_future()
 
     def on_order() -> None:
-        if sys.stdin.buffer.readline():
+        if order := sys.stdin.buffer.readline():
+            if b"release" in order:
+                hold.release()
             say(vars(seen))
         elif not ended.done():
             ended.set_result(None)

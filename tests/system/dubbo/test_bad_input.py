@@ -147,7 +147,11 @@ def test_large_replies_of_many_calls_come_whole_and_to_whom_they_belong() -> Non
     with (
         Shuffler(big=1024 * 1024) as provider,
         Proxy(
-            provider.address, protocol="dubbo", upstream={"max_connections": 2, "min_connections": 2}
+            provider.address,
+            protocol="dubbo",
+            # On a busy machine they may read nothing for a second while the others wait.
+            clients={"hold_timeout": "60s"},
+            upstream={"max_connections": 2, "min_connections": 2},
         ) as proxy,
         Callers(proxy.host, proxy.port, connections=4, calls=32, flight=16, method="big") as load,
     ):
@@ -162,14 +166,15 @@ def test_a_reply_that_does_not_come_is_31_and_costs_nobody_a_connection() -> Non
             provider.address,
             protocol="dubbo",
             # They prove that the provider lives, and may be late: it is not closed for a busy machine.
-            dubbo={"heartbeat": "200ms", "heartbeat_misses": 20},
-            upstream={"max_connections": 1, "reply_timeout": "1500ms"},
+            dubbo={"heartbeat": "200ms", "heartbeat_misses": 100},
+            # So late may the replies be that do come.
+            upstream={"max_connections": 1, "reply_timeout": "3500ms"},
         ) as proxy,
     ):
         with Callers(proxy.host, proxy.port, connections=5, calls=1, method="mute") as load:
             end = load.ends()
         assert end["ends"] == {"refused 31": 5}
-        assert set(end["texts"]) == {f"muxproxy: {provider.address}: no reply for 1.5 s"}
+        assert set(end["texts"]) == {f"muxproxy: {provider.address}: no reply for 3.5 s"}
         wait_for(
             lambda: proxy.backend()["events"].get("replies_that_never_came") == 5,
             within=10,

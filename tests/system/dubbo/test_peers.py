@@ -138,7 +138,7 @@ def test_heartbeats_are_sent_to_providers_who_answer_as_they_do(provider: RealPr
     with Proxy(
         provider.address,
         protocol="dubbo",
-        dubbo={"heartbeat": "100ms", "heartbeat_misses": 20},
+        dubbo={"heartbeat": "100ms", "heartbeat_misses": 100},
         upstream={"max_connections": 2, "min_connections": 2},
     ) as proxy:
         with Consumer("sofa", proxy.port) as consumer:
@@ -174,10 +174,12 @@ def test_a_lost_provider_is_the_consumers_exception_and_the_others_go_on(namespa
             )
         )
         wait_for(lambda: proxy.backend()["upstream"]["idle"] == 2, within=10, what="both are connected")
-        consumer = stack.enter_context(Consumer("sofa", proxy.port))
-        consumer.tell([{"method": "sleep", "args": ["3000", f"{n}"]} for n in range(6)])
+        consumer, other = (stack.enter_context(Consumer("sofa", proxy.port)) for _ in range(2))
+        consumer.tell([{"method": "hold", "args": [f"{n}"]} for n in range(6)])
         wait_for(lambda: proxy.backend()["in_flight"] == 6, within=20, what="all are in flight")
         one.close()
+        wait_for(lambda: proxy.backend()["in_flight"] == 3, within=20, what="its three are lost")
+        assert other.call("release") == "released"
         answers = consumer.answer()
         errors = [answer["error"] for answer in answers if "error" in answer]
         assert len(errors) == 3

@@ -8,6 +8,7 @@ enough for every day.
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 
 from tests.system.dubbo.own import Callers, pair
 from tests.system.process import wait_for
@@ -31,15 +32,18 @@ def test_every_caller_gets_its_own_reply_or_its_own_error() -> None:
             queue={"timeout": "20s", "max_waiting": 5000},
         ) as proxy,
         Sampler(one.address, two.address) as sampler,
+        ExitStack() as stack,
     ):
         loads = [
-            Callers(
-                proxy.host,
-                proxy.port,
-                connections=CONNECTIONS // PROCESSES,
-                calls=CALLS // CONNECTIONS,
-                flight=2,
-                tag=f"p{number}",
+            stack.enter_context(
+                Callers(
+                    proxy.host,
+                    proxy.port,
+                    connections=CONNECTIONS // PROCESSES,
+                    calls=CALLS // CONNECTIONS,
+                    flight=2,
+                    tag=f"p{number}",
+                )
             )
             for number in range(PROCESSES)
         ]

@@ -6,6 +6,7 @@ No service, no fixed port, nothing left behind: data, log and socket live in a f
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
@@ -110,6 +111,8 @@ class RedisServer:
         """SIGSTOP: connects go on succeeding, nothing is answered. SIGCONT: as if nothing had been."""
         assert self.process is not None
         self.process.send_signal(number)
+        if number == signal.SIGSTOP:
+            os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
 
     def log(self) -> str:
         return (self.folder / "log").read_text()

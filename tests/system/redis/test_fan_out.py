@@ -48,7 +48,7 @@ def test_every_subscriber_gets_every_message_in_order_while_fifty_block(clean: R
 @pytest.mark.parametrize("disturb", [False, True])
 def test_a_message_too_many_is_seen(clean: RedisServer, disturb: bool) -> None:
     """The crowd as judge, direct at the server: a number that is not its turn."""
-    plan = Plan(clean.host, clean.port, subscribers=100, poppers=1, within=5)
+    plan = Plan(clean.host, clean.port, subscribers=100, poppers=1, within=10)
     with Child("tests.system.redis.listeners", asdict(plan)) as crowd:
         do(crowd, "subscribe")
         if disturb:

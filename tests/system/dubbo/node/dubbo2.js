@@ -12,7 +12,7 @@ const { DirectlyDubbo } = require('dubbo2.js');
 const java = require('js-to-java');
 
 const say = message => process.stdout.write(JSON.stringify(message) + '\n');
-const methods = ['echo', 'fail', 'sleep', 'attachment', 'note', 'notes', 'work', 'peak', 'who'];
+const methods = ['echo', 'fail', 'sleep', 'attachment', 'note', 'notes', 'hold', 'peak', 'who'];
 let dubbo;
 const services = new Map();
 

@@ -1,7 +1,7 @@
 // A provider: sofa-rpc-node's server with js-remoting-for-apache-dubbo. One line of orders on stdin
 // ({"port": 0}), one line when it listens; it ends when its stdin does.
 //
-// `work` tells how many of its calls were at once; `note` is called one-way. Nothing empty is ever returned:
+// `hold` is answered when `release` has come, and tells how many of its calls were at once; `note` is called one-way. Nothing empty is ever returned:
 // js-remoting writes null, "" and 0 as no result at all.
 'use strict';
 
@@ -14,7 +14,8 @@ const logger = { info() {}, warn: console.error, error() {}, debug() {} };
 const later = ms => new Promise(resolve => setTimeout(resolve, ms));
 const say = message => process.stdout.write(JSON.stringify(message) + '\n');
 
-let now = 0, peak = 0, notes = [];
+let now = 0, peak = 0, notes = [], free;
+const released = new Promise(resolve => { free = resolve; });
 
 const service = {
   async echo(value) { return value; },
@@ -23,12 +24,13 @@ const service = {
   async attachment(name) { return this.attachments[name] || 'none'; },
   async note(text) { notes.push(text); return 'noted'; },
   async notes() { return notes.join(',') || 'none'; },
-  async work(ms) {
+  async hold(text) {
     peak = Math.max(peak, ++now);
-    await later(Number(ms));
+    await released;
     now--;
-    return 'worked';
+    return text;
   },
+  async release() { free(); return 'released'; },
   async peak() { return String(peak); },
   async who() { return String(process.pid); },
 };
