@@ -118,7 +118,7 @@ class Engine:
             self._armed = at
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = self._loop.call_at(at + 0.001, self._tick)  # uvloop's timers round to a millisecond
+            self._timer = self._loop.call_at(at + 0.001, self._ring)  # uvloop's timers round to a millisecond
 
     def drained(self, pool: Pool) -> None:
         self.on_drained(pool)
@@ -127,6 +127,12 @@ class Engine:
         self._log(level, event, fields)
 
     # -- time --------------------------------------------------------------------------------------
+
+    def _ring(self) -> None:
+        # A loop runs its timers before it polls. When the process stood still (a busy node, a stopped VM),
+        # what has come meanwhile is unread, and who sent it in time must not be ended for our own silence:
+        # of these two turns the first ends with a poll.
+        self._loop.call_soon(self._loop.call_soon, self._tick)
 
     def _tick(self) -> None:
         self._armed = INF

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -93,14 +96,21 @@ def test_a_server_may_stand_on_a_unix_socket(tmp_path: Path) -> None:
     perform(scene)
 
 
-async def wire_and_peer() -> tuple[asyncio.Transport, socket.socket]:
-    """A transport of ours and the far end of it, over TCP."""
+@asynccontextmanager
+async def wire_and_peer(
+    protocol: Callable[[], asyncio.Protocol] = asyncio.Protocol,
+) -> AsyncIterator[tuple[asyncio.Transport, socket.socket]]:
+    """A transport of ours and the far end of it, over TCP; both are gone afterwards."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         peer = socket.create_connection(server.getsockname())
         ours, _ = server.accept()
-    transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
-    peer.setblocking(False)
-    return transport, peer
+    with peer:
+        transport, _ = await asyncio.get_running_loop().create_connection(protocol, sock=ours)
+        peer.setblocking(False)
+        try:
+            yield transport, peer
+        finally:
+            transport.abort()  # uvloop would wait for it for ever when the loop is closed
 
 
 def with_engine(scene) -> list[tuple]:
@@ -119,44 +129,41 @@ def with_engine(scene) -> list[tuple]:
 def test_what_the_peer_has_not_taken_is_unsent_be_it_ours_or_the_kernels() -> None:
     async def scene(engine: Engine) -> None:
         loop = asyncio.get_running_loop()
-        transport, peer = await wire_and_peer()
-        assert engine.unsent(transport) == 0
-        size = 32 * 1024 * 1024
-        transport.write(b"x" * size)
-        buffered = transport.get_write_buffer_size()
-        assert buffered > 0
-        before = engine.unsent(transport)
-        assert before > buffered  # the kernel's send queue counts
-        taken = 0
-        while taken < size // 2:
-            taken += len(await loop.sock_recv(peer, 1 << 20))
-        assert engine.unsent(transport) < before
-        transport.abort()
-        assert engine.unsent(transport) >= 0
-        peer.close()
+        async with wire_and_peer() as (transport, peer):
+            assert engine.unsent(transport) == 0
+            size = 32 * 1024 * 1024
+            transport.write(b"x" * size)
+            buffered = transport.get_write_buffer_size()
+            assert buffered > 0
+            before = engine.unsent(transport)
+            assert before > buffered  # the kernel's send queue counts
+            taken = 0
+            while taken < size // 2:
+                taken += len(await loop.sock_recv(peer, 1 << 20))
+            assert engine.unsent(transport) < before
+            transport.abort()
+            assert engine.unsent(transport) >= 0
 
     with_engine(scene)
 
 
 def test_who_has_left_is_known_though_nobody_reads() -> None:
     async def scene(engine: Engine) -> None:
-        transport, peer = await wire_and_peer()
-        transport.pause_reading()
-        peer.send(b"more")
-        assert not engine.has_left(transport)
-        peer.close()
-        while not engine.has_left(transport):  # noqa: ASYNC110 - there is no event, nobody reads
-            await asyncio.sleep(0)  # a busy machine's kernel may deliver the FIN a little later
-        transport.abort()
+        async with wire_and_peer() as (transport, peer):
+            transport.pause_reading()
+            peer.send(b"more")
+            assert not engine.has_left(transport)
+            peer.close()
+            while not engine.has_left(transport):  # noqa: ASYNC110 - there is no event, nobody reads
+                await asyncio.sleep(0)  # a busy machine's kernel may deliver the FIN a little later
 
     with_engine(scene)
 
 
 def test_what_a_closed_wire_has_not_sent_is_no_error() -> None:
     async def scene(engine: Engine) -> None:
-        transport, peer = await wire_and_peer()
-        peer.close()
-        transport.abort()
+        async with wire_and_peer() as (transport, _):
+            pass
         await asyncio.sleep(0.01)  # let the loop close the handle: there is no event to wait for
         engine.unsent(transport)
         engine.reset(transport)
@@ -167,19 +174,17 @@ def test_what_a_closed_wire_has_not_sent_is_no_error() -> None:
 def test_reset_is_an_error_that_the_peer_can_see_and_close_is_not() -> None:
     async def scene(engine: Engine) -> None:
         loop = asyncio.get_running_loop()
-        transport, peer = await wire_and_peer()
-        transport.write(b"half")
-        assert await loop.sock_recv(peer, 100) == b"half"
-        engine.reset(transport)
-        with pytest.raises(ConnectionResetError):
-            await loop.sock_recv(peer, 100)
-        peer.close()
-        transport, peer = await wire_and_peer()
-        transport.write(b"whole")
-        transport.close()
-        assert await loop.sock_recv(peer, 100) == b"whole"
-        assert await loop.sock_recv(peer, 100) == b""
-        peer.close()
+        async with wire_and_peer() as (transport, peer):
+            transport.write(b"half")
+            assert await loop.sock_recv(peer, 100) == b"half"
+            engine.reset(transport)
+            with pytest.raises(ConnectionResetError):
+                await loop.sock_recv(peer, 100)
+        async with wire_and_peer() as (transport, peer):
+            transport.write(b"whole")
+            transport.close()
+            assert await loop.sock_recv(peer, 100) == b"whole"
+            assert await loop.sock_recv(peer, 100) == b""
 
     with_engine(scene)
 
@@ -188,13 +193,11 @@ def test_the_last_words_arrive_with_and_without_a_fin_behind_them() -> None:
     async def scene(engine: Engine) -> None:
         loop = asyncio.get_running_loop()
         for end in ("close", "write_eof"):
-            transport, peer = await wire_and_peer()
-            engine.write_last(transport, b"bye")
-            getattr(transport, end)()
-            assert await loop.sock_recv(peer, 100) == b"bye"
-            assert await loop.sock_recv(peer, 100) == b""
-            transport.abort()
-            peer.close()
+            async with wire_and_peer() as (transport, peer):
+                engine.write_last(transport, b"bye")
+                getattr(transport, end)()
+                assert await loop.sock_recv(peer, 100) == b"bye"
+                assert await loop.sock_recv(peer, 100) == b""
 
     with_engine(scene)
 
@@ -236,6 +239,41 @@ def test_one_timer_serves_all_deadlines_of_both_wheels_and_none_rings_early() ->
             wheel.watch(Egg(now + delay, ring(name, now + delay)))
         await done.wait()
         assert rang == ["soon", "late", "slow"]
+
+    with_engine(scene)
+
+
+class Sleeper(asyncio.Protocol):
+    """Behind the first bytes that it is told, the loop stands still."""
+
+    def __init__(self, told: list[bytes], meanwhile: Callable[[], None]) -> None:
+        self.told = told
+        self.meanwhile = meanwhile
+
+    def data_received(self, data: bytes) -> None:
+        self.told.append(data)
+        if len(self.told) == 1:
+            self.meanwhile()
+            time.sleep(0.1)
+
+
+def test_what_came_while_the_process_stood_still_is_read_before_anybodys_time_is_up() -> None:
+    async def scene(engine: Engine) -> None:
+        told: list[bytes] = []
+        done = asyncio.Event()
+
+        def rings(now: float) -> None:
+            told.append(b"time is up")
+            done.set()
+
+        def meanwhile() -> None:
+            engine.fine.watch(Egg(engine.time() + 0.02, rings))
+            peer.send(b"in time")
+
+        async with wire_and_peer(lambda: Sleeper(told, meanwhile)) as (_, peer):
+            peer.send(b"first")
+            await done.wait()
+        assert told == [b"first", b"in time", b"time is up"]
 
     with_engine(scene)
 
