@@ -162,10 +162,13 @@ def test_the_judge_sees_a_value_that_should_not_be_there(clean: RedisServer, wha
     with Torture(clean.host, clean.port, clients=8, processes=1) as torture, clean.direct() as wire:
         torture.go(4000)
         assert set(torture.results(30).outcomes) == {RIGHT}
-        for number in range(8):
-            key = b"s:0:2:%d" % number
-            assert wire.ask("DEL", key) == b":1\r\n"
-            if value is not None:
-                assert wire.ask("SET", key, value.replace(b"%b", key)) == b"+OK\r\n"
-        torture.go(4000)
-        assert torture.results(30).outcomes["wrong"] >= 1
+        for _ in range(3):  # once in some hundred all eight are written again before one is read
+            for number in range(8):
+                key = b"s:0:2:%d" % number
+                assert wire.ask("DEL", key) == b":1\r\n"
+                if value is not None:
+                    assert wire.ask("SET", key, value.replace(b"%b", key)) == b"+OK\r\n"
+            torture.go(4000)
+            if "wrong" in (outcomes := torture.results(30).outcomes):
+                break
+        assert outcomes["wrong"] >= 1
