@@ -1,8 +1,8 @@
 // A provider: sofa-rpc-node's server with js-remoting-for-apache-dubbo. One line of orders on stdin
 // ({"port": 0}), one line when it listens; it ends when its stdin does.
 //
-// `hold` is answered when `release` has come, and tells how many of its calls were at once; `note` is called one-way. Nothing empty is ever returned:
-// js-remoting writes null, "" and 0 as no result at all.
+// `hold` is answered when `release` has come; `peak` tells how many of its calls were at once; `note` is called
+// one-way. Nothing empty is ever returned: js-remoting writes null, "" and 0 as no result at all.
 'use strict';
 
 const readline = require('readline');
