@@ -142,7 +142,7 @@ class SharedPool(Pool):
         needs = exchange.needs
         best: ByOrder | None = None
         least = self.config.max_in_flight
-        room = least - exchange.weight
+        most = least - exchange.weight  # that may be in flight where it is to go
         for server in self.servers if len(self.servers) < 2 else self._by_load(now):
             if best is not None:
                 break
@@ -152,7 +152,7 @@ class SharedPool(Pool):
                     cost += SWITCH
                 if (
                     (cost < least or best is None)
-                    and load <= room
+                    and load <= most
                     and upstream.owner is None
                     and not upstream.retiring
                     and not upstream.read_paused
@@ -304,27 +304,29 @@ class SharedPool(Pool):
     def _fill(self, upstream: Upstream, now: float) -> None:
         """As many as have room on a shared connection: its own waiters and all others', oldest first."""
         assert isinstance(upstream, ByOrder)
-        while upstream.has_room() and self.gate.waiting:
-            queue = self._next_queue(upstream)
-            head = None if queue is None else queue.head()
-            if queue is None or head is None or not upstream.has_room(head.weight):
+        while self.gate.waiting:
+            exchange = self._next_for(upstream)
+            if exchange is None or not upstream.has_room(exchange.weight):
                 return
+            queue = exchange.queue
+            assert queue is not None
             if queue is self.pin_queue:
                 upstream.reserved = False
-            self._send_waiting(queue.pop(), upstream, now)
+            queue.remove(exchange)
+            self._send_waiting(exchange, upstream, now)
 
-    def _next_queue(self, upstream: ByOrder) -> Queue | None:
-        """The one whose head is next on this connection."""
-        own = upstream.queue.oldest() if upstream.queue is not None else None
+    def _next_for(self, upstream: ByOrder) -> Exchange | None:
+        """Who is next on this connection, and still in its queue."""
+        own = None if upstream.queue is None else upstream.queue.head()
         is_common = upstream.owner is None and not self._is_reserved(upstream)
-        others = self.queue.oldest() if is_common else None
-        pins = self.pin_queue.oldest() if self.pinned < self.pinned_limit else None
-        alone = own is None and upstream.owner is None and not upstream.load()
-        if own is not None and (others is None or own <= others):
-            return upstream.queue
-        if alone and pins is not None and (others is None or pins <= others):
-            return self.pin_queue
-        return None if others is None else self.queue
+        other = self.queue.head() if is_common else None
+        pin = self.pin_queue.head() if self.pinned < self.pinned_limit else None
+        is_alone = own is None and upstream.owner is None and not upstream.load()
+        if own is not None and (other is None or own.since <= other.since):
+            return own
+        if is_alone and pin is not None and (other is None or pin.since <= other.since):
+            return pin
+        return other
 
     def _send_waiting(self, exchange: Exchange, upstream: Upstream, now: float) -> None:
         super()._send_waiting(exchange, upstream, now)

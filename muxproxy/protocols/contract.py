@@ -291,10 +291,8 @@ class Protocol(Interface):
     name: str
     sharing: Sharing
     half_close: bool = False  # an end of input passes on as an end of output, and the other direction goes on
-    batch: tuple[int, float] = (
-        0,
-        0.0,
-    )  # (requests, seconds) to gather behind others in flight; 0: this turn
+    # (requests, seconds) to gather behind others in flight; 0: this turn
+    batch: tuple[int, float] = (0, 0.0)
     fence: int = 0  # a Connection.fence() after so many requests; 0: never
     subscriber_buffer: int = 0  # bytes that a listener may be behind
 
