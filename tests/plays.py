@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
-from tests.fakes import Stage
+from tests.fakes import Peer, Stage
 
 
 class Play(Protocol):
@@ -37,3 +37,11 @@ def left_behind(stage: Stage) -> dict[str, object]:
     """What is still there of clients that have all gone: nothing, at the end of a play."""
     now = stage.statistics()
     return {name: now[name] for name in ("clients", "in_flight", "waiting", "pinned") if now[name]}
+
+
+def sends_part(peer: Peer, data: bytes, part: float) -> bytes:
+    """`peer` sends so much of `data`, from 0.0 to 1.0 of it. Returns the rest."""
+    end = round(len(data) * part)
+    if end:
+        peer.sends(data[:end])
+    return data[end:]

@@ -11,7 +11,7 @@ import pytest
 from muxproxy.config.model import Dubbo, Limit
 from muxproxy.protocols.dubbo import DubboProtocol
 from tests.fakes import Peer, Stage
-from tests.plays import left_behind, played
+from tests.plays import left_behind, played, sends_part
 from tests.protocols.dubbo import feeding as wire
 from tests.protocols.dubbo.feeding import frame, invocation
 
@@ -59,10 +59,7 @@ class Provider:
         sent, self.replies = self.replies[:number], self.replies[number:]
         self._ids -= {int.from_bytes(reply[4:12], "big") for reply in sent}
         self._on_its_way += b"".join(sent)
-        end = round(len(self._on_its_way) * cut)
-        data, self._on_its_way = self._on_its_way[:end], self._on_its_way[end:]
-        if data:
-            self.peer.sends(data)
+        self._on_its_way = sends_part(self.peer, self._on_its_way, cut)
 
     def says_by_itself(self, random: Random) -> None:
         """Between two frames only."""
@@ -102,10 +99,7 @@ class Consumer:
             self.unsent += frame(wire.CALL, tag, body)
 
     def sends(self, cut: float) -> None:
-        end = round(len(self.unsent) * cut)
-        data, self.unsent = self.unsent[:end], self.unsent[end:]
-        if data:
-            self.peer.sends(data)
+        self.unsent = sends_part(self.peer, self.unsent, cut)
 
     def hears(self) -> None:
         frames, self._come = taken(self._come + self.peer.got())

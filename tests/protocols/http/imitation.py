@@ -10,6 +10,7 @@ from __future__ import annotations
 from random import Random
 
 from tests.fakes import Peer, Stage
+from tests.plays import sends_part
 
 NOTHING, LENGTH, CHUNKS, TO_END = range(4)  # how a body is framed
 BODILESS = (204, 304)
@@ -342,10 +343,7 @@ class Caller:
         self._withheld = b""
 
     def sends(self, cut: float) -> None:
-        end = round(len(self.unsent) * cut)
-        data, self.unsent = self.unsent[:end], self.unsent[end:]
-        if data:
-            self.peer.sends(data)
+        self.unsent = sends_part(self.peer, self.unsent, cut)
 
     def hears(self) -> None:
         self._come += self.peer.got()

@@ -10,6 +10,7 @@ from random import Random
 
 from muxproxy.protocols.redis.grammar import arguments, multibulk
 from tests.fakes import Peer, Stage
+from tests.plays import sends_part
 from tests.system.redis.wire import extent
 
 OK = b"+OK\r\n"
@@ -64,10 +65,7 @@ class Server:
         """So many replies; `cut`, a share: of the bytes that are on their way, those arrive now."""
         self._on_its_way += b"".join(self.replies[:number])
         del self.replies[:number]
-        end = round(len(self._on_its_way) * cut)
-        data, self._on_its_way = self._on_its_way[:end], self._on_its_way[end:]
-        if data:
-            self.peer.sends(data)
+        self._on_its_way = sends_part(self.peer, self._on_its_way, cut)
 
     def _on_command(self, name: bytes, words: list[bytes]) -> bytes:
         if name == b"RESET":
