@@ -20,8 +20,8 @@ The promises, cited by number wherever code or a test keeps one:
     P8  refusals are early, cheap and in the client's own language
     P9  a retry only of what was not written; or idempotent, on a reused connection, with no reply byte seen
 
-Files: exchange (one request and its reply) · client, patience, ordered, tagged, feed, dedicated · upstream,
-turn, gather, shared, tag, session (ledgers), heartbeat · server · pool, shared_pool, dedicated_pool, limited,
-limits, pools (who gets what) · queue, gate · deadlines · statistics, failures · ports (what the heart asks of
-the world).
+Files: exchange (one request and its reply) · client, replying, patience, ordered, tagged, feed, dedicated ·
+upstream, turn, gather, shared, tag, session (ledgers), heartbeat · server · pool, accounts, shared_pool,
+dedicated_pool, limited, limits, pools (who gets what) · queue, gate · deadlines · statistics, failures ·
+ports (what the heart asks of the world).
 """

@@ -30,21 +30,6 @@ def test_a_request_goes_out_as_it_came_and_its_reply_comes_back_as_it_went() -> 
     assert stage.outcomes() == {"ok": 1}
 
 
-def test_pipelined_requests_are_answered_in_order_each_when_the_one_before_is() -> None:
-    stage = Stage(EXCLUSIVE, max_connections=2)
-    ann = stage.asks(b"one\ntwo\nthr")
-    server = stage.connects()
-    assert server.got() == b"one\n"
-    server.sends(b"one\n")
-    assert server.got() == b"two\n"
-    ann.sends(b"ee\n")
-    assert server.got() == b""
-    server.sends(b"two\n")
-    server.sends(b"three\n")
-    assert ann.got() == b"one\ntwo\nthree\n"
-    assert stage.outcomes() == {"ok": 3}
-
-
 def test_a_client_that_pipelines_more_is_not_read_while_it_is_owed() -> None:
     stage = Stage(EXCLUSIVE)
     ann = stage.asks(b"one\ntwo\n")
@@ -54,13 +39,6 @@ def test_a_client_that_pipelines_more_is_not_read_while_it_is_owed() -> None:
     assert not ann.is_paused
     server.sends(b"two\n")
     assert ann.got() == b"one\ntwo\n"
-
-
-def test_a_thousand_pipelined_refusals_do_not_recurse() -> None:
-    stage = Stage(EXCLUSIVE, max_waiting=0, servers=())
-    ann = stage.asks(b"x\n" * 5000)
-    assert ann.got().count(b"no queue_full") == 5000
-    assert stage.outcomes() == {"queue_full": 5000}
 
 
 def test_a_body_beyond_request_buffer_flows_as_it_comes() -> None:
@@ -159,28 +137,6 @@ def test_a_client_that_cannot_be_answered_is_cut() -> None:
     assert stage.outcomes() == {"bad_request": 1}
 
 
-def test_a_client_that_asks_for_its_end_gets_it_after_its_reply() -> None:
-    stage = Stage(EXCLUSIVE)
-    ann = stage.asks(b"last bye\n")
-    server = stage.connects()
-    server.sends(b"last\n")
-    assert ann.got() == b"last\n"
-    assert not ann.is_open
-    assert not ann.wire.aborted
-    assert server.is_open
-
-
-def test_a_reply_cut_by_its_server_ends_in_an_error_that_the_client_can_see() -> None:
-    stage = Stage(EXCLUSIVE)
-    ann = stage.asks(b"idem idem\n")
-    server = stage.connects()
-    server.sends(b"idem +10\nhalf")
-    server.breaks_off()
-    assert ann.got() == b"idem +10\nhalf"
-    assert ann.wire.was_reset
-    assert stage.outcomes() == {"server_closed": 1}
-
-
 def test_a_session_answers_by_itself_in_the_order_of_requests() -> None:
     stage = Stage(Toy(ORDERED, sessions=True))
     ann = stage.asks(b"one\nhere local\ntwo\n")
@@ -201,22 +157,6 @@ def test_a_session_may_refuse_and_end_the_connection() -> None:
     assert stage.outcomes() == {"bad_request": 1}
 
 
-def test_thousands_of_answers_parked_behind_one_slow_reply_leave_without_recursion() -> None:
-    stage = Stage(Toy(ORDERED, sessions=True))
-    ann = stage.asks(b"slow\n" + b"x local\n" * 5000)
-    server = stage.connects()
-    assert ann.got() == b""
-    server.sends(b"slow\n")
-    assert ann.got() == b"slow\n" + b"x here\n" * 5000
-
-
-def test_a_refused_one_way_request_says_nothing_that_could_be_taken_for_the_next_ones_reply() -> None:
-    stage = Stage(Toy(ORDERED, sessions=True), max_waiting=0, servers=())
-    ann = stage.asks(b"tell oneway\nhere local\n")
-    assert ann.got() == b"here here\n"
-    assert stage.outcomes() == {"queue_full": 1, "local": 1}
-
-
 def test_a_client_whose_body_came_in_parts_is_read_on_after_its_reply() -> None:
     stage = Stage(ORDERED)
     ann = stage.asks(b"a +2\nx")
@@ -225,26 +165,6 @@ def test_a_client_whose_body_came_in_parts_is_read_on_after_its_reply() -> None:
     server.sends(b"a\n")
     ann.sends(b"b\n")
     assert server.got() == b"a +2\nxyb\n"
-
-
-def test_an_upgrade_makes_both_directions_opaque_until_a_side_closes() -> None:
-    stage = Stage(EXCLUSIVE)
-    ann = stage.asks(b"up pin\n")
-    server = stage.connects()
-    server.sends(b"up 101\nwelcome")
-    assert ann.got() == b"up 101\nwelcome"
-    ann.sends(b"!anything\n")
-    assert server.got() == b"up pin\n!anything\n"
-    assert stage.statistics()["pinned"] == {"upgrade": 1}
-    server.closes()
-    ann.sends(b"still")  # half closed
-    assert ann.wire.eof
-    assert server.got() == b"still"
-    ann.closes()
-    assert not ann.is_open
-    assert not server.is_open
-    assert stage.outcomes() == {"ok": 1}
-    assert stage.statistics()["upstream_sockets"] == 0
 
 
 def test_a_client_that_ends_its_tunnel_with_fin_gets_fin_and_no_reset() -> None:

@@ -1,0 +1,208 @@
+"""What a pool has, and how its exchanges end: each once, counted, in words that say why (P3).
+
+pool.py is who gets what; here is the state that it is decided on, what operators see of it, and refusals.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from muxproxy.config.model import Backend
+from muxproxy.metrics.histogram import Histogram
+from muxproxy.metrics.snapshot import LimitSnapshot
+from muxproxy.mux.deadlines import INF, Deadlines
+from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, WAITING, Exchange
+from muxproxy.mux.gate import Gate
+from muxproxy.mux.ports import World
+from muxproxy.mux.queue import Queue
+from muxproxy.mux.upstream import OPEN, Upstream
+from muxproxy.protocols.contract import LISTEN, PIN, Frame, Protocol, Reason, Sharing
+
+if TYPE_CHECKING:
+    from muxproxy.mux.client import Client
+    from muxproxy.mux.patience import Patience
+    from muxproxy.mux.server import Server
+
+_OK = Reason.OK
+_OVERLOAD = (
+    Reason.QUEUE_FULL,
+    Reason.CLIENTS_FULL,
+    Reason.DRAINING,
+    Reason.QUEUE_TIMEOUT,
+    Reason.NO_SERVER,
+)
+
+
+class Accounts:
+    """Times are the loop's, in seconds. `fine` and `slow`: wheels of short and long grains, for all pools."""
+
+    def __init__(
+        self, backend: Backend, protocol: Protocol, world: World, fine: Deadlines, slow: Deadlines
+    ) -> None:
+        self.name = backend.name
+        self.protocol = protocol
+        self.sharing = protocol.sharing
+        self.is_dedicated = protocol.sharing is Sharing.DEDICATED
+        self.config = backend.upstream
+        self.clients_config = backend.clients
+        self.world = world
+        self.fine = fine
+        self.slow = slow
+        self.clients: set[Client] = set()
+        self.upstreams: set[Upstream] = set()  # every one that counts against the bound
+        self.servers: list[Server] = []
+        self.queue = Queue(backend.queue.timeout, fine, self._on_expired)
+        # Those that need a connection alone, apart, so that they never stand in front of those that do not
+        # (P4).
+        self.pin_queue = Queue(backend.queue.timeout, fine, self._on_expired)
+        self.gate = Gate(backend.queue.max_waiting)
+        self.pinned = 0
+        self.pinned_limit = self._pinned_limit(backend)
+        self.draining = False
+        self.resolve_error = ""
+        # Clients whose replies are written together, at the end of the chunk that brings them; None: at once.
+        self.corked: list[Patience] | None = None
+        self._turn = 0  # where the search for the least loaded server begins
+        self._releases = 0
+        # what operators see
+        self.bytes_from_clients = 0
+        self.bytes_to_clients = 0
+        self.connects = 0
+        self.connect_failures = 0
+        self.reused = 0
+        self.retried = 0
+        self.cut_listeners = 0  # cut because they were subscriber_buffer behind
+        self.replied = 0
+        self.unqueued = 0  # sent without waiting
+        self.dequeued = 0
+        self.ended: dict[Reason, int] = {}
+        self.closed: dict[str, int] = {}
+        self.events: dict[str, int] = {}  # what is no exchange's end and no connection's
+        self.faults: dict[Reason, str] = {}  # the last one's own words, for the log
+        self.queue_wait = Histogram()
+
+    def _pinned_limit(self, backend: Backend) -> int:
+        upgraded = backend.http.max_upgraded
+        return backend.upstream.pinned_limit if upgraded is None else upgraded
+
+    def end(self, exchange: Exchange, reason: Reason) -> None:
+        """Any state but ABANDONED => DONE, counted (P3)."""
+        exchange.move(DONE)
+        exchange.reason = reason
+        if reason is _OK:
+            self.replied += exchange.weight
+        else:
+            self.count(reason, exchange.weight)
+
+    def count(self, reason: Reason, weight: int = 1) -> None:
+        self.ended[reason] = self.ended.get(reason, 0) + weight
+
+    def listening(self) -> dict[str, int]:
+        """What clients listen to, in numbers."""
+        return {}
+
+    def pushed(self) -> dict[str, int]:
+        """What became of it since start."""
+        return {}
+
+    def count_event(self, name: str) -> None:
+        self.events[name] = self.events.get(name, 0) + 1
+
+    def fault(self, reason: Reason, text: str) -> None:
+        """Why the client breaks off that will be counted with `reason`."""
+        self.faults[reason] = text
+
+    def all_events(self) -> dict[str, int]:
+        return self.events
+
+    def limits_snapshot(self) -> dict[str, LimitSnapshot]:
+        return {}
+
+    def count_closed(self, why: str) -> None:
+        self.closed[why] = self.closed.get(why, 0) + 1
+
+    def abandon(self, exchange: Exchange, reason: Reason, now: float) -> None:
+        """Its client is gone: (NEW | WAITING) => DONE, (SENT | REPLYING) => (ABANDONED | DONE)."""
+        upstream = exchange.upstream
+        if upstream is not None and upstream.is_opaque() and not self.is_dedicated:
+            reason = _OK  # tunnels end by leaving
+        exchange.client = None
+        if upstream is not None and exchange.state in (SENT, REPLYING):
+            exchange.reason = reason
+            upstream.abandon(exchange, now)
+            assert exchange.state in (ABANDONED, DONE)
+            if reason is _OK:
+                self.replied += 1
+            else:
+                self.count(reason, exchange.weight)
+            return
+        self.take_out(exchange)
+        self.end(exchange, reason)
+
+    def take_out(self, exchange: Exchange) -> None:
+        """Out of the queue it may wait in; its state is the caller's to move."""
+        if exchange.state == WAITING and exchange.queue is not None:
+            exchange.queue.remove(exchange)
+            self.gate.waiting -= 1
+
+    def refusal(
+        self, reason: Reason, text: str, exchange: Exchange | None, closing: bool, now: float
+    ) -> Frame:
+        retry_after = 0
+        if reason in _OVERLOAD:
+            retry_after = self.gate.retry_after(self.unqueued + self.dequeued, now)
+        if exchange is None:
+            return self.protocol.refusal(reason, text, retry_after=retry_after, closing=closing)
+        return self.protocol.refusal(
+            reason,
+            text,
+            note=exchange.note,
+            tag=exchange.tag,
+            retry_after=retry_after,
+            closing=closing,
+            weight=exchange.weight,
+        )
+
+    def _refuse_full(self, exchange: Exchange, now: float) -> None:
+        bound = f"{self.gate.waiting} requests wait for {self.config.max_connections} connections"
+        text = f"{self.name}: {bound}, max_waiting is {self.gate.max_waiting}{self._server_trouble()}"
+        assert exchange.client is not None
+        exchange.client.refuse(exchange, Reason.QUEUE_FULL, text, now)
+
+    def _on_expired(self, exchange: Exchange, now: float) -> None:
+        self.gate.waiting -= 1
+        trouble = self._server_trouble()
+        unreachable = trouble and not any(upstream.state == OPEN for upstream in self.upstreams)
+        reason = Reason.NO_SERVER if unreachable else Reason.QUEUE_TIMEOUT
+        what = f"one of {self.config.max_connections} connections"
+        if exchange.marks & (PIN | LISTEN) and self.pinned >= self.pinned_limit:
+            what = f"one of {self.pinned_limit} that clients have alone ({self._pin_reasons()})"
+        text = f"{self.name}: waited {self.queue.timeout:g} s for {what}{trouble}"
+        assert exchange.client is not None
+        exchange.client.refuse(exchange, reason, text, now)
+
+    def _pin_reasons(self) -> str:
+        """What those that are not shared are used for: only if somebody waited for one in vain."""
+        reasons: dict[str, int] = {}
+        for upstream in self.upstreams:
+            if upstream.owner is not None:
+                reasons[upstream.pin_reason] = reasons.get(upstream.pin_reason, 0) + 1
+        return ", ".join(f"{reason} {reasons[reason]}" for reason in sorted(reasons))
+
+    def _server_trouble(self) -> str:
+        troubles = [f"{server}: {server.last_error}" for server in self.servers if server.failures]
+        if self.resolve_error:
+            troubles.append(self.resolve_error)
+        return f" ({'; '.join(troubles)})" if troubles else ""
+
+    def waits(self) -> Histogram:
+        """Of every exchange that was sent: 0 for those that found a place free."""
+        waits = Histogram()
+        waits.counts = list(self.queue_wait.counts)
+        waits.counts[0] += self.unqueued
+        waits.total = self.queue_wait.total
+        return waits
+
+    def oldest_wait(self, now: float) -> float:
+        oldest = min((q.oldest() or INF for q in (self.queue, self.pin_queue)), default=INF)
+        return 0.0 if oldest == INF else max(0.0, now - oldest)
