@@ -127,11 +127,21 @@ class Nginx:
             self._process.wait()
             self._process = None
 
+    def pause(self) -> None:
+        """It stands still: connects go on succeeding, nothing is answered, until resume()."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGCONT)
+
     def errors(self) -> str:
         return (self.folder / "errors").read_text()
 
     def close(self) -> None:
         if self._process is not None:
+            self.resume()
             end(self._process, signal.SIGTERM)
         shutil.rmtree(self.folder, ignore_errors=True)
 
