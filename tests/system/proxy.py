@@ -55,6 +55,16 @@ class AdminConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
+def admin_status(path: str) -> dict[str, Any]:
+    """What the admin socket there says at /status."""
+    with contextlib.closing(AdminConnection(path)) as connection:
+        connection.request("GET", "/status")
+        reply = connection.getresponse()
+        body = reply.read()
+        assert reply.status == 200, body
+        return dict(json.loads(body))
+
+
 class Proxy:
     """One backend. `tables` are the tables of its file: clients, queue, upstream, and its protocol's own."""
 
@@ -112,13 +122,7 @@ class Proxy:
     # What an operator sees
 
     def status(self) -> dict[str, Any]:
-        connection = AdminConnection(str(self.admin))
-        with contextlib.closing(connection):
-            connection.request("GET", "/status")
-            reply = connection.getresponse()
-            body = reply.read()
-            assert reply.status == 200, body
-            return dict(json.loads(body))
+        return admin_status(str(self.admin))
 
     def backend(self) -> dict[str, Any]:
         """Its numbers, as soon as its worker tells them: one that is new or busy for a second does not."""
