@@ -6,13 +6,14 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import trio
 
-WORKER_COMMAND = (sys.executable, "-m", "muxproxy.worker")
+from muxproxy.supervisor.interpreter import program
+
+WORKER_COMMAND = program("muxproxy.worker")
 
 
 class Process(Protocol):

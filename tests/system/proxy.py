@@ -15,12 +15,12 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from muxproxy.supervisor.interpreter import program
 from tests.system.process import ROOT, end, wait_for
 
 # What its one backend is called, by protocol.
@@ -74,6 +74,7 @@ class Proxy:
         protocol: str = "http",
         node: dict[str, Any] | None = None,
         descriptors: int = 0,
+        cwd: Path = ROOT,
         wait: bool = True,
         **tables: dict[str, Any],
     ) -> None:
@@ -90,8 +91,8 @@ class Proxy:
         (self.folder / "backends" / f"{self.name}.toml").write_text(text)
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "muxproxy", "run", "-c", str(self.folder)],
-                cwd=ROOT,
+                [*program("muxproxy"), "run", "-c", str(self.folder)],
+                cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -12,14 +12,14 @@ import selectors
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from muxproxy.cli.demo.pipes import Lines, encode
 from muxproxy.cli.exits import Exit, Failure
+from muxproxy.supervisor.interpreter import program
 
 TURN = 0.05  # seconds: how long a signal or a dead child may go unnoticed
 GOODBYE = 5.0  # seconds for each child to end by itself
@@ -87,20 +87,20 @@ class Stage:
 
     def program(self, module: str, name: str) -> Child:
         """One of this folder's programs: it takes orders and reports."""
-        child = self._start(name, [sys.executable, "-m", module], subprocess.PIPE, subprocess.PIPE)
+        child = self._start(name, program(module), subprocess.PIPE, subprocess.PIPE)
         assert child.process.stdout is not None
         self._selector.register(child.process.stdout, selectors.EVENT_READ, child)
         return child
 
     def proxy(self, config: Path, name: str) -> Child:
         """`muxproxy run`, as an operator types it. It reads no orders: the kernel tells it if we die."""
-        command = [sys.executable, "-m", "muxproxy", "run", "-c", str(config)]
+        command = [*program("muxproxy"), "run", "-c", str(config)]
         return self._start(name, command, subprocess.DEVNULL, subprocess.DEVNULL, _die_with_parent())
 
     def _start(
         self,
         name: str,
-        command: list[str],
+        command: Sequence[str],
         stdin: int,
         stdout: int,
         before: Callable[[], None] | None = None,
