@@ -62,7 +62,17 @@ def _places(path: Path) -> list[str]:
         raise Failure(Exit.CONFIG, str(error)) from None
     env = os.environ
     mine = admin_socket(node, os.geteuid(), env.get("XDG_RUNTIME_DIR"), env.get("RUNTIME_DIRECTORY"))
-    return [mine] if node.admin or mine == SYSTEM_SOCKET else [mine, SYSTEM_SOCKET]
+    if node.admin or mine == SYSTEM_SOCKET:
+        return [mine]
+    return [SYSTEM_SOCKET] if _is_anothers(os.path.dirname(mine)) else [mine, SYSTEM_SOCKET]
+
+
+def _is_anothers(directory: str) -> bool:
+    """In /tmp somebody else may have made it, to be taken for our muxproxy."""
+    try:
+        return os.lstat(directory).st_uid not in (0, os.geteuid())
+    except OSError:
+        return False
 
 
 def ask(places: list[str]) -> dict[str, Any]:

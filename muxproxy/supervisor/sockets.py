@@ -9,13 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from muxproxy.config.address import Address, parse_listen
 from muxproxy.config.model import Config
 from muxproxy.errors import OperatorError
+from muxproxy.supervisor.places import Inode, Place
 
 # connect() to a unix socket needs the right to write. A backend's socket stands for a localhost port, which
 # anybody on the node may use (nginx gives its own the same mode); close its directory where that is too much.
@@ -43,14 +43,14 @@ class Listener:
     address: str  # as configured
     bound: str  # as the kernel says: port 0 has become a number
     socket: socket.socket
-    inode: tuple[int, int] | None  # unix: of the file we made
+    place: Place | None = None  # unix
+    inode: Inode | None = None  # of the file we made there
 
     def close(self) -> None:
         """Also removes the file of a unix socket, unless somebody else's stands there by now."""
-        if self.inode is not None and self.socket.fileno() != -1:
-            path = self.socket.getsockname()
-            if _inode(path) == self.inode:
-                os.unlink(path)
+        if self.place is not None and self.inode is not None and self.socket.fileno() != -1:
+            self.place.remove(self.inode)
+            self.place.close()
         self.socket.close()
 
 
@@ -90,12 +90,13 @@ def bind(config: Config, admin_path: str) -> Listeners:
         mine = listeners.backends[backend.name] = []
         for text in backend.clients.listen:
             try:
-                mine.append(listen(text, backend.clients.backlog, BACKEND_MODE))
+                mine.append(listen(text, backend.clients.backlog))
             except OSError as error:
                 problems.append(f"backend {backend.name}: {_explain(text, error)}")
     try:
-        _prepare_directory(os.path.dirname(admin_path))
-        listeners.admin = listen(f"unix:{admin_path}", ADMIN_BACKLOG, ADMIN_MODE)
+        listeners.admin = _listen_unix(
+            f"unix:{admin_path}", _admin_place(admin_path), ADMIN_BACKLOG, ADMIN_MODE
+        )
     except OSError as error:
         problems.append(f"admin socket: {_explain(f'unix:{admin_path}', error)}")
     if problems:
@@ -104,29 +105,36 @@ def bind(config: Config, admin_path: str) -> Listeners:
     return listeners
 
 
-def listen(text: str, backlog: int, mode: int) -> Listener:
-    """One listening socket; `mode` is for the file of a unix socket. Raises OSError."""
+def listen(text: str, backlog: int) -> Listener:
+    """One listening socket for clients. Raises OSError."""
     address = parse_listen(text)
-    family = _family(address)
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    if address.kind == "unix":
+        return _listen_unix(text, Place(address.path), backlog, BACKEND_MODE)
+    sock = _new(socket.AF_INET6 if address.is_ipv6 else socket.AF_INET)
     try:
-        if family == socket.AF_UNIX:
-            inode = _bind_unix(sock, address.path, mode)
-            bound = str(address)
-        else:
-            inode = None
-            bound = _bind_tcp(sock, address)
+        bound = _bind_tcp(sock, address)
         sock.listen(backlog)
     except BaseException:
         sock.close()
         raise
-    return Listener(text, bound, sock, inode)
+    return Listener(text, bound, sock)
 
 
-def _family(address: Address) -> socket.AddressFamily:
-    if address.kind == "unix":
-        return socket.AF_UNIX
-    return socket.AF_INET6 if address.is_ipv6 else socket.AF_INET
+def _listen_unix(text: str, place: Place, backlog: int, mode: int) -> Listener:
+    """Takes `place` over. Raises OSError."""
+    sock = _new(socket.AF_UNIX)
+    try:
+        inode = place.bind(sock, mode)
+        sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        place.close()
+        raise
+    return Listener(text, text, sock, place, inode)
+
+
+def _new(family: socket.AddressFamily) -> socket.socket:
+    return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 
 
 def _bind_tcp(sock: socket.socket, address: Address) -> str:
@@ -141,46 +149,21 @@ def _bind_tcp(sock: socket.socket, address: Address) -> str:
     return str(Address("tcp", host=address.host, port=sock.getsockname()[1]))
 
 
-def _bind_unix(sock: socket.socket, path: str, mode: int) -> tuple[int, int] | None:
-    try:
-        sock.bind(path)
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise FileExistsError(
-                errno.EEXIST, "a file that is no socket stands there; move it away"
-            ) from None
-        if not _is_stale(path):
-            raise
-        os.unlink(path)
-        sock.bind(path)
-    os.chmod(path, mode)  # before listen(): until then every connect is refused
-    return _inode(path)
-
-
-def _is_stale(path: str) -> bool:
-    """The file of a socket that nobody has open: left by a process that was killed."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
-        return probe.connect_ex(path) == errno.ECONNREFUSED  # EAGAIN: alive, its backlog is full
-
-
-def _inode(path: str) -> tuple[int, int] | None:
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _prepare_directory(path: str) -> None:
-    """The admin socket's own. In /tmp somebody else may have made it first, to put his socket there."""
-    if os.path.exists(path) and not os.path.isdir(path):
+def _admin_place(path: str) -> Place:
+    """In /tmp somebody else may have made its directory first, to put his socket there. Raises OSError."""
+    directory = os.path.dirname(path)
+    if os.path.exists(directory) and not os.path.isdir(directory):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-    os.makedirs(path, mode=0o755, exist_ok=True)
-    owner = os.stat(path).st_uid
-    if owner not in (0, os.geteuid()):
-        raise PermissionError(errno.EPERM, f"its directory belongs to another user (uid {owner})")
+    os.makedirs(directory, mode=0o755, exist_ok=True)
+    place = Place(path)
+    for owner in (os.lstat(directory).st_uid, place.owner()):  # of a link to it, too
+        if owner not in (0, os.geteuid()):
+            place.close()
+            raise PermissionError(errno.EPERM, f"its directory belongs to another user (uid {owner})")
+    if place.anybody_may_write():
+        place.close()
+        raise PermissionError(errno.EPERM, "everybody may write in its directory, and so take its place")
+    return place
 
 
 def _explain(text: str, error: OSError) -> str:

@@ -94,6 +94,21 @@ def test_without_a_word_in_the_configuration_the_users_own_place_is_asked(
     assert len(server.asked) == 1
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_a_place_in_tmp_that_somebody_else_has_made_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "muxproxy-1000"))
+    (tmp_path / "muxproxy-1000").mkdir()
+    server = FakeAdmin(tmp_path / "muxproxy-1000" / "admin.sock")
+    os.chown(tmp_path / "muxproxy-1000", 12345, 12345)
+    try:
+        assert status("-c", tmp_path).exit_code == 4
+    finally:
+        server.close()
+    assert server.asked == []
+
+
 def test_with_nobody_there_it_says_where_it_looked_and_what_to_do(tmp_path: Path) -> None:
     result = status("--socket", tmp_path / "admin.sock")
     assert result.exit_code == 4

@@ -85,7 +85,7 @@ def test_a_stale_unix_socket_is_taken_over(tmp_path):
     with socket.socket(socket.AF_UNIX) as killed:
         killed.bind(path)
         killed.listen()
-    listener = listen(f"unix:{path}", 16, 0o666)
+    listener = listen(f"unix:{path}", 16)
     connect(path).close()
     listener.close()
 
@@ -98,7 +98,7 @@ def test_a_unix_socket_that_somebody_has_open_is_left_alone(tmp_path, is_full):
         alive.listen(0)
         waiting = [connect(path)] if is_full else []
         with pytest.raises(OSError, match="Address already in use"):
-            listen(f"unix:{path}", 16, 0o666)
+            listen(f"unix:{path}", 16)
         assert stat.S_ISSOCK(os.stat(path).st_mode)
         for client in waiting:
             client.close()
@@ -108,15 +108,15 @@ def test_a_file_that_is_no_socket_is_left_alone(tmp_path):
     path = tmp_path / "web.sock"
     path.write_text("precious")
     with pytest.raises(FileExistsError, match="no socket stands there"):
-        listen(f"unix:{path}", 16, 0o666)
+        listen(f"unix:{path}", 16)
     assert path.read_text() == "precious"
 
 
 def test_a_file_that_somebody_else_has_put_in_our_place_is_not_removed(tmp_path):
     path = str(tmp_path / "web.sock")
-    ours = listen(f"unix:{path}", 16, 0o666)
+    ours = listen(f"unix:{path}", 16)
     os.unlink(path)
-    theirs = listen(f"unix:{path}", 16, 0o666)
+    theirs = listen(f"unix:{path}", 16)
     ours.close()
     connect(path).close()
     theirs.close()
@@ -129,6 +129,26 @@ def test_the_admin_socket_is_not_put_into_a_directory_of_somebody_else(tmp_path)
     os.chown(directory, 12345, 12345)
     with pytest.raises(ListenError, match=r"belongs to another user \(uid 12345\)"):
         bind(config(), str(directory / "admin.sock"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
+def test_the_admin_socket_does_not_follow_somebody_elses_link_to_its_directory(tmp_path):
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "muxproxy-0").symlink_to("etc")
+    os.lchown(tmp_path / "muxproxy-0", 12345, 12345)
+    with pytest.raises(ListenError, match=r"belongs to another user \(uid 12345\)"):
+        bind(config(), str(tmp_path / "muxproxy-0" / "admin.sock"))
+    assert os.listdir(tmp_path / "etc") == []
+
+
+def test_the_admin_socket_is_not_put_where_everybody_may_exchange_it(tmp_path):
+    directory = tmp_path / "run"
+    directory.mkdir()
+    directory.chmod(0o777)
+    with pytest.raises(ListenError, match="everybody may write in its directory"):
+        bind(config(), str(directory / "admin.sock"))
+    directory.chmod(0o1777)  # as /tmp: nobody else may rename what is ours
+    bind(config(), str(directory / "admin.sock")).close()
 
 
 def test_the_port_of_a_last_run_can_be_had_again_at_once(admin):
