@@ -2,6 +2,7 @@
 
 request   `beat`: asks whether we live     `lim=N` in a line: it counts against limit N
 from the server, with any tag   `asks`: whether we live     `stops`: it wants no more requests
+`stays`: it does again
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from muxproxy.protocols.contract import (
     ASIDE,
     END_UPSTREAM,
     FIRST,
+    INTERIM,
     LAST,
     PUSH,
     Frame,
@@ -36,11 +38,13 @@ class TaggedToy(Toy):
         probe_interval: float = 0.0,
         probe_misses: int = 2,
         limits: Sequence[Limit] = (),
+        stop_timeout: float = 30.0,
     ) -> None:
         super().__init__(Sharing.TAGGED)
         self.probe_interval = probe_interval
         self.probe_misses = probe_misses
         self.limits = limits
+        self.stop_timeout = stop_timeout
 
     def requests(self) -> ToyRequests:
         return TaggedRequests(self)
@@ -77,4 +81,6 @@ class TaggedReplies(ToyReplies):
             return Frame(frame.data[:TAG] + LIVES, FIRST | LAST | PUSH)
         if frame.marks & FIRST and word == b"stops\n":
             return Frame(b"", FIRST | LAST | PUSH | END_UPSTREAM, "server stops")
+        if frame.marks & FIRST and word == b"stays\n":
+            return Frame(b"", FIRST | LAST | PUSH | INTERIM)
         return frame

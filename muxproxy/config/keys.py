@@ -232,6 +232,7 @@ PROTOCOL_TABLES: dict[str, Table] = {
     "dubbo": {
         "heartbeat": Duration(100 * MS, 1 * D, zero="none are sent"),
         "heartbeat_misses": Count(1, 100),
+        "readonly_timeout": Duration(1 * MS, 1 * D),
         "max_frame": Size(1 * KIB, 1 * GIB),
         "limits": Several(
             {

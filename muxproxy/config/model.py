@@ -149,6 +149,9 @@ class Dubbo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     heartbeat: float = 60.0  # a connection without traffic for so long is asked; Dubbo's own default; 0: off
     heartbeat_misses: int = 3  # Dubbo closes after heartbeat.timeout, 3 x heartbeat
+    # A provider that said READONLY gets no calls until it was gone, or for so long if it stays, unless no
+    # other can serve. Dubbo waits 10 s for what is owed (`dubbo.service.shutdown.wait`), then it ends.
+    readonly_timeout: float = 30.0
     max_frame: int = 8 * MIB  # Dubbo `payload`
     limits: tuple[Limit, ...] = ()
 

@@ -62,6 +62,7 @@ class Accounts:
         self.resolve_error = ""
         # Clients whose replies are written together, at the end of the chunk that brings them; None: at once.
         self.corked: list[Patience] | None = None
+        self.some_stop = False  # servers that are about to stop
         self._turn = 0  # where the search for the least loaded server begins
         self._releases = 0
         # what operators see

@@ -182,7 +182,7 @@ class Pool(Accounts):
         missing = len(self.queue) + max(0, min(len(self.pin_queue), self.pinned_limit - self.pinned))
         places = self._places()
         bound = self.config.max_connections
-        connecting = sum(server.connecting for server in self.servers) if missing else 0
+        connecting = sum(server.coming() for server in self.servers) if missing else 0
         while connecting * places < missing and len(self.upstreams) < bound:
             server = self._server_to_dial(now)
             if server is None:
@@ -234,6 +234,9 @@ class Pool(Accounts):
         if server.gone:
             upstream.close("server removed", now)
             return
+        if server.stopping and self.others_serve(server):
+            upstream.close("server has not stopped yet", now)
+            return
         if self.config.max_lifetime:
             # spread over a tenth, or connections opened together would end together
             upstream.retire_at = now + self.config.max_lifetime * (0.9 + 0.1 * self.world.jitter())
@@ -269,6 +272,15 @@ class Pool(Accounts):
             server.on_failed(error, upstream.dialled, now)
         self.serve(now)
         self.warm(now)
+
+    def others_serve(self, server: Server) -> bool:
+        return any(other is not server and other.can_serve() for other in self.servers)
+
+    def look_at(self, server: Server, now: float) -> None:
+        """Is it gone? If there is a place for a connection that nobody needs (P1)."""
+        is_full = self.draining or len(self.upstreams) >= self.config.max_connections
+        if not is_full and not server.connecting and self.others_serve(server):
+            self._dial(server, now)
 
     def on_idle_deadline(self, upstream: Upstream, now: float) -> None:
         why = self._why_not_reusable(upstream, now)

@@ -1,6 +1,10 @@
 """One server of a backend: its connections, and whether it is worth a try.
 
 up --connect failed--> backing off --time is up--> probing (one connect) --> up | backing off, longer
+up --last call--> stopping --gone, as a connect tells--> backing off    (shared sharings; contract.PUSH)
+
+A server that is about to stop gets nothing new while another one can serve. Whether it is gone by now a
+connect of ours tells, which is closed at once: an open connection would keep it from its end.
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ class Server:
         "open",
         "pool",
         "retry_at",
+        "stopping",
         "wake",
     )
 
@@ -50,13 +55,24 @@ class Server:
         self.failed_at = 0.0
         self.last_error = ""
         self.retry_at = 0.0
+        self.stopping = 0.0  # it wants no more requests; until then, at the latest
         self.gone = False  # its name no longer says this address
         self.deadline = INF
         self.wake = INF
 
     def may_dial(self, now: float) -> bool:
         """A server in doubt is probed by one connection at a time."""
-        return not self.gone and (not self.failures or (not self.connecting and now >= self.retry_at))
+        if self.gone or (self.failures and (self.connecting or now < self.retry_at)):
+            return False
+        return not self.stopping or not self.pool.others_serve(self)
+
+    def coming(self) -> int:
+        """Connects under way that bring a connection to use."""
+        return 0 if self.stopping and self.pool.others_serve(self) else self.connecting
+
+    def can_serve(self) -> bool:
+        """As far as we know."""
+        return not self.stopping and (not self.failures or len(self.open) > 0)
 
     def on_failed(self, error: str, dialled: float, now: float) -> None:
         """up | probing => backing off: twice as long each time, with jitter, from when the connect began.
@@ -64,6 +80,8 @@ class Server:
         Connects that were under way together fail together: that is one failure."""
         config = self.pool.config
         self.last_error = error
+        if self.stopping:
+            self._set_stopping(0.0)
         if self.failures and dialled <= self.failed_at:
             return
         self.failures += 1
@@ -82,9 +100,38 @@ class Server:
         self.failures = 0
         self.deadline = INF
 
+    def on_last_call(self, now: float, timeout: float) -> None:
+        """up => stopping"""
+        if not self.stopping:
+            self.pool.world.log("server is about to stop", backend=self.pool.name, server=str(self))
+        self._set_stopping(now + timeout)
+        self._look_later(now)
+
+    def on_stays(self, why: str, now: float) -> None:
+        """stopping => up"""
+        if self.stopping:
+            self._set_stopping(0.0)
+            self.pool.world.log(why, backend=self.pool.name, server=str(self))
+            self.pool.grow(now)
+            self.pool.warm(now)
+
+    def _set_stopping(self, until: float) -> None:
+        self.stopping = until
+        self.pool.some_stop = any(server.stopping for server in self.pool.servers)
+
+    def _look_later(self, now: float) -> None:
+        pause = self.pool.config.backoff_max * (0.5 + 0.5 * self.pool.world.jitter())
+        self.deadline = min(self.stopping, now + pause)
+        self.pool.fine.watch(self)
+
     def on_deadline(self, now: float) -> None:
-        """backing off => probing, if anybody waits or min_connections are not there"""
+        """backing off => probing, if anybody waits or min_connections are not there; stopping: looked at"""
         self.deadline = INF
+        if self.stopping > now:
+            self.pool.look_at(self, now)
+            self._look_later(now)
+            return
+        self.on_stays("server did not stop", now)
         self.pool.grow(now)
         self.pool.warm(now)
 
@@ -97,7 +144,7 @@ class Server:
         state = "up" if not self.failures else "probing" if self.connecting else "backing_off"
         return {
             "address": self.address,
-            "state": state,
+            "state": "stopping" if self.stopping else state,
             "connections": self.connections,
             "in_flight": self.in_flight,
             "failures": self.failures,
@@ -110,5 +157,5 @@ class Server:
 
 def coming(servers: Sequence[Server], free: int, now: float) -> int:
     """Connections that are being made, and those that could be: `free` is what the bound leaves."""
-    connecting = sum(server.connecting for server in servers)
+    connecting = sum(server.coming() for server in servers)
     return connecting + (free if any(server.may_dial(now) for server in servers) else 0)

@@ -173,7 +173,27 @@ class SharedPool(Pool):
                 if not server.connections and server.may_dial(now):
                     self._dial(server, now)
                     break
+        if self.some_stop:
+            servers = [s for s in servers if not s.stopping or not self.others_serve(s)]
         return sorted(servers, key=_in_flight)
+
+    def on_last_call(self, upstream: ByTag, why: str, now: float) -> None:
+        """Its server is about to stop: none of its connections gets more, unless no other server can serve.
+        That one alone is replaced even then: behind the address another may stand by now."""
+        server = upstream.server
+        server.on_last_call(now, cast(TaggedProtocol, self.protocol).stop_timeout)
+        upstream.on_last_call(why, now)
+        if self.others_serve(server):
+            for each in list(server.open):
+                if each is not upstream and isinstance(each, ByTag):
+                    each.on_last_call(why, now)
+                    self.release(each, now)
+
+    def _why_not_reusable(self, upstream: Upstream, now: float) -> str:
+        why = super()._why_not_reusable(upstream, now)
+        if not why and upstream.server.stopping and self.others_serve(upstream.server):
+            why = "server is about to stop"
+        return why
 
     def _dial_another(self, now: float) -> None:
         """States should not take turns on one connection while the bound allows two."""

@@ -18,6 +18,7 @@ from muxproxy.mux.upstream import OPEN
 from muxproxy.protocols.contract import (
     END_UPSTREAM,
     FIRST,
+    INTERIM,
     LAST,
     ONEWAY,
     PIN,
@@ -137,7 +138,9 @@ class ByTag(ByOrder):
 
     def _on_push(self, frame: Frame, now: float) -> None:
         if frame.marks & END_UPSTREAM:
-            self._on_last_call(frame.note, now)
+            self.pool.on_last_call(self, frame.note, now)
+        elif frame.marks & INTERIM:
+            self.server.on_stays("server goes on", now)
         elif frame.data:
             self._say(frame.data)
 
@@ -175,7 +178,7 @@ class ByTag(ByOrder):
             self._say_kept()
             self.pool.release(self, now)
 
-    def _on_last_call(self, why: str, now: float) -> None:
+    def on_last_call(self, why: str, now: float) -> None:
         """What is in flight finishes here; nothing new is written, not even what was gathered for it."""
         if self.retiring:
             return

@@ -56,7 +56,8 @@ SWITCH = 1024  # reply: from here both directions are opaque and end with the co
 END_CLIENT = 2048  # the client's connection ends after this reply
 END_UPSTREAM = 4096  # reply: the upstream connection cannot be used again; `note` is why (str)
 # reply: out of band, whole, and no request's (RESP3 push types, messages of channels). TAGGED: `data` is our
-# own answer to it, which may be b""; with END_UPSTREAM the server wants no more requests
+# own answer to it, which may be b""; with END_UPSTREAM the server is about to stop and wants no more
+# requests, with INTERIM it takes that back
 PUSH = 8192
 LISTEN = 16384  # request: about what the client listens to: for a Feed, not for a server
 # TAGGED request, with ANSWER, whole: beside all exchanges (a heartbeat). Its client gets `data`, which may be
@@ -342,6 +343,7 @@ class TaggedProtocol(Protocol, Interface):
     probe_interval: float  # a connection silent for so many seconds gets probe(); 0: never
     probe_misses: int  # so many in a row unanswered: the server has failed
     request_buffer: int  # so much of a request is held until it is whole, if [clients] request_buffer is less
+    stop_timeout: float  # a server that said it is about to stop gets requests again after so long
     limits: Sequence[Limit]
     counters: dict[str, int]  # what only this protocol counts, by name, for operators
 

@@ -29,7 +29,7 @@ class LimitedMachine(Machine):
         return TaggedToy(probe_interval=4.0, limits=limits)
 
     @precondition(lambda self: any(server.peer.is_open for server in self.servers))
-    @rule(pick=PICK, what=st.sampled_from([b"asks\n", b"stops\n", b"stray\n"]))
+    @rule(pick=PICK, what=st.sampled_from([b"asks\n", b"stops\n", b"stays\n", b"stray\n"]))
     def a_server_says_something_by_itself(self, pick: int, what: bytes) -> None:
         alive = [server for server in self.servers if server.peer.is_open]
         server = alive[pick % len(alive)]

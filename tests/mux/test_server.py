@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from muxproxy.protocols.contract import Sharing
-from tests.fakes import Stage
+from tests.fakes import Peer, Stage
+from tests.tagged_toys import TaggedToy, tagged
 
 
 def pauses(stage: Stage, count: int) -> list[float]:
@@ -91,3 +92,123 @@ def test_a_bug_at_a_servers_deadline_does_not_end_its_probing() -> None:
     stage.pool.grow = grow
     stage.passes(1.0)
     assert len(stage.dials) == 1
+
+
+def stopping(**keys: float) -> tuple[Stage, Peer, Peer, Peer]:
+    """Two servers, each with a connection, and a client: the first server is about to stop."""
+    toy = TaggedToy(stop_timeout=30.0)
+    stage = Stage(toy, servers=("two:2", "one:1"), backoff_max=0.7, **{"max_connections": 4, **keys})
+    ann = stage.asks(tagged(1, b"a\n"))
+    one = stage.connects()
+    ann.sends(tagged(2, b"b\n"))
+    two = stage.connects()
+    assert (one.got() + two.got()).count(b"\n") == 2
+    one.sends(tagged(0, b"stops\n"))
+    return stage, ann, one, two
+
+
+def states(stage: Stage) -> dict[str, str]:
+    return {server["address"]: server["state"] for server in stage.statistics()["servers"]}
+
+
+def looked_at(stage: Stage) -> list[str]:
+    return [str(upstream.server) for upstream in stage.dials]
+
+
+def test_a_server_that_is_about_to_stop_gets_nothing_while_another_serves() -> None:
+    stage, ann, one, two = stopping()
+    assert states(stage) == {"two:2": "up", "one:1": "stopping"}
+    one.sends(tagged(1, b"a\n") + tagged(2, b"b\n"))
+    assert one.wire.closing
+    for n in range(3, 9):
+        ann.sends(tagged(n, b"c\n"))
+    assert two.got().count(b"c") == 6
+    assert stage.dials == []
+    assert stage.world.lines == [("server is about to stop", {"backend": "toys", "server": "one:1"})]
+
+
+def test_all_its_connections_end_when_they_owe_nothing() -> None:
+    stage = Stage(TaggedToy(), servers=("one:1", "two:2"), max_connections=4, min_connections=4)
+    servers = [stage.connects() for _ in range(4)]
+    first = [server for server in servers if str(server.wire.brain.server) == "one:1"]
+    assert len(first) == 2
+    first[0].sends(tagged(0, b"stops\n"))
+    assert [server.wire.closing for server in first] == [True, True]
+    assert set(looked_at(stage)) == {"two:2"}  # min_connections
+
+
+def test_it_is_looked_at_and_when_it_was_gone_it_is_a_server_like_any_other() -> None:
+    stage, ann, one, _ = stopping()
+    one.sends(tagged(1, b"a\n") + tagged(2, b"b\n"))
+    for _ in range(3):
+        stage.passes(0.8)
+        assert looked_at(stage) == ["one:1"]
+        look = stage.connects()
+        assert look.wire.closing
+        assert look.got() == b""
+    stage.passes(0.8)
+    stage.refuses()
+    assert states(stage)["one:1"] == "backing_off"
+    stage.passes(0.8)
+    ann.sends(tagged(3, b"c\n"))
+    back = stage.connects()
+    ann.sends(tagged(4, b"d\n") + tagged(5, b"e\n"))
+    assert back.got().count(b"\n") == 2
+    assert states(stage) == {"two:2": "up", "one:1": "up"}
+
+
+def test_one_that_stays_gets_requests_again_after_its_time() -> None:
+    stage, ann, one, _ = stopping()
+    one.sends(tagged(1, b"a\n") + tagged(2, b"b\n"))
+    while states(stage)["one:1"] == "stopping":
+        stage.passes(0.1)
+        while stage.dials and states(stage)["one:1"] == "stopping":
+            stage.connects()
+        ann.got()
+    assert stage.world.lines[-1] == ("server did not stop", {"backend": "toys", "server": "one:1"})
+    assert 1030.0 <= stage.world.now < 1030.5
+    ann.sends(tagged(3, b"c\n") + tagged(4, b"d\n"))
+    assert looked_at(stage) == ["one:1"]
+
+
+def test_or_when_it_says_so() -> None:
+    stage, _, one, _ = stopping()
+    one.sends(tagged(0, b"stays\n"))
+    assert states(stage) == {"two:2": "up", "one:1": "up"}
+    assert stage.world.lines[-1][0] == "server goes on"
+
+
+def test_or_when_no_other_can_serve() -> None:
+    stage, ann, one, two = stopping()
+    one.sends(tagged(1, b"a\n") + tagged(2, b"b\n"))
+    two.closes()
+    ann.sends(tagged(3, b"c\n"))
+    while "two:2" in looked_at(stage):
+        stage.refuses(next(upstream for upstream in stage.dials if str(upstream.server) == "two:2"))
+    again = stage.connects()
+    assert str(again.wire.brain.server) == "one:1"
+    assert again.got() == tagged(1, b"c\n")
+    stage.passes(1.0)
+    ann.sends(tagged(4, b"d\n"))
+    back = stage.connects()  # the other one, and now it can
+    ann.sends(tagged(5, b"e\n"))
+    assert back.got().count(b"\n") == 1
+    again.sends(tagged(1, b"c\n") + tagged(2, b"d\n"))
+    assert again.wire.closing
+
+
+def test_where_there_is_no_other_only_the_connection_is_replaced() -> None:
+    stage = Stage(TaggedToy(), max_connections=2)
+    ann = stage.asks(tagged(1, b"a\n"))
+    one = stage.connects()
+    one.sends(tagged(0, b"stops\n") + tagged(1, b"a\n"))
+    ann.sends(tagged(2, b"b\n"))
+    assert stage.connects().got() == tagged(1, b"b\n")
+
+
+def test_who_waits_does_not_wait_for_a_look() -> None:
+    stage, ann, _, _ = stopping(max_in_flight=1)
+    stage.passes(0.8)
+    assert looked_at(stage) == ["one:1"]
+    ann.sends(tagged(3, b"c\n"))
+    assert looked_at(stage) == ["one:1", "two:2"]

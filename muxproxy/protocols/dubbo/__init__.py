@@ -42,6 +42,7 @@ class DubboProtocol(TaggedProtocol):
         self.settings = Settings(options)
         self.probe_interval = options.heartbeat
         self.probe_misses = options.heartbeat_misses
+        self.stop_timeout = options.readonly_timeout
         self.request_buffer = min(WHOLE, options.max_frame) + HEADER_SIZE
         self.counters = self.settings.counters
         self.limits = tuple(

@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 from muxproxy.protocols.dubbo.common import FASTJSON, FASTJSON2, GSON, HESSIAN2
 
+READONLY, WRITEABLE = b"R", b"W"  # Request.READONLY_EVENT, WRITEABLE_EVENT
+
 _WANTED = (1, 3)  # of the strings: path, method
 
 
@@ -48,6 +50,19 @@ def read_string(data: bytes, at: int, end: int, serialization: int) -> bytes | N
         return read(data, at, end)[0]
     except (UnknownFormError, CutError):
         return None
+
+
+def read_event(data: bytes, at: int, end: int, serialization: int) -> bytes:
+    """What an event says, READONLY or WRITEABLE; b"": neither.
+
+    ExchangeCodec.encodeEventData writes one string, by which all serializations that are not read here (java,
+    compactedjava, nativejava, kryo, fst, protostuff, msgpack, avro) end: a letter is its own UTF-8, and its
+    length stands before it. Their null ends otherwise."""
+    if serialization in _READERS:
+        word = read_string(data, at, end, serialization)
+    else:
+        word = data[end - 1 : end] if end > at else b""
+    return word if word in (READONLY, WRITEABLE) else b""
 
 
 def _hessian(data: bytes, at: int, end: int) -> tuple[bytes, int]:

@@ -2,16 +2,24 @@
 
 Heartbeat replies come in odd shapes (status 0, a two-way flag, id 0, a body that is no null): whatever is an
 event and no request proves that the provider lives, and nothing else. Its own requests are answered where
-they came from (PUSH): heartbeats; READONLY, "R" in an event, by which a provider says that it will close
-(HeaderExchangeServer); and calls, for callback arguments (CallbackServiceCodec): the connection is shared, so
-it cannot be told which client they are for.
+they came from (PUSH): heartbeats; READONLY, "R" in an event, by which a provider says that it will close, and
+"W", by which it takes that back (HeaderExchangeServer); and calls, for callback arguments
+(CallbackServiceCodec): the connection is shared, so it cannot be told which client they are for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from muxproxy.protocols.contract import BROKEN, END_UPSTREAM, FIRST, LAST, PUSH, Frame
+from muxproxy.protocols.contract import (
+    BROKEN,
+    END_UPSTREAM,
+    FIRST,
+    INTERIM,
+    LAST,
+    PUSH,
+    Frame,
+)
 from muxproxy.protocols.dubbo.common import (
     EVENT,
     HEADER,
@@ -24,7 +32,7 @@ from muxproxy.protocols.dubbo.common import (
     heartbeat_reply,
 )
 from muxproxy.protocols.dubbo.framing import Framing
-from muxproxy.protocols.dubbo.names import read_string
+from muxproxy.protocols.dubbo.names import READONLY, WRITEABLE, read_event
 from muxproxy.protocols.dubbo.refusal import CLIENT_ERROR, SERVICE_NOT_FOUND, response
 
 _unpack = HEADER.unpack_from
@@ -98,9 +106,12 @@ class ReplyFramer(Framing):
         if not flags & REQUEST:
             return  # it proves that the provider lives, as every byte does
         counters = self._settings.counters
-        if read_string(event, HEADER_SIZE, len(event), flags & SERIALIZATION) == b"R":
+        says = read_event(event, HEADER_SIZE, len(event), flags & SERIALIZATION)
+        if says == READONLY:
             counters["read_only"] += 1
             frames.append(Frame(b"", _PUSH | END_UPSTREAM, READ_ONLY, tag))
+        elif says == WRITEABLE:
+            frames.append(Frame(b"", _PUSH | INTERIM, None, tag))
         elif flags & TWO_WAY:
             counters["heartbeats_answered"] += 1
             frames.append(Frame(heartbeat_reply(event), _PUSH, None, tag))

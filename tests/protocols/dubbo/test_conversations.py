@@ -66,7 +66,10 @@ class Provider:
         if not self._on_its_way:
             stray = frame(wire.REPLY, 1 << 60, b"who asked?", status=20)
             beat = frame(wire.BEAT, 7, wire.NULL)
-            self.peer.sends(random.choice((stray, beat, frame(wire.ONE_WAY_BEAT, 0, wire.READONLY))))
+            readonly = frame(wire.ONE_WAY_BEAT, 0, wire.READONLY)
+            javas = frame(0xA7, 1, bytes.fromhex("aced000574000152"))
+            writeable = frame(wire.ONE_WAY_BEAT, 0, b"\x01W")
+            self.peer.sends(random.choice((stray, beat, readonly, javas, writeable)))
 
 
 class Consumer:

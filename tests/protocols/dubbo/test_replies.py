@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from muxproxy.protocols.contract import BROKEN, END_UPSTREAM, FIRST, LAST
+from muxproxy.protocols.contract import BROKEN, END_UPSTREAM, FIRST, INTERIM, LAST
 from muxproxy.protocols.dubbo.replies import NO_CALLBACKS, READ_ONLY
 from tests.protocols.dubbo import feeding as wire
 from tests.protocols.dubbo.feeding import feed, frame, in_every_cut, protocol
@@ -58,7 +58,13 @@ def test_a_providers_heartbeat_is_answered_with_its_id() -> None:
         (0xE2, b"\x01R"),
         (0xA6, b'"R"\n'),
         (0xA6, b'"R"\r\n'),
+        (0xB0, b'"R"\n'),
         (0xB7, b"\x00\x00\x00\x02\x4aR"),
+        (0xA7, bytes.fromhex("aced000574000152")),  # nativejava
+        (0xA3, bytes.fromhex("aced0005770101740001") + b"R"),  # java: not null, and the string
+        (0xA4, bytes.fromhex("aced0005770101740001") + b"R"),  # compactedjava
+        (0xA8, b"\x03\x01\x82R"),  # kryo
+        (0xBB, b"\xa1R"),  # msgpack
     ],
 )
 def test_readonly_asks_for_no_more(flags: int, body: bytes) -> None:
@@ -69,8 +75,32 @@ def test_readonly_asks_for_no_more(flags: int, body: bytes) -> None:
     assert dubbo.counters["read_only"] == 1
 
 
-def test_another_one_way_event_says_nothing_to_us() -> None:
-    assert feed(protocol().replies(), [frame(0xA2, 1, b"\x01W") + GOOD]).asides == []
+@pytest.mark.parametrize("body", [b"\x01W", bytes.fromhex("aced000574000157")])
+def test_and_takes_that_back(body: bytes) -> None:
+    flags = 0xA2 if len(body) == 2 else 0xA7
+    assert feed(protocol().replies(), [frame(flags, 1, body) + GOOD]).asides == [(b"", INTERIM, None)]
+
+
+def test_the_issues_own_frame() -> None:
+    said = bytes.fromhex("dabba700000000000000000100000008aced000574000152")
+    assert in_every_cut(said, protocol(), replies=True).asides == [(b"", END_UPSTREAM, READ_ONLY)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "body"),
+    [
+        (0xA2, b"\x01X"),
+        (0xA2, b"N"),
+        (0xA2, b""),
+        (0xA2, b"NR"),
+        (0xA3, bytes.fromhex("aced0005770100")),  # null, in java
+        (0xA7, bytes.fromhex("aced000570")),  # in nativejava
+        (0xA8, b"\x00"),  # in kryo
+        (0xA8, b""),
+    ],
+)
+def test_another_one_way_event_says_nothing_to_us(flags: int, body: bytes) -> None:
+    assert feed(protocol().replies(), [frame(flags, 1, body) + GOOD]).asides == []
 
 
 def test_a_callback_is_refused_where_it_came_from_and_counted() -> None:
