@@ -29,6 +29,7 @@ from muxproxy.protocols.contract import (
     END_CLIENT,
     END_UPSTREAM,
     FIRST,
+    FRAMES,
     IDEMPOTENT,
     INTERIM,
     LAST,
@@ -72,6 +73,7 @@ class Toy:
     probe_misses = 2
     request_buffer = 0
     limits: Sequence[Limit] = ()
+    frames = FRAMES  # of one feed
 
     def __init__(self, sharing: Sharing, *, sessions: bool = False, half_close: bool = True) -> None:
         self.sharing = sharing
@@ -137,18 +139,25 @@ class _ToyFramer:
         self._state = _OPAQUE if protocol.sharing is Sharing.DEDICATED else _HEAD
         self.held = 0
         self.midway = False
+        self.more = 0
 
     def feed(self, data: bytes) -> Sequence[Frame]:
         self._buffer += data
         frames: list[Frame] = []
-        while self._buffer and self._state != _STOPPED:
+        is_over = False
+        while self._buffer and self._state != _STOPPED and not is_over:
             before = self._buffer
             self._step(frames)
             if self._buffer is before:
                 break
-        self.held = len(self._buffer)
+            is_over = len(frames) >= self._protocol.frames and self._may_stop(frames[-1])
+        self.more = len(self._buffer) if is_over else 0
+        self.held = len(self._buffer) - self.more
         self.midway = self._state == _HEAD and self._buffer != b""
         return frames
+
+    def _may_stop(self, frame: Frame) -> bool:
+        return self._state != _STOPPED
 
     def _step(self, frames: list[Frame]) -> None:
         if self._state == _HEAD:
@@ -279,6 +288,9 @@ class ToyReplies(_ToyFramer):
 
     def expect(self, note: Any) -> None:
         self._expected.append(note)
+
+    def _may_stop(self, frame: Frame) -> bool:
+        return not (self._protocol.sharing is Sharing.EXCLUSIVE and frame.marks & LAST)
 
     def eof(self) -> Sequence[Frame]:
         if self._state == _OPAQUE:

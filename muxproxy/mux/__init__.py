@@ -19,9 +19,10 @@ The promises, cited by number wherever code or a test keeps one:
     P7  every buffer, queue and wait has a bound, and the bound has a name
     P8  refusals are early, cheap and in the client's own language
     P9  a retry only of what was not written; or idempotent, on a reused connection, with no reply byte seen
+    P10 nobody's work stands in everybody's way: so much for one connection and turn of the loop
 
 Files: exchange (one request and its reply) · client, replying, patience, ordered, tagged, feed, dedicated ·
 upstream, turn, gather, shared, tag, session (ledgers), heartbeat · server · pool, accounts, shared_pool,
-dedicated_pool, limited, limits, pools (who gets what) · queue, gate · deadlines · statistics, failures ·
-ports (what the heart asks of the world).
+dedicated_pool, limited, limits, pools (who gets what) · queue, gate · deadlines · work (P10) ·
+statistics, failures · ports (what the heart asks of the world).
 """

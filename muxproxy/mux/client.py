@@ -10,12 +10,14 @@ from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import ABANDONED, DONE, NEW, REPLYING, SENT, STREAM, WAITING, Exchange
 from muxproxy.mux.patience import BODY, ENDING, HEAD, IDLE, OWED, STALLED, TUNNEL
 from muxproxy.mux.replying import Replying
+from muxproxy.mux.work import LARGE
 from muxproxy.protocols.contract import (
     ANSWER,
     BROKEN,
     EAGER,
     END_CLIENT,
     FIRST,
+    FRAMES,
     LAST,
     PIN,
     UNPIN,
@@ -46,16 +48,26 @@ class Client(Replying):
         if self.phase == ENDING:
             self.discard(len(data))
             return
-        self.pool.bytes_from_clients += len(data)
+        size = len(data)
+        if size >= LARGE:
+            self.take(size, now)
+        elif not size and self.busy:
+            return  # in its turn
+        self.pool.bytes_from_clients += size
+        framer = self.framer
         self._framing = True
-        for frame in self.framer.feed(data):
+        for frame in framer.feed(data):
             self._on_frame(frame, now)
-        while self._again and not self.write_paused:
+        turns = FRAMES
+        while self._again and not self.write_paused and turns:
+            turns -= 1
             self._again = False
-            for frame in self.framer.feed(b""):
+            for frame in framer.feed(b""):
                 self._on_frame(frame, now)
         self._framing = False
-        if self.first is None or self._read_paused or self.framer.held:
+        if framer.more or not turns:
+            self.postpone()
+        if self.first is None or self._read_paused or framer.held:
             self._after_data(now)
 
     def on_eof(self, now: float) -> bool:
@@ -210,7 +222,13 @@ class Client(Replying):
         self._regulate()
 
     def _after_data(self, now: float) -> None:
-        while self.first is None and self.session is not None and self.framer.held and self.phase != ENDING:
+        while (
+            self.first is None
+            and self.session is not None
+            and self.framer.held
+            and self.phase != ENDING
+            and not self.busy
+        ):
             # held behind a barrier for a request that was answered before it was in: nobody else says go on
             self.framer.resume()
             frames = self.framer.feed(b"")
@@ -242,7 +260,11 @@ class Client(Replying):
 
     def drain(self, now: float) -> None:
         """Leave as soon as nothing is owed but what is in its wire's buffer."""
-        if self.first is None and self.phase in (IDLE, STALLED) and not self.framer.held:
+        if (
+            self.first is None
+            and self.phase in (IDLE, STALLED)
+            and not (self.framer.held or self.framer.more)
+        ):
             self.end(now, linger=False)
         self.hurry(now)
 

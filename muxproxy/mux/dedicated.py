@@ -13,6 +13,7 @@ from muxproxy.mux.client import Client
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import REPLYING, SENT, Exchange
 from muxproxy.mux.patience import ENDING, TUNNEL
+from muxproxy.mux.work import LARGE
 from muxproxy.protocols.contract import BROKEN, Frame, Reason
 
 if TYPE_CHECKING:
@@ -38,7 +39,10 @@ class DedicatedClient(Client):
         if exchange is None or upstream is None:
             super().on_data(data, now)
             return
-        self.pool.bytes_from_clients += len(data)
+        size = len(data)
+        if size >= LARGE:
+            self.take(size, now)
+        self.pool.bytes_from_clients += size
         self.deadline = now + self._idle_timeout
         for frame in self.framer.feed(data):
             upstream.send_more(exchange, frame.data, now)

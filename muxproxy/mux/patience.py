@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import NEW, WAITING
+from muxproxy.mux.work import Working
 from muxproxy.protocols.contract import EAGER, INTERIM, Reason
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ LINGER_BYTES = 64 * 1024 * 1024
 LINGER_TIMEOUT = 2.0  # seconds; nginx lingering_timeout 5 s, lingering_time 30 s
 
 
-class Patience:
+class Patience(Working):
     """The clockwork under a Client. `wire` is None once it is closed."""
 
     __slots__ = (
@@ -67,6 +68,7 @@ class Patience:
     )
 
     def __init__(self, pool: Pool, wire: Wire | None, now: float) -> None:
+        super().__init__()
         self.pool = pool
         self.wire = wire
         self.first: Exchange | None = None  # the oldest exchange we owe a reply for
@@ -97,8 +99,12 @@ class Patience:
         """A head or body has not come in the time it was allowed."""
         raise NotImplementedError
 
-    def on_bug(self, now: float) -> None:
-        """Ours: what it may have touched is closed (P2)."""
+    def on_data(self, data: bytes, now: float) -> None:
+        """Bytes from the client; `b""`: the framer holds a request that may be framed now."""
+        raise NotImplementedError
+
+    def drain(self, now: float) -> None:
+        """Leave as soon as nothing is owed."""
         raise NotImplementedError
 
     def is_listening(self) -> bool:
@@ -110,6 +116,9 @@ class Patience:
         without headway."""
         config = self.pool.clients_config
         phase = self.phase
+        if self.busy and phase != ENDING:  # what it has sent waits for its turn
+            self.deadline = now + config.hold_timeout
+            return
         if phase == BODY:
             if self._halted or self._read_paused:  # it is we who do not read
                 self._allowed_from = now
@@ -214,23 +223,54 @@ class Patience:
         wire = self.wire
         if wire is None or self.phase == ENDING:
             return
+        if self.busy or self._is_full():
+            if not self._read_paused:
+                self._read_paused = True
+                wire.pause_reading()
+        elif self._read_paused:
+            if self._has_more():
+                self.postpone()
+            else:
+                self._read_paused = False
+                wire.resume_reading()
+
+    def _is_full(self) -> bool:
+        """It has sent as much as we keep."""
         filling = self.filling
         if filling is not None:
-            stop = self._halted or (
+            return self._halted or (
                 filling.state in (NEW, WAITING) and filling.size >= self.pool.clients_config.request_buffer
             )
-        else:
-            stop = (
-                self.write_paused
-                or self._parked > self.pool.clients_config.response_buffer
-                or (self.last is not None and self._is_ahead(self.last))
-            )
-        if stop and not self._read_paused:
+        return (
+            self.write_paused
+            or self._parked > self.pool.clients_config.response_buffer
+            or (self.last is not None and self._is_ahead(self.last))
+        )
+
+    def _has_more(self) -> bool:
+        """Something that was read waits for the next turn."""
+        raise NotImplementedError
+
+    def postpone(self) -> None:
+        if self.busy or self.wire is None or self.phase == ENDING:
+            return
+        self.busy = True
+        self.pool.count_event("client_turns_over_budget")
+        if not self._read_paused:
             self._read_paused = True
-            wire.pause_reading()
-        elif not stop and self._read_paused:
-            self._read_paused = False
-            wire.resume_reading()
+            self.wire.pause_reading()
+        self.pool.world.postpone(self)
+
+    def go_on(self, now: float) -> None:
+        self.busy = False
+        self._taken = 0
+        if self.wire is None or self.phase == ENDING:
+            return
+        if not self._is_full():
+            self.on_data(b"", now)
+        self._regulate()
+        if self.pool.draining and not self.busy:
+            self.drain(now)
 
     def _is_ahead(self, last: Exchange) -> bool:
         """It has sent as much as we keep of what cannot go on yet."""

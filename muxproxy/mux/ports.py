@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from muxproxy.mux.pool import Pool
     from muxproxy.mux.server import Server
     from muxproxy.mux.upstream import Upstream
+    from muxproxy.mux.work import Working
 
 
 class Wire(Interface):
@@ -65,6 +66,9 @@ class World(Interface):
 
     def soon(self, callback: Callable[[], None]) -> None:
         """Call back at the end of this turn of the event loop."""
+
+    def postpone(self, working: Working) -> None:
+        """Call working.go_on(now) in the next turn of the loop, or later if many wait for that (P10)."""
 
     def later(self, delay: float, callback: Callable[[], None]) -> None:
         """Call back after `delay` seconds: for a batch, never for a request."""

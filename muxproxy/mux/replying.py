@@ -58,10 +58,6 @@ class Replying(Patience):
         self._flushing = False  # _settle's loop is running
         self._again = False  # the framer holds a request that may be framed now
 
-    def on_data(self, data: bytes, now: float) -> None:
-        """Bytes from the client; `b""`: the framer holds a request that may be framed now."""
-        raise NotImplementedError
-
     def deliver(self, exchange: Exchange, frame: Frame, now: float) -> None:
         """A frame of the reply to `exchange`: written if it is its turn, else parked."""
         if exchange is not self.first:
@@ -154,7 +150,7 @@ class Replying(Patience):
                 self._again = True
                 if not self._framing and not self.write_paused:
                     self.on_data(b"", now)
-            elif self.pool.draining:
+            elif self.pool.draining and not framer.more:
                 self.end(now, linger=False)
         elif first.parked is not None and not self._flushing:
             self._flushing = True  # a loop, not a recursion: thousands may be parked behind one slow reply
@@ -165,6 +161,9 @@ class Replying(Patience):
             self._regulate()
         if self._held is not None:
             self.proceed(now)
+
+    def _has_more(self) -> bool:
+        return self.framer.more > 0 or (self._again and not self._framing)
 
     def proceed(self, now: float) -> None:
         """ORDERED: who was in the way of what is held has gone."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import DONE, REPLYING, SENT, Exchange
 from muxproxy.mux.upstream import CLOSING, OPEN, Upstream
+from muxproxy.mux.work import LARGE
 from muxproxy.protocols.contract import Reason
 
 if TYPE_CHECKING:
@@ -104,6 +105,8 @@ class BySession(Upstream):
         exchange = self.current
         if self.state != OPEN:
             return
+        if len(data) >= LARGE:
+            self.take(len(data), now)
         if exchange is None:
             self._keep(data)
             return
@@ -134,7 +137,7 @@ class BySession(Upstream):
         exchange.client.pass_eof()
         return self._after_eof(exchange, now)
 
-    def pause_reading(self) -> None:
+    def _stop_reading(self) -> None:
         """Its deadline is the session's and goes on; after FIN there is nothing to pause, and resuming would
         bring the FIN again."""
         if not self.read_paused and not self._server_ended and self.wire is not None:

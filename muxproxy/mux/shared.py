@@ -16,6 +16,7 @@ from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, STREAM, Exchange
 from muxproxy.mux.gather import GREET, PRELUDE, RESET, STREAMING, Gathering
 from muxproxy.mux.upstream import GREETING, OPEN
+from muxproxy.mux.work import LARGE
 from muxproxy.protocols.contract import (
     BROKEN,
     END_UPSTREAM,
@@ -84,7 +85,11 @@ class ByOrder(Gathering):
     def on_data(self, data: bytes, now: float) -> None:
         if self.state != OPEN and self.state != GREETING:
             return
+        if len(data) >= LARGE:
+            self.take(len(data), now)
         frames = self.replies.feed(data)
+        if self.replies.more:
+            self.postpone()
         if len(frames) == 1:
             self._on_frames(frames, now)
         else:
@@ -101,6 +106,9 @@ class ByOrder(Gathering):
                 self.flush(now)  # nothing is in flight: none of these waits any longer
             self._rearm(now)
             self.pool.release(self, now)
+
+    def on_turn(self, now: float) -> None:
+        self.on_data(b"", now)  # also where nothing was held back: its room is for who waits (P4)
 
     def _on_frames(self, frames: Sequence[Frame], now: float) -> None:
         owed = self.owed

@@ -114,14 +114,11 @@ class TaggedClient(Client):
             exchange = exchange.before
         return False
 
-    def _regulate(self) -> None:
-        filling, wire = self.filling, self.wire
+    def _is_full(self) -> bool:
+        filling = self.filling
         before = None if filling is None or filling.state != NEW else filling.before
-        if wire is None or before is None or self.phase == ENDING or not self._is_ahead(before):
-            super()._regulate()
-        elif not self._read_paused:  # what has begun holds no connection yet
-            self._read_paused = True
-            wire.pause_reading()
+        # what has begun holds no connection yet
+        return super()._is_full() or (before is not None and self._is_ahead(before))
 
     def proceed(self, now: float) -> None:
         """One of those that waited has gone."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, Exchange
 from muxproxy.mux.upstream import OPEN, Upstream
+from muxproxy.mux.work import LARGE
 from muxproxy.protocols.contract import BROKEN, END_UPSTREAM, LAST, ONEWAY, PIN, SWITCH, Frame, Reason
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ class ByTurn(Upstream):
         if exchange is None:
             self.close("unsolicited bytes", now)
             return
+        if len(data) >= LARGE:
+            self.take(len(data), now)
         if exchange.state == SENT:
             exchange.move(REPLYING)
         self.replies.early = not exchange.whole
@@ -96,6 +99,8 @@ class ByTurn(Upstream):
             return
         self._on_frames(exchange, frames, now)
         if self.current is exchange and self.state == OPEN:
+            if self.replies.more:
+                self.postpone()
             if exchange.client is None:
                 self._swallow(len(data), now)
             elif not self.read_paused and exchange.whole:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import DONE, SENT, Exchange
+from muxproxy.mux.work import Working
 from muxproxy.protocols.contract import Reason
 
 if TYPE_CHECKING:
@@ -28,14 +29,16 @@ if TYPE_CHECKING:
 
 CONNECTING, GREETING, OPEN, CLOSING, CLOSED = range(5)
 CONNECT_TIMEOUT = "connect timeout"
+LAST_TURNS = 16  # of work, for replies that had come before the connection broke
 CLOSE_TIMEOUT = 2.0  # seconds for what is still buffered towards a server when its connection is closed
 
 
-class Upstream:
+class Upstream(Working):
     """What every upstream connection has: a state, a server, an owner if pinned. Times are the loop's,
     seconds."""
 
     __slots__ = (
+        "_halted",
         "deadline",
         "dialled",
         "failed",
@@ -55,6 +58,7 @@ class Upstream:
     )
 
     def __init__(self, pool: Pool, server: Server, now: float) -> None:
+        super().__init__()
         self.pool = pool
         self.server = server
         self.state = CONNECTING
@@ -67,7 +71,8 @@ class Upstream:
         self.retiring = ""  # why it will be closed as soon as it owes nothing
         self.ready = False  # it has been OPEN
         self.failed = False  # its end before that counts as a failure of its server
-        self.read_paused = False
+        self.read_paused = False  # for a client, or until its next turn
+        self._halted = False  # for a client
         self.dialled = now
         self.deadline = now + pool.config.connect_timeout
         self.wake = INF
@@ -136,6 +141,10 @@ class Upstream:
 
     def on_lost(self, error: str, now: float) -> None:
         """OPEN => CLOSING: the connection has ended and takes no more bytes; its socket is not gone yet."""
+        for _ in range(LAST_TURNS):
+            if self.state != OPEN or not self.replies.more:
+                break
+            self.on_data(b"", now)
         if self.state == OPEN:
             self.fail("server closed", Reason.SERVER_CLOSED, error or "server closed the connection", now)
 
@@ -233,17 +242,49 @@ class Upstream:
 
     def pause_reading(self) -> None:
         """Its client takes no more for now; the server is not to blame for what follows."""
+        if self.wire is not None:
+            self._halted = True
+            self._stop_reading()
+
+    def resume_reading(self, now: float) -> None:
+        self._halted = False
+        if self.read_paused and not self.busy and self.wire is not None:
+            if self.replies.more:
+                self.postpone()
+            else:
+                self._read_on(now)
+
+    def _stop_reading(self) -> None:
         if not self.read_paused and self.wire is not None:
             self.read_paused = True
             self.deadline = INF
             self.wire.pause_reading()
 
-    def resume_reading(self, now: float) -> None:
-        if self.read_paused and self.wire is not None:
-            self.read_paused = False
-            self.wire.resume_reading()
-            if not self.is_opaque():  # whose silence its client's idle_timeout bounds
-                self.expect_by(now + self.pool.config.reply_timeout)
+    def _read_on(self, now: float) -> None:
+        assert self.wire is not None
+        self.read_paused = False
+        self.wire.resume_reading()
+        if not self.is_opaque():  # whose silence its client's idle_timeout bounds
+            self.expect_by(now + self.pool.config.reply_timeout)
+
+    def postpone(self) -> None:
+        if not self.busy and self.wire is not None and self.state < CLOSING:
+            self.busy = True
+            self.pool.count_event("server_turns_over_budget")
+            self._stop_reading()
+            self.pool.world.postpone(self)
+
+    def go_on(self, now: float) -> None:
+        self.busy = False
+        self._taken = 0
+        if self.wire is not None and self.state < CLOSING and not self._halted:
+            self._read_on(now)
+            self.on_turn(now)
+
+    def on_turn(self, now: float) -> None:
+        """It is read again: what was held back goes first."""
+        if self.replies.more:
+            self.on_data(b"", now)
 
     def on_write_paused(self, now: float) -> None: ...
 

@@ -66,6 +66,12 @@ LISTEN = 16384  # request: about what the client listens to: for a Feed, not for
 ASIDE = 32768
 
 
+# P10: the work of one feed. Beyond either a framer stops, keeps the rest, and says so with `more`. Measured:
+# a frame costs 3 to 20 us until it is answered or on its way, a line of it (a length, a chunk's size) 0.5.
+FRAMES = 256
+LINES = 4096
+
+
 class Frame:
     """A span of bytes and what it means. Immutable by convention: framers may hand out the same object
     again."""
@@ -126,6 +132,7 @@ class RequestFramer(Interface):
 
     held: int  # bytes kept back for a later feed
     midway: bool  # a request has begun and its FIRST frame is not out yet (a head is trickling in)
+    more: int  # bytes beside `held` that wait only for the next turn of the loop (P10): feed(b"") goes on
 
     def feed(self, data: bytes) -> Sequence[Frame]:
         """Frames that `data` completes, in order. `b""` goes on with what is held.
@@ -151,6 +158,7 @@ class ReplyFramer(Interface):
 
     idle_hint: float | None  # seconds after which the server said it will close an idle connection
     early: bool  # EXCLUSIVE, set by the heart: the request is still coming in, so a reply now ends the client
+    more: int  # as in RequestFramer; EXCLUSIVE: never between two replies
 
     def expect(self, note: Any) -> None:
         """A request with this note was sent; its reply is the next one not yet expected."""

@@ -15,6 +15,7 @@ import socket
 import struct
 import termios
 import traceback
+from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -25,11 +26,15 @@ from muxproxy.mux.pool import Pool
 from muxproxy.mux.ports import Wire
 from muxproxy.mux.server import Server
 from muxproxy.mux.upstream import Upstream
+from muxproxy.mux.work import Working
 from muxproxy.worker.upstream import UpstreamSocket
 
 # Queues, upstreams and servers: few, and their timeouts are short. Clients: many, and theirs are long, so
 # that their wheel may turn in coarse steps and hold few slots.
 FINE_GRAIN, SLOW_GRAIN = 0.01, 0.25  # seconds
+# Connections whose work goes on in one turn of the loop, beside those that are read in it (P10): each has a
+# budget of its own, and their sum should leave the turn short.
+BUSY_PER_TURN = 4
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close() sends RST
 
 
@@ -47,6 +52,8 @@ class Engine:
         self._loop = loop
         self._log = log
         self._connects: dict[Upstream, asyncio.Task[str]] = {}
+        self._busy: deque[Working] = deque()  # whose work goes on in the next turn
+        self._serving = False  # _serve_busy will be called
         self._armed = INF
         self._timer: asyncio.TimerHandle | None = None
 
@@ -110,6 +117,12 @@ class Engine:
     def soon(self, callback: Callable[[], None]) -> None:
         self._loop.call_soon(callback)
 
+    def postpone(self, working: Working) -> None:
+        self._busy.append(working)
+        if not self._serving:
+            self._serving = True
+            self._loop.call_soon(self._serve_busy)
+
     def later(self, delay: float, callback: Callable[[], None]) -> None:
         self._loop.call_later(delay, callback)
 
@@ -125,6 +138,24 @@ class Engine:
 
     def log(self, event: str, *, level: str = "info", **fields: object) -> None:
         self._log(level, event, fields)
+
+    # -- work ---------------------------------------------------------------------------------------
+
+    def _serve_busy(self) -> None:
+        """A turn later: those that had more to do than is one's share, the longest waiting first."""
+        busy, now = self._busy, self.time()
+        for _ in range(min(len(busy), BUSY_PER_TURN)):
+            working = busy.popleft()
+            try:
+                working.go_on(now)
+            except Exception:
+                if isinstance(working, Client):
+                    self.on_client_bug(working)
+                elif isinstance(working, Upstream):
+                    self.on_upstream_bug(working, working.wire)
+        self._serving = len(busy) > 0
+        if busy:
+            self._loop.call_soon(self._serve_busy)
 
     # -- time --------------------------------------------------------------------------------------
 

@@ -14,7 +14,8 @@ import pytest
 import uvloop
 
 from muxproxy.mux.deadlines import INF
-from muxproxy.worker.engine import Engine
+from muxproxy.mux.work import Working
+from muxproxy.worker.engine import BUSY_PER_TURN, Engine
 from tests.worker.hands import PATIENCE, Bench, perform
 
 
@@ -328,3 +329,34 @@ def test_a_connect_that_is_given_up_when_it_has_just_succeeded_gives_its_place_b
             await bench.until(lambda: not bench.pool.upstreams)
 
     perform(scene, max_connections=1, min_connections=1)
+
+
+def test_those_with_work_left_go_on_in_turns_a_few_in_each_turn_of_the_loop() -> None:
+    async def scene() -> None:
+        loop = asyncio.get_running_loop()
+        engine = Engine(loop, lambda *line: None)
+        turns: list[str] = []
+
+        class Busy(Working):
+            def __init__(self, name: str, times: int) -> None:
+                super().__init__()
+                self.name, self.times = name, times
+                engine.postpone(self)
+
+            def go_on(self, now: float) -> None:
+                turns.append(self.name)
+                self.times -= 1
+                if self.times:
+                    engine.postpone(self)
+
+        names = [str(number) for number in range(BUSY_PER_TURN + 2)]
+        for name in names:
+            Busy(name, 2)
+        assert turns == []
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert len(turns) <= 2 * BUSY_PER_TURN  # and somebody else's turn is now
+        await asyncio.sleep(0.01)
+        assert turns == names * 2
+
+    uvloop.run(scene())

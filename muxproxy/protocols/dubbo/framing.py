@@ -33,6 +33,8 @@ class Framing:
 
     __slots__ = ("_left", "_part", "_plain", "_settings", "_skips", "_tag", "held", "midway")
 
+    more = 0
+
     def __init__(self, settings: Settings, plain: tuple[int, int]) -> None:
         self._settings = settings
         self._plain = plain  # (mask, value): flags of what needs no look if it is whole, as nearly all is

@@ -201,6 +201,8 @@ class ReplyFramer:
         "idle_hint",
     )
 
+    more = 0
+
     def __init__(self, settings: Settings) -> None:
         self.idle_hint: float | None = None  # seconds: the server's last `Keep-Alive: timeout=`
         self.early = False  # the client is still sending: its connection ends with this reply

@@ -226,6 +226,8 @@ class RequestFramer:
 
     __slots__ = ("_chunks", "_head", "_left", "_pending", "_settings", "_skipped", "_state", "held", "midway")
 
+    more = 0
+
     def __init__(self, settings: Settings) -> None:
         self.held = 0
         self.midway = False

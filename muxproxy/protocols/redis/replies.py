@@ -91,6 +91,8 @@ class ReplyFramer:
         "idle_hint",
     )
 
+    more = 0
+
     def __init__(self, settings: Settings) -> None:
         self.idle_hint: float | None = None  # Redis does not say
         self.early = False

@@ -102,6 +102,8 @@ class RequestFramer:
         "trusted",
     )
 
+    more = 0
+
     def __init__(self, settings: Settings) -> None:
         self.held = 0
         self.midway = False

@@ -22,6 +22,7 @@ class RequestFramer:
 
     held = 0  # nothing waits for more of itself
     midway = False
+    more = 0  # a chunk is one frame
 
     def __init__(self) -> None:
         self._opened = False
@@ -43,6 +44,8 @@ class ReplyFramer:
     """contract.ReplyFramer."""
 
     __slots__ = ("early", "idle_hint")
+
+    more = 0
 
     def __init__(self) -> None:
         self.idle_hint: float | None = None

@@ -1,0 +1,47 @@
+"""How much work one connection may make in a turn of the loop; then the others are served (P10).
+
+A framer stops after so many frames and lines of one feed (contract.FRAMES, LINES) and says that there is
+`more`; here are the bytes, and what follows: its socket is not read, and the world calls `go_on` in the next
+turn, one connection after the other. What is held back so is not silence of the peer.
+
+A chunk below LARGE has emptied its socket: nothing more of it is read in that turn, so it need not be
+counted.
+"""
+
+from __future__ import annotations
+
+LARGE = 64 * 1024
+# Bytes that one connection may bring in a turn: libuv would read 32 chunks of 256 kB before it looks at the
+# next.
+BYTES = 1024 * 1024
+
+
+class Working:
+    """What Patience (a client) and Upstream have in common: work that may have to wait."""
+
+    __slots__ = ("_taken", "_turn", "busy")
+
+    def __init__(self) -> None:
+        self.busy = False  # it waits for its next turn, and is not read
+        self._turn = 0.0  # the time of the turn that _taken is of
+        self._taken = 0  # bytes
+
+    def take(self, size: int, now: float) -> None:
+        """A LARGE chunk has come. The loop's clock stands still for a turn."""
+        if now != self._turn:
+            self._turn, self._taken = now, 0
+        self._taken += size
+        if self._taken >= BYTES:
+            self.postpone()
+
+    def postpone(self) -> None:
+        """Not to be read, and `go_on` in the next turn."""
+        raise NotImplementedError
+
+    def go_on(self, now: float) -> None:
+        """Its next turn has come."""
+        raise NotImplementedError
+
+    def on_bug(self, now: float) -> None:
+        """Ours: go_on raised."""
+        raise NotImplementedError
