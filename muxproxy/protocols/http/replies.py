@@ -227,14 +227,16 @@ class ReplyFramer:
         settings = self._settings
         if settings.draining or self.early:
             note &= ~KEEP
-        seen = b""
+        seen = b""  # the whole head; b"": it is not one to remember
         if settings.reply_rest:
             settings.reply_rest -= 1
-        else:
-            seen = data[: data.find(b"\r\n\r\n", 0, MEMO_HEAD) + 4]
+        elif (end := data.find(b"\r\n\r\n", 0, MEMO_HEAD)) >= 0:
+            seen = data[: end + 4]
             known = settings.reply_memo[note].get(seen)
             if known is not None and len(seen) + known[1] == len(data):
-                head, _, marks, why, self.idle_hint = known
+                head, _, marks, why, keep_alive = known
+                if keep_alive is not None:
+                    self.idle_hint = keep_alive
                 settings.reply_misses = 0
                 self._state = _IDLE
                 return (Frame(head + data[len(seen) :], marks | FIRST | LAST, why),)
@@ -252,13 +254,14 @@ class ReplyFramer:
         ):
             return self._go_on(data)
         line = _CONNECTION_LINE[note]
+        keep_alive = None
         if connection is not None:
             cut_from, cut_to = match.span(3)
             data = data[:cut_from] + line + data[cut_to:]
             end += len(line) - cut_to + cut_from
             hint = hint or hint_after
             if hint is not None:
-                self.idle_hint = float(hint)
+                self.idle_hint = keep_alive = float(hint)
         elif line:
             data = data[: end - 2] + line + data[end - 2 :]
             end += len(line)
@@ -270,7 +273,7 @@ class ReplyFramer:
         if length is not None and end + int(length) == len(data):
             self._state = _IDLE
             if seen:
-                settings.remember_reply(note, seen, (data[:end], int(length), marks, why, self.idle_hint))
+                settings.remember_reply(note, seen, (data[:end], int(length), marks, why, keep_alive))
             return (Frame(data, marks | FIRST | LAST, why),)
         self._end_marks = marks
         self._why = why

@@ -1,7 +1,9 @@
 """What the framers of one backend share: limits, the command table, and a memo in front of it.
 
 The memos hold names, and the bytes before and around them, exactly as clients spell them. They are cleared
-when full: a client that invents spellings costs others a look into the table, and no memory (P7).
+when full: a client that invents spellings costs others a look into the table, and no memory (P7). What a name
+stands for is the table's and never changes once it is known; what stands around it is in the key
+(tests/protocols/test_memos.py: with and without, the same commands).
 """
 
 from __future__ import annotations
@@ -38,7 +40,16 @@ class Finder(Interface):
 class Settings:
     """Of one backend, seen by all its framers."""
 
-    __slots__ = ("heads", "known", "max_argument", "max_arguments", "max_run", "subscriber_buffer", "table")
+    __slots__ = (
+        "heads",
+        "known",
+        "max_argument",
+        "max_arguments",
+        "max_run",
+        "remembers",
+        "subscriber_buffer",
+        "table",
+    )
 
     def __init__(
         self,
@@ -54,6 +65,7 @@ class Settings:
         self.max_argument = max_argument  # bytes of one word
         self.subscriber_buffer = subscriber_buffer  # bytes of one push
         self.max_run = max_run  # commands of one frame
+        self.remembers = True  # False: both memos stay empty, and nothing else changes
         self.known: dict[bytes, Command] = {}
         self.heads: dict[bytes, Head] = {}
 
@@ -61,7 +73,7 @@ class Settings:
         """The command of this name, for a framer that has looked into `known` in vain."""
         command = self.table.find(name)
         # What the table does not know it may learn: not remembered here.
-        if command.kind != UNKNOWN and len(name) <= KNOWN_LENGTH:
+        if command.kind != UNKNOWN and len(name) <= KNOWN_LENGTH and self.remembers:
             if len(self.known) >= KNOWN_NAMES:
                 self.known.clear()
             self.known[name] = command
@@ -69,6 +81,8 @@ class Settings:
 
     def remember(self, head: bytes, what: Head) -> None:
         """`head`: the bytes of a command up to the `$` of its second word."""
+        if not self.remembers:
+            return
         if len(self.heads) >= KNOWN_NAMES:
             self.heads.clear()
         self.heads[head] = what
