@@ -18,7 +18,8 @@ The promises, cited by number wherever code or a test keeps one:
     P6  bytes in = bytes out, save what the protocol obliges a proxy to change
     P7  every buffer, queue and wait has a bound, and the bound has a name
     P8  refusals are early, cheap and in the client's own language
-    P9  a retry only of what was not written; or idempotent, on a reused connection, with no reply byte seen
+    P9  a retry only of what was not written; or idempotent, on a reused connection, with no reply byte seen,
+        and then once, on a connection dialled after that loss: nothing runs more than twice
     P10 nobody's work stands in everybody's way: so much for one connection and turn of the loop
 
 Files: exchange (one request and its reply) · client, replying, patience, ordered, tagged, feed, dedicated ·

@@ -55,6 +55,8 @@ class Accounts:
         # Those that need a connection alone, apart, so that they never stand in front of those that do not
         # (P4).
         self.pin_queue = Queue(backend.queue.timeout, fine, self._on_expired)
+        # Those that lost their connection and may be sent once more, on one that was dialled since (P9).
+        self.retry_queue = Queue(backend.queue.timeout, fine, self._on_expired)
         self.gate = Gate(backend.queue.max_waiting)
         self.pinned = 0
         self.pinned_limit = self._pinned_limit(backend)
@@ -205,5 +207,6 @@ class Accounts:
         return waits
 
     def oldest_wait(self, now: float) -> float:
-        oldest = min((q.oldest() or INF for q in (self.queue, self.pin_queue)), default=INF)
+        queues = (self.queue, self.pin_queue, self.retry_queue)
+        oldest = min((q.oldest() or INF for q in queues), default=INF)
         return 0.0 if oldest == INF else max(0.0, now - oldest)

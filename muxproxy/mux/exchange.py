@@ -16,7 +16,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from muxproxy.errors import BugError
-from muxproxy.mux.deadlines import INF
 from muxproxy.protocols.contract import IDEMPOTENT, LAST, Frame, Reason
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ class Exchange:
         self.sent = 0.0  # shared sharings: since when its reply is due, or it is held
         self.begun = False  # a frame of its final reply has gone to the client
         self.limit = -1  # the number of its limit, if it holds a place under one or waits for it (limits.py)
-        self.lost_at = INF  # when it first lost its connection
+        self.lost_at = 0  # connects that its pool had begun when it lost its connection; 0: it has not
         self.parked: list[Frame] | None = None  # reply frames that wait for the client's earlier replies
         self.before: Exchange | None = None  # the client's ledger, a list through the exchanges
         self.after: Exchange | None = None
@@ -103,10 +102,10 @@ class Exchange:
             raise BugError(f"exchange {STATES[self.state]} cannot become {STATES[state]}")
         self.state = state
 
-    def is_replayable(self, dialled: float) -> bool:
-        """P9, second half: idempotent, all of it still here, and lost with a connection that is older
-        (`dialled`) than its first loss: a server that reloads closes all that it has."""
-        return self.marks & IDEMPOTENT != 0 and self.whole and self.data != b"" and dialled < self.lost_at
+    def is_replayable(self) -> bool:
+        """P9, second half: idempotent, all of it still here, and not lost before: no request runs more than
+        twice (RFC 9110 section 9.2.2)."""
+        return self.marks & IDEMPOTENT != 0 and self.whole and self.data != b"" and not self.lost_at
 
     def is_session(self) -> bool:
         """Opaque in both directions: it has no end but that of a connection, so none that could be missed."""

@@ -53,10 +53,17 @@ class Pool(Accounts):
         if exchange.marks & PIN and self.pinned >= self.pinned_limit:
             return None
         servers = self.servers
-        if len(servers) == 1:
+        if len(servers) == 1 and now >= servers[0].doubted_until:
             idle = servers[0].idle
             return idle.pop() if idle else None
-        return self._least_loaded_idle(now)
+        return self._idle_connection(now)
+
+    def _idle_connection(self, now: float) -> Upstream | None:
+        """Off its server's list, and as far as the kernel knows alive if its server is in doubt."""
+        while True:
+            upstream = self._least_loaded_idle(now)
+            if upstream is None or now >= upstream.server.doubted_until or not upstream.is_left(now):
+                return upstream
 
     def _least_loaded_idle(self, now: float) -> Upstream | None:
         """Least in flight, ties in turn, among servers with a connection that waits."""
@@ -89,16 +96,23 @@ class Pool(Accounts):
         return self.pin_queue if exchange.marks & PIN else self.queue
 
     def retry(self, exchange: Exchange, now: float) -> None:
-        """SENT => WAITING, in front: P9."""
-        exchange.lost_at = min(exchange.lost_at, now)
+        """SENT => WAITING for a connection that is dialled from here on: P9. The place of the one that it
+        lost is there for that."""
+        exchange.lost_at = self.connects
         self.retried += 1
-        self.put_back(exchange)
+        self.gate.waiting += 1
+        self.retry_queue.push(exchange, now)
         self.serve(now)
 
-    def put_back(self, exchange: Exchange) -> None:
-        """SENT => WAITING with nothing written, or allowed to be written again."""
-        self.gate.waiting += 1
-        Pool._queue_for(self, exchange).push_back(exchange)
+    def _next_retry(self, upstream: Upstream) -> Exchange | None:
+        """Who may be sent again on this connection, the latest lost: the earlier ones may go on older ones,
+        too."""
+        for exchange in reversed(self.retry_queue.entries):
+            if exchange.lost_at < upstream.serial and (
+                not exchange.marks & PIN or self.pinned < self.pinned_limit
+            ):
+                return exchange
+        return None
 
     # -- places in ---------------------------------------------------------------------------------
 
@@ -113,15 +127,20 @@ class Pool(Accounts):
         self._assign(upstream, now)
 
     def _assign(self, upstream: Upstream, now: float) -> None:
-        exchange = self._next() if self.gate.waiting else None
+        exchange = self._next(upstream) if self.gate.waiting else None
         if exchange is not None:
             self._send_waiting(exchange, upstream, now)
         else:
             upstream.server.idle.append(upstream)
             upstream.expect_by(now + self._idle_timeout(upstream))
 
-    def _next(self) -> Exchange | None:
-        """The oldest waiter that a free connection would serve."""
+    def _next(self, upstream: Upstream) -> Exchange | None:
+        """The oldest waiter that this connection, which is free, would serve."""
+        if self.retry_queue.entries:
+            exchange = self._next_retry(upstream)
+            if exchange is not None:
+                self.retry_queue.remove(exchange)
+                return exchange
         queue = self.queue
         pins = self.pin_queue
         if pins.entries and self.pinned < self.pinned_limit:
@@ -138,13 +157,18 @@ class Pool(Accounts):
 
     def serve(self, now: float) -> None:
         """Somebody came to wait, or a pin came free, without a release: look for a place that is free."""
-        while self.gate.waiting and any(server.idle for server in self.servers):
-            exchange = self._next()
-            if exchange is None:
+        passed: list[Upstream] = []  # nobody of those who wait may have these
+        while self.gate.waiting:
+            upstream = self._idle_connection(now)
+            if upstream is None:
                 break
-            upstream = self._least_loaded_idle(now)
-            assert upstream is not None
-            self._send_waiting(exchange, upstream, now)
+            exchange = self._next(upstream)
+            if exchange is None:
+                passed.append(upstream)
+            else:
+                self._send_waiting(exchange, upstream, now)
+        for upstream in reversed(passed):
+            upstream.server.idle.append(upstream)
         self.grow(now)
 
     def _idle_timeout(self, upstream: Upstream) -> float:
@@ -179,7 +203,8 @@ class Pool(Accounts):
         """Dial for those who wait, up to the bound (P1)."""
         if self.draining and not self.gate.waiting:
             return
-        missing = len(self.queue) + max(0, min(len(self.pin_queue), self.pinned_limit - self.pinned))
+        missing = len(self.queue) + len(self.retry_queue)
+        missing += max(0, min(len(self.pin_queue), self.pinned_limit - self.pinned))
         places = self._places()
         bound = self.config.max_connections
         connecting = sum(server.coming() for server in self.servers) if missing else 0
@@ -214,11 +239,11 @@ class Pool(Accounts):
         return best
 
     def _dial(self, server: Server, now: float) -> None:
+        self.connects += 1
         upstream = self._new_upstream(server, now)
         self.upstreams.add(upstream)
         server.connections += 1
         server.connecting += 1
-        self.connects += 1
         self.fine.watch(upstream)
         self.world.dial(server, upstream)
 

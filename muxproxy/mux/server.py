@@ -30,6 +30,7 @@ class Server:
         "connecting",
         "connections",
         "deadline",
+        "doubted_until",
         "failed_at",
         "failures",
         "gone",
@@ -56,6 +57,7 @@ class Server:
         self.last_error = ""
         self.retry_at = 0.0
         self.stopping = 0.0  # it wants no more requests; until then, at the latest
+        self.doubted_until = 0.0  # it has ended a connection: idle ones are looked at before they are used
         self.gone = False  # its name no longer says this address
         self.deadline = INF
         self.wake = INF

@@ -379,14 +379,15 @@ class ByOrder(Gathering):
             self._streaming.client.halt(False)
 
     def on_server_eof(self, now: float) -> bool:
+        self.on_broken_off(now)
         self.fail("server closed", Reason.SERVER_CLOSED, "server closed the connection", now)
         return False
 
     def _may_retry(self, exchange: Exchange, reason: Reason) -> bool:
-        """Once, and of one client's only the last: two at once could overtake each other."""
+        """Of one client's only the last: two at once could overtake each other."""
         if self.pool.sharing is Sharing.ORDERED:
             client = exchange.client
-            if client is None or client.last is not exchange or exchange.lost_at != INF:
+            if client is None or client.last is not exchange:
                 return False
             if exchange.marks & PIN:  # what its session left on the connection is lost
                 return False

@@ -159,7 +159,11 @@ class SharedPool(Pool):
                     and not (upstream.reserved and self._is_reserved(upstream))
                 ):
                     best, least = upstream, cost
-        if best is not None and best.needs is not needs and best.before is needs:
+        if best is None:
+            return None
+        if not best.in_flight and now < best.server.doubted_until and best.is_left(now):
+            return self._least_loaded(exchange, now)
+        if best.needs is not needs and best.before is needs:
             self._dial_another(now)
         return best
 
@@ -231,6 +235,9 @@ class SharedPool(Pool):
                     return upstream
         return None
 
+    def _common_queue(self, exchange: Exchange) -> Queue:
+        return self.retry_queue if exchange.lost_at else super()._queue_for(exchange)
+
     def _queue_for(self, exchange: Exchange) -> Queue:
         stay = self._must_stay(exchange)
         if stay is None:
@@ -266,8 +273,8 @@ class SharedPool(Pool):
                 client.take_back(exchanges[0], exchanges[1:])
         self.gate.waiting += len(first) - len(waiting)
         first.sort(key=lambda exchange: exchange.since)
-        for common, pins in ((self.queue, 0), (self.pin_queue, PIN)):
-            theirs = [exchange for exchange in first if exchange.marks & PIN == pins]
+        for common in (self.queue, self.pin_queue, self.retry_queue):
+            theirs = [exchange for exchange in first if self._common_queue(exchange) is common]
             if theirs:
                 common.push_back(*theirs)
         return lost
@@ -337,6 +344,10 @@ class SharedPool(Pool):
 
     def _next_for(self, upstream: ByOrder) -> Exchange | None:
         """Who is next on this connection, and still in its queue."""
+        if self.retry_queue.entries and upstream.owner is None:
+            retry = self._next_retry(upstream)
+            if retry is not None:
+                return retry
         own = None if upstream.queue is None else upstream.queue.head()
         is_common = upstream.owner is None and not self._is_reserved(upstream)
         other = self.queue.head() if is_common else None

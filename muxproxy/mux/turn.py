@@ -160,6 +160,7 @@ class ByTurn(Upstream):
     def on_server_eof(self, now: float) -> bool:
         exchange = self.current
         if exchange is None:
+            self.on_broken_off(now)
             self.close("server closed", now)
             return False
         if self._opaque and exchange.client is not None and self.pool.protocol.half_close:
@@ -167,6 +168,7 @@ class ByTurn(Upstream):
             return self._is_half(exchange, now)
         frames = self.replies.eof()
         if any(frame.marks & BROKEN for frame in frames) or not frames:
+            self.on_broken_off(now)
             self.fail(
                 "server closed",
                 Reason.SERVER_CLOSED,

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 CONNECTING, GREETING, OPEN, CLOSING, CLOSED = range(5)
 CONNECT_TIMEOUT = "connect timeout"
 LAST_TURNS = 16  # of work, for replies that had come before the connection broke
+# A server that ends one connection may be ending all it has (a reload): for so many seconds each idle one is
+# looked at before it is used.
+DOUBT = 1.0
 CLOSE_TIMEOUT = 2.0  # seconds for what is still buffered towards a server when its connection is closed
 
 
@@ -50,6 +53,7 @@ class Upstream(Working):
         "replies",
         "retire_at",
         "retiring",
+        "serial",
         "served",
         "server",
         "state",
@@ -74,6 +78,7 @@ class Upstream(Working):
         self.read_paused = False  # for a client, or until its next turn
         self._halted = False  # for a client
         self.dialled = now
+        self.serial = pool.connects  # connects of its pool up to this one
         self.deadline = now + pool.config.connect_timeout
         self.wake = INF
 
@@ -146,7 +151,20 @@ class Upstream(Working):
                 break
             self.on_data(b"", now)
         if self.state == OPEN:
+            self.on_broken_off(now)
             self.fail("server closed", Reason.SERVER_CLOSED, error or "server closed the connection", now)
+
+    def on_broken_off(self, now: float) -> None:
+        """Its server has ended it, and nothing had said that it would."""
+        self.server.doubted_until = now + DOUBT
+
+    def is_left(self, now: float) -> bool:
+        """Idle, about to be used while its server is in doubt: it is closed and True if the server has left,
+        though only the kernel knows it yet."""
+        if self.wire is None or not self.pool.world.has_left(self.wire):
+            return False
+        self.on_lost("", now)
+        return True
 
     def on_closed(self, error: str, now: float) -> None:
         """Any state => CLOSED: the socket is gone, or the connect failed. Called exactly once."""
@@ -154,6 +172,7 @@ class Upstream(Working):
         owed = self.take_owed()
         self.wire = None
         if was == OPEN:
+            self.on_broken_off(now)
             self.pool.count_closed("server closed")
         failed = not self.ready and (was < OPEN or self.failed)
         why = self.retiring or error or "closed before it answered the greeting"
@@ -210,13 +229,13 @@ class Upstream(Working):
                 client.refuse(exchange, reason, f"{self.pool.name}: {self.server}: {text}", now)
 
     def _may_retry(self, exchange: Exchange, reason: Reason) -> bool:
-        """P9: idempotent, on a reused connection, no reply byte seen. The keep-alive race and nothing
-        else."""
+        """P9: idempotent, not lost before, on a reused connection, no reply byte seen. The keep-alive race
+        and nothing else."""
         return (
             reason is Reason.SERVER_CLOSED
             and exchange.state == SENT
             and self.served > 1
-            and exchange.is_replayable(self.dialled)
+            and exchange.is_replayable()
         )
 
     def on_deadline(self, now: float) -> None:

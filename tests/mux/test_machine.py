@@ -66,6 +66,7 @@ class Machine(RuleBasedStateMachine):
         self.clients: list[ClientEnd] = []
         self.servers: list[ServerEnd] = []
         self.arrivals: Counter[str] = Counter()  # request -> how often it came to any server
+        self.came_on: dict[str, int] = {}  # the serial of the connection
         self.idempotent: set[str] = set()
         self.waited: dict[object, list[Exchange]] = {}  # who waited where after the last step
         self.retried = 0
@@ -328,8 +329,10 @@ class Machine(RuleBasedStateMachine):
     def _check_arrival(self, server: ServerEnd, request: Request) -> None:
         client = self.clients[request.client]
         self.arrivals[request.name] += 1
-        # once on each connection that is older than the first loss, and once on a newer one
-        may = self.stage.config.upstream.max_connections + 1 if request.name in self.idempotent else 1
+        may = 2 if request.name in self.idempotent else 1
+        serial = server.peer.wire.brain.serial
+        assert serial > self.came_on.get(request.name, 0), f"P9: {request.name} again on an older connection"
+        self.came_on[request.name] = serial
         assert self.arrivals[request.name] <= may, f"P9: {request.name}: {self.arrivals[request.name]} times"
         assert f"in:{request.database}" in request.words, f"P2: {request.words} in {request.database}"
         if self.sharing is not Sharing.ORDERED:
@@ -378,12 +381,13 @@ class Machine(RuleBasedStateMachine):
         assert not any(len(u.queue) for u in free if getattr(u, "queue", None)), "P4: on its own connection"
         connecting = any(upstream.state == CONNECTING for upstream in pool.upstreams)
         if (
-            (len(pool.queue) or may_pin)
+            (len(pool.queue) or len(pool.retry_queue) or may_pin)
             and not connecting
             and len(self.stage.world.sockets) < pool.config.max_connections
         ):
             late = now - 0.02  # the wheel turns in grains
             assert not any(server.may_dial(late) for server in pool.servers), "P4: nobody dials for who waits"
+        assert not any(pool._next_retry(upstream) for upstream in unowned), "P4: once more, and a place"
         for queue in (pool.queue, pool.pin_queue):
             ages = [exchange.since for exchange in self.exchanges if exchange.queue is queue]
             assert queue.oldest() == min(ages, default=None), "P4: not FIFO"
@@ -412,7 +416,8 @@ class Machine(RuleBasedStateMachine):
         extra = pool.retried or pool.closed or not config.queue.max_waiting
         spare = config.upstream.max_connections * in_flight if extra else 0
         assert 0 <= pool.gate.waiting <= config.queue.max_waiting + spare
-        queues = [pool.queue, pool.pin_queue, *(u.queue for u in pool.upstreams if getattr(u, "queue", None))]
+        queues = [pool.queue, pool.pin_queue, pool.retry_queue]
+        queues += [u.queue for u in pool.upstreams if getattr(u, "queue", None)]
         assert pool.gate.waiting == sum(map(len, queues))
         assert (
             pool.pinned == sum(upstream.owner is not None for upstream in pool.upstreams) <= pool.pinned_limit

@@ -168,8 +168,9 @@ class Ask:
 class Origin:
     """The far end of one upstream connection."""
 
-    def __init__(self, peer: Peer, asks: dict[str, Ask], random: Random) -> None:
+    def __init__(self, peer: Peer, asks: dict[str, Ask], random: Random, *, chokes: bool = False) -> None:
         self.peer = peer
+        self._chokes = chokes  # there are requests on whose reading it closes, each time that they come
         self.ask: Ask | None = None  # the one at hand
         self.out = b""  # of its reply, not sent yet
         self.tunnels = False
@@ -194,6 +195,9 @@ class Origin:
                 if b"\r\n\r\n" not in self._come:
                     return
                 self._begin()
+                if self._chokes and sum(self.ask.name.encode()) % 9 == 0:
+                    self.peer.closes()
+                    return
             ask = self.ask
             assert ask is not None
             was_done = self._body.done
@@ -227,6 +231,7 @@ class Origin:
             assert not ask.heard, f"{ask.name}: sent again after a byte of its reply"
             assert not ask.was_first, f"{ask.name}: sent again though no connection was reused"
         ask.begun += 1
+        assert ask.begun <= 2, f"{ask.name}: sent more than twice (P9)"
         ask.was_first = not self._count
         self._count += 1
         self._replied = False

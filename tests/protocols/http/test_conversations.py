@@ -76,7 +76,7 @@ class Play:
         if self.losses and self.random.random() < 0.1:
             self.stage.refuses()
         else:
-            self.origins.append(Origin(self.stage.connects(), self.asks, self.random))
+            self.origins.append(Origin(self.stage.connects(), self.asks, self.random, chokes=self.losses))
 
     def ask(self, caller: Caller) -> None:
         if not caller.is_over:
@@ -143,7 +143,7 @@ class Play:
 
     def serve_all(self) -> None:
         while self.stage.dials:
-            self.origins.append(Origin(self.stage.connects(), self.asks, self.random))
+            self.origins.append(Origin(self.stage.connects(), self.asks, self.random, chokes=self.losses))
         for origin in self.origins:
             origin.peer.reads()
             origin.work()
