@@ -112,4 +112,4 @@ class Exchange:
         return self.upstream is not None and self.upstream.is_opaque()
 
     def __repr__(self) -> str:
-        return f"<Exchange {STATES[self.state]} {self.data[:20]!r}>"
+        return f"<Exchange {STATES[self.state]} {len(self.data)} bytes>"

@@ -137,5 +137,8 @@ class Framing:
 
 
 def _no_magic(data: bytes, at: int) -> str:
-    """What providers and people say on a Dubbo port that is not Dubbo2 is mostly telnet."""
-    return f"no Dubbo2 frame, but {data[at : at + 20]!r}"
+    """Not what it says instead: others than who said it read this. What providers and people say on a Dubbo
+    port that is not Dubbo2 is mostly telnet."""
+    begun = data[at : at + HEADER_SIZE]
+    kind = "text, as of telnet or HTTP" if begun.isascii() else "no magic number"
+    return f"no Dubbo2 frame, but {kind}, at byte {at} of {len(data)}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from muxproxy.protocols.contract import Frame
 from muxproxy.protocols.redis.common import Attempt, State
 from muxproxy.protocols.redis.grammar import multibulk
+from muxproxy.protocols.redis.words import of_server
 
 if TYPE_CHECKING:
     from muxproxy.protocols.redis import RedisProtocol
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 _AUTH, _NAME, _HELLO, _SELECT, _REPLICA, _RESET, _FENCE = range(7)
 _WORDS = ("AUTH", "CLIENT SETNAME", "HELLO", "SELECT", "READONLY or READWRITE", "RESET", "ECHO")
 _UNSAID, _SAID, _TOO_EARLY = range(3)  # our name; too early: before AUTH (passthrough)
-_MAX_TEXT = 200  # bytes of a server's own words that are passed on in ours
 
 
 class _Step:
@@ -197,7 +197,7 @@ class RedisConnection:
                 return None
             if self._protocol.is_passthrough and reply.startswith(b"-NO"):
                 return None  # a stranger may not ECHO; his NOAUTH or NOPERM proves nothing, nor the contrary
-            return f"out of step: ECHO was answered with {_text(reply)}"
+            return f"out of step: ECHO was answered with {of_server(reply)}"
         is_good = reply[:1] in (b"*", b"%") if field == _HELLO else reply.startswith(_GOOD[field])
         if field == _NAME:
             self._name = _SAID
@@ -237,23 +237,15 @@ class RedisConnection:
                 self._protocol.needs_auth = True
                 self._name = _TOO_EARLY
                 return None
-            return f'{_text(reply)} (set [redis] password, or auth = "passthrough")'
-        return f"CLIENT SETNAME was answered with {_text(reply)}"
+            return f'{of_server(reply)} (set [redis] password, or auth = "passthrough")'
+        return f"CLIENT SETNAME was answered with {of_server(reply)}"
 
     def _on_refused(self, field: int, reply: bytes) -> str:
         if field == _RESET and reply.startswith(b"-ERR unknown"):
             self._protocol.has_reset = False  # Redis before 6.2: from now on such connections are closed
         elif self._target is not None:
             self._protocol.states.forget(self._target)
-        return f"{_WORDS[field]} was answered with {_text(reply)}"
+        return f"{_WORDS[field]} was answered with {of_server(reply)}"
 
 
 _GOOD = {_AUTH: b"+OK", _NAME: b"+OK", _SELECT: b"+OK", _REPLICA: b"+OK", _RESET: b"+RESET"}
-
-
-def _text(reply: bytes) -> str:
-    """A server's words within ours: its error, or of what else it said only the beginning, for that may be
-    somebody's data."""
-    if reply.startswith(b"-"):
-        return reply[1 : _MAX_TEXT + 1].partition(b"\r\n")[0].decode("utf-8", "replace")
-    return f"{len(reply)} bytes that begin with {reply[:1].decode('latin-1')!r}"

@@ -226,7 +226,7 @@ class ReplyExtent(Extent):
         """A line that is not whole. Of a long one (an error, a simple string) its kind and its last byte are
         all that matters."""
         if data[pos] not in _TYPES:
-            raise _unknown(data[pos])
+            raise _unknown()
         line = data[pos:]
         self._line = bytearray(line if len(line) <= 64 else line[:32] + line[-1:])
         return INCOMPLETE
@@ -260,7 +260,7 @@ class ReplyExtent(Extent):
                 return
             length = number(line[1:])
             if length is None or not (length >= 0 or (length == -1 and kind == 36)):
-                raise MalformedError(b"a bulk's length is no length: '%b'" % line[:32])
+                raise _no_number(b"a bulk's length", line)
             if length >= 0:
                 self._skip = length
                 self._closing = True
@@ -270,7 +270,7 @@ class ReplyExtent(Extent):
         elif kind == 46 and line == b"." and self._left == _ENDLESS:
             self._left = self._outer.pop()
         else:
-            raise _unknown(kind)
+            raise _unknown()
 
     def _on_items(self, kind: int, line: bytes) -> None:
         if line[1:] == b"?" and kind in b"*~%":
@@ -281,7 +281,7 @@ class ReplyExtent(Extent):
             return
         count = number(line[1:])
         if count is None or not (0 <= count <= MAX_INT64 or (count == -1 and kind == 42)):
-            raise MalformedError(b"a number of items is no number: '%b'" % line[:32])
+            raise _no_number(b"a number of items", line)
         if kind in _PAIRS:
             count *= 2
         if kind != 124:  # an attribute stands before an item and is none itself
@@ -291,7 +291,7 @@ class ReplyExtent(Extent):
     def _on_chunk(self, kind: int, line: bytes) -> None:
         length = number(line[1:])
         if kind != 59 or length is None or length < 0:
-            raise MalformedError(b"a streamed string goes on with '%b'" % line[:32])
+            raise MalformedError(b"a streamed string goes on with no piece of itself")
         if length:
             self._skip = length
             self._closing = True
@@ -300,5 +300,11 @@ class ReplyExtent(Extent):
         self._left -= self._left != _ENDLESS
 
 
-def _unknown(kind: int) -> MalformedError:
-    return MalformedError(b"'%c' begins no reply" % (32 if kind in CRLF else kind))
+def _no_number(what: bytes, line: bytes) -> MalformedError:
+    """Not what it says: it may be of somebody's reply, and who reads this is everybody on the connection."""
+    size = b"%d bytes" % (len(line) - 1) if len(line) <= 32 else b"more than 31 bytes"
+    return MalformedError(b"%b is none (%b)" % (what, size))
+
+
+def _unknown() -> MalformedError:
+    return MalformedError(b"a byte that begins no reply")

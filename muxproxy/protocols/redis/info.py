@@ -37,5 +37,5 @@ def _list(entry: list[Value], place: int) -> list[Value]:
 
 def _text(value: Value) -> str:
     if not isinstance(value, bytes):
-        raise ValueError(f"a word was expected, not {value!r:.40}")
+        raise ValueError("a word was expected")
     return value.decode("latin-1").lower()

@@ -69,4 +69,4 @@ def _simple(kind: bytes, line: bytes) -> Value:
         return int(line == b"t")
     if kind == b"_" and not line:
         return None
-    raise ValueError(f"not a reply: {(kind + line)[:20]!r}")
+    raise ValueError("not a reply")

@@ -25,6 +25,58 @@ BAD_DB = b"-ERR value is not an integer or out of range\r\n"
 DB_RANGE = b"-ERR DB index is out of range\r\n"
 ABORTED = b"-EXECABORT Transaction discarded because of previous errors.\r\n"
 
+# How servers begin to say no to what we ask ourselves (Redis 3 to 8, Valkey): the words that client libraries
+# and people know it by, and none that depends on what was asked.
+_PHRASES = (
+    "ERR AUTH <password> called without any password configured for the default user.",
+    "ERR Client sent AUTH, but no password is set",
+    "ERR DB index is out of range",
+    "ERR SELECT is not allowed in cluster mode",
+    "ERR This instance has cluster support disabled",
+    "ERR invalid DB index",
+    "ERR invalid password",
+    "ERR max number of clients reached",
+    "ERR operation not permitted",
+    "ERR unknown command",
+    "ERR unknown subcommand",
+    "ERR wrong number of arguments",
+    "BUSY Redis is busy running a script.",
+    "BUSY Valkey is busy running a script.",
+    "DENIED Redis is running in protected mode",
+    "LOADING Redis is loading the dataset in memory",
+    "LOADING Valkey is loading the dataset in memory",
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    "NOAUTH Authentication required.",
+    "NOPROTO unsupported protocol version",
+    "WRONGPASS invalid username-password pair or user is disabled.",
+)
+# Codes that SELECT, AUTH and their like can meet.
+_CODES = {"BUSY", "CLUSTERDOWN", "DENIED", "ERR", "LOADING", "MASTERDOWN", "MISCONF", "MOVED", "NOAUTH"}
+_CODES |= {"NOPERM", "NOPROTO", "OOM", "READONLY", "TRYAGAIN", "UNKILLABLE", "WRONGPASS", "WRONGTYPE"}
+_KINDS = {
+    b"+": "a simple string",
+    b"$": "a bulk string",
+    b":": "a number",
+    b"*": "an array",
+    b"%": "a map",
+    b"_": "a null",
+}
+
+
+def of_server(reply: bytes) -> str:
+    """What may be told to others of a server's answer to a question of ours: one of the words above.
+
+    Its own text never is. Redis repeats what it does not understand, and with `rename-command AUTH ""` that
+    is our password; what is no error at all may be somebody's reply."""
+    if not reply.startswith(b"-"):
+        return _KINDS.get(reply[:1], "another type of reply")
+    text = reply[1:].partition(b"\r\n")[0].decode("latin-1")
+    for phrase in _PHRASES:
+        if text.startswith(phrase):
+            return phrase
+    code = text.partition(" ")[0]
+    return code if code in _CODES else "an error that has no code"
+
 
 def bulk(word: bytes) -> bytes:
     return b"$%d\r\n%b\r\n" % (len(word), word)

@@ -74,10 +74,13 @@ def test_a_reply_that_nobody_asked_a_client_for_is_skipped_to_its_end() -> None:
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"ls\n", "no Dubbo2 frame, but b'ls\\n'"),
-        (b"\xda\xbc" + bytes(14), "no Dubbo2 frame, but b'\\xda\\xbc"),
-        (b"\xdb", "no Dubbo2 frame, but b'\\xdb'"),
-        (CALL + b"GET / HTTP/1.1", "no Dubbo2 frame, but b'GET / HTTP/1.1'"),
+        (b"ls\n", "no Dubbo2 frame, but text, as of telnet or HTTP, at byte 0 of 3"),
+        (b"\xda\xbc" + bytes(14), "no Dubbo2 frame, but no magic number, at byte 0 of 16"),
+        (b"\xdb", "no Dubbo2 frame, but no magic number, at byte 0 of 1"),
+        (
+            CALL + b"GET / HTTP/1.1",
+            f"no Dubbo2 frame, but text, as of telnet or HTTP, at byte {len(CALL)} of",
+        ),
         (frame(wire.CALL, 1)[:12] + b"\xff\xff\xff\xff", "a frame of 4294967295 bytes is impossible"),
         (frame(wire.CALL, 1)[:12] + b"\x00\x80\x00\x01", "a frame of 8388609 bytes is more than max_frame"),
         (frame(wire.BEAT, 1)[:12] + b"\x00\x00\x04\x01", "an event of 1025 bytes"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from muxproxy.protocols.contract import PUSH
 from muxproxy.protocols.redis.common import Attempt, State
 from muxproxy.protocols.redis.connection import RedisConnection
@@ -47,7 +49,7 @@ def test_a_server_without_names_will_do_and_one_that_says_no_will_not() -> None:
             error("ERR max number of clients reached"),
             "CLIENT SETNAME was answered with ERR max number of clients reached",
         ),
-        (b"*2\r\n+secret\r\n+data\r\n", "CLIENT SETNAME was answered with 20 bytes that begin with '*'"),
+        (b"*2\r\n+secret\r\n+data\r\n", "CLIENT SETNAME was answered with an array"),
     ):
         upstream = connection(protocol())
         upstream.greeting()
@@ -92,6 +94,25 @@ def test_a_password_that_is_wrong_is_not_told() -> None:
     assert told(upstream, error(wrong), OK) == [None, f"AUTH was answered with {wrong}"]
 
 
+@pytest.mark.parametrize(
+    "no",
+    [
+        "ERR unknown command 'AUTH', with args beginning with: 'mux' 'hunter2' ",  # rename-command AUTH ""
+        "ERR unknown command `AUTH`, with args beginning with: `mux`, `hunter2`, ",
+        "WRONGPASS hunter2 is not the password of mux",
+        "HUNTER2",
+        "hunter2 what a server may say that means harm",
+        "NOAUTH hunter2",
+    ],
+)
+def test_a_server_that_repeats_our_password_tells_it_to_nobody(no: str) -> None:
+    for auth in (error(no), b"+" + error(no)[1:], b"*1\r\n" + error(no)):
+        upstream = connection(protocol(username="mux", password="hunter2"))
+        upstream.greeting()
+        said = told(upstream, auth, error(no))
+        assert not any("hunter2" in (why or "").lower() for why in said), said
+
+
 # -- preludes ------------------------------------------------------------------------------------------------
 
 
@@ -131,7 +152,7 @@ def test_one_reason_for_one_prelude_however_much_of_it_failed() -> None:
     upstream.prelude(State(b"ann", b"pw", 16, 2, False))
     assert told(upstream, error("WRONGPASS no"), error("ERR no")) == [
         None,
-        "AUTH was answered with WRONGPASS no",
+        "AUTH was answered with WRONGPASS",
     ]
     assert upstream.state is upstream._protocol.states.base
 
@@ -205,7 +226,7 @@ def test_a_server_without_reset_has_no_place_for_a_stranger_behind_a_user() -> N
     told(upstream, OK)
     upstream.prelude(upstream._protocol.states.base)
     no = "ERR unknown command `RESET`, with args beginning with: "
-    assert told(upstream, error(no), OK) == [None, f"RESET was answered with {no.rstrip()} "]
+    assert told(upstream, error(no), OK) == [None, "RESET was answered with ERR unknown command"]
     assert upstream.state.key == (b"", b"pw", 0, 2, False)
 
 
@@ -231,7 +252,7 @@ def test_a_server_without_reset_is_asked_for_it_once() -> None:
     told(upstream, OK)
     upstream.reset()
     no = "ERR unknown command 'RESET'"
-    assert told(upstream, error(no), OK) == [None, f"RESET was answered with {no}"]
+    assert told(upstream, error(no), OK) == [None, "RESET was answered with ERR unknown command"]
     assert connection(redis).reset() == (b"", 0)
 
 
@@ -241,11 +262,9 @@ def test_a_fence_is_passed_by_its_own_echo_only() -> None:
     assert (data, replies) == (command("ECHO muxproxy-1"), 1)
     assert told(upstream, b"$10\r\nmuxproxy-1\r\n") == [None]
     assert upstream.fence() == (command("ECHO muxproxy-2"), 1)
-    assert told(upstream, b"$10\r\nmuxproxy-1\r\n") == [
-        "out of step: ECHO was answered with 17 bytes that begin with '$'"
-    ]
+    assert told(upstream, b"$10\r\nmuxproxy-1\r\n") == ["out of step: ECHO was answered with a bulk string"]
     upstream.fence()
-    assert told(upstream, error("NOAUTH no")) == ["out of step: ECHO was answered with NOAUTH no"]
+    assert told(upstream, error("NOAUTH no")) == ["out of step: ECHO was answered with NOAUTH"]
     assert upstream.state is upstream._protocol.states.base
 
 

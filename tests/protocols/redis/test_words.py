@@ -20,3 +20,21 @@ def test_of_exec_an_error_before_execution_is_said_in_other_words() -> None:
 def test_nothing_is_written_as_the_version_writes_it() -> None:
     assert (say.null(2), say.null(3)) == (b"$-1\r\n", b"_\r\n")
     assert say.bulk(b"") == b"$0\r\n\r\n"
+
+
+def test_of_a_servers_answer_to_our_own_question_only_words_known_here_are_told() -> None:
+    for no, known in (
+        (say.WRONGPASS, "WRONGPASS invalid username-password pair or user is disabled."),
+        (b"-ERR DB index is out of range\r\n", "ERR DB index is out of range"),
+        (b"-ERR unknown command 'AUTH', with args beginning with: 'pw' \r\n", "ERR unknown command"),
+        (b"-NOPERM this user has no permissions to run the 'select' command\r\n", "NOPERM"),
+        (b"-ERR pw\r\n", "ERR"),
+        (b"-PW\r\n", "an error that has no code"),
+        (b"-\r\n", "an error that has no code"),
+        (b"-ERR\xff\r\n", "an error that has no code"),
+        (b"+pw\r\n", "a simple string"),
+        (b"$2\r\npw\r\n", "a bulk string"),
+        (b"!2\r\npw\r\n", "another type of reply"),
+        (b"", "another type of reply"),
+    ):
+        assert say.of_server(no) == known

@@ -25,9 +25,9 @@ def provider(namespace: None) -> Iterator[Shuffler]:
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"ls\r\n", "no Dubbo2 frame, but b'ls"),
-        (b"GET / HTTP/1.1\r\nHost: orders\r\n\r\n", "no Dubbo2 frame, but b'GET"),
-        (call(1, "slow", b"a") + b"\xda\xbc" + bytes(14), "no Dubbo2 frame, but b'"),
+        (b"ls\r\n", "no Dubbo2 frame, but text"),
+        (b"GET / HTTP/1.1\r\nHost: orders\r\n\r\n", "no Dubbo2 frame, but text"),
+        (call(1, "slow", b"a") + b"\xda\xbc" + bytes(14), "no Dubbo2 frame, but no magic number"),
         (frame(CALL, 1, b"")[: SIZE - 4] + b"\xff\xff\xff\xf0", "a frame of 4294967280 bytes is impossible"),
         (frame(CALL, 1, b"")[: SIZE - 4] + b"\x01\x00\x00\x00", "16777216 bytes is more than max_frame"),
         (call(7, "slow", b"a") + call(7, "slow", b"b"), "id 7 is in flight already"),
@@ -89,7 +89,7 @@ def test_a_provider_that_says_telnet_is_closed_and_its_callers_told() -> None:
             end = load.ends()
             assert peer.recv(4096) == b""
         assert end["ends"] == {"refused 80": 2}
-        assert all("no Dubbo2 frame, but b'Unsupported" in text for text in end["texts"])
+        assert all("no Dubbo2 frame, but text" in text for text in end["texts"])
 
 
 def test_a_provider_that_answers_no_heartbeat_is_closed_and_left_alone() -> None:
