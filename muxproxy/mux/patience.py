@@ -45,6 +45,7 @@ class Patience(Working):
 
     __slots__ = (
         "_allowed_from",
+        "_apart",
         "_behind_bytes",
         "_behind_since",
         "_behind_until",
@@ -87,6 +88,7 @@ class Patience(Working):
         self._behind_since = self._behind_until = 0.0  # it held any, last
         self._behind_bytes = 0  # that it got meanwhile
         self._kept: list[bytes] = []  # replies to be written with what follows in this turn
+        self._apart = 0  # TAGGED: so many bytes are kept apart from what was written last
         self._parked = 0  # bytes of reply frames that wait for their turn
         self._unsent = 0  # what its socket had not taken when the deadline last looked
 
@@ -287,6 +289,12 @@ class Patience(Working):
     def put(self, data: bytes, *, more: bool = False) -> None:
         """Write. `more`: other replies to it may come in this turn, so that one write can do for all."""
         kept = self._kept
+        if self._apart:  # and `kept` is not empty
+            kept.append(data)
+            self._apart -= len(data)
+            if self._apart > 0:
+                return
+            self._apart, data, more = 0, b"", False
         if more or kept:
             if not kept and self.pool.corked is not None:
                 self.pool.corked.append(self)

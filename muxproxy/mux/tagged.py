@@ -1,6 +1,8 @@
 """A client of a TAGGED protocol: its replies go out in any order, but never one inside another.
 
-Beside its exchanges it may ask whether we live (ASIDE), and is answered when nothing else is owed.
+Beside its exchanges it may ask whether we live (ASIDE). It is answered at once, but never in the middle of a
+reply, and in a write of its own: the decoders of some consumers lose what comes in one read behind a
+heartbeat. So what follows waits for APART, in which a consumer has read what it was told.
 """
 
 from __future__ import annotations
@@ -19,6 +21,11 @@ if TYPE_CHECKING:
     from muxproxy.mux.ports import Wire
 
 
+# A reader that is awake takes what came within microseconds. The kernel joins what has not been read, and
+# does not say what has: whoever sleeps longer loses here what it would lose without muxproxy, too.
+APART = 0.002  # seconds
+MAX_ASIDE = 4096  # bytes of answers that wait; beyond it a question gets none
+
 _LARGE = 4096  # bytes of a request; smaller ones are bounded well enough by max_waiting
 _TRICKLES = (Reason.REQUEST_TIMEOUT, Reason.BAD_REQUEST)  # of which nothing more is waited for
 _WHOLE = FIRST | LAST
@@ -35,7 +42,7 @@ class TaggedClient(Client):
         self._talking: Exchange | None = None
         self._mute: deque[Exchange] = deque()  # those with parked frames, in the order of their first
         self._tags: set[int] = set()  # of all that it is owed a reply for
-        self._aside = b""  # an answer that waits until nothing is owed
+        self._aside = b""  # what waits for the end of a reply
 
     # -- requests ----------------------------------------------------------------------------------
 
@@ -85,20 +92,47 @@ class TaggedClient(Client):
 
     def _on_aside(self, frame: Frame, now: float) -> None:
         self.pool.count(Reason.LOCAL)
-        is_idle = self.first is None
-        if is_idle and not self.write_paused:
+        if self.first is None and not self.write_paused:
             self.phase = IDLE
             self.deadline = now + self.pool.clients_config.idle_timeout
-        if (is_idle or self._aside) and self._talking is None and not self.write_paused:
-            self._say_aside(frame.data)
-        else:
-            self._aside = frame.data or self._aside
+        self._tell(frame.data)
 
-    def _say_aside(self, data: bytes) -> None:
-        data, self._aside = self._aside + data, b""
-        if data and self.wire is not None:
-            self.pool.bytes_to_clients += len(data)
-            self.put(data)  # behind what is kept for the end of this turn
+    def _tell(self, data: bytes) -> None:
+        """Beside its replies, between two of them."""
+        if len(self._aside) + len(data) <= MAX_ASIDE:
+            self._aside += data
+        self._say_aside()
+
+    def _say_aside(self) -> None:
+        busy = self._talking is not None or self._apart > 0 or self.write_paused
+        if not self._aside or busy or self.wire is None:
+            return
+        data, self._aside = self._aside, b""
+        self.uncork()  # what is kept stands before it
+        self.pool.bytes_to_clients += len(data)
+        self.wire.write(data)
+        self._apart = self.pool.clients_config.response_buffer
+        self._kept.append(b"")
+        self.pool.world.later(APART, self._join)
+
+    def _join(self) -> None:
+        """What was said has been read by now."""
+        if self._apart:
+            self._apart = 0
+            self.uncork()
+            self._say_aside()
+
+    def end(self, now: float, *, linger: bool) -> None:
+        self._apart = 0
+        super().end(now, linger=linger)
+
+    def abort(self) -> None:
+        self._apart = 0
+        super().abort()
+
+    def on_write_resumed(self, now: float) -> None:
+        super().on_write_resumed(now)
+        self._say_aside()
 
     def _is_ahead(self, last: Exchange) -> bool:
         """More of what it has sent waits for a connection than is kept of one request: the rest may wait in
@@ -173,6 +207,8 @@ class TaggedClient(Client):
 
     def _settle(self, exchange: Exchange, marks: int, now: float) -> None:
         self._talking = None
+        if self._aside:
+            self._say_aside()
         if not exchange.marks & ONEWAY:
             self._tags.discard(exchange.tag)
         if self.filling is exchange and not marks & END_CLIENT:
@@ -189,8 +225,6 @@ class TaggedClient(Client):
                 self._bring_forward(mute)
                 self._unpark(mute, now)
         self._flushing = False
-        if self._aside and self.first is None and not self.write_paused and self.phase != ENDING:
-            self._say_aside(b"")
 
     def _unpark(self, exchange: Exchange, now: float) -> None:
         super()._unpark(exchange, now)

@@ -61,8 +61,8 @@ END_UPSTREAM = 4096  # reply: the upstream connection cannot be used again; `not
 PUSH = 8192
 LISTEN = 16384  # request: about what the client listens to: for a Feed, not for a server
 # TAGGED request, with ANSWER, whole: beside all exchanges (a heartbeat). Its client gets `data`, which may be
-# b"", when it is owed nothing else, at the latest with its next one: the decoders of some consumers lose what
-# comes in one read behind a heartbeat.
+# b"", at once or behind the reply that is half out, and apart from what follows: the decoders of some
+# consumers lose what comes in one read behind a heartbeat.
 ASIDE = 32768
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from muxproxy.mux.failures import Failures
+from muxproxy.mux.tagged import APART, MAX_ASIDE
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Peer, Stage
 from tests.tagged_toys import LIVES, TaggedToy, tagged
@@ -153,30 +154,94 @@ def test_who_asks_whether_we_live_is_answered_at_once_if_it_is_owed_nothing() ->
     assert not stage.dials
 
 
-def test_else_behind_the_last_reply_for_some_lose_what_comes_behind_it() -> None:
+def test_and_while_replies_are_owed_in_a_write_of_its_own_from_which_what_follows_stands_apart() -> None:
     stage = Stage(TaggedToy(), max_connections=1)
-    ann = ask(stage, b"a", b"b")
+    ann = ask(stage, b"a", b"b", b"c")
     server = stage.connects()
-    ann.sends(tagged(0, b"beat\n"))
-    server.sends(tagged(2, b"b\n"))
-    assert ann.got() == tagged(2, b"b\n")
-    server.sends(tagged(1, b"a\n"))
-    assert ann.got() == tagged(1, b"a\n") + tagged(0, LIVES)
+    with stage.turn():
+        ann.sends(tagged(0, b"beat\n"))
+        server.sends(tagged(2, b"b\n"))
+        server.sends(tagged(3, b"c +4\nab"))
+    assert ann.wire.writes == [tagged(0, LIVES)]
+    stage.passes(APART)
+    assert ann.wire.writes == [tagged(0, LIVES), tagged(2, b"b\n") + tagged(3, b"c +4\nab")]
+    server.sends(b"cd" + tagged(1, b"a\n"))
+    assert ann.wire.writes[2:] == [b"cd" + tagged(1, b"a\n")]
+    assert ann.got().count(b"\n") == 4
+    assert stage.outcomes() == {"ok": 3, "local": 1}
 
 
-def test_but_not_later_than_its_next_question() -> None:
+def test_a_consumer_that_asks_each_second_hears_us_each_second_of_a_long_call() -> None:
     stage = Stage(TaggedToy(), max_connections=1)
     ann = ask(stage, b"slow")
     server = stage.connects()
-    ann.sends(tagged(0, b"beat\n"))
-    assert ann.got() == b""
-    ann.sends(tagged(0, b"beat\n"))
-    assert ann.got() == tagged(0, LIVES) * 2
-    server.sends(tagged(1, b"slow +4\nab"))
+    for _ in range(8):
+        ann.sends(tagged(0, b"beat\n"))
+        assert ann.got() == tagged(0, LIVES)
+        stage.passes(1.0)
+    server.sends(tagged(1, b"slow\n"))
+    assert ann.got() == tagged(1, b"slow\n")
+
+
+def test_nor_in_the_middle_of_a_reply_and_then_before_those_that_waited_for_its_end() -> None:
+    stage = Stage(TaggedToy(), max_connections=2, max_in_flight=1)
+    ann = ask(stage, b"a", b"b")
+    one, two = stage.connects(), stage.connects()
+    one.sends(tagged(1, b"a +4\nab"))
     ann.sends(tagged(0, b"beat\n") * 3)
-    assert ann.got() == tagged(1, b"slow +4\nab")
-    server.sends(b"cd")
-    assert ann.got() == b"cd" + tagged(0, LIVES)
+    two.sends(tagged(1, b"b\n"))
+    assert ann.got() == tagged(1, b"a +4\nab")
+    one.sends(b"cd")
+    assert ann.got() == b"cd" + tagged(0, LIVES) * 3
+    stage.passes(APART)
+    assert ann.got() == tagged(2, b"b\n")
+
+
+def test_questions_without_end_are_answered_in_few_writes_and_up_to_a_bound() -> None:
+    stage = Stage(TaggedToy(), max_connections=1)
+    ann = stage.asks(tagged(0, b"beat\n") * 10_000)
+    assert ann.wire.writes == [tagged(0, LIVES)]
+    stage.passes(APART)
+    assert len(ann.wire.writes) == 2
+    assert len(ann.wire.writes[1]) <= MAX_ASIDE
+    assert stage.outcomes() == {"local": 10_000}
+
+
+def test_what_stands_apart_has_a_bound_too() -> None:
+    stage = Stage(TaggedToy(), max_connections=1, response_buffer=1000)
+    ann = ask(stage, b"a", b"b")
+    server = stage.connects()
+    ann.sends(tagged(0, b"beat\n"))
+    server.sends(tagged(1, b"a +900\n") + b"x" * 900)
+    assert ann.got() == tagged(0, LIVES)
+    server.sends(tagged(2, b"b +200\n") + b"x" * 200)
+    assert len(ann.got()) == 1100 + len(tagged(1, b"a +900\n") + tagged(2, b"b +200\n"))
+
+
+def test_a_client_that_does_not_read_is_answered_when_it_does() -> None:
+    stage = Stage(TaggedToy(), max_connections=1, response_buffer=100)
+    ann = ask(stage, b"a", b"b")
+    server = stage.connects()
+    ann.stops_reading()
+    server.sends(tagged(1, b"a +200\n") + b"x" * 200)
+    ann.sends(tagged(0, b"beat\n"))
+    ann.reads()
+    assert ann.got().endswith(b"x" + tagged(0, LIVES))
+
+
+def test_who_leaves_or_is_closed_meanwhile_gets_what_stood_apart() -> None:
+    stage = Stage(TaggedToy(), max_connections=1)
+    ann, bob = ask(stage, b"a"), ask(stage, b"b")
+    server = stage.connects()
+    ann.sends(tagged(0, b"beat\n"))
+    bob.sends(tagged(0, b"beat\n"))
+    server.sends(tagged(1, b"a\n"))
+    server.sends(tagged(2, b"b\n"))
+    ann.closes()
+    assert ann.got() == tagged(0, LIVES) + tagged(1, b"a\n")
+    bob.breaks_off()
+    stage.passes(APART)
+    assert stage.outcomes() == {"ok": 2, "local": 2}
 
 
 def test_an_answer_does_not_overtake_the_end_of_a_reply_that_is_kept_for_the_end_of_the_turn() -> None:
