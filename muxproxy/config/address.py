@@ -70,6 +70,8 @@ def parse_server(text: str) -> Address:
     if text.startswith("unix:"):
         return Address("unix", path=parse_unix_path(text[5:]))
     rule = "a host and a port, such as 10.0.0.5:80, api.internal:80, [fd00::5]:80 or unix:/run/app.sock"
+    if "@" in text:  # which the rule does not repeat: it is a password
+        raise ValueError(f"{rule}; without user and password, for which there are other keys")
     if "://" in text:
         raise ValueError(f"{rule}; without the scheme")
     host, port = _split(text, rule)
@@ -78,7 +80,7 @@ def parse_server(text: str) -> Address:
     if _is_ip(host):
         return Address("tcp", host=_canonical(host), port=port)
     if not _is_name(host):
-        raise ValueError(f"{rule}; {host!r} is neither an IP address nor a host name")
+        raise ValueError(f"{rule}; before the port stands neither an IP address nor a host name")
     return Address("tcp", host=host.lower(), port=port)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from muxproxy.config import keys, refusals
 from muxproxy.config.address import Address, overlap, parse_listen, parse_server
 from muxproxy.config.model import Backend, Batch, Config, Node, Upstream
+from muxproxy.config.secrets import is_hidden
 from muxproxy.config.units import format_duration, format_size
 from muxproxy.errors import Problem
 
@@ -52,7 +53,8 @@ def _redis(backend: Backend, bad: set[str]) -> Iterator[Problem]:
                 rule = 'not with auth = "passthrough": each client authenticates as itself'
                 yield problem(f"{key}_file" if getattr(redis, f"{key}_file", "") else key, "", rule)
     elif redis.username and not redis.password and bad.isdisjoint({"redis.password", "redis.password_file"}):
-        yield problem("username", f'"{redis.username}"', "needs password or password_file")
+        value = "" if is_hidden("username", redis.username) else f'"{redis.username}"'
+        yield problem("username", value, "needs password or password_file")
     denied = {name.lower() for name in redis.deny}
     for name in redis.allow:
         if why := refusals.NEVER.get(name.lower()):

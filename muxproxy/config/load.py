@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from muxproxy.config import consistency, keys, secrets
+from muxproxy.config import consistency, exposure, keys, secrets
 from muxproxy.config.model import (
     SECRETS,
     Backend,
@@ -112,6 +112,7 @@ def examine(path: Path) -> Reading:
     problems = place.problems + node_file.problems + [p for _, file in drafts for p in file.problems]
     problems += consistency.collisions(node, [backend for backend, _ in drafts if backend is not None])
     backends = tuple(backend for backend, _ in drafts if backend is not None)
+    warnings += exposure.warnings([path, path / BACKENDS], path / NODE_FILE, backends)
     config = None if problems else Config(node=node, backends=backends)
     if config is not None:
         warnings += consistency.warnings(config)
@@ -246,8 +247,8 @@ def _unknown_tables(file: _File, document: dict[str, Any], protocol: str) -> Non
         elif isinstance(content, dict):
             file.complain(name, None, f"unknown table{_suggest(name, own)}")
         else:
-            rule = _unknown_key(name, list(keys.BACKEND), {**_all_backend_keys(), NODE_FILE: list(keys.NODE)})
-            file.complain(name, content, rule)
+            others = {**_all_backend_keys(), NODE_FILE: list(keys.NODE)}
+            file.complain(name, *_unknown(name, content, list(keys.BACKEND), others))
 
 
 def _table(
@@ -259,7 +260,7 @@ def _table(
         dotted = f"{prefix}.{key}" if prefix else key
         reader = table.get(key)
         if reader is None:
-            file.complain(dotted, value, _unknown_key(key, list(table), others))
+            file.complain(dotted, *_unknown(key, value, list(table), others))
             continue
         good = _value(file, dotted, value, reader)
         if good is not None:
@@ -324,16 +325,22 @@ def _listed(value: object, reader: keys.Each) -> str:
     return f"; did you mean [{_written(value)}]?"
 
 
-def _unknown_key(key: str, known: list[str], others: dict[str, list[str]]) -> str:
-    """`others`: where else a key may stand -> the keys there."""
+def _unknown(key: str, value: object, known: list[str], others: dict[str, list[str]]) -> tuple[object, str]:
+    """What is shown of its value, and the rule. `others`: where else a key may stand -> the keys there."""
     homes = [home for home, its_keys in others.items() if key in its_keys]
     if homes:
-        return f"unknown key here; it belongs to {' or '.join(homes)}"
-    return f"unknown key{_suggest(key, known)}"
+        return value, f"unknown key here; it belongs to {' or '.join(homes)}"
+    if not _close(key, known) and not isinstance(value, int | float):
+        value = None  # nobody knows what it is: perhaps a secret under a name that only its writer knows
+    return value, f"unknown key{_suggest(key, known)}"
+
+
+def _close(word: str, known: list[str]) -> list[str]:
+    return difflib.get_close_matches(word, known, n=1, cutoff=0.6)
 
 
 def _suggest(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    close = _close(word, known)
     return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(known)}"
 
 
@@ -349,7 +356,9 @@ def _written(value: object) -> str:
 
 
 def _bare(value: object) -> object:
-    """Without what is in tables: `[[redis]]` is wrong and has a password in it."""
+    """Without what is in tables: `[[redis]]` is wrong and has a password in it. So has many a URL."""
     if isinstance(value, dict):
         return dict.fromkeys(value, "...")
+    if isinstance(value, str):
+        return secrets.masked(value)
     return [_bare(item) for item in value] if isinstance(value, list) else value

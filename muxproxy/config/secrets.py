@@ -6,13 +6,16 @@ A secret is shown in no message: not when it is wrong, not under a key that was 
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 
 from muxproxy.config.keys import SECRET_MAX
 from muxproxy.config.model import SECRETS
 
 _FILES = tuple(f"{key}_file" for key in SECRETS)
-_WORDS = ("pas", "pwd", "secret", "token", "auth")
+_WORDS = ("pas", "pwd", "secret", "token", "auth", "cred", "key", "login", "priv")
+_PLAIN_NAME = re.compile(r"[\w.-]{1,64}")  # of a user; "user password" and "user:password" are both
+_USERINFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)?.*@", re.DOTALL)
 
 
 def is_hidden(dotted: str, value: object) -> bool:
@@ -20,9 +23,18 @@ def is_hidden(dotted: str, value: object) -> bool:
     key = dotted.rpartition(".")[2].lower()
     if key in _FILES:  # a path is shown; what is none may be the password itself, in the wrong place
         return not (isinstance(value, str) and value.startswith("/"))
+    if key == "username":
+        return not (isinstance(value, str) and _PLAIN_NAME.fullmatch(value))
     return any(word in key for word in _WORDS) or bool(
         difflib.get_close_matches(key, SECRETS, n=1, cutoff=0.75)
     )
+
+
+def masked(text: str) -> str:
+    """Without the user and password that stand in a URL, or in what was meant to be one."""
+    text = _USERINFO.sub(r"\1...@", text)
+    address, mark, query = text.partition("?")
+    return f"{address}?..." if mark and "=" in query else text
 
 
 def read(path: Path) -> str:

@@ -421,3 +421,35 @@ def test_the_nodes_file_is_read_while_a_backends_is_broken(write: Write) -> None
     write("muxproxy.toml", "admin = 5\n")
     with pytest.raises(ConfigError, match="admin = 5: a string in quotes"):
         load_node(path)
+
+
+SECRETS_IN_WRONG_PLACES = [
+    ("upstream", 'servers = ["redis://:hush@cache:6379"]'),
+    ("upstream", 'servers = ["redis://user:hush@cache:6379", "user:hush@cache:6379"]'),
+    ("upstream", 'servers = "redis://:hush@cache:6379"'),
+    ("upstream", 'servers = ["unix:run/x.sock?password=hush"]'),
+    ("upstream", 'servers = ["redis://cache/0?auth=hush"]'),
+    ("clients", 'listen = ["redis://:hush@127.0.0.1:6379"]'),
+    ("redis", 'username = "cache hush"'),
+    ("redis", 'username = "cache:hush"'),
+    ("redis", 'username = ["cache", "hush"]'),
+    ("redis", 'credentials = "hush"'),
+    ("redis", 'key = "hush"'),
+    ("redis", 'my_own_word = ["hush"]'),
+    ("redis", 'my_own_word = { x = ["hush"] }'),
+    ("", 'my_own_word = "hush"'),
+    ("redis", 'deny = ["AUTH hush@x"]'),
+]
+
+
+@pytest.mark.parametrize(("table", "line"), SECRETS_IN_WRONG_PLACES)
+def test_a_secret_that_is_written_where_none_belongs_is_in_no_message(
+    write: Write, table: str, line: str
+) -> None:
+    lines = {"clients": 'listen = ["127.0.0.1:6380"]', "upstream": 'servers = ["cache:6379"]', "redis": ""}
+    lines = {name: line if name == table else kept for name, kept in lines.items()}
+    text = "".join(f"[{name}]\n{kept}\n" for name, kept in lines.items())
+    top = line if not table else ""
+    reading = examine(write("backends/a.toml", f'protocol = "redis"\n{top}\n{text}'))
+    assert reading.problems
+    assert "hush" not in "\n".join(map(str, [*reading.problems, *reading.warnings]))

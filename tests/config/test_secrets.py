@@ -21,8 +21,40 @@ def test_no_secret_is_shown_under_its_own_key_or_one_that_was_meant() -> None:
 def test_other_keys_are_shown() -> None:
     tables = {**keys.TABLES, **keys.PROTOCOL_TABLES, "": keys.NODE}
     dotted = {f"{name}.{key}" for name, table in tables.items() for key in table}
-    hidden = {key for key in dotted if secrets.is_hidden(key, "/x")}
+    hidden = {key for key in dotted if secrets.is_hidden(key, "/x" if key.endswith("_file") else "x")}
     assert hidden == {"redis.password", "redis.client_password", "redis.auth"}
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["credentials", "key", "api_key", "secret", "token", "login", "masterauth", "redis.user_pass", "KEY"],
+)
+def test_an_unknown_key_that_sounds_like_a_secret_is_not_shown(key: str) -> None:
+    assert secrets.is_hidden(key, "x")
+    assert secrets.is_hidden(key, 5)
+
+
+def test_a_user_name_is_shown_if_it_is_nothing_else() -> None:
+    assert not secrets.is_hidden("redis.username", "cache-reader.2")
+    for value in ("cache hush", "cache:hush", "cache@hush", "", 5, ["hush"], "x" * 65):
+        assert secrets.is_hidden("redis.username", value)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("redis://:hush@cache:6379", "redis://...@cache:6379"),
+        ("redis://user:hu/s@h@cache", "redis://...@cache"),
+        ("user:hush@cache:6379", "...@cache:6379"),
+        ("redis://cache/0?password=hush", "redis://cache/0?..."),
+        ("redis://:hush@cache?a=b", "redis://...@cache?..."),
+        ("redis://cache:6379", "redis://cache:6379"),
+        ("10.0.0.5:80", "10.0.0.5:80"),
+        ("get?", "get?"),
+    ],
+)
+def test_of_an_address_user_and_password_are_not_shown(text: str, shown: str) -> None:
+    assert secrets.masked(text) == shown
 
 
 def test_a_password_where_its_file_should_stand_is_not_shown() -> None:
