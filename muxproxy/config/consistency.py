@@ -146,9 +146,9 @@ _ONE_AT_A_TIME = "no effect with http: one request at a time on a connection"
 _ITS_OWN = "no effect with tcp: every session has a connection of its own"
 # [upstream] keys that a protocol makes little or nothing of.
 _LITTLE_EFFECT = {
-    "http": {"max_in_flight": _ONE_AT_A_TIME, "max_pinned": _ONE_AT_A_TIME},
+    "http": {"max_in_flight": _ONE_AT_A_TIME, "max_pinned": _ONE_AT_A_TIME, "suspect_after": _ONE_AT_A_TIME},
     "dubbo": {"max_pinned": "little effect with dubbo: only calls above clients.request_buffer need one"},
-    "tcp": {"max_in_flight": _ITS_OWN, "max_pinned": _ITS_OWN},
+    "tcp": {"max_in_flight": _ITS_OWN, "max_pinned": _ITS_OWN, "suspect_after": _ITS_OWN},
 }
 
 

@@ -191,6 +191,7 @@ TABLES: dict[str, Table] = {
         "max_in_flight": Count(1, 65535),
         "max_pinned": Count(0, 65535),
         "connect_timeout": Duration(1 * MS, 5 * M),
+        "suspect_after": Duration(1 * MS, 1 * D),
         "reply_timeout": Duration(1 * MS, 1 * D),
         "idle_timeout": Duration(1 * MS, 7 * D),
         "max_lifetime": Duration(1 * MS, 30 * D, zero="for ever"),

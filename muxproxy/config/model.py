@@ -68,6 +68,10 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # A sidecar's servers are near. Below a second, so that service is back within one after connects hung: a
     # new SYN does what the kernel's first retry, at 1 s, would do.
     connect_timeout: float = 0.7
+    # A shared connection (redis, dubbo) that owes a reply and has said nothing for so long gets no new
+    # requests while another one can serve them. Linux' TCP_RTO_MIN, the least that a lost packet costs: above
+    # the round trip of any server that is near, below what a caller notices. A WAN of more needs more.
+    suspect_after: float = 0.2
     reply_timeout: float = 60.0  # silence of a server that owes us; nginx proxy_read_timeout 60 s
     idle_timeout: float = 30.0  # below servers' usual keep-alive (nginx 75 s); their own hints are obeyed
     max_lifetime: float = 3600.0  # 0: for ever. PgBouncer server_lifetime, Envoy max_connection_duration

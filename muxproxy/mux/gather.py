@@ -180,7 +180,10 @@ class Gathering(Upstream):
             if len(out) == 1:
                 self._gathered = now
                 if is_idle:
-                    self.expect_by(exchange.sent + pool.config.reply_timeout)
+                    look = pool.first_look
+                    if self.owner is not None or exchange.marks & ONEWAY:  # whose silence means nothing
+                        look = pool.config.reply_timeout
+                    self.expect_by(exchange.sent + look)
                     self.flush(now)
                 else:
                     self._flush_later()

@@ -87,6 +87,8 @@ class ByOrder(Gathering):
             return
         if len(data) >= LARGE:
             self.take(len(data), now)
+        if self.suspect:
+            self.trust()
         frames = self.replies.feed(data)
         if self.replies.more:
             self.postpone()
@@ -270,7 +272,46 @@ class ByOrder(Gathering):
             # A server is not late while its client still owes it the rest of the request.
             self.deadline = INF
         else:
-            self.expect_by(oldest.sent + self.pool.config.reply_timeout)
+            late = oldest.sent + self.pool.config.reply_timeout
+            self.expect_by(late if self.owner is not None else min(late, now + self.pool.first_look))
+
+    def _read_on(self, now: float) -> None:
+        super()._read_on(now)
+        if self._oldest() is not None:
+            self._rearm(now)
+
+    # -- silence -----------------------------------------------------------------------------------
+
+    def _look_at_silence(self, now: float) -> float:
+        """It has said nothing since its deadline was set. Returns when to look again."""
+        if self.owner is None and not self.suspect:
+            self.suspect = True
+            self.pool.on_suspect(self, now)
+        return INF
+
+    def trust(self) -> None:
+        if self.suspect:
+            self.suspect = False
+            self.pool.suspects -= 1
+
+    def take_unwritten(self) -> list[Exchange]:
+        """What is gathered and may go elsewhere, as if it had not been sent: not what must stay behind what
+        its client is owed here."""
+        stay = self._clients_bound()
+        out = self._out
+        back = [e for e in out if e is not self._streaming and e.client is not None and e.client not in stay]
+        if back:
+            self._out = [each for each in out if each not in back]
+            places = sum(each.weight for each in back if not each.marks & ONEWAY)
+            self.in_flight -= places
+            self.server.in_flight -= places
+            if self._asker in back:
+                self._asker = None
+        return back
+
+    def _clients_bound(self) -> set[Client | None]:
+        """Whose replies come from here, and in order."""
+        return {exchange.client for exchange in self.owed}
 
     # -- pins --------------------------------------------------------------------------------------
 
@@ -347,10 +388,11 @@ class ByOrder(Gathering):
         oldest = self._oldest()
         if oldest is None or oldest is self._streaming:
             return
+        look = self._look_at_silence(now)
         if oldest.sent + 2 * timeout <= now:
             self.fail("reply timeout", Reason.REPLY_TIMEOUT, f"stuck for {2 * timeout:g} s", now)
             return
-        next_look = oldest.sent + 2 * timeout
+        next_look = min(look, oldest.sent + 2 * timeout)
         for exchange in self._waiting_for_reply():
             if exchange is self._streaming:
                 break

@@ -21,7 +21,7 @@ from muxproxy.mux.ordered import OrderedClient
 from muxproxy.mux.pool import Pool
 from muxproxy.mux.ports import Wire, World
 from muxproxy.mux.queue import Queue
-from muxproxy.mux.server import Server
+from muxproxy.mux.server import Server, coming
 from muxproxy.mux.shared import ByOrder
 from muxproxy.mux.tag import ByTag
 from muxproxy.mux.tagged import TaggedClient
@@ -46,6 +46,9 @@ class SharedPool(Pool):
             size = max(backend.clients.request_buffer, cast(TaggedProtocol, protocol).request_buffer)
             self.clients_config = structs.replace(backend.clients, request_buffer=size)
         self.batch_commands, self.batch_delay = protocol.batch
+        # when a connection that owes is looked at: has it said anything?
+        self.first_look = min(backend.upstream.suspect_after, backend.upstream.reply_timeout)
+        self.suspects = 0  # connections that had not
         self.feeds: dict[Any, FeedClient] = {}  # by the connection state that their listeners need
         self.messages = 0  # that came for listeners
         self.interrupted = 0  # times that listeners may have missed something
@@ -156,16 +159,46 @@ class SharedPool(Pool):
                     and upstream.owner is None
                     and not upstream.retiring
                     and not upstream.read_paused
+                    and not upstream.suspect
                     and not (upstream.reserved and self._is_reserved(upstream))
                 ):
                     best, least = upstream, cost
         if best is None:
-            return None
+            return self._least_suspect(exchange.weight, now) if self.suspects else None
         if not best.in_flight and now < best.server.doubted_until and best.is_left(now):
             return self._least_loaded(exchange, now)
         if best.needs is not needs and best.before is needs:
             self._dial_another(now)
         return best
+
+    def _least_suspect(self, weight: int, now: float) -> ByOrder | None:
+        """All that have room owe and are silent: the least loaded of them, unless another one will do."""
+        may_wait = not self.gate.is_full() or self._is_place_coming(now)
+        if may_wait and self._is_other(now):
+            return None
+        silent = [u for server in self.servers for u in server.open if u.suspect]
+        silent = [u for u in silent if u.owner is None and u.has_room(weight) and not self._is_reserved(u)]
+        return min(silent, key=_in_flight, default=None)
+
+    def _is_other(self, now: float) -> bool:
+        """Is there a connection that is not silent, though it may have no room now, or can there be one?"""
+        if coming(self.servers, self.config.max_connections - len(self.upstreams), now):
+            return True
+        return any(
+            upstream.owner is None
+            and not (upstream.suspect or upstream.retiring or upstream.read_paused or upstream.reserved)
+            for server in self.servers
+            for upstream in server.open
+        )
+
+    def on_suspect(self, upstream: ByOrder, now: float) -> None:
+        """What it has not written need not stand behind what is stuck; and who waits for no other than silent
+        ones may have to make do with them."""
+        self.suspects += 1
+        self.count_event("suspected")
+        if self._is_other(now):
+            self.take_back(None, upstream.take_unwritten(), [])
+        self.serve(now)
 
     def _by_load(self, now: float) -> list[Server]:
         """Least in flight first, ties in turn; one without a connection gets its first for those to come."""
@@ -324,6 +357,8 @@ class SharedPool(Pool):
 
     def on_closing(self, upstream: Upstream, now: float) -> None:
         owner = upstream.owner
+        assert isinstance(upstream, ByOrder)
+        upstream.trust()
         super().on_closing(upstream, now)
         if isinstance(owner, OrderedClient):
             owner.on_pin_lost(now)
@@ -332,7 +367,7 @@ class SharedPool(Pool):
         """As many as have room on a shared connection: its own waiters and all others', oldest first."""
         assert isinstance(upstream, ByOrder)
         while self.gate.waiting:
-            exchange = self._next_for(upstream)
+            exchange = self._next_for(upstream, now)
             if exchange is None or not upstream.has_room(exchange.weight):
                 return
             queue = exchange.queue
@@ -342,7 +377,7 @@ class SharedPool(Pool):
             queue.remove(exchange)
             self._send_waiting(exchange, upstream, now)
 
-    def _next_for(self, upstream: ByOrder) -> Exchange | None:
+    def _next_for(self, upstream: ByOrder, now: float) -> Exchange | None:
         """Who is next on this connection, and still in its queue."""
         if self.retry_queue.entries and upstream.owner is None:
             retry = self._next_retry(upstream)
@@ -350,6 +385,8 @@ class SharedPool(Pool):
                 return retry
         own = None if upstream.queue is None else upstream.queue.head()
         is_common = upstream.owner is None and not self._is_reserved(upstream)
+        if is_common and upstream.suspect and self.queue.entries:
+            is_common = not self._is_other(now)
         other = self.queue.head() if is_common else None
         pin = self.pin_queue.head() if self.pinned < self.pinned_limit else None
         is_alone = own is None and upstream.owner is None and not upstream.load()
@@ -403,4 +440,5 @@ class SharedPool(Pool):
             reserved < min(len(self.pin_queue), self.pinned_limit - self.pinned)
             and len(shared) - reserved > stay
         ):
-            min((u for u in shared if not u.reserved), key=lambda u: u.load()).reserved = True
+            least = min((u for u in shared if not u.reserved), key=lambda u: (u.suspect, u.load()))
+            least.reserved = True

@@ -18,7 +18,7 @@ def statistics(pool: Pool, now: float) -> BackendSnapshot:
     outcomes["replied"]["ok"] = pool.replied
     for reason, count in pool.ended.items():
         outcomes[reason.outcome][reason.label] = count
-    states = dict.fromkeys(("connecting", "idle", "busy", "pinned", "draining", "closing"), 0)
+    states = dict.fromkeys(("connecting", "idle", "busy", "suspect", "pinned", "draining", "closing"), 0)
     pinned: dict[str, int] = {}
     for upstream in pool.upstreams:
         states[_state_of(upstream)] += 1
@@ -64,4 +64,6 @@ def _state_of(upstream: Upstream) -> str:
         return "pinned"
     if upstream.retiring:
         return "draining"
+    if upstream.suspect:
+        return "suspect"
     return "busy" if upstream.load() else "idle"

@@ -20,7 +20,6 @@ from muxproxy.protocols.contract import (
     FIRST,
     INTERIM,
     LAST,
-    ONEWAY,
     PIN,
     UNPIN,
     Frame,
@@ -29,6 +28,7 @@ from muxproxy.protocols.contract import (
 )
 
 if TYPE_CHECKING:
+    from muxproxy.mux.client import Client
     from muxproxy.mux.server import Server
     from muxproxy.mux.shared_pool import SharedPool
 
@@ -41,7 +41,7 @@ MAX_KEPT = 64 * 1024  # bytes; beyond it a question gets no answer
 class ByTag(ByOrder):
     """TAGGED: replies by id, in any order. Ids are ours on the wire and the client's own in its reply."""
 
-    __slots__ = ("_by_tag", "_kept", "_next_tag", "_protocol", "heard")
+    __slots__ = ("_asked", "_by_tag", "_kept", "_next_tag", "_protocol", "heard")
 
     def __init__(self, pool: SharedPool, server: Server, now: float) -> None:
         super().__init__(pool, server, now)
@@ -49,6 +49,7 @@ class ByTag(ByOrder):
         self._by_tag: dict[int, Exchange] = {}  # oldest first, as dicts keep their order
         self._next_tag = 0
         self._kept = b""
+        self._asked = False  # whether it lives, and not heard since
         self.heard = now  # when its server last said anything
 
     def open(self, now: float) -> None:
@@ -111,6 +112,7 @@ class ByTag(ByOrder):
 
     def on_data(self, data: bytes, now: float) -> None:
         self.heard = now
+        self._asked = False
         super().on_data(data, now)
 
     def _on_frames(self, frames: Sequence[Frame], now: float) -> None:
@@ -183,14 +185,30 @@ class ByTag(ByOrder):
         if self.retiring:
             return
         self.retiring = why
-        back = [each for each in self._out if each is not self._streaming and each.client is not None]
-        self._out = [each for each in self._out if each not in back]
-        places = sum(not each.marks & ONEWAY for each in back)
-        self.in_flight -= places
-        self.server.in_flight -= places
-        self.pool.take_back(None, back, [])
+        self.pool.take_back(None, self.take_unwritten(), [])
 
     # -- silence -----------------------------------------------------------------------------------
+
+    def _clients_bound(self) -> set[Client | None]:
+        return set()  # replies go by id: nobody stands behind another
+
+    def _look_at_silence(self, now: float) -> float:
+        """A call may take its time, and says nothing of its connection: that is asked for a heartbeat, if any
+        was written since it was last heard, and is suspect if it does not answer that either. (Where [dubbo]
+        heartbeat is 0 none is asked for.)"""
+        if self.owner is not None or self.suspect:
+            return INF
+        newest = next(reversed(self._by_tag.values()))
+        if newest.sent < self.heard or self.may_be_silent():
+            self._asked = False
+        elif self._asked:
+            self._asked = False
+            return super()._look_at_silence(now)
+        else:
+            self._asked = True
+            if self._protocol.probe_interval:
+                self.ask_for_life()
+        return now + self.pool.first_look
 
     def may_be_silent(self) -> bool:
         """We do not listen, or it takes the rest of a request, and has not been asked anything else."""
@@ -214,10 +232,11 @@ class ByTag(ByOrder):
         oldest = self._oldest()
         if oldest is None:
             return
+        look = self._look_at_silence(now)
         if oldest is not self._streaming and max(oldest.sent, self.heard) + 2 * timeout <= now:
             self.fail("reply timeout", Reason.REPLY_TIMEOUT, f"silent for {2 * timeout:g} s", now)
             return
-        next_look, forgotten = INF, 0
+        next_look, forgotten = look, 0
         for exchange in list(self._by_tag.values()):
             if exchange is self._streaming:
                 continue

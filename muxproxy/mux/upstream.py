@@ -57,6 +57,7 @@ class Upstream(Working):
         "served",
         "server",
         "state",
+        "suspect",
         "wake",
         "wire",
     )
@@ -77,6 +78,7 @@ class Upstream(Working):
         self.failed = False  # its end before that counts as a failure of its server
         self.read_paused = False  # for a client, or until its next turn
         self._halted = False  # for a client
+        self.suspect = False  # shared sharings: it owes and is silent, so others get what is new
         self.dialled = now
         self.serial = pool.connects  # connects of its pool up to this one
         self.deadline = now + pool.config.connect_timeout

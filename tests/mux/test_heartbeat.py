@@ -10,6 +10,7 @@ PROBE = tagged(0, b"alive?\n")
 
 def beating(**keys: float) -> tuple[Stage, Peer]:
     """One connection that has served, asked after 10 s, given up after two misses."""
+    keys = {"suspect_after": 1000} | keys  # that asks too
     stage = Stage(
         TaggedToy(probe_interval=10.0), min_connections=1, max_connections=1, idle_timeout=1000, **keys
     )

@@ -20,9 +20,10 @@ from muxproxy.mux import deadlines
 from muxproxy.mux import pool as pool_module
 from muxproxy.mux.client import ENDING, Client
 from muxproxy.mux.exchange import Exchange
-from muxproxy.mux.upstream import CONNECTING, OPEN, Upstream
+from muxproxy.mux.upstream import OPEN, Upstream
 from muxproxy.protocols.contract import ONEWAY, Sharing
 from tests.fakes import Stage
+from tests.mux.judges import nobody_waits_beside_a_free_place
 from tests.mux.observers import WORDS, ClientEnd, InOrder, Request, ServerEnd, message
 from tests.toys import Toy
 
@@ -370,24 +371,8 @@ class Machine(RuleBasedStateMachine):
                 assert client.phase != ENDING
 
     def p4_nobody_waits_beside_a_free_place(self) -> None:
-        pool, now = self.stage.pool, self.stage.world.now
-        may_pin = bool(len(pool.pin_queue)) and pool.pinned < pool.pinned_limit
-        free = [upstream for upstream in pool.upstreams if upstream.state == OPEN and upstream.has_room()]
-        unowned = [u for u in free if u.owner is None and not (may_pin and getattr(u, "reserved", False))]
-        assert not (len(pool.queue) and unowned), "P4: beside a free place"
-        assert not (may_pin and any(not u.load() and u.owner is None for u in free)), (
-            "P4: a pin beside a free place"
-        )
-        assert not any(len(u.queue) for u in free if getattr(u, "queue", None)), "P4: on its own connection"
-        connecting = any(upstream.state == CONNECTING for upstream in pool.upstreams)
-        if (
-            (len(pool.queue) or len(pool.retry_queue) or may_pin)
-            and not connecting
-            and len(self.stage.world.sockets) < pool.config.max_connections
-        ):
-            late = now - 0.02  # the wheel turns in grains
-            assert not any(server.may_dial(late) for server in pool.servers), "P4: nobody dials for who waits"
-        assert not any(pool._next_retry(upstream) for upstream in unowned), "P4: once more, and a place"
+        nobody_waits_beside_a_free_place(self.stage)
+        pool = self.stage.pool
         for queue in (pool.queue, pool.pin_queue):
             ages = [exchange.since for exchange in self.exchanges if exchange.queue is queue]
             assert queue.oldest() == min(ages, default=None), "P4: not FIFO"

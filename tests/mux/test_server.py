@@ -97,7 +97,12 @@ def test_a_bug_at_a_servers_deadline_does_not_end_its_probing() -> None:
 def stopping(**keys: float) -> tuple[Stage, Peer, Peer, Peer]:
     """Two servers, each with a connection, and a client: the first server is about to stop."""
     toy = TaggedToy(stop_timeout=30.0)
-    stage = Stage(toy, servers=("two:2", "one:1"), backoff_max=0.7, **{"max_connections": 4, **keys})
+    stage = Stage(
+        toy,
+        servers=("two:2", "one:1"),
+        backoff_max=0.7,
+        **{"max_connections": 4, "suspect_after": 60.0, **keys},
+    )
     ann = stage.asks(tagged(1, b"a\n"))
     one = stage.connects()
     ann.sends(tagged(2, b"b\n"))

@@ -160,7 +160,7 @@ def test_a_reply_that_never_comes_does_not_cost_the_connection_while_its_server_
     assert ann.got().count(b"no reply_timeout") == 1
     assert server.is_open
     assert stage.statistics()["in_flight"] == 0
-    assert stage.statistics()["events"] == {"replies_that_never_came": 1}
+    assert stage.statistics()["events"]["replies_that_never_came"] == 1
     server.sends(tagged(mute, b"at last\n"))
     assert ann.got() == b""
     assert stage.outcomes() == {"ok": 4, "reply_timeout": 1}

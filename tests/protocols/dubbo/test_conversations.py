@@ -135,8 +135,12 @@ class Play:
         patience = 1.0 if losses else 1000.0  # where nothing is lost, nothing may fail
         limit = Limit("limited", random.choice((1, 3)), timeout=patience)
         limits = (limit,) if random.random() < 0.5 else ()
+        heartbeat = random.choice((0.0, 1.5))
+        # long enough to be suspect, and where nothing is lost, never to be taken for dead
+        self.times = (0.01, 0.5, 2.1) if losses else (0.01,) if heartbeat else (0.01, 0.25)
+        self.stalled: Provider | None = None  # it says nothing, while the others do
         self.stage = Stage(
-            DubboProtocol(Dubbo(heartbeat=random.choice((0.0, 1.5)), limits=limits)),
+            DubboProtocol(Dubbo(heartbeat=heartbeat, limits=limits)),
             servers=("one:1", "two:2")[: random.choice((1, 2))],
             max_connections=random.choice((1, 2, 4)),
             max_pinned=random.choice((1, 2)),
@@ -174,11 +178,14 @@ class Play:
             else:
                 random.choice(providers).says_by_itself(random)
         elif what < 0.62:
-            self.stage.passes(random.choice((0.01, 0.5, 2.1)) if self.losses else 0.01)
+            self.stage.passes(random.choice(self.times))
         elif providers:
             provider = random.choice(providers)
-            provider.work()
-            provider.send(random, 1.0 if random.random() < 0.6 else random.random())
+            if random.random() < 0.05:
+                self.stalled = None if self.stalled else provider
+            if provider is not self.stalled:
+                provider.work()
+                provider.send(random, 1.0 if random.random() < 0.6 else random.random())
         self.look()
 
     def look(self) -> None:

@@ -36,6 +36,7 @@ class Play:
         self.askers: list[Asker] = []
         self.servers: list[Server] = []
         self.born = 0
+        self.stalled: Server | None = None  # it says nothing, while the others do
 
     def step(self) -> None:
         random, askers, servers = self.random, self.askers, self.servers
@@ -57,9 +58,13 @@ class Play:
             else:
                 peer.wire.refuses = "Broken pipe"
         elif what < 0.66:
-            self.stage.passes(random.choice((0.01, 0.5, 2.1)) if self.losses else 0.01)
+            self.stage.passes(random.choice((0.01, 0.5, 2.1) if self.losses else (0.01, 0.25)))
         elif servers:
-            self.serve(random.choice(servers))
+            server = random.choice(servers)
+            if random.random() < 0.05:
+                self.stalled = None if self.stalled else server
+            if server is not self.stalled:
+                self.serve(server)
         self.look()
 
     def ask(self, asker: Asker) -> None:

@@ -1,0 +1,41 @@
+"""What several machines judge by, of the heart's own ledgers: where a promise is about who waits (P4)."""
+
+from __future__ import annotations
+
+from muxproxy.mux.upstream import CONNECTING, OPEN
+from tests.fakes import Stage
+
+
+def may_another_serve(stage: Stage) -> bool:
+    """Is there a shared connection that is not silent, full perhaps; or is one coming, or may be dialled?"""
+    pool, now = stage.pool, stage.world.now
+    shared = [u for u in pool.upstreams if u.state == OPEN and u.owner is None and not u.read_paused]
+    if any(not (u.suspect or u.retiring or getattr(u, "reserved", False)) for u in shared):
+        return True
+    may_dial = any(server.may_dial(now) for server in pool.servers)
+    has_place = len(stage.world.sockets) < pool.config.max_connections
+    return any(u.state < OPEN for u in pool.upstreams) or (may_dial and has_place)
+
+
+def nobody_waits_beside_a_free_place(stage: Stage) -> None:
+    """P4, but for whose turn it is."""
+    pool, now = stage.pool, stage.world.now
+    may_pin = bool(len(pool.pin_queue)) and pool.pinned < pool.pinned_limit
+    free = [upstream for upstream in pool.upstreams if upstream.state == OPEN and upstream.has_room()]
+    unowned = [u for u in free if u.owner is None and not (may_pin and getattr(u, "reserved", False))]
+    if may_another_serve(stage):  # behind one that is silent nobody need stand
+        unowned = [u for u in unowned if not u.suspect]
+    assert not (len(pool.queue) and unowned), "P4: beside a free place"
+    assert not (may_pin and any(not u.load() and u.owner is None for u in free)), (
+        "P4: a pin beside a free place"
+    )
+    assert not any(len(u.queue) for u in free if getattr(u, "queue", None)), "P4: on its own connection"
+    connecting = any(upstream.state == CONNECTING for upstream in pool.upstreams)
+    if (
+        (len(pool.queue) or len(pool.retry_queue) or may_pin)
+        and not connecting
+        and len(stage.world.sockets) < pool.config.max_connections
+    ):
+        late = now - 0.02  # the wheel turns in grains
+        assert not any(server.may_dial(late) for server in pool.servers), "P4: nobody dials for who waits"
+    assert not any(pool._next_retry(upstream) for upstream in unowned), "P4: once more, and a place"
