@@ -35,7 +35,7 @@ from muxproxy.mux.pool import Pool
 from muxproxy.mux.pools import new_pool
 from muxproxy.mux.server import Server
 from muxproxy.mux.statistics import statistics
-from muxproxy.mux.upstream import Upstream
+from muxproxy.mux.upstream import OPEN, Upstream
 from muxproxy.mux.work import Working
 from muxproxy.protocols.contract import Protocol, Sharing
 from tests.toys import Toy
@@ -399,6 +399,16 @@ class Stage:
         with self.turn():
             upstream.on_connected(wire, self.world.now)
         return Peer(self, wire)
+
+    def reconnects(self) -> Peer:
+        """The next connect succeeds, after the pause that a server gets which has ended a connection without
+        a word, and the moment for which the next one is watched."""
+        while not self.dials:
+            self.passes(0.01)
+        peer = self.connects()
+        while peer.wire.brain.state < OPEN:
+            self.passes(0.01)
+        return peer
 
     def refuses(self, upstream: Upstream | None = None, error: str = "Connection refused") -> None:
         """A connect under way fails: the oldest, or that of `upstream`."""

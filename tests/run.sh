@@ -81,6 +81,8 @@ redis-cli redis-tools tests/system/redis/test_redis_cli.py; tests/system/tcp: re
 memcached memcached tests/system/tcp: memcached
 memccapable libmemcached-tools tests/system/tcp: memcached
 pg_ctlcluster postgresql tests/system/tcp: psql, pgbench (the server comes with it)
+mariadbd mariadb-server-core tests/system/tcp/test_spares.py
+mariadb mariadb-client-core tests/system/tcp/test_spares.py
 PROGRAMS
 
 # Packages of Node, outside the repository and one folder per version, so that branches do not undo each other's.

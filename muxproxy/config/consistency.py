@@ -140,6 +140,10 @@ def _warnings(backend: Backend) -> Iterator[Problem]:
         yield from _redis_warnings(backend)
     if backend.protocol == "tcp":
         yield Problem(backend.file, "protocol", '"tcp"', _does_not_multiplex(backend))
+        ports = {parse_server(text).port for text in upstream.servers}
+        for port in sorted(ports & _COUNTS_SPARES.keys()) if upstream.min_connections else ():
+            rule = f"port {port} is usually {_COUNTS_SPARES[port]}; leave it at 0 there"
+            yield warn("upstream.min_connections", rule)
 
 
 _ONE_AT_A_TIME = "no effect with http: one request at a time on a connection"
@@ -172,6 +176,14 @@ def _redis_warnings(backend: Backend) -> Iterator[Problem]:
         if not refusals.has_effect(name.lower(), denied):
             yield warn("redis.allow", f'"{name}"', "no effect: it is not refused, or not a command")
 
+
+# Servers to which a connection that says nothing is somebody who cannot log in, by their ports.
+_COUNTS_SPARES = {
+    3306: "MySQL's, which counts a connection that ends without a login as an error, and blocks this machine "
+    "after max_connect_errors of them",
+    5432: "PostgreSQL's, where each spare takes one of the server's own max_connections until "
+    "authentication_timeout ends it",
+}
 
 # Ports by which the server behind one can be guessed.
 _USUAL_PORTS = {6379: "redis", 80: "http", 8080: "http", 20880: "dubbo"}

@@ -1,7 +1,10 @@
 """The pool of DEDICATED sessions: each has a connection of its own, so a place comes free only when one ends.
 
 What pool.py does, with one difference: min_connections are spares, connected ahead of the next sessions, not
-a floor under the whole. A spare that is taken is dialled again at once if the bound allows it (P1).
+a floor under the whole. A spare that is taken is dialled again at once if the bound allows it (P1). One that
+its server ends unused is not: servers may count these against our host, as MySQL does, which blocks it after
+max_connect_errors. The next one is tried after a pause, alone, and each pause is twice the last one, so that
+their number is no more than the logarithm of the time; all are back when a session has had one.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ from muxproxy.mux.ports import Wire, World
 from muxproxy.mux.server import Server, coming
 from muxproxy.mux.session import BySession
 from muxproxy.mux.upstream import Upstream
-from muxproxy.protocols.contract import Protocol, Reason
+from muxproxy.protocols.contract import Protocol
+
+_MOST_DOUBLINGS = 30  # of the pause: 24 years of 0.7 s
 
 
 class DedicatedPool(Pool):
@@ -25,7 +30,9 @@ class DedicatedPool(Pool):
     ) -> None:
         super().__init__(backend, protocol, world, fine, slow)
         self.session_timeout = backend.tcp.session_timeout  # 0: for ever
-        self._spares_from = 0.0  # no spare is dialled before
+        self.spares_lost = 0  # times that spares ended unused, since a session has had one
+        self.deadline = INF  # no spare is dialled before
+        self.wake = INF
 
     def new_client(self, wire: Wire, now: float) -> Client:
         return DedicatedClient(self, wire, now)
@@ -35,6 +42,9 @@ class DedicatedPool(Pool):
 
     def submit(self, exchange: Exchange, now: float) -> None:
         super().submit(exchange, now)
+        if exchange.upstream is not None:
+            self.spares_lost = 0
+            self.deadline = INF
         self.warm(now)
 
     def _place_for(self, exchange: Exchange, now: float) -> Upstream | None:
@@ -43,7 +53,7 @@ class DedicatedPool(Pool):
             spare = super()._place_for(exchange, now)
             if spare is None or spare.wire is None or not self.world.has_left(spare.wire):
                 return spare
-            spare.fail("server closed", Reason.SERVER_CLOSED, "server closed the connection", now)
+            spare.on_lost("", now)
 
     def _is_place_coming(self, now: float) -> bool:
         """Only who is beyond max_connections waits for a place; the others wait for a connect. With
@@ -54,8 +64,10 @@ class DedicatedPool(Pool):
     def warm(self, now: float) -> None:
         """Keep min_connections spares beyond what those who wait will take, while servers can be reached."""
         least = self.config.min_connections
-        if not least or self.draining or now < self._spares_from:
+        if not least or self.draining or self.deadline != INF:
             return
+        if self.spares_lost:
+            least = 1
         spares = sum(len(server.idle) + server.connecting for server in self.servers) - self.gate.waiting
         while spares < least and len(self.upstreams) < self.config.max_connections:
             server = self._server_to_dial(now)
@@ -69,14 +81,24 @@ class DedicatedPool(Pool):
         self.warm(now)
 
     def on_spare_lost(self, upstream: Upstream, now: float) -> None:
-        """Its server closed it before it was anybody's. A server that does so at once (it has enough
-        connections, or is itself a proxy with nothing behind) must not be dialled again and again for spares.
-        """
-        self._spares_from = now + self.config.backoff_max
-        server = upstream.server
-        if not server.failures and not server.gone:  # else the server's own clock leads to warm()
-            server.deadline = self._spares_from
-            self.fine.watch(server)
+        """Its server ended it before it was anybody's."""
+        if self.deadline != INF or not self.config.min_connections:
+            return  # together with another
+        if not self.spares_lost:
+            where = {"backend": self.name, "server": str(upstream.server)}
+            age = round(now - upstream.dialled, 3)
+            self.world.log("server ends spare connections", level="warning", **where, age=age)
+        self.spares_lost += 1
+        self.deadline = now + self.config.backoff_max * 2.0 ** min(self.spares_lost - 1, _MOST_DOUBLINGS)
+        self.fine.watch(self)
+
+    def on_deadline(self, now: float) -> None:
+        """The pause is over: one spare, to see."""
+        self.deadline = INF
+        self.warm(now)
+
+    def on_bug(self, now: float) -> None:
+        """Ours: a dial raised, perhaps. Who connects next tries again."""
 
     def _idle_timeout(self, upstream: Upstream) -> float:
         return min(self.config.idle_timeout, self.config.max_lifetime or INF)

@@ -168,7 +168,8 @@ class Pool(Accounts):
             else:
                 self._send_waiting(exchange, upstream, now)
         for upstream in reversed(passed):
-            upstream.server.idle.append(upstream)
+            if upstream.state == OPEN:
+                upstream.server.idle.append(upstream)
         self.grow(now)
 
     def _idle_timeout(self, upstream: Upstream) -> float:
@@ -253,9 +254,10 @@ class Pool(Accounts):
     def on_connected(self, upstream: Upstream, now: float) -> None:
         server = upstream.server
         server.connecting -= 1
-        if server.failures:
-            self.world.log("server is back", backend=self.name, server=str(server), failures=server.failures)
-            server.on_succeeded()
+        if server.closes and upstream.mute:
+            server.accepts = upstream.dialled >= server.failed_at
+        elif server.failures:
+            self.on_server_back(server)
         if server.gone:
             upstream.close("server removed", now)
             return
@@ -290,13 +292,23 @@ class Pool(Accounts):
         if not connected:
             server.connecting -= 1
         if error:
-            self.connect_failures += 1
-            if not server.failures:
-                where = {"backend": self.name, "server": str(server)}
-                self.world.log("server cannot be reached", level="warning", **where, error=error)
-            server.on_failed(error, upstream.dialled, now)
+            self.on_failed(upstream, error, now)
         self.serve(now)
         self.warm(now)
+
+    def on_failed(self, upstream: Upstream, error: str, now: float, *, closes: bool = False) -> None:
+        """Its connect failed, or was in vain."""
+        server = upstream.server
+        self.connect_failures += 1
+        if not server.failures:
+            event = "server closes what it accepts" if closes else "server cannot be reached"
+            where = {"backend": self.name, "server": str(server)}
+            self.world.log(event, level="warning", **where, error=error)
+        server.on_failed(error, upstream.dialled, now, closes=closes)
+
+    def on_server_back(self, server: Server) -> None:
+        self.world.log("server is back", backend=self.name, server=str(server), failures=server.failures)
+        server.on_succeeded()
 
     def others_serve(self, server: Server) -> bool:
         return any(other is not server and other.can_serve() for other in self.servers)

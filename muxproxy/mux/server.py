@@ -1,6 +1,12 @@
 """One server of a backend: its connections, and whether it is worth a try.
 
 up --connect failed--> backing off --time is up--> probing (one connect) --> up | backing off, longer
+
+A connection that its server ends before it has said a word on it is a connect that failed: the server accepts
+and closes (it has as many as it wants, a balancer has nothing behind). So the next one is watched for a
+moment before anybody's request is risked on it, and the server is up again when it has said something on one
+that was dialled since. Others are dialled as soon as one has lasted that moment, unless another server can
+serve: who sends what makes a server close must not make it unreachable for all.
 up --last call--> stopping --gone, as a connect tells--> backing off    (shared sharings; contract.PUSH)
 
 A server that is about to stop gets nothing new while another one can serve. Whether it is gone by now a
@@ -26,7 +32,9 @@ class Server:
     (LIFO, P4). `open`: of the shared sharings, all that are connected."""
 
     __slots__ = (
+        "accepts",
         "address",
+        "closes",
         "connecting",
         "connections",
         "deadline",
@@ -54,6 +62,8 @@ class Server:
         self.in_flight = 0
         self.failures = 0  # connects that failed in a row
         self.failed_at = 0.0
+        self.closes = False  # the last failure: it accepted, and closed without a word
+        self.accepts = False  # but a connection has lasted for a moment since
         self.last_error = ""
         self.retry_at = 0.0
         self.stopping = 0.0  # it wants no more requests; until then, at the latest
@@ -64,9 +74,14 @@ class Server:
 
     def may_dial(self, now: float) -> bool:
         """A server in doubt is probed by one connection at a time."""
-        if self.gone or (self.failures and (self.connecting or now < self.retry_at)):
+        if self.gone or (self.failures and not self._may_probe(now)):
             return False
         return not self.stopping or not self.pool.others_serve(self)
+
+    def _may_probe(self, now: float) -> bool:
+        if self.accepts:
+            return not self.connections or not self.pool.others_serve(self)
+        return not self.connecting and now >= self.retry_at
 
     def coming(self) -> int:
         """Connects under way that bring a connection to use."""
@@ -76,7 +91,7 @@ class Server:
         """As far as we know."""
         return not self.stopping and (not self.failures or len(self.open) > 0)
 
-    def on_failed(self, error: str, dialled: float, now: float) -> None:
+    def on_failed(self, error: str, dialled: float, now: float, *, closes: bool = False) -> None:
         """up | probing => backing off: twice as long each time, with jitter, from when the connect began.
 
         Connects that were under way together fail together: that is one failure."""
@@ -88,6 +103,7 @@ class Server:
             return
         self.failures += 1
         self.failed_at = now
+        self.closes, self.accepts = closes, False
         # 2 ** 16 is beyond any backoff_max / backoff_min; a larger power would only overflow after days of
         # failure
         delay = min(config.backoff_max, config.backoff_min * 2 ** min(self.failures - 1, 16))
@@ -100,6 +116,7 @@ class Server:
 
     def on_succeeded(self) -> None:
         self.failures = 0
+        self.closes = self.accepts = False
         self.deadline = INF
 
     def on_last_call(self, now: float, timeout: float) -> None:

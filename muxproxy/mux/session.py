@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import DONE, REPLYING, SENT, Exchange
-from muxproxy.mux.upstream import CLOSING, OPEN, Upstream
+from muxproxy.mux.upstream import CLOSING, GREETING, OPEN, Upstream
 from muxproxy.mux.work import LARGE
 from muxproxy.protocols.contract import Reason
 
@@ -102,6 +102,8 @@ class BySession(Upstream):
     # -- from server to client ---------------------------------------------------------------------
 
     def on_data(self, data: bytes, now: float) -> None:
+        if self.mute:
+            self.on_first_word(now)
         exchange = self.current
         if self.state != OPEN:
             return
@@ -117,6 +119,11 @@ class BySession(Upstream):
         for frame in self.replies.feed(data):
             client.deliver(exchange, frame, now)
 
+    def on_first_word(self, now: float) -> None:
+        super().on_first_word(now)
+        if self.state == GREETING:  # nothing is left to be watched for
+            self.open(now)
+
     def _keep(self, data: bytes) -> None:
         """Its server speaks first (SMTP, MySQL): for the session to come, up to response_buffer (P7)."""
         if self._early is None:
@@ -129,6 +136,8 @@ class BySession(Upstream):
         exchange = self.current
         if self.state != OPEN:
             return False
+        if self.mute or exchange is None:
+            self.on_broken_off(now)
         if exchange is None:
             self.fail("server closed", Reason.SERVER_CLOSED, "server closed the connection", now)
             return False
@@ -145,6 +154,14 @@ class BySession(Upstream):
             self.wire.pause_reading()
 
     # -- ends --------------------------------------------------------------------------------------
+
+    def on_broken_off(self, now: float) -> None:
+        super().on_broken_off(now)
+        if not self.served:
+            self.pool.on_spare_lost(self, now)
+
+    def _was_meant(self, now: float) -> bool:
+        return not self._client_ended and super()._was_meant(now)
 
     def _after_eof(self, exchange: Exchange, now: float) -> bool:
         """A FIN was passed on. True: the other direction goes on."""
@@ -181,8 +198,6 @@ class BySession(Upstream):
     def fail(self, why: str, reason: Reason, text: str, now: float) -> None:
         if self.current is not None:
             self._reset()
-        elif self.state == OPEN and reason is Reason.SERVER_CLOSED:
-            self.pool.on_spare_lost(self, now)
         super().fail(why, reason, text, now)
 
     def lose(self, owed: list[Exchange], reason: Reason, text: str, now: float) -> None:

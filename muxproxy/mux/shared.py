@@ -85,6 +85,8 @@ class ByOrder(Gathering):
     def on_data(self, data: bytes, now: float) -> None:
         if self.state != OPEN and self.state != GREETING:
             return
+        if self.mute:
+            self.on_first_word(now)
         if len(data) >= LARGE:
             self.take(len(data), now)
         if self.suspect:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, Exchange
-from muxproxy.mux.upstream import OPEN, Upstream
+from muxproxy.mux.upstream import GREETING, OPEN, Upstream
 from muxproxy.mux.work import LARGE
 from muxproxy.protocols.contract import BROKEN, END_UPSTREAM, LAST, ONEWAY, PIN, SWITCH, Frame, Reason
 
@@ -84,10 +84,14 @@ class ByTurn(Upstream):
     def on_data(self, data: bytes, now: float) -> None:
         exchange = self.current
         if self.state != OPEN:
+            if self.state == GREETING:
+                self.fail("unsolicited bytes", Reason.SERVER_BROKE, "it speaks first", now)
             return
         if exchange is None:
             self.close("unsolicited bytes", now)
             return
+        if self.mute:
+            self.on_first_word(now)
         if len(data) >= LARGE:
             self.take(len(data), now)
         if exchange.state == SENT:

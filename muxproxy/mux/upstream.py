@@ -3,7 +3,8 @@
     CONNECTING --> (GREETING -->) OPEN --> CLOSING --> CLOSED
          '-------------'-----------'---------^------->'
 
-GREETING: connected, and what the protocol says first is not answered yet (shared.py).
+GREETING: connected, and what the protocol says first is not answered yet (shared.py), or its server is one
+that closes what it has accepted, and may do so again in a moment (server.py).
 
 An upstream counts against its pool's bound from before connect() until its socket is gone: from its birth to
 on_closed, in every state (P1).
@@ -45,6 +46,9 @@ class Upstream(Working):
         "deadline",
         "dialled",
         "failed",
+        "is_told",
+        "is_tried",
+        "mute",
         "owner",
         "pin_reason",
         "pool",
@@ -75,6 +79,9 @@ class Upstream(Working):
         self.pin_reason = ""
         self.retiring = ""  # why it will be closed as soon as it owes nothing
         self.ready = False  # it has been OPEN
+        self.mute = True  # its server has not said a word
+        self.is_tried = False  # GREETING: it is watched for a moment, and nothing else is due
+        self.is_told = False  # that its server ended it was counted as a failure
         self.failed = False  # its end before that counts as a failure of its server
         self.read_paused = False  # for a client, or until its next turn
         self._halted = False  # for a client
@@ -138,7 +145,11 @@ class Upstream(Working):
             wire.abort()
             return
         self.wire = wire
-        self.open(now)
+        if self.server.closes:
+            self.state, self.is_tried = GREETING, True
+            self.expect_by(now + max(self.pool.config.backoff_min, 2.0 * (now - self.dialled)))
+        else:
+            self.open(now)
 
     def open(self, now: float) -> None:
         """(CONNECTING | GREETING) => OPEN"""
@@ -159,6 +170,19 @@ class Upstream(Working):
     def on_broken_off(self, now: float) -> None:
         """Its server has ended it, and nothing had said that it would."""
         self.server.doubted_until = now + DOUBT
+        if self.mute and not self.is_told and (self.ready or self.is_tried) and self._was_meant(now):
+            self.is_told = True
+            self.pool.on_failed(self, "accepted, and closed without a word", now, closes=True)
+
+    def _was_meant(self, now: float) -> bool:
+        """Its end says something about the server. It does not if nobody has used it for a while."""
+        return self.served > 0 or now - self.dialled < self.pool.config.backoff_max
+
+    def on_first_word(self, now: float) -> None:
+        self.mute = False
+        server = self.server
+        if server.closes and self.state == OPEN and self.dialled >= server.failed_at:
+            self.pool.on_server_back(server)
 
     def is_left(self, now: float) -> bool:
         """Idle, about to be used while its server is in doubt: it is closed and True if the server has left,
@@ -173,10 +197,11 @@ class Upstream(Working):
         was, self.state = self.state, CLOSED
         owed = self.take_owed()
         self.wire = None
-        if was == OPEN:
+        if was in (OPEN, GREETING):
             self.on_broken_off(now)
+        if was == OPEN:
             self.pool.count_closed("server closed")
-        failed = not self.ready and (was < OPEN or self.failed)
+        failed = not self.ready and not self.is_told and (was < OPEN or self.failed)
         why = self.retiring or error or "closed before it answered the greeting"
         self.pool.on_closed(self, self.ready, why if failed else "", now)
         self.lose(owed, Reason.SERVER_CLOSED, error or "server closed the connection", now)
@@ -243,7 +268,9 @@ class Upstream(Working):
     def on_deadline(self, now: float) -> None:
         """CONNECTING => CLOSING | reply too late | idle too long | CLOSING => aborted"""
         self.deadline = INF
-        if self.state < OPEN:
+        if self.is_tried and self.state == GREETING:
+            self.open(now)
+        elif self.state < OPEN:
             self.failed = True
             self.close(CONNECT_TIMEOUT, now)
         elif self.state == CLOSING:

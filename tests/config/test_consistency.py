@@ -168,6 +168,19 @@ def test_raw_tcp_is_told_what_it_does_not_do_and_what_would(servers: tuple[str, 
     )
 
 
+@pytest.mark.parametrize(("port", "why"), [(3306, "max_connect_errors"), (5432, "authentication_timeout")])
+def test_spares_are_not_for_servers_that_count_who_does_not_log_in(port: int, why: str) -> None:
+    spares = {"servers": (f"db.internal:{port}",), "min_connections": 2}
+    raw = backend(protocol="tcp", upstream=spares)
+    _, warning = warnings(Config(node=Node(), backends=(raw,)))
+    assert str(warning).startswith(f"b.toml: upstream.min_connections = 2: port {port} is usually ")
+    assert why in str(warning)
+    other = backend(protocol="tcp", upstream={"servers": ("db.internal:5433",), "min_connections": 2})
+    without = backend(protocol="tcp", upstream=spares | {"min_connections": 0})
+    assert len(warnings(Config(node=Node(), backends=(other,)))) == 1
+    assert len(warnings(Config(node=Node(), backends=(without,)))) == 1
+
+
 def test_raw_tcp_has_one_session_to_a_connection() -> None:
     raw = backend(protocol="tcp", upstream={"max_in_flight": 4, "max_pinned": 2})
     told = [str(warning) for warning in warnings(Config(node=Node(), backends=(raw,)))]

@@ -98,15 +98,53 @@ def test_a_server_that_closes_spares_at_once_is_not_dialled_again_and_again_for_
     stage.passes(0.6)
     assert stage.dials == []
     stage.passes(0.2)
-    assert len(stage.dials) == 2
+    assert len(stage.dials) == 1
 
 
-def test_nor_does_that_keep_a_client_waiting() -> None:
+def test_nor_does_that_keep_a_client_waiting_longer_than_a_connect_that_failed() -> None:
     stage = sessions(min_connections=1, max_connections=4, backoff_max=0.7)
     stage.connects().closes()
-    ann = stage.asks(b"hello")
-    assert stage.connects().got() == b"hello"
+    ann, now = stage.asks(b"hello"), stage.world.now
+    assert stage.reconnects().got() == b"hello"
+    assert stage.world.now - now < 0.2
     assert ann.is_open
+
+
+def test_spares_that_their_server_ends_after_a_while_are_tried_again_ever_more_rarely() -> None:
+    """MySQL with its connect_timeout: each counts, and after max_connect_errors our host is blocked."""
+    stage = sessions(min_connections=4, max_connections=8, backoff_max=0.7)
+    ended = 0
+    for _ in range(36_000):
+        peers = [stage.connects() for _ in tuple(stage.dials)]
+        if peers:
+            stage.passes(9.5)
+            for peer in peers:
+                peer.sends(b"greetings")
+                peer.closes()
+                ended += 1
+        stage.passes(0.5)
+    assert stage.world.now > 18_000.0
+    assert ended <= 4 + 15
+    lines = [fields for event, fields in stage.world.lines if event == "server ends spare connections"]
+    assert lines == [{"backend": "toys", "server": "one:1", "age": 9.5}]
+    stage.asks(b"login")
+    stage.passes(0.1)
+    assert stage.statistics()["upstream_sockets"] == 1  # it got its connection when it came
+
+
+def test_when_a_session_has_had_a_spare_all_are_back() -> None:
+    stage = sessions(min_connections=2, max_connections=8, backoff_max=0.7)
+    spares = [stage.connects(), stage.connects()]
+    stage.passes(5.0)
+    for spare in spares:
+        spare.closes()
+    assert stage.dials == []
+    stage.passes(1.0)
+    to_see = stage.connects()
+    assert stage.dials == []
+    assert stage.asks(b"login").is_open
+    assert to_see.got() == b"login"
+    assert len(stage.dials) == 2
 
 
 def test_a_spare_that_its_server_has_just_closed_is_not_handed_over() -> None:

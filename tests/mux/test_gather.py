@@ -116,7 +116,7 @@ def test_what_waits_behind_a_prelude_goes_elsewhere_when_the_connection_dies() -
     ann = stage.asks(b"use db=1\na1\n")
     server = stage.connects()
     server.breaks_off()
-    server = stage.connects()
+    server = stage.reconnects()
     server.sends(b"ok\n")
     server.sends(b"a1\n")
     assert ann.got() == b"use remembered\na1\n"

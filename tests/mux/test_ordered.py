@@ -170,7 +170,7 @@ def test_who_was_not_written_and_who_waited_behind_it_do_not_part_when_their_con
         ann = stage.asks(b"one\ntwo\nthree\n")  # `one` gathered, `two` waits, `three` held
         server.closes()
     assert stage.statistics()["waiting"] == 1
-    again = stage.connects()
+    again = stage.reconnects()
     assert again.got() == b"one\ntwo\n"
     again.sends(b"one\ntwo\n")
     again.sends(b"three\n")
@@ -196,7 +196,7 @@ def test_what_was_not_written_when_its_connection_died_goes_elsewhere_in_order()
         server.closes()
     assert first.got().startswith(b"no server_closed")
     assert stage.statistics()["waiting"] == 1
-    again = stage.connects()
+    again = stage.reconnects()
     assert again.got() == b"one\ntwo\nthree\n"
     again.sends(b"one\ntwo\nthree\n")
     assert ann.got() == b"one\ntwo\nthree\n"
@@ -209,7 +209,7 @@ def test_a_transaction_of_which_nothing_was_written_begins_elsewhere() -> None:
     server = stage.connects()
     assert server.got() == b"select db=1\n"
     server.breaks_off()
-    server = stage.connects()
+    server = stage.reconnects()
     server.sends(b"ok\n")
     assert server.got() == b"select db=1\nmulti pin\nset\n"
     assert ann.is_open

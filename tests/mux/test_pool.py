@@ -160,6 +160,7 @@ def test_min_connections_are_warm_before_anybody_asks_and_after_they_are_lost() 
     stage = Stage(EXCLUSIVE, min_connections=2, max_connections=4, connect_timeout=100.0)
     assert len(stage.dials) == 2
     one, _ = stage.connects(), stage.connects()
+    stage.passes(1.0)
     one.closes()
     assert len(stage.dials) == 1
     stage.refuses()

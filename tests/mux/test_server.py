@@ -195,7 +195,7 @@ def test_or_when_no_other_can_serve() -> None:
     assert again.got() == tagged(1, b"c\n")
     stage.passes(1.0)
     ann.sends(tagged(4, b"d\n"))
-    back = stage.connects()  # the other one, and now it can
+    back = stage.reconnects()  # the other one, and now it can
     ann.sends(tagged(5, b"e\n"))
     assert back.got().count(b"\n") == 1
     again.sends(tagged(1, b"c\n") + tagged(2, b"d\n"))
@@ -217,3 +217,130 @@ def test_who_waits_does_not_wait_for_a_look() -> None:
     assert looked_at(stage) == ["one:1"]
     ann.sends(tagged(3, b"c\n"))
     assert looked_at(stage) == ["one:1", "two:2"]
+
+
+# -- accepts, and closes ---------------------------------------------------------------------------------
+
+
+SHARINGS = pytest.mark.parametrize("sharing", list(Sharing), ids=lambda sharing: sharing.name.lower())
+
+
+def request(sharing: Sharing, name: bytes = b"x") -> bytes:
+    return tagged(1, name + b"\n") if sharing is Sharing.TAGGED else name + b"\n"
+
+
+def closes_all(stage: Stage, address: str, seconds: float) -> int:
+    """For so long that server takes each connection and closes it at once. How many it took."""
+    taken, end = 0, stage.world.now + seconds
+    while stage.world.now < end:
+        for upstream in [u for u in stage.dials if u.server.address == address]:
+            taken += 1
+            stage.connects(upstream).closes()
+        stage.passes(0.005)
+    return taken
+
+
+def echoes(server: Peer) -> int:
+    """It answers each request with itself. How many."""
+    said = server.got()
+    if said:
+        server.sends(said)
+    if server.wire.eof:
+        server.closes()
+    return said.count(b"x")
+
+
+@SHARINGS
+def test_a_server_that_accepts_and_closes_is_left_alone_as_one_that_refuses(sharing: Sharing) -> None:
+    stage = Stage(sharing, max_connections=8)
+    taken = 0
+    for _ in range(20):
+        stage.asks(request(sharing))
+        taken += closes_all(stage, "one:1", 0.25)
+    assert 8 <= taken <= 20  # 1,983 in five seconds without a pause
+    sent = stage.outcomes()
+    assert sent.get("server_closed", 0) + sent.get("ok", 0) <= 2  # the others wait, or waited in vain
+    assert [event for event, _ in stage.world.lines] == ["server closes what it accepts"]
+    (seen,) = stage.statistics()["servers"]
+    assert (seen["state"], seen["last_error"]) == ("backing_off", "accepted, and closed without a word")
+
+
+@SHARINGS
+def test_beside_a_healthy_one_it_costs_what_came_first_and_nothing_after(sharing: Sharing) -> None:
+    stage = Stage(sharing, servers=("bad:1", "good:2"), max_connections=4)
+    lost: list[int] = []
+    good: list[Peer] = []
+    for number in range(60):
+        ann = stage.asks(request(sharing))
+        for _ in range(20):
+            closes_all(stage, "bad:1", 0.005)
+            good += [stage.connects(u) for u in list(stage.dials) if u.server.address == "good:2"]
+            for server in good:
+                echoes(server)
+        if b"x" not in ann.got():
+            lost.append(number)
+        ann.closes()
+    assert len(lost) <= 1, lost
+    assert stage.statistics()["connect_failures"] >= 3  # it was tried again
+
+
+@SHARINGS
+def test_it_is_up_again_when_it_has_said_a_word(sharing: Sharing) -> None:
+    stage = Stage(sharing, max_connections=4)
+    stage.asks(request(sharing))
+    closes_all(stage, "one:1", 1.0)
+    ann = stage.asks(request(sharing, b"ann"))
+    server = stage.reconnects()
+    assert stage.pool.servers[0].failures > 0
+    server.sends(server.got())
+    assert b"ann" in ann.got()
+    assert stage.pool.servers[0].failures == 0
+    assert [event for event, _ in stage.world.lines] == ["server closes what it accepts", "server is back"]
+
+
+@SHARINGS
+def test_one_that_takes_fewer_than_we_want_keeps_what_it_took_and_is_not_hammered(sharing: Sharing) -> None:
+    """Java's `accepts` below max_connections."""
+    stage = Stage(sharing, max_connections=4, max_in_flight=1)
+    clients = [stage.client() for _ in range(6)]
+    for client in clients:
+        client.sends(request(sharing, b"x"))
+    servers = [stage.connects(), stage.connects()]
+    taken, served = 0, 0
+    for _ in range(100):
+        taken += closes_all(stage, "one:1", 0.05)
+        served += sum(echoes(server) for server in servers)
+    assert taken <= 25
+    assert served >= (2 if sharing is Sharing.DEDICATED else 4)
+    assert all(server.is_open for server in servers)
+
+
+def test_where_no_other_can_serve_all_are_tried_as_soon_as_one_has_lasted_a_moment() -> None:
+    """Or who sends what makes a server close could keep all others waiting for their turn to try it."""
+    stage = Stage(Sharing.EXCLUSIVE, max_connections=4, backoff_min=0.05, backoff_max=0.7)
+    stage.asks(b"x\n")
+    closes_all(stage, "one:1", 1.0)
+    for _ in range(4):
+        stage.asks(b"y\n")
+    one = stage.reconnects()
+    assert one.got() == b"y\n"
+    assert len(stage.dials) == 3
+
+
+def test_a_server_that_ends_what_nobody_has_used_for_a_while_has_not_failed() -> None:
+    stage = Stage(Sharing.EXCLUSIVE, min_connections=1, max_connections=4)
+    server = stage.connects()
+    stage.passes(5.0)
+    server.closes()
+    assert len(stage.dials) == 1
+    assert stage.statistics()["connect_failures"] == 0
+
+
+def test_nor_one_whose_session_was_ended_by_its_client() -> None:
+    stage = Stage(Sharing.DEDICATED)
+    ann = stage.asks(b"a line for the log")
+    server = stage.connects()
+    ann.closes()
+    server.closes()
+    assert stage.statistics()["connect_failures"] == 0
+    assert stage.outcomes() == {"ok": 1}

@@ -76,7 +76,7 @@ def test_those_who_wait_for_their_own_connection_wait_with_all_others_when_it_is
     server.breaks_off()
     assert ann.got().startswith(b"no server_closed")
     assert stage.statistics()["waiting"] == 2
-    again = stage.connects()
+    again = stage.reconnects()
     assert again.got() == b"a2\n"
     again.sends(b"a2\n")
     again.sends(b"b\n")

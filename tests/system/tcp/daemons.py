@@ -1,4 +1,5 @@
-"""The servers behind raw TCP: redis-server, memcached and PostgreSQL as Debian has them, and our `digest`.
+"""The servers behind raw TCP: redis-server, memcached, PostgreSQL and MariaDB as Debian has them, and our
+`digest`.
 
 Each listens on a port of its own at 127.0.0.2, keeps its files in a folder that goes with it, and is ended by
 its process id.
@@ -106,6 +107,32 @@ class Postgres(Daemon):
         where = ["-D", "data", "-h", self.host, "-p", str(self.port), "-k", str(self.folder)]
         keys = ["-c", "fsync=off", "-c", f"max_connections={self.max_connections}"]
         return [server_program("postgres"), *where, *keys]
+
+
+class MariaDB(Daemon):
+    """It ends who has not logged in after `connect_timeout` seconds, and counts it; 2 is its least."""
+
+    connect_timeout = 2
+
+    def prepare(self) -> None:
+        self._socket = self.folder / "socket"
+        made = self.start(
+            [tool("mariadb-install-db"), *self._where(), "--auth-root-authentication-method=normal"]
+        )
+        assert made.wait(60) == 0
+
+    def _where(self) -> list[str]:
+        return ["--no-defaults", f"--datadir={self.folder}/data", f"--user={getpass.getuser()}"]
+
+    def command(self) -> list[str]:
+        where = [f"--bind-address={self.host}", f"--port={self.port}", f"--socket={self._socket}"]
+        small = ["--skip-name-resolve", "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=8M"]
+        return [tool("mariadbd"), *self._where(), *where, *small, f"--connect-timeout={self.connect_timeout}"]
+
+    def count(self, name: str) -> int:
+        """One of its own counters."""
+        asked = [tool("mariadb"), f"--socket={self._socket}", "-N", "-e", f"SHOW GLOBAL STATUS LIKE '{name}'"]
+        return int(subprocess.run(asked, capture_output=True, check=True).stdout.split()[-1])
 
 
 def server_program(name: str) -> str:
