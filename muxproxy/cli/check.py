@@ -10,6 +10,7 @@ import click
 from muxproxy.cli.descriptors import hard_limit
 from muxproxy.cli.exits import Exit
 from muxproxy.cli.options import config_option
+from muxproxy.cli.plain import plain
 from muxproxy.config import limits
 from muxproxy.config.load import examine
 from muxproxy.config.model import Config
@@ -41,9 +42,9 @@ def check(path: Path, nofile: int | None) -> None:
         except ConfigError as error:
             (warnings if nofile is None else problems).extend(error.problems)
     for problem in problems:
-        click.echo(str(problem))
+        click.echo(plain(str(problem)))
     for warning in warnings:
-        click.echo(f"warning: {warning}")
+        click.echo(plain(f"warning: {warning}"))
     if config is None or problems:
         click.echo(f"{path}: {_count(len(problems), 'error')}, {_count(len(warnings), 'warning')}", err=True)
         sys.exit(Exit.CONFIG)

@@ -13,6 +13,7 @@ import click
 
 from muxproxy.cli.exits import Exit, Failure
 from muxproxy.cli.options import DEFAULT_PATH
+from muxproxy.cli.plain import plain
 from muxproxy.config.address import SYSTEM_SOCKET, admin_socket
 from muxproxy.config.load import load_node
 from muxproxy.errors import ConfigError
@@ -45,13 +46,13 @@ def status(path: Path | None, socket_path: str | None, as_json: bool) -> None:
         raise click.UsageError("--config and --socket exclude each other")
     report = ask([socket_path] if socket_path is not None else _places(path or DEFAULT_PATH))
     if as_json:
-        click.echo(json.dumps(report, indent=2))
+        click.echo(json.dumps(report, indent=2).replace("\x7f", "\\u007f"))  # all other controls are escaped
         return
     from rich.console import Console
 
     from muxproxy.cli.view import render
 
-    Console().print(render(report))
+    Console(markup=False, emoji=False).print(render(report))  # `[fd00::5]` is an address and no style
 
 
 def _places(path: Path) -> list[str]:
@@ -93,7 +94,7 @@ def _why(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {TIMEOUT:g}s"
     text = getattr(error, "strerror", None) or str(error) or repr(error)
-    return " ".join(text.split())
+    return plain(" ".join(text.split()))
 
 
 class _UnixConnection(http.client.HTTPConnection):

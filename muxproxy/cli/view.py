@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from muxproxy.cli.plain import plain_all
 from muxproxy.config.units import format_duration
 
 GOOD_STATES = ("serving", "ready", "up")
@@ -20,6 +21,7 @@ _SCALE = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
 
 def render(report: Mapping[str, Any]) -> RenderableType:
+    report = plain_all(dict(report))
     blocks: list[RenderableType] = [_head(report), _workers(report.get("workers", []))]
     for name, backend in report["backends"].items():
         blocks += [Text(), _title(name, backend), _backend(backend)]
@@ -116,14 +118,14 @@ def _counts(counts: Mapping[str, int]) -> Text:
 
 def _limit(name: str, limit: Mapping[str, int]) -> str:
     waits = f", {limit['waiting']:,} wait" if limit["waiting"] else ""
-    return f"{_plain(name)}{waits}, {limit['waited']:,} have waited, {limit['expired']:,} in vain"
+    return f"{name}{waits}, {limit['waited']:,} have waited, {limit['expired']:,} in vain"
 
 
 def _server(server: Mapping[str, Any]) -> Text:
     text = _state(server["state"])
     text.append(f"  sockets {server['connections']:,}, in flight {server['in_flight']:,}", "default")
     if server["failures"]:
-        text.append(f", failures in a row {server['failures']:,}: {_plain(server['last_error'])}", "red")
+        text.append(f", failures in a row {server['failures']:,}: {server['last_error']}", "red")
     return text
 
 
@@ -166,11 +168,6 @@ def format_age(seconds: float) -> str:
 
 def _state(state: str) -> Text:
     return Text(state.replace("_", " "), "green" if state in GOOD_STATES else "yellow")
-
-
-def _plain(text: str) -> str:
-    """A server's words may be in it: no escape sequence of theirs reaches the terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _seconds(seconds: float) -> str:

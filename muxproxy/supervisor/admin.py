@@ -1,7 +1,9 @@
 """What operators ask, over HTTP/1.1 on a unix socket: /status (JSON), /metrics (Prometheus) and /healthz.
 
 One request a connection, each within a time and a size, a bounded number of connections at once: a scraper
-that hangs costs itself. Answers are read from the workers when asked; nothing is kept between two questions.
+that hangs costs itself, and where many hang the one that has hung the longest is cut for who comes next: who
+asks for our health does not wait for them. Answers are read from the workers when asked; nothing is kept
+between two questions.
 
     curl --unix-socket /run/muxproxy/admin.sock http://localhost/status
 """
@@ -20,9 +22,10 @@ from muxproxy import __version__
 from muxproxy.metrics.exposition import CONTENT_TYPE, exposition
 from muxproxy.supervisor.log import Log
 
-MAX_CONNECTIONS = 16  # more wait in the backlog; one scraper and a few terminals are the usual
+MAX_CONNECTIONS = 16  # one scraper and a few terminals are the usual
 MAX_HEAD = 16 * 1024  # bytes of a request; 431 beyond
 TIMEOUT = 10.0  # seconds for one connection, its reply included
+PATIENCE = 0.2  # seconds of these that one may make us wait while all places are taken and others come
 _CHUNK = 16 * 1024
 # Descriptors or memory are gone for now: leave the client in the backlog and try again (trio.serve_listeners
 # does).
@@ -45,13 +48,40 @@ class Reply(NamedTuple):
     allow: str = ""
 
 
+class _Guests:
+    """Those who are connected: so many, and of them those for whom we wait, the longest first."""
+
+    def __init__(self) -> None:
+        self.places = trio.Semaphore(MAX_CONNECTIONS)
+        self._awaited: dict[trio.CancelScope, float] = {}  # since when
+
+    def wait_for(self, scope: trio.CancelScope) -> None:
+        self._awaited[scope] = trio.current_time()
+
+    def heard(self, scope: trio.CancelScope) -> None:
+        self._awaited.pop(scope, None)
+
+    def _cut_oldest(self) -> None:
+        scope, since = next(iter(self._awaited.items()), (None, 0.0))
+        if scope is not None and since + PATIENCE <= trio.current_time():
+            scope.cancel()
+
+    async def make_room(self) -> None:
+        while True:
+            if self.places.value == 0:
+                self._cut_oldest()
+            with trio.move_on_after(PATIENCE):
+                await self.places.acquire()
+                return
+
+
 async def serve(sock: trio.socket.SocketType, source: Source, log: Log) -> None:
-    places = trio.Semaphore(MAX_CONNECTIONS)
+    guests = _Guests()
     async with trio.open_nursery() as nursery:
         while True:
-            await places.acquire()
             client = await _accept(sock)
-            nursery.start_soon(_serve_one, trio.SocketStream(client), source, log, places)
+            await guests.make_room()
+            nursery.start_soon(_serve_one, trio.SocketStream(client), source, log, guests)
 
 
 async def _accept(sock: trio.socket.SocketType) -> trio.socket.SocketType:
@@ -66,18 +96,23 @@ async def _accept(sock: trio.socket.SocketType) -> trio.socket.SocketType:
                 raise
 
 
-async def _serve_one(stream: trio.SocketStream, source: Source, log: Log, places: trio.Semaphore) -> None:
+async def _serve_one(stream: trio.SocketStream, source: Source, log: Log, guests: _Guests) -> None:
+    scope = trio.move_on_after(TIMEOUT)
+    guests.wait_for(scope)
     try:
-        with trio.move_on_after(TIMEOUT):
+        with scope:
             async with stream:
-                await _converse(stream, source, log)
+                await _converse(stream, source, log, guests, scope)
     except trio.BrokenResourceError:
         pass  # the client left before its reply was out
     finally:
-        places.release()
+        guests.heard(scope)
+        guests.places.release()
 
 
-async def _converse(stream: trio.SocketStream, source: Source, log: Log) -> None:
+async def _converse(
+    stream: trio.SocketStream, source: Source, log: Log, guests: _Guests, scope: trio.CancelScope
+) -> None:
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
     try:
         request = await _read_request(connection, stream)
@@ -85,7 +120,9 @@ async def _converse(stream: trio.SocketStream, source: Source, log: Log) -> None
         await stream.send_all(_encode(connection, _text(error.error_status_hint, str(error)), is_head=False))
         return
     if request is not None:
+        guests.heard(scope)
         reply = await _answer(request, source, log)
+        guests.wait_for(scope)
         await stream.send_all(_encode(connection, reply, is_head=request.method == b"HEAD"))
 
 

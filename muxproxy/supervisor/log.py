@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3}  # syslog(3)
-_BARE = re.compile(r"[^\s\"'=\x00-\x1f\x7f]+")
+_BARE = re.compile(r"[^\s\"'=]+")
 
 
 class Log:
@@ -72,8 +72,21 @@ def _show(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     text = str(value)
-    return text if _BARE.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+    return text if _BARE.fullmatch(text) and text.isprintable() else _quote(text)
 
 
 def _clean(word: str) -> str:
-    return word if word.isprintable() else json.dumps(word)
+    return word if word.isprintable() else _quote(word)
+
+
+def _quote(text: str) -> str:
+    """A JSON string of printable characters: no peer's ESC or C1 codes (U+009B is another ESC [), nor what
+    turns text around, reach a terminal."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return quoted if quoted.isprintable() else "".join(map(_escape, quoted))
+
+
+def _escape(letter: str) -> str:
+    if letter.isprintable():
+        return letter
+    return "\\u007f" if letter == "\x7f" else json.dumps(letter)[1:-1]

@@ -75,6 +75,23 @@ def test_json_is_the_whole_answer(admin: FakeAdmin) -> None:
     assert json.loads(result.stdout) == REPORT
 
 
+@pytest.mark.parametrize("letter", ["\x1b", "\x7f", "\x9b", "\u202e"])
+def test_no_word_of_a_server_or_of_who_answers_drives_the_terminal(admin: FakeAdmin, letter: str) -> None:
+    report = json.loads(json.dumps(REPORT).replace("refused", json.dumps(f"a{letter}[2J")[1:-1]))
+    report["backends"]["orders-api"]["servers"][0]["address"] = "[fd00::5]:80"
+    admin.answer(json.dumps(report).encode())
+    shown, as_json = status("--socket", admin.path), status("--json", "--socket", admin.path)
+    assert shown.exit_code == as_json.exit_code == 0
+    assert "a?[2J" in shown.stdout
+    assert "[fd00::5]:80" in shown.stdout, "brackets are no markup"
+    admin.answer(f"a{letter}[2J".encode(), status="500 Oops")
+    failed = status("--socket", admin.path)
+    assert failed.exit_code == 4
+    for said in (shown.stdout, as_json.stdout, failed.stderr):
+        assert letter not in said
+    assert json.loads(as_json.stdout) == report
+
+
 def test_the_configuration_says_where_to_ask(admin: FakeAdmin, tmp_path: Path) -> None:
     (tmp_path / "muxproxy.toml").write_text(f'admin = "{admin.path}"\n')
     assert status("-c", tmp_path).exit_code == 0

@@ -25,8 +25,10 @@ class FakeSource:
     def __init__(self) -> None:
         self.state = "serving"
         self.told = REPORT
+        self.delay = 0.0
 
     async def report(self) -> dict:
+        await trio.sleep(self.delay)
         return self.told
 
 
@@ -148,14 +150,45 @@ async def test_a_client_that_says_nothing_is_hung_up_on(path, autojump_clock):
         assert trio.current_time() - began == pytest.approx(admin.TIMEOUT)
 
 
-async def test_clients_beyond_the_limit_wait_for_a_place_and_are_served(path, autojump_clock):
-    async with AsyncExitStack() as silent:
-        began = trio.current_time()
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+STATUS = b"GET /status HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.mark.parametrize("said", [b"", HEALTH[:9], STATUS], ids=["nothing", "half", "takes-nothing"])
+async def test_those_who_hang_do_not_delay_the_next_one_the_oldest_is_cut(path, source, autojump_clock, said):
+    source.told = REPORT | {"large": "x" * 10_000_000}  # more than a socket's buffers take
+    began = trio.current_time()
+    async with AsyncExitStack() as stack:
+        hung = []
         for _ in range(admin.MAX_CONNECTIONS):
-            await silent.enter_async_context(await trio.open_unix_socket(path))
-        response, _ = await get(path, "/healthz")
-        assert response.status_code == 200
-        assert trio.current_time() - began == pytest.approx(admin.TIMEOUT)  # the silent ones are gone
+            hung.append(await stack.enter_async_context(await trio.open_unix_socket(path)))
+            await hung[-1].send_all(said)
+        for _ in range(3):
+            response, _ = await get(path, "/healthz")
+            assert response.status_code == 200
+        assert not await read_all(hung[0]) or said == STATUS, "cut"
+        if said != STATUS:
+            await hung[-1].send_all(HEALTH[len(said) :])
+            response, _ = parse(await read_all(hung[-1]))
+            assert response.status_code == 200
+        assert trio.current_time() - began < 1.0
+
+
+async def test_who_is_being_answered_is_not_cut_for_others(path, source, autojump_clock):
+    """All places are taken by those who wait for a worker that hangs: a second, and all are answered."""
+    source.delay = 1.0
+    began = trio.current_time()
+    answered = []
+
+    async def ask(target: str) -> None:
+        response, _ = await get(path, target)
+        answered.append(response.status_code)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(admin.MAX_CONNECTIONS + 4):
+            nursery.start_soon(ask, "/status")
+    assert answered == [200] * (admin.MAX_CONNECTIONS + 4)
+    assert trio.current_time() - began == pytest.approx(2.0)
 
 
 async def test_a_client_that_leaves_in_the_middle_disturbs_nobody(path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
@@ -30,6 +31,21 @@ def test_nothing_a_peer_sends_makes_a_second_line(log, lines):
     log.line("info", "odd\nevent", {"ke\ny": 'a\r\n<3>forged "line"\x00\x1b[2J'})
     [line] = lines
     assert line.isprintable()
+
+
+@pytest.mark.parametrize("letter", list("\x1b\x7f\x80\x9b\x9f\u202e\u2066\u2028\U000e0001"))
+def test_no_terminal_gets_what_drives_it(log, lines, letter):
+    """ESC, DEL, C1 (U+009B is CSI), what turns text around, and what is a line's end to some."""
+    for text in (letter, f"a{letter}[2Jb", f"a b{letter}"):
+        log.line("info", f"event{letter}", {"error": text, f"key{letter}": 1})
+        line = lines.pop()
+        assert line.isprintable()
+        assert json.loads(line.split(" error=")[1].rsplit(' "key')[0]) == text
+
+
+def test_words_of_any_language_stay_as_they_are(log, lines):
+    log.info("café", name="größe", text="日本 語")
+    assert lines == ['info café name=größe text="日本 語"']
 
 
 def test_lines_below_the_level_are_not_written_and_an_unknown_level_is_an_error(log, lines):
