@@ -25,6 +25,7 @@ from muxproxy.protocols.contract import (
 from tests.toys import TAG, Toy, ToyReplies, ToyRequests
 
 LIVES = b"lives\n"
+GOODBYE = b"goodbye\n"
 
 
 def tagged(tag: int, rest: bytes) -> bytes:
@@ -54,6 +55,12 @@ class TaggedToy(Toy):
 
     def limit_of(self, note: Any) -> int:
         return next((int(word[4:]) for word in note if word.startswith("lim=")), -1)
+
+    def drain(self) -> None:
+        """As Dubbo: its replies do not say that the connection ends."""
+
+    def goodbye(self) -> bytes:
+        return tagged(0, GOODBYE)
 
     def probe(self) -> bytes:
         return tagged(0, b"alive?\n")

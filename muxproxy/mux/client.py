@@ -275,7 +275,7 @@ class Client(Replying):
             first, left, text = self.first, left + 1, f"{self.pool.name}: muxproxy is stopping"
             if first.upstream is not None:
                 text += "; the request may have been served"
-                first.upstream.give_up(first, now)
+                first.upstream.cut(first, now)
             self.pool.take_out(first)
             self.refuse(first, Reason.DRAINING, text, now)
         if self.first is not None:

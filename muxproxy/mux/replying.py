@@ -21,6 +21,7 @@ from muxproxy.protocols.contract import (
     SWITCH,
     Frame,
     Reason,
+    Sharing,
 )
 
 if TYPE_CHECKING:
@@ -151,7 +152,8 @@ class Replying(Patience):
                 if not self._framing and not self.write_paused:
                     self.on_data(b"", now)
             elif self.pool.draining and not framer.more:
-                self.end(now, linger=False)
+                # TAGGED: whoever always has something in flight may be sending the next one now.
+                self.end(now, linger=self.pool.sharing is Sharing.TAGGED)
         elif first.parked is not None and not self._flushing:
             self._flushing = True  # a loop, not a recursion: thousands may be parked behind one slow reply
             while self.first is not None and self.first.parked is not None:

@@ -378,6 +378,12 @@ class ByOrder(Gathering):
         if exchange is self._streaming:
             self.close("client left", now)
 
+    def cut(self, exchange: Exchange, now: float) -> None:
+        if exchange in self._out:
+            self._take_out(exchange)
+        else:
+            exchange.client = None  # and the others on it are told by their own clients
+
     def give_up(self, exchange: Exchange, now: float) -> None:
         why = "request incomplete"
         owed = [other for other in self.take_owed() if other is not exchange]

@@ -8,13 +8,24 @@ heartbeat. So what follows waits for APART, in which a consumer has read what it
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from muxproxy.mux.client import Client
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import DONE, NEW, WAITING, Exchange
 from muxproxy.mux.patience import ENDING, IDLE, OWED
-from muxproxy.protocols.contract import ASIDE, BROKEN, END_CLIENT, FIRST, LAST, ONEWAY, Frame, Reason
+from muxproxy.protocols.contract import (
+    ANSWER,
+    ASIDE,
+    BROKEN,
+    END_CLIENT,
+    FIRST,
+    LAST,
+    ONEWAY,
+    Frame,
+    Reason,
+    TaggedProtocol,
+)
 
 if TYPE_CHECKING:
     from muxproxy.mux.pool import Pool
@@ -35,7 +46,7 @@ _OK = Reason.OK  # looking a member up costs more than the rest of a line
 class TaggedClient(Client):
     """Replies in any order, each by itself: whoever has begun to write finishes before another begins."""
 
-    __slots__ = ("_aside", "_mute", "_tags", "_talking")
+    __slots__ = ("_aside", "_mute", "_tags", "_talking", "_told")
 
     def __init__(self, pool: Pool, wire: Wire | None, now: float) -> None:
         super().__init__(pool, wire, now)
@@ -43,13 +54,15 @@ class TaggedClient(Client):
         self._mute: deque[Exchange] = deque()  # those with parked frames, in the order of their first
         self._tags: set[int] = set()  # of all that it is owed a reply for
         self._aside = b""  # what waits for the end of a reply
+        self._told = False  # to ask elsewhere
 
     # -- requests ----------------------------------------------------------------------------------
 
     def _on_frame(self, frame: Frame, now: float) -> None:
         marks = frame.marks
         is_plain = marks == _WHOLE and self.session is None
-        if is_plain and self.phase != ENDING and frame.tag not in self._tags:
+        pool = self.pool
+        if is_plain and self.phase != ENDING and frame.tag not in self._tags and not pool.draining:
             # As nearly always, and what Client does then.
             self._tags.add(frame.tag)
             exchange = Exchange(self, frame)
@@ -63,7 +76,7 @@ class TaggedClient(Client):
             if not self.write_paused:
                 self.phase = OWED
                 self.deadline = INF
-            self.pool.submit(exchange, now)
+            pool.submit(exchange, now)
             if exchange.state == WAITING:
                 self._on_waits(frame)
             return
@@ -72,19 +85,38 @@ class TaggedClient(Client):
                 self._on_aside(frame, now)
                 return
             if marks & BROKEN:
-                self.pool.fault(Reason.BAD_REQUEST, frame.note)
+                pool.fault(Reason.BAD_REQUEST, frame.note)
             elif not marks & ONEWAY:
                 tags = self._tags
                 tag = frame.tag
                 if tag in tags:  # which of the two would a reply be for? (P2)
                     why = f"id {tag} is in flight already"
-                    self.pool.fault(Reason.BAD_REQUEST, why)
+                    pool.fault(Reason.BAD_REQUEST, why)
                     frame = Frame(b"", FIRST | BROKEN, why)
                 else:
                     tags.add(tag)
+            if pool.draining and not frame.marks & (ANSWER | BROKEN):
+                frame = self._refusal(frame)
         super()._on_frame(frame, now)
         if self.last is not None and self.last.state == WAITING:
             self._on_waits(frame)
+
+    def _refusal(self, frame: Frame) -> Frame:
+        """In a drain nothing new begins: who always has something in flight would keep it waiting."""
+        text = f"{self.pool.name}: muxproxy is stopping"
+        kept = frame.marks & (FIRST | LAST | ONEWAY)
+        if kept & ONEWAY:
+            return Frame(b"", kept | ANSWER, Reason.DRAINING)
+        data = self.pool.protocol.refusal(Reason.DRAINING, text, note=frame.note, tag=frame.tag).data
+        return Frame(data, kept | ANSWER, Reason.DRAINING, frame.tag)
+
+    def drain(self, now: float) -> None:
+        """Told to ask elsewhere; what it is owed it gets, and then its connection ends."""
+        if self.phase != ENDING and not self._told:
+            self._told = True
+            self._aside += cast(TaggedProtocol, self.pool.protocol).goodbye()
+            self._say_aside()
+        super().drain(now)
 
     def _on_waits(self, frame: Frame) -> None:
         if len(frame.data) >= _LARGE:
@@ -95,16 +127,13 @@ class TaggedClient(Client):
         if self.first is None and not self.write_paused:
             self.phase = IDLE
             self.deadline = now + self.pool.clients_config.idle_timeout
-        self._tell(frame.data)
-
-    def _tell(self, data: bytes) -> None:
-        """Beside its replies, between two of them."""
-        if len(self._aside) + len(data) <= MAX_ASIDE:
-            self._aside += data
+        if len(self._aside) + len(frame.data) <= MAX_ASIDE:
+            self._aside += frame.data
         self._say_aside()
 
     def _say_aside(self) -> None:
-        busy = self._talking is not None or self._apart > 0 or self.write_paused
+        """Between two replies."""
+        busy = self._talking is not None or self._apart > 0 or self.write_paused or self.phase == ENDING
         if not self._aside or busy or self.wire is None:
             return
         data, self._aside = self._aside, b""
@@ -194,7 +223,7 @@ class TaggedClient(Client):
     def _answer(self, exchange: Exchange, frame: Frame, now: float, *, linger: bool) -> None:
         if linger and not exchange.whole and exchange.reason not in _TRICKLES and not self.pool.draining:
             linger = False  # what is still to come of it is skipped: where it ends is known
-        if linger and exchange.whole and self.first is not self.last:
+        if linger and exchange.reason not in _TRICKLES and self.first is not self.last:
             linger = False  # a drain: the others get theirs first, and the last one ends the connection
         if self._talking is None or self._talking is exchange:
             self._bring_forward(exchange)

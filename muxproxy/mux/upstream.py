@@ -124,6 +124,11 @@ class Upstream(Working):
         """Its request will never be complete."""
         raise NotImplementedError
 
+    def cut(self, exchange: Exchange, now: float) -> None:
+        """The time to drain is up: its client is told so, and not that a server failed."""
+        self.take_owed()
+        self.close("cut off", now)
+
     def on_reply_deadline(self, now: float) -> None:
         raise NotImplementedError
 

@@ -18,6 +18,7 @@ The verbs are a closed list, and each is here because a protocol needs it:
     drain()                from now on tell clients that their connections end (HTTP: `Connection: close`);
                            not in DESIGN section 3's list: without it a keep-alive client keeps a drain
                            waiting
+    goodbye()              TAGGED only: bytes that tell a client to ask elsewhere from now on
 """
 
 from __future__ import annotations
@@ -356,6 +357,8 @@ class TaggedProtocol(Protocol, Interface):
     counters: dict[str, int]  # what only this protocol counts, by name, for operators
 
     def retag(self, data: bytes, tag: int) -> bytes: ...
+
+    def goodbye(self) -> bytes: ...
 
     def limit_of(self, note: Any) -> int:
         """Which of `limits` a request with this note counts against, -1 for none."""

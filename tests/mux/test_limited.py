@@ -141,9 +141,11 @@ def test_a_large_request_that_is_given_up_frees_its_place() -> None:
 
 def test_a_drain_that_is_cut_off_tells_those_who_wait_for_a_limit_too() -> None:
     stage = limited()
-    ready(stage)
+    server = ready(stage)
     ann = stage.asks(call(1) + call(2))
     stage.pool.drain(stage.world.now)
     stage.pool.cut_off(stage.world.now)
     assert ann.got().count(b"no draining") == 2
+    assert active(stage) == (1, 0)  # its server is still at it
+    server.sends(server.got()[:9] + b"c\n")
     assert active(stage) == (0, 0)

@@ -17,7 +17,7 @@ from typing import Any
 
 from muxproxy.config.model import Dubbo
 from muxproxy.protocols.contract import FIRST, LAST, Frame, Limit, Reason, Sharing, TaggedProtocol
-from muxproxy.protocols.dubbo.common import HEADER_SIZE, HEARTBEAT, LIMIT_SHIFT, Settings
+from muxproxy.protocols.dubbo.common import HEADER_SIZE, HEARTBEAT, LIMIT_SHIFT, READONLY, Settings
 from muxproxy.protocols.dubbo.refusal import refusal
 from muxproxy.protocols.dubbo.replies import ReplyFramer
 from muxproxy.protocols.dubbo.requests import RequestFramer
@@ -76,6 +76,9 @@ class DubboProtocol(TaggedProtocol):
 
     def probe(self) -> bytes:
         return HEARTBEAT
+
+    def goodbye(self) -> bytes:
+        return READONLY
 
     def retag(self, data: bytes, tag: int) -> bytes:
         return b"".join((data[:4], _pack_id(tag), data[12:]))  # 30 ns less than `+`

@@ -77,5 +77,7 @@ def heartbeat_reply(event: bytes) -> bytes:
     return event[:2] + bytes((EVENT | event[2] & SERIALIZATION, OK)) + event[4:]
 
 
+# A one-way event that says "R": consumers ask another provider, if they have one (HeaderExchangeServer).
+READONLY = HEADER.pack(MAGIC, REQUEST | EVENT | HESSIAN2, 0, 0, 2) + b"\x01R"
 # A two-way event that says null: "do you live?". Our calls' ids begin at 1. Every provider has Hessian2.
 HEARTBEAT = HEADER.pack(MAGIC, REQUEST | TWO_WAY | EVENT | HESSIAN2, 0, 0, 1) + b"N"

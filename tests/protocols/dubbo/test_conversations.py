@@ -17,6 +17,7 @@ from tests.protocols.dubbo.feeding import frame, invocation
 
 CONSUMERS = 5
 OURS = (31, 80, 100)  # statuses that muxproxy itself says
+GOODBYE = frame(wire.ONE_WAY_BEAT, 0, wire.READONLY)
 LARGE = 1_200_000  # more than is held until it is whole
 
 
@@ -80,6 +81,7 @@ class Consumer:
         self.owed: dict[int, bytes] = {}
         self.unsent = b""
         self.errors = 0
+        self.sure: set[int] | None = None  # what it had asked when the drain began, and must hear of
         self._number, self._random = number, random
         self._next = 0
         self._beats = 0
@@ -108,15 +110,17 @@ class Consumer:
         writes = self.peer.wire.writes
         for write in writes:
             # What some consumers lose: it comes in one read behind a heartbeat.
-            beat = write.find(frame(wire.BEAT_REPLY, 0, b"", status=20)[:12])
-            assert beat <= 0, write[:100]
-            assert beat or not write.replace(frame(wire.BEAT_REPLY, 0, wire.NULL, status=20), b"")
+            alone = write.replace(frame(wire.BEAT_REPLY, 0, wire.NULL, status=20), b"")
+            assert len(alone) in (0, len(write)) or alone == GOODBYE, write[:100]
         writes.clear()
         frames, self._come = taken(self._come + self.peer.got())
         for flags, status, tag, body in frames:
             if flags == wire.BEAT_REPLY:
                 self._beats -= 1
                 assert self._beats >= 0
+                continue
+            if flags == wire.ONE_WAY_BEAT:
+                assert (body, self.sure is None) == (wire.READONLY, False)
                 continue
             assert flags & ~0x1F == 0, flags
             assert tag in self.owed, f"nobody waits for {tag}: {body[:100]!r}"
@@ -125,7 +129,17 @@ class Consumer:
                 assert body == b"R" + call, f"{body[:100]!r} instead of {call[:100]!r}"
             else:
                 assert status in OURS, status
-                self.errors += 1
+                self.errors += self.sure is None or status != 100
+
+    def is_told(self) -> None:
+        """A drain begins."""
+        self.sure = set() if self.unsent else set(self.owed)
+
+    def leaves(self, *, lawful: bool) -> None:
+        """It has been closed: all that is sure has been said."""
+        missing = (self.sure or set()) & set(self.owed)
+        assert lawful or (self.sure is not None and not missing), "closed without a reason"
+        self.peer.closes()
 
 
 class Play:
@@ -151,13 +165,16 @@ class Play:
         self.consumers: list[Consumer] = []
         self.providers: list[Provider] = []
         self.born = self.errors = 0
+        self.drains = random.random() < 0.3
 
     def step(self) -> None:
         random, consumers, providers = self.random, self.consumers, self.providers
         if self.stage.dials and random.random() < 0.7:
             providers.append(Provider(self.stage.connects()))
         what = random.random()
-        if what < 0.1 and len(consumers) < CONSUMERS:
+        if self.drains and random.random() < 0.02:
+            self.drain()
+        if what < 0.1 and len(consumers) < CONSUMERS and not self.stage.pool.draining:
             consumers.append(Consumer(self.stage, self.born, random))
             self.born += 1
         elif what < 0.5 and consumers:
@@ -188,17 +205,38 @@ class Play:
                 provider.send(random, 1.0 if random.random() < 0.6 else random.random())
         self.look()
 
+    def drain(self) -> None:
+        self.drains = False
+        self.look()
+        for consumer in self.consumers:
+            consumer.is_told()
+        with self.stage.turn():
+            self.stage.pool.drain(self.stage.world.now)
+
     def look(self) -> None:
         for consumer in list(self.consumers):
             consumer.hears()
-            if not consumer.peer.is_open:
-                assert self.losses, "closed without a reason"
-                consumer.peer.closes()
+            if not consumer.peer.is_open or consumer.peer.wire.eof:
+                consumer.leaves(lawful=self.losses)
                 self.consumers.remove(consumer)
         self.providers[:] = [provider for provider in self.providers if provider.peer.is_open]
 
+    def cut_off(self) -> None:
+        """The time to drain is up: who is owed a call is told so, unless half of the reply is out."""
+        for consumer in self.consumers:
+            consumer.peer.reads()
+        with self.stage.turn():
+            self.stage.pool.cut_off(self.stage.world.now)
+        for consumer in list(self.consumers):
+            consumer.hears()
+            if not consumer.peer.is_open or consumer.peer.wire.eof:
+                consumer.leaves(lawful=self.losses or consumer.peer.wire.was_reset)
+                self.consumers.remove(consumer)
+
     def end(self) -> None:
         """All is sent and served; then each has had all that it was owed, and all leave."""
+        if self.stage.pool.draining and self.random.random() < 0.3:
+            self.cut_off()
         for _ in range(1000):
             for consumer in self.consumers:
                 consumer.sends(1.0)
