@@ -281,6 +281,7 @@ class ToyReplies(_ToyFramer):
         super().__init__(protocol)
         self.idle_hint: float | None = None
         self.early = False
+        self.push_cost = 0
         self._expected: deque[Any] = deque()
         self._words: tuple[str, ...] = ()
         self._note: Any = None

@@ -14,11 +14,24 @@ from muxproxy.mux.exchange import DONE, Exchange
 from muxproxy.mux.ordered import OrderedClient
 from muxproxy.mux.queue import Queue
 from muxproxy.mux.shared import ByOrder
-from muxproxy.protocols.contract import FIRST, LAST, LISTEN, ONEWAY, PIN, UNPIN, Feed, Frame, Reason
+from muxproxy.protocols.contract import (
+    FIRST,
+    FRAMES,
+    LAST,
+    LINES,
+    LISTEN,
+    ONEWAY,
+    PIN,
+    UNPIN,
+    Feed,
+    Frame,
+    Reason,
+)
 
 if TYPE_CHECKING:
     from muxproxy.mux.shared_pool import SharedPool
 
+FRAME = LINES // FRAMES  # what a frame counts, in lines
 REASON = "listening"  # why it has a connection alone
 
 
@@ -85,6 +98,7 @@ class FeedClient(OrderedClient):
         data, listeners = self._feed.on_push(frame)
         if listeners:
             self.pool.messages += 1
+        self._weigh(len(listeners))
         clients = self._clients
         behind = [listener for listener in listeners if not (data and clients[listener].push(data))]
         for listener in behind:  # apart, because it takes them off `listeners`
@@ -120,6 +134,12 @@ class FeedClient(OrderedClient):
             self.pool.gate.waiting -= 1
         return exchange
 
+    def _weigh(self, listeners: int) -> None:
+        """P10: a message is as much work as there are clients who get it."""
+        if self._upstream is not None:
+            replies = self._upstream.replies
+            replies.push_cost = max((1 + listeners) * FRAME, replies.push_cost * 7 // 8)
+
     # -- the connection ------------------------------------------------------------------------------
 
     def _get_connection(self, now: float, since: float = INF) -> None:
@@ -143,6 +163,7 @@ class FeedClient(OrderedClient):
         assert isinstance(upstream, ByOrder)
         self._upstream = upstream
         upstream.feeder = self
+        self._weigh(len(self._clients))
         self._heard, self._probing = now, False
         self._look_at(now + self.pool.config.idle_timeout)
         while self._unasked.entries:

@@ -160,6 +160,7 @@ class ReplyFramer(Interface):
     idle_hint: float | None  # seconds after which the server said it will close an idle connection
     early: bool  # EXCLUSIVE, set by the heart: the request is still coming in, so a reply now ends the client
     more: int  # as in RequestFramer; EXCLUSIVE: never between two replies
+    push_cost: int  # what a PUSH counts, in lines, set by the heart: one that many listen to is more work
 
     def expect(self, note: Any) -> None:
         """A request with this note was sent; its reply is the next one not yet expected."""

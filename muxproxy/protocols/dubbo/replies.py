@@ -48,6 +48,8 @@ class ReplyFramer(Framing):
 
     __slots__ = ("early", "idle_hint")
 
+    push_cost = 0
+
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, (REQUEST | EVENT, 0))
         self.idle_hint: float | None = None  # Dubbo's providers do not say

@@ -202,6 +202,7 @@ class ReplyFramer:
     )
 
     more = 0
+    push_cost = 0
 
     def __init__(self, settings: Settings) -> None:
         self.idle_hint: float | None = None  # seconds: the server's last `Keep-Alive: timeout=`

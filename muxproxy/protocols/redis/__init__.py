@@ -1,6 +1,7 @@
 """Redis, RESP2 and RESP3 (ORDERED): commands of all clients over a few shared pipelines.
 
     common.py          what the files here share: commands, states, and the notes from a request to its reply
+    keeping.py         what a request framer keeps
     grammar.py         words, numbers and lines of RESP; extent.py: where commands and replies end
     requests.py        client bytes -> request frames; replies.py: server bytes -> reply frames
     settings.py        what the framers of one backend share

@@ -24,6 +24,8 @@ from muxproxy.protocols.redis.grammar import (
 )
 
 INCOMPLETE = -1
+# Less than that: `left` lines were looked at, and what is behind UNFINISHED - end is for another time.
+UNFINISHED = -2
 
 # What Redis takes from a client that has not authenticated (processMultibulkBuffer).
 UNTRUSTED_ARGUMENTS = 10
@@ -41,9 +43,10 @@ _ENDLESS = 2**200
 class Extent:
     """What both have: bytes to skip, a line in pieces."""
 
-    __slots__ = ("_closing", "_line", "_skip")
+    __slots__ = ("_closing", "_line", "_skip", "left")
 
     def __init__(self) -> None:
+        self.left = MAX_INT64  # lines that the next advance() may look at; what it has not, afterwards
         self._skip = 0  # bytes of a bulk that are still to come
         self._closing = False  # behind them: its CRLF
         self._line: bytearray | None = None  # a line that has come in part
@@ -114,6 +117,9 @@ class CommandExtent(Extent):
                     return pos
             if pos >= len(data):
                 return INCOMPLETE
+            self.left -= 1
+            if self.left < 0:
+                return UNFINISHED - pos
             end = data.find(CRLF, pos, pos + MAX_LINE + 2)
             if end < 0 or self._line is not None:
                 line, end = self._joined(data, pos)
@@ -204,6 +210,9 @@ class ReplyExtent(Extent):
                 return pos
             if pos >= len(data):
                 return INCOMPLETE
+            self.left -= 1
+            if self.left < 0:
+                return UNFINISHED - pos
             if self._line is None:
                 end = data.find(CRLF, pos)
                 if end < 0:

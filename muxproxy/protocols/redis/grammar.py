@@ -6,6 +6,8 @@ and where it is careless enough that another server might see another command, w
 
 from __future__ import annotations
 
+import re
+
 from muxproxy.errors import PeerError
 
 CRLF = b"\r\n"
@@ -32,7 +34,13 @@ UNBALANCED = b"unbalanced quotes in request"
 TRUST_COUNT = b"unauthenticated multibulk length"
 TRUST_LENGTH = b"unauthenticated bulk length"
 
-_BLANK = b" \t\n\v\f\r"  # isspace() in the C locale
+BLANK = b" \t\n\v\f\r"  # isspace() in the C locale
+# Inline requests without a word, which nobody answers; longer ones are somebody else's to look at.
+_BLANK_LINES = re.compile(rb"(?:[ \t\v\f\r]{0,64}+\n)++")
+# What stands for itself: outside of quotes, and inside.
+_PLAIN = re.compile(rb"[^ \t\n\r\"']*+")
+_IN_DOUBLE = re.compile(rb"[^\"\\]*+")
+_IN_SINGLE = re.compile(rb"[^'\\]*+")
 _WORD_END = b" \t\n\r"  # what sdssplitargs ends an unquoted word with: \v and \f stand inside one
 _ESCAPES = {ord("n"): 10, ord("r"): 13, ord("t"): 9, ord("b"): 8, ord("a"): 7}
 _HEX = b"0123456789abcdefABCDEF"
@@ -114,6 +122,13 @@ def commands(data: bytes) -> list[bytes]:
     return found
 
 
+def span(data: bytes, at: int, end: int) -> int:
+    """Of a word whose length line does not stand in SPANS: as there. -1: it is no length line, or no whole
+    one."""
+    size = number(data[at + 3 : end]) if data.startswith(b"\r\n$", at) else None
+    return -1 if size is None or size < 0 else size + 2
+
+
 def multibulk(words: list[bytes]) -> bytes:
     """A command as client libraries write it."""
     parts = [b"*%d" % len(words)]
@@ -124,36 +139,54 @@ def multibulk(words: list[bytes]) -> bytes:
     return CRLF.join(parts)
 
 
+def blank_lines(data: bytes, pos: int) -> int:
+    """Where lines without a word that begin at `pos` end: `pos` if there is none."""
+    return _end(_BLANK_LINES, data, pos)
+
+
+def _end(pattern: re.Pattern[bytes], data: bytes, pos: int) -> int:
+    match = pattern.match(data, pos)
+    return pos if match is None else match.end()
+
+
+def inline_words(line: bytes) -> list[bytes]:
+    """Of an inline request with its newline. Raises MalformedError."""
+    if b"\0" in line:
+        raise ours(b"a NUL in an inline request")
+    return split_inline(line[: -2 if line.endswith(CRLF) else -1])
+
+
 def split_inline(line: bytes) -> list[bytes]:
     """The words of an inline request without its newline, as `sdssplitargs`. Raises MalformedError."""
     words: list[bytes] = []
     pos = 0
     size = len(line)
     while True:
-        while pos < size and line[pos] in _BLANK:
+        while pos < size and line[pos] in BLANK:
             pos += 1
         if pos == size:
             return words
-        word = bytearray()
-        while pos < size and line[pos] not in _WORD_END:
-            byte = line[pos]
-            pos += 1
-            if byte == 34:  # "
-                pos = _double_quoted(line, pos, word)
-            elif byte == 39:  # '
-                pos = _single_quoted(line, pos, word)
+        end = _end(_PLAIN, line, pos)
+        word = bytearray(line[pos:end])
+        pos = end
+        if pos < size and line[pos] not in _WORD_END:
+            if line[pos] == 34:  # "
+                pos = _double_quoted(line, pos + 1, word)
             else:
-                word.append(byte)
-                continue
-            if pos < size and line[pos] not in _BLANK:
+                pos = _single_quoted(line, pos + 1, word)
+            if pos < size and line[pos] not in BLANK:
                 raise MalformedError(UNBALANCED)
-            break
         words.append(bytes(word))
 
 
 def _double_quoted(line: bytes, pos: int, word: bytearray) -> int:
     """Up to the closing quote, and where it goes on behind it."""
     while pos < len(line):
+        end = _end(_IN_DOUBLE, line, pos)
+        word += line[pos:end]
+        pos = end
+        if pos == len(line):
+            break
         byte = line[pos]
         if byte == 34:
             return pos + 1
@@ -172,6 +205,11 @@ def _double_quoted(line: bytes, pos: int, word: bytearray) -> int:
 
 def _single_quoted(line: bytes, pos: int, word: bytearray) -> int:
     while pos < len(line):
+        end = _end(_IN_SINGLE, line, pos)
+        word += line[pos:end]
+        pos = end
+        if pos == len(line):
+            break
         byte = line[pos]
         if byte == 39:
             return pos + 1

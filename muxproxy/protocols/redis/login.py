@@ -8,6 +8,7 @@ server, NOPROTO, a db out of range) are always the server's own.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from muxproxy.protocols.contract import Frame
@@ -19,6 +20,8 @@ from muxproxy.protocols.redis.states import Key
 
 if TYPE_CHECKING:
     from muxproxy.protocols.redis.session import RedisSession
+
+_is_name = re.compile(rb"[!-~]*+").fullmatch
 
 
 def auth(session: RedisSession, frame: Frame, command: Command) -> Frame:
@@ -110,7 +113,7 @@ def replica(session: RedisSession, frame: Frame, command: Command) -> Frame:
 
 def is_name(name: bytes) -> bool:
     """Redis' validateClientAttr()."""
-    return all(33 <= byte <= 126 for byte in name)
+    return _is_name(name) is not None
 
 
 def _remember(session: RedisSession, frame: Frame, command: Command, key: Key) -> Frame:

@@ -14,10 +14,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from muxproxy.protocols.contract import BROKEN, FIRST, INTERIM, LAST, PUSH, Frame
+from muxproxy.protocols.contract import BROKEN, FIRST, INTERIM, LAST, LINES, PUSH, Frame
 from muxproxy.protocols.redis.common import Command, Note, Run, Whole
-from muxproxy.protocols.redis.extent import ReplyExtent
+from muxproxy.protocols.redis.extent import INCOMPLETE, UNFINISHED, ReplyExtent
 from muxproxy.protocols.redis.grammar import CRLF, LENGTHS, SIZES, SMALL, MalformedError, number
+from muxproxy.protocols.redis.keeping import FRAME
 from muxproxy.protocols.redis.settings import Settings
 
 # Bytes of a reply that are held until it is whole; a larger one is passed on in parts.
@@ -82,6 +83,7 @@ class ReplyFramer:
         "_number",
         "_plain",
         "_pushes",
+        "_rest",
         "_settings",
         "_started",
         "_way",
@@ -89,11 +91,13 @@ class ReplyFramer:
         "early",
         "expect",
         "idle_hint",
+        "more",
+        "push_cost",
     )
 
-    more = 0
-
     def __init__(self, settings: Settings) -> None:
+        self.more = 0
+        self.push_cost = FRAME
         self.idle_hint: float | None = None  # Redis does not say
         self.early = False
         self.connection: Any = None  # a RedisConnection, for Whole.on_reply; set by protocol.connection()
@@ -113,6 +117,7 @@ class ReplyFramer:
         self._way = _HOLD
         self._limit = 0  # bytes that may be kept
         self._kept = bytearray()  # and are
+        self._rest: tuple[bytes, int] | None = None  # for the next turn (P10): this, from there on
 
     def listen(self) -> None:
         if self._expected or self._number >= 0:
@@ -124,7 +129,12 @@ class ReplyFramer:
     def feed(self, data: bytes) -> Sequence[Frame]:
         frames: list[Frame] = []
         if not self._plain:
-            self._walk(data, frames)
+            pos = 0
+            if self._rest is not None:
+                rest, pos = self._rest
+                data, pos = (rest[pos:] + data, 0) if data else (rest, pos)
+                self._rest, self.more = None, 0
+            self._walk(data, frames, pos)
             return frames
         expected = self._expected
         if expected and expected[0].__class__ is Run:
@@ -132,7 +142,7 @@ class ReplyFramer:
         elif len(data) > len(self._expected) * WORDS:
             pos = self._stride(data, frames)
             if pos < len(data):
-                self._walk(data[pos:] if pos else data, frames)
+                self._walk(data, frames, pos)
         else:
             self._words(data, frames)
         return frames
@@ -265,7 +275,7 @@ class ReplyFramer:
             if left:
                 break
         if pos < last:
-            self._walk(data[pos:] if pos else data, frames)
+            self._walk(data, frames, pos)
 
     def eof(self) -> Sequence[Frame]:
         if self._dead:
@@ -277,14 +287,26 @@ class ReplyFramer:
 
     # -- all the rest --------------------------------------------------------------------------------------
 
-    def _walk(self, data: bytes, frames: list[Frame]) -> None:
-        """Replies of any kind, in any number of pieces."""
-        pos = 0
+    def _walk(self, data: bytes, frames: list[Frame], pos: int = 0) -> None:
+        """Replies of any kind, in any number of pieces. Those that requests asked for are not counted as
+        frames: no more can come than are in flight."""
+        extent = self._extent
+        extent.left = LINES
         try:
             while pos < len(data) and not self._dead:
+                if extent.left <= 0:
+                    self._rest, self.more = (data, pos), len(data) - pos
+                    break
                 if not self._started:
                     self._begin(data[pos])
-                end = self._extent.advance(data, pos)
+                    if self._pushes:
+                        extent.left -= self.push_cost
+                end = extent.advance(data, pos)
+                if end < INCOMPLETE:
+                    end = UNFINISHED - end
+                    self._on_part(data[pos:end], frames)
+                    pos = end
+                    continue
                 if end < 0:
                     self._on_part(data[pos:], frames)
                     break
@@ -293,8 +315,9 @@ class ReplyFramer:
         except MalformedError as fault:
             self._dead = True
             self._kept.clear()
+            self._rest, self.more = None, 0
             frames.append(Frame(b"", BROKEN, str(fault)))
-        self._plain = not (self._dead or self._started or self._listening or self._number >= 0)
+        self._plain = not (self.more or self._dead or self._started or self._listening or self._number >= 0)
 
     def _begin(self, kind: int) -> None:
         """Whose the reply is that begins, and how its bytes are treated. Raises MalformedError."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from muxproxy.protocols.contract import ANSWER, BROKEN, END_CLIENT, FIRST, LAST, Frame
+from muxproxy.protocols.contract import ANSWER, BROKEN, END_CLIENT, FIRST, FRAMES, LAST, LINES, Frame
 from muxproxy.protocols.redis import client_command
 from muxproxy.protocols.redis.common import (
     AUTH,
@@ -34,8 +34,9 @@ from muxproxy.protocols.redis.common import (
     Note,
     Run,
 )
-from muxproxy.protocols.redis.extent import CommandExtent
+from muxproxy.protocols.redis.extent import INCOMPLETE, UNFINISHED, CommandExtent
 from muxproxy.protocols.redis.grammar import (
+    BLANK,
     COUNTS,
     CRLF,
     LENGTHS,
@@ -46,12 +47,14 @@ from muxproxy.protocols.redis.grammar import (
     SPANS,
     MalformedError,
     arguments,
+    blank_lines,
+    inline_words,
     lengths_fit,
     multibulk,
-    number,
     ours,
-    split_inline,
+    span,
 )
+from muxproxy.protocols.redis.keeping import FRAME, Keeping
 from muxproxy.protocols.redis.settings import HEAD_LENGTH, Head, Settings
 
 # Bytes of a command that are held until it is whole; a larger one is sent on in parts. Also the largest
@@ -65,7 +68,7 @@ LISTEN_BUFFER = 1024 * 1024
 MAX_CHUNK = 1024 * 1024
 
 # Words that a chunk is split into: bounds the objects that a chunk of line ends would make.
-SPLIT = 4096
+SPLIT = LINES
 
 BARRIERS = frozenset((AUTH, HELLO, SELECT, REPLICA, RESET, QUIT))
 
@@ -78,17 +81,14 @@ _ALONE = b"*1\r\n"  # how a command without arguments begins
 _HTTP = (b"post", b"host:")
 
 
-class RequestFramer:
+class RequestFramer(Keeping):
     """contract.RequestFramer for one client."""
 
     __slots__ = (
-        "_busy",
         "_dead",
         "_extent",
-        "_group",
         "_in_multi",
         "_inline",
-        "_kept",
         "_known",
         "_may_group",
         "_settings",
@@ -96,17 +96,12 @@ class RequestFramer:
         "_thorough",
         "_waits",
         "groups",
-        "held",
-        "midway",
         "runs",
         "trusted",
     )
 
-    more = 0
-
     def __init__(self, settings: Settings) -> None:
-        self.held = 0
-        self.midway = False
+        super().__init__()
         self.trusted = False  # set by the session: this client may run commands
         self.groups = True  # set by the session: it takes whole transactions as one frame
         self.runs = False  # set by the session: commands that touch no state need not come one by one
@@ -114,16 +109,13 @@ class RequestFramer:
         self._known = settings.known
         # The short way looks at no limits: a chunk cannot hold a word, or a count, that is beyond others.
         self._thorough = settings.max_argument < MAX_CHUNK or settings.max_arguments < SMALL
-        self._busy = self._thorough  # what comes next is not the beginning of a command
+        self._busy = self._thorough
         self._dead = False  # an error was answered: nothing comes out again
         self._waits = False  # behind a barrier
-        # A command that has come in part (`midway`), or what is held behind a barrier, not looked at yet.
-        self._kept = bytearray()
         self._inline = False  # the command is an inline one
         self._streaming = False  # its FIRST frame has gone out
         self._extent = CommandExtent(settings.max_arguments, settings.max_argument)
         self._in_multi = False  # a transaction is open that did not go as one
-        self._group = -1  # MULTI's place in the list of frames, of a transaction that may yet go as one
         self._may_group = False
 
     # -- what clients nearly always send -------------------------------------------------------------------
@@ -134,7 +126,7 @@ class RequestFramer:
         if len(data) > SMALL:
             # Small commands one behind the other, or a large one?
             self._may_group = self.groups and not self._in_multi
-            return self._words(data, []) if data.find(b"\r\n*", 0, SMALL) > 0 else self._many(data, [])
+            return self._words(data, []) if data.find(b"\r\n*", 0, SMALL) > 0 else self._many(data, 0, [])
         words = data.split(CRLF)
         command: Command | None = None
         if len(words) == 8:
@@ -154,7 +146,7 @@ class RequestFramer:
         if command is not None and command.kind == SHARED:
             return (Frame(data, WHOLE | command.marks, command),)
         self._may_group = self.groups and not self._in_multi
-        return self._words(data, []) if len(words) > 10 else self._many(data, [])
+        return self._words(data, []) if len(words) > 10 else self._many(data, 0, [])
 
     def _words(self, data: bytes, frames: list[Frame]) -> Sequence[Frame]:
         """Small commands one behind the other, as words, until one is not small or plain."""
@@ -189,6 +181,9 @@ class RequestFramer:
                 if run is None:
                     part.append(b"")
                     frames.append(Frame(CRLF.join(part), WHOLE | command.marks, command))
+                    if len(frames) >= FRAMES:
+                        at = end
+                        break
                 else:
                     run.append(command)
                     if len(run) >= longest:
@@ -204,17 +199,17 @@ class RequestFramer:
         if run:
             joined = CRLF.join([*words[begin:at], b""]) if begin else data[: len(data) - len(rest)]
             frames.append(_as_one(joined, run))
-        if last == SPLIT and at > SPLIT // 2:  # what follows has not been split
-            return self._words(rest, frames)
-        return self._many(rest, frames) if rest else frames
+        return self._many(rest, 0, frames, LINES - at - len(frames) * FRAME) if rest else frames
 
-    def _many(self, data: bytes, frames: list[Frame]) -> Sequence[Frame]:
-        """Commands of any size one behind the other, until one is not whole or not plain."""
+    def _many(self, data: bytes, pos: int, frames: list[Frame], work: int = LINES) -> Sequence[Frame]:
+        """Commands of any size one behind the other, until one is not whole or not plain. `work`: what this
+        feed may still do."""
         heads = self._settings.heads
         find = data.find
         last = len(data)
-        pos = 0
         while pos < last:
+            if work <= 0 and not self._is_in_group(frames):
+                return self._put_off(data, pos, frames)
             head = heads.get(data[pos : find(b"\r\n$", pos + 8, pos + HEAD_LENGTH) + 3])
             if head is None:
                 head = self._head(data, pos)
@@ -222,13 +217,14 @@ class RequestFramer:
                     break
             command, marks, at, left = head
             at += pos
+            work -= left + FRAME
             while left:
                 end = find(CRLF, at + 3, at + 24)
                 if end < 0:
                     break
                 size = SPANS.get(data[at:end])
                 if size is None:
-                    size = _span(data, at, end)
+                    size = span(data, at, end)
                     if size < 0:
                         break
                 at = end + size
@@ -245,10 +241,10 @@ class RequestFramer:
                 except MalformedError as fault:
                     return self._fail(fault, frames)
                 if self._waits:
-                    return self._wait(data[end if added else pos :], frames)
+                    return self._wait(data, end if added else pos, frames)
             pos = end
         if pos < last:
-            return self._walk(data[pos:] if pos else data, frames)
+            return self._walk(data, pos, frames, work)
         self._group = -1
         return frames
 
@@ -286,70 +282,83 @@ class RequestFramer:
         if self._dead:
             return ()
         if self._waits:
-            self._kept += data
-            self.held = len(self._kept)
-            return ()
-        kept = self._kept
-        if kept and not self.midway:  # what was held behind a barrier
-            data = bytes(kept) + data
-            kept.clear()
-            self.held = 0
+            return self._wait_too(data)
+        data, pos = self._take_rest(data)
         if not data:
             self._busy = self.midway or self._streaming or self._thorough
             return ()
         if self.trusted and not (self.midway or self._streaming or self._thorough):
             self._busy = False
             self._may_group = self.groups and not self._in_multi
-            return self._many(data, [])
+            return self._many(data, pos, [])
         self._may_group = self.trusted and self.groups and not self._in_multi
-        return self._walk(data, [])
+        return self._walk(data, pos, [], LINES)
 
-    def _walk(self, data: bytes, frames: list[Frame]) -> Sequence[Frame]:
+    def _walk(self, data: bytes, pos: int, frames: list[Frame], work: int) -> Sequence[Frame]:
         """Commands of any form, in any number of pieces."""
         extent = self._extent
         extent.trusted = self.trusted
-        pos = 0
         try:
             while pos < len(data):
+                if work <= 0 and not self._is_in_group(frames):
+                    return self._put_off(data, pos, frames)
                 if not self.midway and not self._streaming:
                     self._inline = data[pos] != _ASTERISK
-                end = self._line_end(data, pos) if self._inline else extent.advance(data, pos)
+                    if self._inline and data[pos] in BLANK:
+                        blank = blank_lines(data, pos)
+                        if blank > pos:
+                            work -= FRAME + (blank - pos) // FRAME
+                            pos = blank
+                            continue
+                if self._inline:
+                    end = self._line_end(data, pos)
+                    work -= (end - pos if end > 0 else len(data) - pos) // FRAME
+                else:
+                    extent.left = work
+                    end = extent.advance(data, pos)
+                    work = extent.left
+                    if end < INCOMPLETE:  # the budget ends in the middle of a command
+                        end = UNFINISHED - end
+                        self._on_part(data[pos:end], frames)
+                        return self._put_off(data, end, frames)
                 if end < 0:
                     self._on_part(data[pos:], frames)
                     break
-                rest = self._on_whole(data[pos:end], frames)
+                work -= FRAME
+                if not self._on_whole(data[pos:end], frames):
+                    return self._wait(data, pos, frames)
                 pos = end
                 if self._waits:
-                    return self._wait(rest + data[pos:], frames)
+                    return self._wait(data, pos, frames)
         except MalformedError as fault:
             return self._fail(fault, frames)
         self._busy = self.midway or self._streaming or self._thorough
         self._group = -1
         return frames
 
-    def _on_whole(self, data: bytes, frames: list[Frame]) -> bytes:
-        """The end of a command, or all of it. Returns it if it has to wait."""
+    def _on_whole(self, data: bytes, frames: list[Frame]) -> bool:
+        """The end of a command, or all of it. False: it has to wait, so frames stand before it, and it is all
+        in `data`."""
         if self._streaming:
             self._streaming = False
             frames.append(Frame(data, LAST))
-            return b""
+            return True
         if self.midway:
             self._kept += data
             data = bytes(self._kept)
             self._let_go()
         if self._inline:
-            words = _inline_words(data)
+            words = inline_words(data)
             if not words:
-                return b""
+                return True
             data = multibulk(words)
             name = words[0]
         elif self._extent.count <= 0:
-            return b""
+            return True
         else:
             name = arguments(data, 1)[0]
         command = self._known.get(name) or self._settings.find(name)
-        added = self._add(Frame(data, WHOLE | command.marks, command), command, frames)
-        return b"" if added else data
+        return self._add(Frame(data, WHOLE | command.marks, command), command, frames)
 
     def _on_part(self, data: bytes, frames: list[Frame]) -> None:
         """More of a command, but not its end."""
@@ -383,27 +392,10 @@ class RequestFramer:
             raise MalformedError(LONG_INLINE)
         return end or -1
 
-    def _wait(self, data: bytes, frames: list[Frame]) -> Sequence[Frame]:
-        """Behind a barrier, with `data`."""
-        self._group = -1
-        self._busy = True
-        self._kept += data
-        self.held = len(data)
-        return frames
-
-    def _keep(self, data: bytes) -> None:
-        self._kept += data
-        self.held = len(self._kept)
-        self.midway = True
-
-    def _let_go(self) -> None:
-        self._kept.clear()
-        self.held = 0
-        self.midway = False
-
     def _fail(self, fault: MalformedError, frames: list[Frame]) -> Sequence[Frame]:
         self._dead = self._busy = True
         self._let_go()
+        self._rest, self.more = b"", 0
         if self._streaming:
             frames.append(Frame(b"", BROKEN, str(fault)))
         else:
@@ -472,19 +464,6 @@ def _as_one(data: bytes, commands: list[Command]) -> Frame:
     changes = [command for command in commands if not command.marks]
     command = changes[0] if changes else commands[0]
     return Frame(data, WHOLE | command.marks, Run(command, len(commands)), 0, len(commands))
-
-
-def _span(data: bytes, at: int, end: int) -> int:
-    """Of a word whose length line does not stand in SPANS: as there. -1: it is no length line, or no whole
-    one."""
-    size = number(data[at + 3 : end]) if data.startswith(b"\r\n$", at) else None
-    return -1 if size is None or size < 0 else size + 2
-
-
-def _inline_words(line: bytes) -> list[bytes]:
-    if b"\0" in line:
-        raise ours(b"a NUL in an inline request")
-    return split_inline(line[: -2 if line.endswith(CRLF) else -1])
 
 
 def _is_plain(frame: Frame, command: Command) -> bool:

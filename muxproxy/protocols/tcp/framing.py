@@ -46,6 +46,7 @@ class ReplyFramer:
     __slots__ = ("early", "idle_hint")
 
     more = 0
+    push_cost = 0
 
     def __init__(self) -> None:
         self.idle_hint: float | None = None

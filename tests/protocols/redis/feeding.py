@@ -144,7 +144,7 @@ def requests(chunks: Iterable[bytes], *, trusted: bool = True, groups: bool = Tr
     for chunk in chunks:
         frames = framer.feed(chunk)
         seen.add(frames)
-        while frames and seen.fault is None:
+        while (frames or framer.more) and seen.fault is None:
             framer.resume()
             frames = framer.feed(b"")
             seen.add(frames)
@@ -163,6 +163,8 @@ def replies(
     seen = Seen()
     for chunk in chunks:
         seen.add(framer.feed(chunk))
+        while framer.more:
+            seen.add(framer.feed(b""))
     if eof:
         seen.add(framer.eof())
     return seen
