@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from muxproxy.protocols.http.common import MalformedError
 from muxproxy.protocols.http.fields import check_trailers
-from muxproxy.protocols.http.grammar import CHUNK, MAX_CHUNK_LINE, MAX_EXTENSIONS
+from muxproxy.protocols.http.grammar import CHUNK, LAX_CHUNK, MAX_CHUNK_LINE, MAX_EXTENSIONS
 
 _SIZE, _DATA, _DATA_END, _TRAILERS, _DONE = range(5)
 
@@ -16,11 +16,12 @@ _SIZE, _DATA, _DATA_END, _TRAILERS, _DONE = range(5)
 class Chunked:
     """One chunked body. Feed it through `take`; `done` once its last byte is in."""
 
-    __slots__ = ("_extensions", "_left", "_max_trailers", "_searched", "_state", "kept", "spans")
+    __slots__ = ("_extensions", "_left", "_match", "_max_trailers", "_searched", "_state", "kept", "spans")
 
-    def __init__(self, max_trailers: int, *, strip: bool = False) -> None:
+    def __init__(self, max_trailers: int, *, strip: bool = False, lax: bool = False) -> None:
         self.kept = b""  # an incomplete line; the next data goes behind it
         self.spans: list[bytes] | None = [] if strip else None  # `strip`: the data without its framing
+        self._match = LAX_CHUNK.match if lax else CHUNK.match
         self._state = _SIZE
         self._left = 0  # of the chunk's data
         self._extensions = 0
@@ -47,7 +48,7 @@ class Chunked:
                 pos = end
                 self._state = _DATA_END
             elif state == _SIZE:
-                match = CHUNK.match(data, pos, pos + MAX_CHUNK_LINE)
+                match = self._match(data, pos, pos + MAX_CHUNK_LINE)
                 if match is None:
                     self._check_partial(data, pos)
                     break
@@ -55,7 +56,7 @@ class Chunked:
                 self._extensions += match.end(2) - match.start(2)
                 if self._extensions > MAX_EXTENSIONS:
                     raise MalformedError(f"more than {MAX_EXTENSIONS} bytes of chunk extensions")
-                self._left = int(match.group(1), 16)
+                self._left = int(match.group(1) or b"0", 16)
                 self._state = _DATA if self._left else _TRAILERS
             elif state == _DATA_END:
                 if not data.startswith(b"\r\n", pos):

@@ -11,6 +11,8 @@ from muxproxy.protocols.http.common import CHUNKED, MalformedError
 from muxproxy.protocols.http.grammar import (
     DIGITS,
     FIELD,
+    LAX_FIELD,
+    LAX_FOLD,
     MAX_LENGTH_DIGITS,
     TOKENS,
     TRAILERS,
@@ -33,13 +35,19 @@ KEPT = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
 NOT_IN_TRAILERS = HOP_BY_HOP | KEPT | {b"trailer"}
 
 
-def parse_fields(block: bytes) -> list[Field]:
-    """`block`: the field lines with CRLF between them, none at the end."""
+def parse_fields(block: bytes, *, lax: bool = False) -> list[Field]:
+    """`block`: the field lines with CRLF between them, none at the end. `lax`: a reply's, where a fold
+    becomes a space and white space before a colon goes (RFC 9112 sections 5.2 and 5.1)."""
     fields: list[Field] = []
     if not block:
         return fields
+    if lax and (b"\r\n " in block or b"\r\n\t" in block):
+        block = LAX_FOLD.sub(b" ", block)
     for line in block.split(b"\r\n"):
         match = FIELD.fullmatch(line)
+        if match is None and lax:
+            match = LAX_FIELD.fullmatch(line)
+            line = b":".join(match.groups()) if match is not None else line
         if match is None:
             raise MalformedError(_fault_of(line))
         name, value = match.groups()
@@ -78,8 +86,19 @@ def connection_options(fields: list[Field]) -> frozenset[bytes]:
     return frozenset(options)
 
 
+def merge_lengths(fields: list[Field]) -> list[Field]:
+    """Of a reply: a length said several times, always the same, is said once (RFC 9112 section 6.3)."""
+    said = b",".join(values_of(fields, b"content-length")).split(b",")
+    value = said[0].strip(b" \t")
+    if len(said) < 2 or not value or any(part.strip(b" \t") != value for part in said):
+        return fields
+    first = next(index for index, (_, name, _) in enumerate(fields) if name == b"content-length")
+    rest = [field for field in fields if field[1] != b"content-length"]
+    return [*rest[:first], (b"Content-Length: " + value, b"content-length", value), *rest[first:]]
+
+
 def content_length(fields: list[Field]) -> int | None:
-    """RFC 9112 section 6.3 allows merging equal repeated values; refusing is safer, and nobody sends them."""
+    """RFC 9112 section 6.3 allows merging equal repeated values: of requests, refusing is safer."""
     values = values_of(fields, b"content-length")
     if not values:
         return None

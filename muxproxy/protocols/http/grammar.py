@@ -8,6 +8,9 @@ Where we are laxer than the RFCs it is written here, nowhere else:
 - A request target may hold any visible ASCII character but `#` (RFC 3986 would forbid `"<>[]\\^`{|}`, which
   browsers and HTTP libraries send in queries every day; no framing depends on them).
 - A status line may end right after the code (RFC 9112 section 4 asks for a space; many servers forget it).
+Where the RFCs let a recipient be lax, replies are read so and go on as they should have been (`LAX_...`): no
+more than one reading follows, and the server is the operator's choice. Requests are not: parsers that
+disagree about them are how requests are smuggled.
 """
 
 from __future__ import annotations
@@ -34,6 +37,8 @@ OWS = rb"[ \t]*+"  # 5.6.3
 QUOTED = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'  # 5.6.4
 
 FIELD = re.compile(rb"(" + TOKEN + rb"):(" + VALUE + rb")")  # one field line, RFC 9112 section 5
+LAX_FIELD = re.compile(rb"(" + TOKEN + rb")[ \t]++:(" + VALUE + rb")")  # RFC 9112 section 5.1
+LAX_FOLD = re.compile(rb"[ \t]*+\r\n[ \t]++")  # RFC 9112 section 5.2
 TOKENS = re.compile(
     rb"[ \t,]*+(?:" + TOKEN + OWS + rb"(?:,[ \t,]*+|\Z))*"
 )  # 5.6.1: empty elements are allowed
@@ -67,8 +72,11 @@ AUTHORITY = re.compile(AUTHORITY_CHARS)
 METHOD = rb"(" + TOKEN + rb")"
 TARGET = rb"[!\"$-~]++"
 REQUEST_LINE = re.compile(METHOD + rb" (" + TARGET + rb") HTTP/([0-9])\.([0-9])")
+NOT_IN_TARGET = re.compile(rb"[^!\"$-~]")
 ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*+)://([^/?]*+)(.*)")  # 3.2.2: scheme, authority, the rest
-STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: " + VALUE + rb")?")
+STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: " + VALUE + rb")?")
+# 4: white space of any kind and length between the words. What is no space is not passed on.
+LAX_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9])[ \t]++([1-9][0-9][0-9])(?:[ \t]++(" + VALUE + rb"))?")
 
 # -- RFC 9112 section 7.1 -----------------------------------------------------------------------------------
 
@@ -82,6 +90,25 @@ CHUNK = re.compile(
     + rb"|"
     + QUOTED
     + rb"))?)*)\r\n"
+)
+# Of replies: 7.1.1's white space, sizes padded with blanks behind or noughts before them.
+LAX_CHUNK = re.compile(
+    rb"(?=[0-9A-Fa-f])0*+([0-9A-Fa-f]{0,%d}+)((?:" % MAX_CHUNK_DIGITS
+    + OWS
+    + rb";"
+    + OWS
+    + TOKEN
+    + rb"(?:"
+    + OWS
+    + rb"="
+    + OWS
+    + rb"(?:"
+    + TOKEN
+    + rb"|"
+    + QUOTED
+    + rb"))?)*)"
+    + OWS
+    + rb"\r\n"
 )
 TRAILERS = re.compile(rb"(?:" + TOKEN + rb":" + VALUE + rb"\r\n)*\r\n")
 

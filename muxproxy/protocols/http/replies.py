@@ -7,7 +7,12 @@ What changes on the way (P6: nothing else does):
 - Connection and the other hop-by-hop fields go (RFC 9110 section 7.6.1); what we tell the client about its
   own connection, `close` or for HTTP/1.0 `keep-alive`, stands where the server's Connection stood, else last.
   101 keeps its Upgrade, and so does 426, which must tell what to upgrade to (RFC 9110 section 15.5.22).
-- The version becomes ours, HTTP/1.1 (RFC 9112 section 2.3).
+- The version becomes ours, HTTP/1.1 (RFC 9112 section 2.3); a newer minor version is read as 1.1 (RFC 9110
+  section 2.5).
+- What RFC 9112 lets a recipient overlook is put right: folds, white space before colons and between the words
+  of a status line, an empty line before it, a length said twice.
+- 204 and 304 have no body, and fields that speak of one go, but for 304's Content-Length: clients would wait
+  for it.
 - A body that ends with the server's connection is chunked for an HTTP/1.1 client, whose connection then lives
   on; chunks are taken off for an HTTP/1.0 client, whose connection then ends the body.
 """
@@ -36,11 +41,13 @@ from muxproxy.protocols.http.fields import (
     Field,
     body_length,
     connection_options,
+    merge_lengths,
     parse_fields,
     rewritten,
     values_of,
 )
 from muxproxy.protocols.http.grammar import (
+    LAX_STATUS_LINE,
     STATUS_LINE,
     STRAY,
     VALUE,
@@ -53,6 +60,7 @@ from muxproxy.protocols.http.grammar import (
 SAID_CLOSE = "server said close"
 SERVER_OLD = "server speaks HTTP/1.0 without keep-alive"
 READ_UNTIL_CLOSE = "read until close"
+BODY_NOT_ALLOWED = "204 or 304 that speaks of a body"
 UPGRADED = "upgraded"
 
 UNASKED = "bytes that no request asked for"
@@ -118,27 +126,34 @@ class Reply:
 def parse_reply(head: bytes, note: int) -> Reply:
     """The thorough way. `head` ends with its empty line. Raises MalformedError."""
     line, _, block = head[:-4].partition(b"\r\n")
-    match = STATUS_LINE.fullmatch(line)
-    if match is None:
-        raise MalformedError("its first line is not a status line")
-    minor, status = int(match.group(1)), int(match.group(2))
-    start = b"HTTP/1.1" + line[8:]
-    fields = parse_fields(block)
+    start, minor, status = _status_line(line)
+    fields = merge_lengths(parse_fields(block, lax=True))
     options = connection_options(fields)
     dropped = HOP_BY_HOP | options
     if status < 200:
         return _interim(start, status, fields, options, note)
 
     length = body_length(fields, minor)
-    if note & HEAD or status in (204, 304):  # RFC 9112 section 6.3, first rule
+    why = None
+    if status in (204, 304):  # RFC 9112 section 6.3, first rule
+        # RFC 9110 section 8.6, RFC 9112 section 6.1: 204 has neither; 304 may have a length, and need not
+        # have a coding. Who speaks of a body may send one, and it would be taken for the next reply (P2).
+        if length == CHUNKED or (length and status == 204):
+            why = BODY_NOT_ALLOWED
+        dropped |= {b"transfer-encoding", b"trailer"}
+        if status == 204:
+            dropped |= {b"content-length"}
+        length = 0
+    elif note & HEAD:
         if note & OLD:
             dropped |= {b"transfer-encoding"}  # RFC 9112 section 6.1: not to a client of HTTP/1.0
         length = 0
     elif length is None:
         length = UNTIL_CLOSE
 
-    why = None
-    if length == UNTIL_CLOSE:
+    if why is not None:
+        pass
+    elif length == UNTIL_CLOSE:
         why = READ_UNTIL_CLOSE
     elif b"close" in options:
         why = SAID_CLOSE
@@ -159,18 +174,28 @@ def parse_reply(head: bytes, note: int) -> Reply:
     return Reply(rewritten(start, fields, dropped, connection), FIRST, length, end, why, _hint(fields))
 
 
+def _status_line(line: bytes) -> tuple[bytes, int, int]:
+    """As it goes on, minor version, status. RFC 9112 section 4."""
+    match = STATUS_LINE.fullmatch(line)
+    if match is not None:
+        return b"HTTP/1.1" + line[8:], int(match.group(1)), int(match.group(2))
+    match = LAX_STATUS_LINE.fullmatch(line)
+    if match is None:
+        raise MalformedError("its first line is not a status line")
+    minor, status, reason = match.groups()
+    return b"HTTP/1.1 %b %b" % (status, reason or b""), int(minor), int(status)
+
+
 def _interim(start: bytes, status: int, fields: list[Field], options: frozenset[bytes], note: int) -> Reply:
     """1xx. RFC 9110 section 15.2: passed on, but not to HTTP/1.0; 101 only if it was asked for."""
+    dropped = HOP_BY_HOP | options | {b"content-length", b"transfer-encoding"}  # no body: RFC 9110 8.6
     if status != 101:
-        dropped = (
-            HOP_BY_HOP | options | {b"content-length", b"transfer-encoding"}
-        )  # it has no body: RFC 9110 8.6
         return Reply(b"" if note & OLD else rewritten(start, fields, dropped, b""), INTERIM, 0)
     if not note & UPGRADE:
         raise MalformedError("101 without an upgrade asked for")
     if not values_of(fields, b"upgrade"):
         raise MalformedError("101 without Upgrade")
-    dropped = (HOP_BY_HOP | options) - {b"upgrade"}
+    dropped -= {b"upgrade"}
     return Reply(rewritten(start, fields, dropped, b"Connection: Upgrade"), FIRST | SWITCH, 0)
 
 
@@ -193,8 +218,10 @@ class ReplyFramer:
         "_end_marks",
         "_head",
         "_left",
+        "_lined",
         "_note",
         "_settings",
+        "_skipped",
         "_state",
         "_why",
         "early",
@@ -211,6 +238,8 @@ class ReplyFramer:
         self._state = _IDLE
         self._note = 0
         self._head: bytearray | None = None  # a head that has come in part
+        self._lined = False  # its first line is all there, and right
+        self._skipped = False  # an empty line before this reply: some servers end a body with one
         self._left = 0  # of a body with a length
         self._chunks: Chunked | None = None  # of one without
         self._end_marks = 0  # of the LAST frame, with its note
@@ -220,6 +249,7 @@ class ReplyFramer:
         self._note = note
         if self._state == _IDLE:
             self._state = _HEAD
+            self._skipped = False
 
     def feed(self, data: bytes) -> Sequence[Frame]:
         note = self._note
@@ -362,16 +392,24 @@ class ReplyFramer:
         """Where the head that begins with what is kept, and `data`, ends; 0 if it is not all there."""
         if self._head is None:
             self._head = bytearray()
+            self._lined = False
         head = self._head
         searched = len(head)
         head += data
+        if not self._skipped and head.startswith(b"\r\n"):
+            self._skipped = True
+            del head[:2]
+            searched = 0
         end = head.find(b"\r\n\r\n", max(0, searched - 3)) + 4
         if (end if end > 3 else len(head)) > self._settings.max_head:
             raise MalformedError(f"a head of more than {self._settings.max_head} bytes")
         if end > 3:
             return end
-        if not head.startswith(b"HTTP/1."[: len(head)]):
+        if not head.startswith(b"HTTP/1."[: len(head)]) and (self._skipped or head != b"\r"):
             raise MalformedError("it is not HTTP/1.1")
+        if not self._lined and (line := head.find(b"\r\n", max(0, searched - 1))) >= 0:
+            self._lined = True
+            _status_line(bytes(head[:line]))  # refused as soon as it is all there
         if STRAY.search(head, max(0, searched - 1)) is not None:
             raise MalformedError("a control character, a bare LF or a bare CR in a head")
         return 0
@@ -381,7 +419,7 @@ class ReplyFramer:
     def _begin(self, data: bytes, pos: int, length: int, frames: list[Frame]) -> bytes:
         """The FIRST frame: a head as it goes on, and from `pos` what has come behind it. Returns the rest."""
         if length == CHUNKED:
-            self._chunks = Chunked(self._settings.max_head, strip=bool(self._note & OLD))
+            self._chunks = Chunked(self._settings.max_head, strip=bool(self._note & OLD), lax=True)
             self._state = _CHUNKS
             return self._scan(data, pos, FIRST, frames)
         if length == UNTIL_CLOSE:

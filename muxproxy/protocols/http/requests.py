@@ -50,6 +50,7 @@ from muxproxy.protocols.http.grammar import (
     ABSOLUTE,
     AUTHORITY,
     METHOD,
+    NOT_IN_TARGET,
     PROTOCOLS,
     REQUEST_LINE,
     STRAY,
@@ -62,6 +63,10 @@ from muxproxy.protocols.http.refusal import answer
 # RFC 9110 section 9.2.2.
 _IDEMPOTENT = (b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE")
 _MARKS = dict.fromkeys(_IDEMPOTENT, FIRST | IDEMPOTENT)
+
+# Names of Upgrade, in lower case, without their version: RFC 7540 section 3.2, and HTTP itself.
+_HTTP_2 = frozenset((b"h2c", b"h2", b"http"))
+_MAX_FORWARDS = 10**18  # "the recipient's maximum supported value", RFC 9110 section 7.6.2
 
 # Fields that may change what we do. The short cut knows the first three.
 _SPECIAL = b"host connection content-length transfer-encoding te expect upgrade keep-alive".split()
@@ -139,17 +144,31 @@ def _request_line(line: bytes, settings: Settings) -> tuple[bytes, bytes, int]:
     if match is None:
         if len(line) > settings.max_target and line.count(b" ") == 2:
             raise MalformedError(f"a request target of more than {settings.max_target} bytes", 414)
-        raise MalformedError(
-            "the request line is not: method target HTTP/1.1" if line else "empty lines before a request"
-        )
+        raise MalformedError(_fault_of(line))
     method, target, major, minor = match.groups()
-    if major != b"1" or minor not in (b"0", b"1"):
+    if major != b"1":  # a newer minor version is read as 1.1: RFC 9110 section 2.5
         raise MalformedError("only HTTP/1.1 and HTTP/1.0 are spoken here", 505)  # RFC 9110 section 15.6.6
     if method == b"CONNECT":
         raise MalformedError("CONNECT is not supported: muxproxy speaks to configured servers only", 501)
     if len(target) > settings.max_target:
         raise MalformedError(f"a request target of more than {settings.max_target} bytes", 414)
-    return method, target, int(minor)
+    return method, target, min(int(minor), 1)
+
+
+def _fault_of(line: bytes) -> str:
+    if not line:
+        return "empty lines before a request"
+    method, _, rest = line.partition(b" ")
+    target, _, version = rest.rpartition(b" ")
+    if re.fullmatch(METHOD, method) is None or re.fullmatch(rb"HTTP/[0-9]\.[0-9]", version) is None:
+        return "the request line is not: method target HTTP/1.1"
+    wrong = NOT_IN_TARGET.search(target)
+    if wrong is None:
+        return "the request target is empty"
+    byte = target[wrong.start()]
+    if byte == 0x23:
+        return "the request target has a fragment, '#': that is not for servers"  # RFC 9112 section 3.2
+    return f"byte 0x{byte:02X} in the request target: it goes there as %{byte:02X}"
 
 
 def _route(
@@ -191,9 +210,9 @@ def _with_host(fields: list[Field], host: bytes) -> list[Field]:
 def _upgrades(fields: list[Field], options: frozenset[bytes], minor: int, length: int) -> bool:
     """Is this an upgrade to pass on? If not it is an ordinary request, as RFC 9110 section 7.8 allows.
 
-    With a body it would have to be sent before both sides are opaque; HTTP/1.0 cannot upgrade; h2c would hide
-    further requests from us, is deprecated (RFC 9113 section 3.1), and some clients ask for it with every
-    request.
+    With a body it would have to be sent before both sides are opaque; HTTP/1.0 cannot upgrade; HTTP/2, under
+    whatever name and beside whatever else the server could choose, would hide further requests from us, is
+    deprecated (h2c, RFC 9113 section 3.1), and some clients ask for it with every request.
     """
     protocols = b",".join(values_of(fields, b"upgrade"))
     return (
@@ -201,7 +220,9 @@ def _upgrades(fields: list[Field], options: frozenset[bytes], minor: int, length
         and length == 0
         and b"upgrade" in options
         and PROTOCOLS.fullmatch(protocols) is not None
-        and protocols.strip(b" \t,").lower() != b"h2c"
+        and not any(
+            name.partition(b"/")[0].strip(b" \t").lower() in _HTTP_2 for name in protocols.split(b",")
+        )
     )
 
 
@@ -210,9 +231,10 @@ def _forwarded_once(fields: list[Field]) -> list[Field]:
     counted: list[Field] = []
     for line, name, value in fields:
         if name == b"max-forwards" and value.isdigit():
-            if not int(value[:9]):
+            number = value.lstrip(b"0")
+            if not number:
                 raise MalformedError("Max-Forwards is 0, and a relay has nothing of its own to say", 501)
-            value = b"%d" % (int(value[:9]) - 1)
+            value = b"%d" % (min(int(number) - 1, _MAX_FORWARDS) if len(number) < 20 else _MAX_FORWARDS)
             line = line[: len(name)] + b": " + value
         counted.append((line, name, value))
     return counted
@@ -224,7 +246,18 @@ _HEAD, _BODY, _CHUNKS, _STOPPED, _OPAQUE, _DEAD = range(6)
 class RequestFramer:
     """contract.RequestFramer for one client. Stops after each request until `resume()`."""
 
-    __slots__ = ("_chunks", "_head", "_left", "_pending", "_settings", "_skipped", "_state", "held", "midway")
+    __slots__ = (
+        "_chunks",
+        "_head",
+        "_left",
+        "_lined",
+        "_pending",
+        "_settings",
+        "_skipped",
+        "_state",
+        "held",
+        "midway",
+    )
 
     more = 0
 
@@ -234,6 +267,7 @@ class RequestFramer:
         self._settings = settings
         self._state = _HEAD
         self._head: bytearray | None = None  # a head that has come in part
+        self._lined = False  # its first line is all there, and right
         self._skipped = (
             False  # the one empty line that may stand before a request line (RFC 9112 section 2.2)
         )
@@ -346,6 +380,7 @@ class RequestFramer:
             return 0
         if self._head is None:
             self._head = bytearray()
+            self._lined = False
         head = self._head
         searched = len(head)
         head += data
@@ -359,6 +394,11 @@ class RequestFramer:
         self._check_size(head, end if end > 3 else len(head))
         if end > 3:
             return end
+        if not self._lined and (line := head.find(b"\r\n", max(0, searched - 1))) >= 0:
+            self._lined = True
+            match = REQUEST_LINE.fullmatch(head, 0, line)
+            if match is None or match.group(3) != b"1":  # refused as soon as it is all there
+                _request_line(bytes(head[:line]), self._settings)
         if STRAY.search(head, max(0, searched - 1)) is not None:
             raise MalformedError(
                 "a control character, a bare LF or a bare CR in a head"

@@ -6,11 +6,20 @@ import pytest
 
 from muxproxy.protocols.contract import BROKEN, END_CLIENT, END_UPSTREAM, FIRST, INTERIM, LAST, SWITCH
 from muxproxy.protocols.http.common import HEAD, KEEP, OLD, UPGRADE
-from muxproxy.protocols.http.replies import CUT, READ_UNTIL_CLOSE, SAID_CLOSE, SERVER_OLD, UNASKED, UPGRADED
+from muxproxy.protocols.http.replies import (
+    BODY_NOT_ALLOWED,
+    CUT,
+    READ_UNTIL_CLOSE,
+    SAID_CLOSE,
+    SERVER_OLD,
+    UNASKED,
+    UPGRADED,
+)
 from tests.protocols.http.feeding import bytewise, protocol, replies
 
 ONE = FIRST | LAST
 OK = b"HTTP/1.1 200 OK\r\n"
+PADDED = b'5  \r\nhello\r\n00000000000000000001 ; a = "b" \t\r\n!\r\n0000000000000000000000 \r\n\r\n'
 CHUNKS = b"5;x=y\r\nhello\r\n1\r\n!\r\n0\r\nX-Sum: 1\r\n\r\n"
 
 
@@ -28,7 +37,84 @@ WHOLE = {
     "204": (KEEP, b"HTTP/1.1 204 No Content\r\n\r\n", None, ONE, None),
     "204 with a length that it should not have": (
         KEEP,
-        b"HTTP/1.1 204 No Content\r\nContent-Length: 9\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\nContent-Length: 9\r\nA: b\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\nA: b\r\n\r\n",
+        ONE | END_UPSTREAM,
+        BODY_NOT_ALLOWED,
+    ),
+    "204 with the length that it has": (
+        KEEP,
+        b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        ONE,
+        None,
+    ),
+    "204 with chunks that it cannot have": (
+        KEEP,
+        b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\nA: b\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\nA: b\r\n\r\n",
+        ONE | END_UPSTREAM,
+        BODY_NOT_ALLOWED,
+    ),
+    "304 with chunks that it would have": (
+        0,
+        b"HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n",
+        ONE | END_CLIENT | END_UPSTREAM,
+        BODY_NOT_ALLOWED,
+    ),
+    "a newer minor version": (
+        KEEP,
+        b"HTTP/1.2 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+        OK + b"Content-Length: 2\r\n\r\nhi",
+        ONE,
+        None,
+    ),
+    "a status line with white space of any kind": (
+        KEEP,
+        b"HTTP/1.1  200 \t OK then \r\nContent-Length: 2\r\n\r\nhi",
+        b"HTTP/1.1 200 OK then \r\nContent-Length: 2\r\n\r\nhi",
+        ONE,
+        None,
+    ),
+    "an empty line before": (
+        KEEP,
+        b"\r\n" + OK + b"Content-Length: 2\r\n\r\nhi",
+        OK + b"Content-Length: 2\r\n\r\nhi",
+        ONE,
+        None,
+    ),
+    "a folded field": (
+        KEEP,
+        OK + b"A: b \r\n\t c\r\n d\r\nContent-Length:\r\n 2\r\n\r\nhi",
+        OK + b"A: b c d\r\nContent-Length: 2\r\n\r\nhi",
+        ONE,
+        None,
+    ),
+    "space before the colon": (
+        KEEP,
+        OK + b"Content-Length \t: 2\r\nA : b\r\n\r\nhi",
+        OK + b"Content-Length: 2\r\nA: b\r\n\r\nhi",
+        ONE,
+        None,
+    ),
+    "a length said twice": (
+        KEEP,
+        OK + b"Content-Length: 2\r\nA: b\r\nContent-Length: 2\r\n\r\nhi",
+        OK + b"Content-Length: 2\r\nA: b\r\n\r\nhi",
+        ONE,
+        None,
+    ),
+    "a list of one length": (
+        KEEP,
+        OK + b"A: b\r\ncontent-length: 2, 2 ,2\r\n\r\nhi",
+        OK + b"A: b\r\nContent-Length: 2\r\n\r\nhi",
+        ONE,
+        None,
+    ),
+    "padded chunks": (
+        KEEP,
+        OK + b"Transfer-Encoding: chunked\r\n\r\n" + PADDED,
         None,
         ONE,
         None,
@@ -276,18 +362,23 @@ def test_after_101_everything_is_opaque_until_the_end() -> None:
 
 
 MALFORMED = {
+    "two empty lines before": b"\r\n\r\n" + OK + b"Content-Length: 0\r\n\r\n",
+    "lengths that differ": OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nx",
+    "a list of lengths that differ": OK + b"Content-Length: 1, 2\r\n\r\nx",
+    "a list with an empty length": OK + b"Content-Length: 1,\r\n\r\nx",
+    "a fold before the first field": OK + b" A: b\r\nContent-Length: 0\r\n\r\n",
+    "a field of white space and a colon": OK + b"A: b\r\nA B : c\r\nContent-Length: 0\r\n\r\n",
+    "no white space behind the status": b"HTTP/1.1 200OK\r\nContent-Length: 0\r\n\r\n",
+    "a chunk size of blanks": OK + b"Transfer-Encoding: chunked\r\n\r\n  \r\n\r\n",
+    "a blank before a chunk size": OK + b"Transfer-Encoding: chunked\r\n\r\n 0\r\n\r\n",
     "not HTTP": b"SSH-2.0-OpenSSH_9.2\r\n",
     "HTTP/2": b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
-    "HTTP/1.2": b"HTTP/1.2 200 OK\r\nContent-Length: 0\r\n\r\n",
-    "an empty line before": b"\r\n" + OK + b"Content-Length: 0\r\n\r\n",
     "two digits of status": b"HTTP/1.1 20 OK\r\nContent-Length: 0\r\n\r\n",
     "a status below 100": b"HTTP/1.1 099 OK\r\nContent-Length: 0\r\n\r\n",
     "four digits of status": b"HTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n",
     "NUL in the reason": b"HTTP/1.1 200 O\0K\r\nContent-Length: 0\r\n\r\n",
     "both lengths": OK + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "both lengths the other way": OK + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
-    "two lengths": OK + b"Content-Length: 1\r\nContent-Length: 1\r\n\r\nx",
-    "a list of lengths": OK + b"Content-Length: 1, 1\r\n\r\nx",
     "a signed length": OK + b"Content-Length: +1\r\n\r\nx",
     "an overlong length": OK + b"Content-Length: 1" + b"0" * 18 + b"\r\n\r\nx",
     "an empty length": OK + b"Content-Length:\r\n\r\n",
@@ -296,8 +387,6 @@ MALFORMED = {
     "chunked twice": OK + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "chunks of HTTP/1.0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "bare LF": b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
-    "a folded field": OK + b"A: b\r\n c\r\nContent-Length: 0\r\n\r\n",
-    "space before the colon": OK + b"Content-Length : 0\r\n\r\n",
     "Connection names Content-Length": OK + b"Connection: Content-Length\r\nContent-Length: 0\r\n\r\n",
     "101 that nobody asked for": SWITCHING,
     "a chunk longer than its size": OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\nxx\r\n0\r\n\r\n",
@@ -383,3 +472,20 @@ def test_the_servers_own_idle_timeout_is_told(lines: bytes, hint: float | None) 
         frames = [frame for chunk in chunks for frame in framer.feed(chunk)]
         assert framer.idle_hint == hint
         assert [frame.data for frame in frames] == [OK + b"Content-Length: 0\r\n\r\n"]
+
+
+def test_a_status_line_that_is_wrong_is_refused_before_its_head_ends() -> None:
+    for chunks in ([b"HTTP/1.1 20x OK\r\nA: b\r\n"], bytewise(b"HTTP/1.1 20x OK\r\n"), [b"\r", b"\n", b"X"]):
+        assert replies(chunks, KEEP).fault.startswith(b"the server's reply is malformed: ")
+
+
+def test_a_newer_minor_version_is_the_one_that_we_speak_not_the_old_one() -> None:
+    (message,) = replies([b"HTTP/1.9 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS], KEEP).messages
+    assert message.data == OK + b"Transfer-Encoding: chunked\r\n\r\n" + CHUNKS
+    assert message.marks == ONE  # and its connection stays
+
+
+def test_an_empty_line_may_stand_before_every_reply() -> None:
+    reply = b"\r\n" + OK + b"Content-Length: 2\r\n\r\nhi"
+    for chunks in ([reply, reply, reply], bytewise(reply * 3)):
+        assert [m.data for m in replies(chunks, KEEP, KEEP, KEEP).messages] == [reply[2:]] * 3
