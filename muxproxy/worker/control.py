@@ -12,10 +12,10 @@ import ctypes
 import os
 import signal
 import socket
-import traceback
 from typing import Any, Protocol, cast
 
 from muxproxy.messages import Ask, Configure, Drain, Log, Message, MessageReader, Stats, encode
+from muxproxy.worker.bugs import describe_current
 
 # A supervisor that does not read its channel must not cost the worker memory (P7): beyond this many unsent
 # bytes log lines are dropped and counted. Everything else a worker says is rare, or was asked for.
@@ -104,7 +104,7 @@ class ControlChannel(asyncio.Protocol):
             snapshot = self._handler.on_ask(message)
         except Exception:
             # A bug in the counting must not end the service it counts; the supervisor shows "not answering".
-            self.send(Log("error", "statistics failed", {"traceback": traceback.format_exc()}))
+            self.send(Log("error", "statistics failed", {"traceback": describe_current()}))
         else:
             self.send(Stats(message.serial, snapshot))
 

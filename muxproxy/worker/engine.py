@@ -14,7 +14,6 @@ import select
 import socket
 import struct
 import termios
-import traceback
 from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
@@ -27,6 +26,7 @@ from muxproxy.mux.ports import Wire
 from muxproxy.mux.server import Server
 from muxproxy.mux.upstream import Upstream
 from muxproxy.mux.work import Working
+from muxproxy.worker.bugs import describe_current
 from muxproxy.worker.upstream import UpstreamSocket
 
 # Queues, upstreams and servers: few, and their timeouts are short. Clients: many, and theirs are long, so
@@ -190,7 +190,7 @@ class Engine:
             return failure.strerror or str(failure)
         except Exception as bug:  # its place must be given back all the same (P1)
             self._log_bug()
-            return f"internal error: {bug}"
+            return f"internal error: {type(bug).__name__}"
         return ""
 
     def _on_dialled(self, upstream: Upstream, hands: UpstreamSocket, task: asyncio.Task[str]) -> None:
@@ -226,7 +226,7 @@ class Engine:
             wire.abort()
 
     def _log_bug(self) -> None:
-        self._log("error", "bug", {"traceback": traceback.format_exc()})
+        self._log("error", "bug", {"traceback": describe_current()})
 
     # -- client sockets ----------------------------------------------------------------------------
 

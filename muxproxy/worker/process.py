@@ -9,7 +9,6 @@ import asyncio
 import gc
 import os
 import resource
-import traceback
 from typing import Any
 
 from muxproxy.config.limits import client_sockets
@@ -19,6 +18,7 @@ from muxproxy.mux.pool import Pool
 from muxproxy.mux.pools import new_pool
 from muxproxy.mux.statistics import statistics
 from muxproxy.protocols import build
+from muxproxy.worker.bugs import describe, describe_current
 from muxproxy.worker.control import ControlChannel, open_control
 from muxproxy.worker.engine import Engine
 from muxproxy.worker.listener import Accepting, Listener
@@ -47,6 +47,7 @@ class Worker:
 
     async def run(self, control_fd: int) -> int:
         """Returns the exit code."""
+        self._loop.set_exception_handler(self._on_loop_trouble)
         self._channel = await open_control(control_fd, self)
         await self.ended.wait()
         return self.exit_code
@@ -81,13 +82,21 @@ class Worker:
         if not self.ended.is_set():
             os._exit(EXIT_SUPERVISOR_GONE)  # at once: no orphan keeps a port or an upstream socket
 
+    def _on_loop_trouble(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What nobody caught; asyncio's own handler prints a peer's bytes with it, and past the log."""
+        error = context.get("exception")
+        if isinstance(error, OSError):
+            return  # of a connection, which is told of its end besides
+        where = "" if error is None else describe(error)
+        self._log("error", "bug", {"message": context.get("message", ""), "traceback": where})
+
     # -- life --------------------------------------------------------------------------------------
 
     async def _start_or_exit(self, message: Configure) -> None:
         try:
             await self._start(message)
         except Exception:
-            self._log("error", "worker cannot start", {"traceback": traceback.format_exc()})
+            self._log("error", "worker cannot start", {"traceback": describe_current()})
             self.exit_code = EXIT_CANNOT_START
             self.ended.set()
 

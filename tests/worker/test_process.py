@@ -157,3 +157,19 @@ class FakeLoop:
 class Recorder:
     def __init__(self, sent: list[Log]) -> None:
         self.send = sent.append
+
+
+def test_what_nobody_caught_is_logged_without_a_peers_bytes_and_not_printed_past_the_log() -> None:
+    worker = Worker(FakeLoop())
+    sent: list[Log] = []
+    worker._channel = Recorder(sent)
+    said = b"hunter" + b"2"  # or the line itself would show it
+    try:
+        int(said)
+    except ValueError as error:
+        worker._on_loop_trouble(None, {"message": "in a callback", "exception": error})
+    worker._on_loop_trouble(None, {"message": "read", "exception": TimeoutError(110, "no answer")})
+    (line,) = sent
+    assert (line.event, line.fields["message"]) == ("bug", "in a callback")
+    assert "ValueError" in line.fields["traceback"]
+    assert "hunter2" not in line.fields["traceback"]
