@@ -6,7 +6,7 @@ name:
 
     request   name [+N: a body of N bytes] [idem] [eager] [bye: end my connection] [oneway] [pin] [unpin]
               [local: the session answers] [refuse: the session refuses] [db=N: the session remembers]
-              [block=N: alone, and its reply may take N seconds longer] [reset: the session forgets all]
+              [quiet] [block=N: alone, its reply may take N seconds longer] [reset: the session forgets all]
               [listen=X] [unlisten=X]
     push      *sub X | *unsub X | *msg X ...: an acknowledgement, or for who listens to X
     reply     name [+N] [~: the body ends with the connection] [100: interim] [101: switch] [close] [hint=N]
@@ -37,6 +37,7 @@ from muxproxy.protocols.contract import (
     ONEWAY,
     PIN,
     PUSH,
+    QUIET,
     SWITCH,
     UNPIN,
     Connection,
@@ -52,12 +53,7 @@ from muxproxy.protocols.contract import (
 
 MAX_LINE = 100  # bytes
 TAG = 9  # bytes of a tag and its space
-_MARKS = {
-    "idem": IDEMPOTENT,
-    "eager": EAGER,
-    "oneway": ONEWAY,
-    "pin": PIN,
-}
+_MARKS = {"idem": IDEMPOTENT, "eager": EAGER, "oneway": ONEWAY, "pin": PIN, "quiet": QUIET}
 _STATES = {f"db={n}": f"db={n}" for n in range(10)}  # one object per state: states are compared by identity
 _HEAD, _BODY, _STOPPED, _OPAQUE, _DEAD = range(5)
 
@@ -404,6 +400,8 @@ class ToyConnection:
             return b"", 0
         self.state = needs
         return f"select {needs}\n".encode(), 1
+
+    def must_be_quiet(self, needs: Any) -> Any: ...
 
     def reset(self) -> tuple[bytes, int]:
         if not self.resets:

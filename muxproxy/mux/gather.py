@@ -6,7 +6,8 @@ makes a multiplexer cheap (DESIGN, the hot path). They enter the ledger as they 
 `_out` when the connection ends was not written, and may go elsewhere without asking P9.
 
 Requests that need another state than the connection has wait for those that do not, then a prelude is
-written, and nothing behind it until its replies are in (P2).
+written, and nothing behind it until its replies are in (P2). What must be QUIET waits until nothing is in
+flight, and whoever comes meanwhile waits behind it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 from muxproxy.mux.exchange import SENT, STREAM, Exchange
 from muxproxy.mux.queue import Queue
 from muxproxy.mux.upstream import CONNECTING, GREETING, OPEN, Upstream
-from muxproxy.protocols.contract import FIRST, IDEMPOTENT, LAST, LISTEN, ONEWAY, PIN, Frame, Reason
+from muxproxy.protocols.contract import FIRST, IDEMPOTENT, LAST, LISTEN, ONEWAY, PIN, QUIET, Frame, Reason
 
 if TYPE_CHECKING:
     from muxproxy.mux.ports import Wire
@@ -37,6 +38,7 @@ class Gathering(Upstream):
 
     __slots__ = (
         "_asker",
+        "_calm",
         "_doubt",
         "_fenced",
         "_gathered",
@@ -68,6 +70,7 @@ class Gathering(Upstream):
         self._is_full = False  # as many as [redis] batch asks for have come
         self._doubt: Exchange | None = None  # nothing is written before the reply to this one
         self._asker: Exchange | None = None  # whose prelude was written
+        self._calm: Exchange | None = None  # it is QUIET's turn: what was in flight before it is waited for
         self._preludes = 0  # since one was written that served somebody
         self._fenced = 0  # exchanges since the last fence
         self._streaming: Exchange | None = None  # its request is coming in; pinned, so nobody else's follows
@@ -77,6 +80,10 @@ class Gathering(Upstream):
 
     def _enter(self, exchange: Exchange) -> None:
         """It is written now: its reply is owed."""
+        raise NotImplementedError
+
+    def _newest(self) -> Exchange | None:
+        """On the ledger."""
         raise NotImplementedError
 
     def _strike_unwritten(self, exchange: Exchange) -> None:
@@ -157,7 +164,7 @@ class Gathering(Upstream):
         needs = exchange.needs
         if needs is not self.needs:
             self.before, self.needs = self.needs, needs
-        if self.connection is not None and needs is not self.connection.state:
+        if self.connection is not None and (needs is not self.connection.state or exchange.marks & QUIET):
             self._mixed = True
         if not exchange.whole:
             self._streaming = exchange
@@ -226,22 +233,36 @@ class Gathering(Upstream):
         """Everything gathered that may be written, in one write."""
         self._is_full = False
         while self._out and self._doubt is None and self.state == OPEN and self.wire is not None:
-            out, self._out = self._out, []
-            connection = self.connection
-            if self._mixed and connection is not None:
-                state = connection.state
-                self._out = [exchange for exchange in out if exchange.needs is not state]
-                out = [exchange for exchange in out if exchange.needs is state]
-                self._mixed = len(self._out) > 0
+            if self._mixed and self.connection is not None:
+                out = self._take_ready(self.connection.state)
+            else:
+                out, self._out = self._out, []
             if out:
                 self._write(out, now)
             else:
                 self._change_state(now)
 
+    def _take_ready(self, state: object) -> list[Exchange]:
+        """Of those gathered, what may be written as the connection is. Nothing goes past what must be QUIET:
+        behind it may be its client's own, and it would wait for ever."""
+        out = self._out
+        if out[0] is self._calm:
+            return []
+        end = next((at for at, exchange in enumerate(out) if exchange.marks & QUIET), len(out))
+        ready = [exchange for exchange in out[:end] if exchange.needs is state]
+        self._out = [exchange for exchange in out[:end] if exchange.needs is not state] + out[end:]
+        self._mixed = len(self._out) > 0
+        return ready
+
     def _change_state(self, now: float) -> None:
         """None of those gathered may go as it is: make it so for the first of them."""
         assert self.connection is not None
         exchange = self._out[0]
+        newest = self._newest()
+        if newest is not None and (exchange.marks & QUIET or self.connection.must_be_quiet(exchange.needs)):
+            self._calm, self._doubt = exchange, newest
+            return
+        self._calm = None
         data, replies = self.connection.prelude(exchange.needs)
         if replies and self._preludes > MAX_PRELUDES:
             self.fail(

@@ -66,6 +66,9 @@ class ByOrder(Gathering):
     def _strike(self, exchange: Exchange) -> None:
         self.owed.popleft()
 
+    def _newest(self) -> Exchange | None:
+        return self.owed[-1] if self.owed else None
+
     def _strike_unwritten(self, exchange: Exchange) -> None:
         self.owed.remove(exchange)
 
@@ -359,6 +362,8 @@ class ByOrder(Gathering):
             self._streaming = None
         if exchange is self._asker:
             self._asker = None
+        if exchange is self._calm:
+            self._calm = None
 
     def _on_room(self, now: float) -> None:
         if self.state == OPEN:
@@ -457,7 +462,7 @@ class ByOrder(Gathering):
         owed = self._all()
         self.server.in_flight -= self.in_flight
         self.in_flight = 0
-        self._streaming = self._doubt = self._asker = None
+        self._streaming = self._doubt = self._asker = self._calm = None
         queue, self.queue = self.queue, None
         waiting = []
         while queue is not None and len(queue):

@@ -65,6 +65,9 @@ LISTEN = 16384  # request: about what the client listens to: for a Feed, not for
 # b"", at once or behind the reply that is half out, and apart from what follows: the decoders of some
 # consumers lose what comes in one read behind a heartbeat.
 ASIDE = 32768
+# ORDERED request: written while nothing is in flight on its connection, and first in its write. Some servers
+# do not answer it otherwise.
+QUIET = 65536
 
 
 # P10: the work of one feed. Beyond either a framer stops, keeps the rest, and says so with `more`. Measured:
@@ -212,6 +215,10 @@ class Connection(Interface):
     def prelude(self, needs: Any) -> tuple[bytes, int]:
         """Bytes that bring the connection into state `needs`, and the number of replies to swallow. Sets
         `state`. Asked again when they are in; (b"", 0): the request may be written now."""
+        ...
+
+    def must_be_quiet(self, needs: Any) -> bool:
+        """`prelude` is not asked while anything is in flight: what it would say is a QUIET question."""
         ...
 
     def reset(self) -> tuple[bytes, int]:

@@ -71,6 +71,94 @@ def test_a_prelude_is_written_though_something_is_in_flight() -> None:
     assert server.got() == b"a1\n"
 
 
+def test_a_quiet_request_is_first_in_its_write_with_nothing_in_flight() -> None:
+    stage = sessions()
+    bob = stage.asks(b"b1\n")
+    server = stage.connects()
+    with stage.turn():
+        eve = stage.asks(b"e1\n")
+        ann = stage.asks(b"login quiet\na2\n")
+        bob.sends(b"b2\n")
+    assert server.wire.writes == [b"b1\n", b"e1\n"]
+    server.sends(b"b1\n")
+    assert server.wire.writes == [b"b1\n", b"e1\n"]
+    server.sends(b"e1\n")
+    assert server.wire.writes == [b"b1\n", b"e1\n", b"login quiet\n", b"a2\nb2\n"]
+    server.sends(b"login\na2\nb2\n")
+    assert [peer.got() for peer in (ann, bob, eve)] == [b"login\na2\n", b"b1\nb2\n", b"e1\n"]
+
+
+def test_two_quiet_requests_never_stand_in_one_write() -> None:
+    stage = sessions()
+    stage.asks(b"b1\n")
+    server = stage.connects()
+    with stage.turn():
+        both = [stage.asks(b"one quiet\n"), stage.asks(b"two quiet\n")]
+    server.sends(b"b1\n")
+    assert server.got() == b"b1\none quiet\n"
+    server.sends(b"one\n")
+    assert server.got() == b"two quiet\n"
+    server.sends(b"two\n")
+    assert [peer.got() for peer in both] == [b"one\n", b"two\n"]
+
+
+@pytest.mark.parametrize("who", ["it", "who was before it"])
+def test_who_leaves_while_a_quiet_request_waits_stops_nobody(who: str) -> None:
+    stage = sessions()
+    bob = stage.asks(b"b1\n")
+    server = stage.connects()
+    ann = stage.asks(b"login quiet\n")
+    eve = stage.asks(b"e1\n")
+    (ann if who == "it" else bob).closes()
+    assert server.got() == b"b1\n"
+    server.sends(b"b1\n")
+    if who != "it":
+        assert server.got() == b"login quiet\ne1\n"
+        server.sends(b"login\n")
+        assert ann.got() == b"login\n"
+    server.sends(b"e1\n")
+    assert eve.got() == b"e1\n"
+
+
+def test_a_quiet_request_that_was_not_written_goes_elsewhere_when_the_connection_dies() -> None:
+    stage = sessions()
+    bob = stage.asks(b"b1\n")
+    server = stage.connects()
+    server.sends(b"b1\n")
+    bob.sends(b"b2\n")
+    ann = stage.asks(b"login quiet\n")
+    server.breaks_off()
+    server = stage.connects()
+    assert server.got() == b"login quiet\n"
+    server.sends(b"login\n")
+    assert ann.got() == b"login\n"
+
+
+def test_a_prelude_that_must_be_quiet_is_so_and_those_who_come_meanwhile_do_not_go_first() -> None:
+    class Quiet(ToyConnection):
+        def must_be_quiet(self, needs: object) -> bool:
+            return needs == "db=1" and needs is not self.state
+
+    class Needs(Toy):
+        def connection(self, replies: object) -> ToyConnection:
+            return Quiet()
+
+    stage = Stage(Needs(ORDERED, sessions=True), max_connections=1)
+    bob = stage.asks(b"b1\n")
+    server = stage.connects()
+    ann = stage.asks(b"use db=1\na1\n")
+    bob.sends(b"b2\n")
+    assert server.got() == b"b1\n"
+    server.sends(b"b1\n")
+    assert server.got() == b"select db=1\n"
+    server.sends(b"ok\n")
+    server.sends(b"a1\n")
+    assert server.got() == b"a1\nselect db=0\n"
+    server.sends(b"ok\n")
+    server.sends(b"b2\n")
+    assert (ann.got(), bob.got()) == (b"use remembered\na1\n", b"b1\nb2\n")
+
+
 def test_a_prelude_that_the_server_refuses_costs_who_needed_it_an_error_and_nobody_else_anything() -> None:
     stage = sessions()
     bob = stage.asks(b"b1\n")

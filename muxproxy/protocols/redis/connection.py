@@ -1,8 +1,10 @@
 """What one upstream connection remembers, and how it is brought into the state that a request needs.
 
-Everything that is not a client's own command goes through `_steps`: one for each reply to swallow, with what
-it changes if it is as hoped. A prelude is written at once; each of its steps changes one thing, so one that
-fails leaves its own thing as it was and no other, and the state afterwards is known whatever happened.
+A failing AUTH is answered by Redis 7.2 to 8.x and by Valkey 8 only where no reply is owed before it
+(addAuthErrReply() in acl.c), so ours is QUIET: first in its write, with nothing in flight, and not behind a
+RESET. Everything that is not a client's own command goes through `_steps`: one for each reply to swallow,
+with what it changes if it is as hoped. Each changes one thing, so one that fails leaves its own thing as it
+was and no other, and the state afterwards is known whatever happened.
 """
 
 from __future__ import annotations
@@ -92,9 +94,7 @@ class RedisConnection:
 
     def prelude(self, needs: Any) -> tuple[bytes, int]:
         attempt = needs if isinstance(needs, Attempt) else None
-        target: State = needs if attempt is None else attempt.base
-        if attempt is not None and attempt.anyone:
-            target = State(self._user, self._password, target.db, target.resp, target.readonly)
+        target = self._target_of(needs)
         parts: list[bytes] = []
         if (self._user or self._password) and not (target.user or target.password):
             # Nothing else makes a connection a stranger's again (passthrough). A server without RESET says
@@ -109,12 +109,23 @@ class RedisConnection:
             self._tried = target
         return data, replies
 
+    def must_be_quiet(self, needs: Any) -> bool:
+        target = self._target_of(needs)
+        return bool(target.user or target.password) and not self._is(target)
+
     def reset(self) -> tuple[bytes, int]:
+        """An AUTH is the next prelude's to say: not behind a RESET."""
         if self._protocol.has_reset is False:
             return b"", 0
         self.dirty = False
-        self._target = self._protocol.states.base
-        return self._begin([self._step(_RESET, None, b"RESET")], self._target, fresh=True)
+        base = self._protocol.states.base
+        data = self._step(_RESET, None, b"RESET")
+        if not (base.user or base.password):
+            self._target = base
+            return self._begin([data], base, fresh=True)
+        self._target = self.state = None
+        self._steps[-1].last = True
+        return data, 1
 
     def fence(self) -> tuple[bytes, int]:
         self._fences += 1
@@ -151,6 +162,19 @@ class RedisConnection:
             self.state = State(*state.key)
         else:
             self.state = self._protocol.states.find(state.key) or state
+
+    # -- states -----------------------------------------------------------------------------------------
+
+    def _target_of(self, needs: Any) -> State:
+        if not isinstance(needs, Attempt):
+            state: State = needs
+            return state
+        base = needs.base
+        return State(self._user, self._password, *base.key[2:]) if needs.anyone else base
+
+    def _is(self, target: State) -> bool:
+        """Its user's."""
+        return (self._user, self._password) == (target.user, target.password)
 
     # -- steps -----------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from muxproxy.protocols.contract import Frame
+from muxproxy.protocols.contract import QUIET, Frame
 from muxproxy.protocols.redis import words as say
 from muxproxy.protocols.redis.common import Attempt, Command, State
 from muxproxy.protocols.redis.grammar import arguments, multibulk, number
@@ -70,6 +70,7 @@ def hello(session: RedisSession, frame: Frame, command: Command) -> Frame:
             text = words[at].decode("latin-1")
             return session.answer(say.error(f"ERR Syntax error in HELLO option '{text}'"))
     data = words[:2]
+    authenticates = session.protocol.is_passthrough and asked is not None
     if session.protocol.is_passthrough:
         if asked is not None:
             user, password = asked
@@ -84,7 +85,7 @@ def hello(session: RedisSession, frame: Frame, command: Command) -> Frame:
     if session.listening and key != session.state.key:
         return session.answer(say.ours("HELLO with another version or user while subscribed is not possible"))
     frame = Frame(multibulk(data), frame.marks, frame.note)
-    return _go(session, frame, command, key, anyone=asked is not None, name=name)
+    return _go(session, frame, command, key, anyone=authenticates, name=name)
 
 
 def select(session: RedisSession, frame: Frame, command: Command) -> Frame:
@@ -134,12 +135,14 @@ def _go(
     anyone: bool,
     name: bytes | None = None,
 ) -> Frame:
-    """In a state that has worked once it changes nothing and need not be alone; its reply is live."""
+    """In a state that has worked once it changes nothing and need not be alone; its reply is live. `anyone`:
+    it authenticates, and a server may not answer a wrong password while it owes other replies."""
     found = session.protocol.states.find(key)
     if found is None:
         return _try(session, frame, command, State(*key), anyone=anyone, name=name)
     session.needs = found
-    return session.forward(frame, Change(command, session, found, None, name, mute=session.is_mute()))
+    note = Change(command, session, found, None, name, mute=session.is_mute())
+    return session.forward(frame, note, QUIET if anyone else 0)
 
 
 def _try(
@@ -153,4 +156,5 @@ def _try(
 ) -> Frame:
     attempt = Attempt(session.state, target, anyone=anyone)
     session.needs = attempt
-    return session.forward(frame, Change(command, session, target, attempt, name, mute=session.is_mute()))
+    note = Change(command, session, target, attempt, name, mute=session.is_mute())
+    return session.forward(frame, note, QUIET if anyone else 0)

@@ -39,10 +39,12 @@ def hello(resp: int) -> bytes:
 
 
 class Server:
-    """The far end of one upstream connection."""
+    """The far end of one upstream connection. `keeps_silent`: as Redis 7.2 to 8.x and Valkey 8 it does not
+    answer a failing AUTH while it owes replies."""
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: Peer, *, keeps_silent: bool = False) -> None:
         self.peer = peer
+        self.keeps_silent = keeps_silent
         self.replies: list[bytes] = []  # not sent yet
         self.blocks = False  # in BLPOP, whose reply is the last of `replies`
         self._come = b""
@@ -59,7 +61,9 @@ class Server:
         while self._come and not self.blocks and (end := extent(self._come)) > 0:
             words = arguments(self._come[:end])
             self._come = self._come[end:]
-            self.replies.append(self._on_command(words[0], words))
+            reply = self._on_command(words[0], words)
+            if not (reply == WRONGPASS and self.keeps_silent and (self.replies or self._on_its_way)):
+                self.replies.append(reply)
 
     def send(self, number: int, cut: float = 1.0) -> None:
         """So many replies; `cut`, a share: of the bytes that are on their way, those arrive now."""

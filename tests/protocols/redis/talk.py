@@ -13,14 +13,14 @@ from __future__ import annotations
 from typing import Any
 
 from muxproxy.config.model import Redis
-from muxproxy.protocols.contract import ANSWER, END_CLIENT, LISTEN, PIN, UNPIN, Frame
+from muxproxy.protocols.contract import ANSWER, END_CLIENT, LISTEN, PIN, QUIET, UNPIN, Frame
 from muxproxy.protocols.redis import RedisProtocol
 from muxproxy.protocols.redis.common import Attempt, Note, Whole
 from muxproxy.protocols.redis.connection import RedisConnection
 from muxproxy.protocols.redis.grammar import multibulk
 from muxproxy.protocols.redis.session import RedisSession
 
-_WORDS = ((PIN, "pin"), (UNPIN, "unpin"), (LISTEN, "listen"), (END_CLIENT, "end"))
+_WORDS = ((PIN, "pin"), (UNPIN, "unpin"), (LISTEN, "listen"), (END_CLIENT, "end"), (QUIET, "quiet"))
 HELLO_REPLY = (
     b"*14\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n$5\r\nproto\r\n:2\r\n$2\r\nid\r\n:4\r\n"
     b"$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n"

@@ -238,11 +238,36 @@ def test_reset_brings_back_what_a_new_connection_has() -> None:
     upstream.prelude(State(b"mux", b"pw", 5, 3, True))
     told(upstream, HELLO_REPLY, OK, OK)
     upstream.dirty = True
-    assert upstream.reset() == (say("RESET", "AUTH mux pw") + SETNAME, 3)
+    assert upstream.reset() == (command("RESET"), 1)
     assert not upstream.dirty
-    assert told(upstream, b"+RESET\r\n", OK, OK) == [None] * 3
+    assert told(upstream, b"+RESET\r\n") == [None]
+    base = upstream._protocol.states.base
+    assert upstream.state is not base
+    assert upstream.must_be_quiet(base)
+    assert upstream.prelude(State(b"mux", b"pw", 5, 2, False)) == (
+        command("AUTH mux pw") + SETNAME + command("SELECT 5"),
+        3,
+    )
+    upstream = greeted()
+    assert upstream.reset() == (command("RESET") + SETNAME, 2)
+    assert told(upstream, b"+RESET\r\n", OK) == [None] * 2
     assert upstream.state is upstream._protocol.states.base
-    assert upstream.prelude(State(b"mux", b"pw", 5, 2, False)) == (command("SELECT 5"), 1)
+
+
+def test_what_brings_another_users_state_is_asked_when_nothing_else_is() -> None:
+    upstream = greeted(auth="passthrough")
+    base = upstream._protocol.states.base
+    ann, other_db = State(b"ann", b"pw", 0, 2, False), State(b"ann", b"pw", 1, 3, False)
+    assert upstream.must_be_quiet(ann)
+    assert upstream.must_be_quiet(Attempt(ann, other_db))
+    assert not upstream.must_be_quiet(Attempt(base, ann, anyone=True))  # it authenticates by itself
+    upstream.prelude(ann)
+    told(upstream, OK)
+    assert not upstream.must_be_quiet(ann)
+    assert not upstream.must_be_quiet(other_db)
+    assert not upstream.must_be_quiet(base)  # RESET, which is always answered
+    assert upstream.must_be_quiet(State(b"ann", b"other", 0, 2, False))
+    assert upstream.must_be_quiet(State(b"bob", b"pw", 0, 2, False))
 
 
 def test_a_server_without_reset_is_asked_for_it_once() -> None:

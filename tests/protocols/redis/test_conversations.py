@@ -21,6 +21,7 @@ class Play:
         random = self.random = Random(seed)
         self.losses = losses
         self.users = users = random.random() < 0.5
+        self.keep_silent = random.random() < 0.7
         self.most = most = random.choice((2, 8, 64))
         self.stage = Stage(
             RedisProtocol(
@@ -41,7 +42,7 @@ class Play:
     def step(self) -> None:
         random, askers, servers = self.random, self.askers, self.servers
         if self.stage.dials and random.random() < 0.7:
-            servers.append(Server(self.stage.connects()))
+            servers.append(Server(self.stage.connects(), keeps_silent=self.keep_silent))
         what = random.random()
         if what < 0.12 and len(askers) < CLIENTS:
             askers.append(Asker(self.stage, self.born, random, users=self.users, mutes=not self.losses))
@@ -105,7 +106,7 @@ class Play:
                 server.work()
                 server.send(len(server.replies))
             while self.stage.dials:
-                self.servers.append(Server(self.stage.connects()))
+                self.servers.append(Server(self.stage.connects(), keeps_silent=self.keep_silent))
             self.stage.passes(0.01)
             if not left_behind(self.stage):
                 break

