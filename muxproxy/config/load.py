@@ -21,6 +21,7 @@ from typing import Any
 
 from muxproxy.config import consistency, exposure, keys, secrets
 from muxproxy.config.model import (
+    PATIENCE,
     SECRETS,
     Backend,
     Batch,
@@ -153,6 +154,7 @@ def _backend(path: Path) -> tuple[Backend | None, _File]:
         return None, file
     protocol = _protocol(file, document)
     values = {name: _known_table(file, document, name) for name in keys.TABLES}
+    patience = PATIENCE.get(protocol, {})
     for name in keys.PROTOCOL_TABLES:
         values[name] = _known_table(file, document, name) if protocol == name else {}
     _read_secrets(file, values["redis"])
@@ -167,8 +169,8 @@ def _backend(path: Path) -> tuple[Backend | None, _File]:
         name=path.stem,
         protocol=protocol,
         clients=Clients(**{"listen": (), **values["clients"]}),
-        upstream=Upstream(**{"servers": (), **values["upstream"]}),
-        queue=Queue(**values["queue"]),
+        upstream=Upstream(**{"servers": (), **patience.get("upstream", {}), **values["upstream"]}),
+        queue=Queue(**{**patience.get("queue", {}), **values["queue"]}),
         http=Http(**values["http"]),
         redis=Redis(**{**values["redis"], "batch": Batch(**values["redis"].get("batch", {}))}),
         dubbo=Dubbo(**{**values["dubbo"], "limits": _limits(values["dubbo"])}),

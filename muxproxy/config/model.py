@@ -51,8 +51,8 @@ class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     # Envoy max_pending_requests 1024; a waiter costs about 1 KiB and its request.
     max_waiting: int = 1000
-    # Longer than a hiccup, shorter than a caller's patience. HAProxy `timeout queue`, PgBouncer 120 s,
-    # linkerd 3 s.
+    # Longer than a hiccup, shorter than a caller's patience, which is its protocol's (PATIENCE): who waits
+    # longer makes work that nobody waits for. HAProxy `timeout queue`, PgBouncer 120 s, linkerd 3 s.
     timeout: float = 5.0
 
 
@@ -89,6 +89,17 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def pinned_limit(self) -> int:
         return max(1, self.max_connections // 2) if self.max_pinned is None else self.max_pinned
+
+
+# protocol -> table -> key: defaults that follow the protocol's own callers. Of the usual clients' default
+# timeouts the shortest is meant, and what is left of it is for the reply.
+PATIENCE: dict[str, dict[str, dict[str, float]]] = {
+    "http": {"queue": {"timeout": 5.0}},  # OkHttp 10 s, aiohttp 5 min, Go none
+    "redis": {"queue": {"timeout": 1.0}},  # Jedis 2 s; go-redis 3 s, StackExchange.Redis 5 s
+    # Dubbo `timeout` 1 s. A connect must leave time for another one, to a server that lives.
+    "dubbo": {"queue": {"timeout": 0.5}, "upstream": {"connect_timeout": 0.4}},
+    "tcp": {"queue": {"timeout": 5.0}},  # PyMySQL and Connector/Python 10 s
+}
 
 
 class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -145,7 +156,9 @@ class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     service: str
     actives: int  # calls in flight at a time
     method: str = ""  # "": all the service's methods together that have no limit of their own
-    timeout: float = 1.0  # how long a call waits for its turn; Dubbo waits its `timeout`, 1 s by default
+    # How long a call waits for its turn; Dubbo waits its `timeout`, 1 s by default. [queue] timeout may
+    # follow.
+    timeout: float = 0.3
 
 
 class Dubbo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

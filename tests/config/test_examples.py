@@ -5,12 +5,13 @@ from __future__ import annotations
 import configparser
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from muxproxy.config import keys
 from muxproxy.config.load import examine
-from muxproxy.config.model import Clients, Dubbo, Http, Node, Queue, Redis, Tcp, Upstream
+from muxproxy.config.model import PATIENCE, Clients, Dubbo, Http, Node, Queue, Redis, Tcp, Upstream
 from muxproxy.config.units import parse_duration
 
 ROOT = Path(__file__).parents[2]
@@ -50,8 +51,9 @@ def test_the_examples_show_the_defaults() -> None:
     assert config.node == Node(file=str(EXAMPLE / "muxproxy.toml"))
     for backend in config.backends:
         assert backend.clients == Clients(listen=backend.clients.listen)
-        assert backend.queue == Queue()
-        assert backend.upstream == Upstream(servers=backend.upstream.servers)
+        patience: dict[str, Any] = PATIENCE[backend.protocol]
+        assert backend.queue == Queue(**patience["queue"])
+        assert backend.upstream == Upstream(servers=backend.upstream.servers, **patience.get("upstream", {}))
         own = (backend.http, backend.redis, backend.dubbo, backend.tcp)
         assert own == (Http(), Redis(), Dubbo(), Tcp())
 

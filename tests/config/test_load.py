@@ -55,6 +55,21 @@ def test_the_shortest_file_has_every_default(write: Write) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("protocol", "wait", "connect"),
+    [("http", 5.0, 0.7), ("redis", 1.0, 0.7), ("dubbo", 0.5, 0.4), ("tcp", 5.0, 0.7)],
+)
+def test_defaults_follow_the_protocols_own_callers(
+    write: Write, protocol: str, wait: float, connect: float
+) -> None:
+    text = LEAST.replace("http", protocol)
+    (backend,) = load(write("backends/a.toml", text) / "backends/a.toml").backends
+    assert (backend.queue.timeout, backend.upstream.connect_timeout) == (wait, connect)
+    text += 'connect_timeout = "2s"\n[queue]\ntimeout = "3s"\n'
+    (backend,) = load(write("backends/b.toml", text) / "backends/b.toml").backends
+    assert (backend.queue.timeout, backend.upstream.connect_timeout) == (3.0, 2.0)
+
+
 def test_every_key_is_read_in_its_unit(write: Write) -> None:
     write(
         "muxproxy.toml",
