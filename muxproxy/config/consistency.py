@@ -151,7 +151,7 @@ _ITS_OWN = "no effect with tcp: every session has a connection of its own"
 # [upstream] keys that a protocol makes little or nothing of.
 _LITTLE_EFFECT = {
     "http": {"max_in_flight": _ONE_AT_A_TIME, "max_pinned": _ONE_AT_A_TIME, "suspect_after": _ONE_AT_A_TIME},
-    "dubbo": {"max_pinned": "little effect with dubbo: only calls above clients.request_buffer need one"},
+    "dubbo": {"max_pinned": "no effect with dubbo: a call needs none alone, but while it comes in"},
     "tcp": {"max_in_flight": _ITS_OWN, "max_pinned": _ITS_OWN, "suspect_after": _ITS_OWN},
 }
 

@@ -63,7 +63,7 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_connections: int = 8  # every socket counts, always (P1)
     min_connections: int = 0  # kept warm; tcp: spares, besides those that have a session
     max_in_flight: int = 128  # per connection, where the protocol can have more than one
-    # Of max_connections, for sessions that need one alone; default: half, at least 1.
+    # Of max_connections, for sessions that need one alone; default: all but one, which stays with the others.
     max_pinned: int | None = None
     # A sidecar's servers are near. Below a second, so that service is back within one after connects hung: a
     # new SYN does what the kernel's first retry, at 1 s, would do.
@@ -88,7 +88,7 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def pinned_limit(self) -> int:
-        return max(1, self.max_connections // 2) if self.max_pinned is None else self.max_pinned
+        return max(1, self.max_connections - 1) if self.max_pinned is None else self.max_pinned
 
 
 # protocol -> table -> key: defaults that follow the protocol's own callers. Of the usual clients' default

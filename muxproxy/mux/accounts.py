@@ -11,7 +11,7 @@ from muxproxy.config.model import Backend
 from muxproxy.metrics.histogram import Histogram
 from muxproxy.metrics.snapshot import LimitSnapshot
 from muxproxy.mux.deadlines import INF, Deadlines
-from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, WAITING, Exchange
+from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, STREAM, WAITING, Exchange
 from muxproxy.mux.gate import Gate
 from muxproxy.mux.ports import World
 from muxproxy.mux.queue import Queue
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from muxproxy.mux.server import Server
 
 _OK = Reason.OK
+_TELL_PINS_EVERY = 60.0  # seconds
 _OVERLOAD = (
     Reason.QUEUE_FULL,
     Reason.CLIENTS_FULL,
@@ -57,8 +58,11 @@ class Accounts:
         self.pin_queue = Queue(backend.queue.timeout, fine, self._on_expired)
         # Those that lost their connection and may be sent once more, on one that was dialled since (P9).
         self.retry_queue = Queue(backend.queue.timeout, fine, self._on_expired)
+        # Shared sharings: large requests, which need one alone while they come in.
+        self.stream_queue = Queue(backend.queue.timeout, fine, self._on_expired)
         self.gate = Gate(backend.queue.max_waiting)
-        self.pinned = 0
+        self.pinned = 0  # that a session has for as long as it likes
+        self._pins_told = -INF  # when the log last said what holds all of them
         self.pinned_limit = self._pinned_limit(backend)
         self.draining = False
         self.resolve_error = ""
@@ -86,7 +90,7 @@ class Accounts:
 
     def _pinned_limit(self, backend: Backend) -> int:
         upgraded = backend.http.max_upgraded
-        return backend.upstream.pinned_limit if upgraded is None else upgraded
+        return max(1, backend.upstream.max_connections // 2) if upgraded is None else upgraded
 
     def end(self, exchange: Exchange, reason: Reason) -> None:
         """Any state but ABANDONED => DONE, counted (P3)."""
@@ -168,6 +172,8 @@ class Accounts:
 
     def _refuse_full(self, exchange: Exchange, now: float) -> None:
         bound = f"{self.gate.waiting} requests wait for {self.config.max_connections} connections"
+        if self._lacks_pin(exchange.marks & PIN, exchange, now):
+            bound = f"taken are all of {self._pins_taken()}"
         text = f"{self.name}: {bound}, max_waiting is {self.gate.max_waiting}{self._server_trouble()}"
         assert exchange.client is not None
         exchange.client.refuse(exchange, Reason.QUEUE_FULL, text, now)
@@ -178,11 +184,35 @@ class Accounts:
         unreachable = trouble and not any(upstream.state == OPEN for upstream in self.upstreams)
         reason = Reason.NO_SERVER if unreachable else Reason.QUEUE_TIMEOUT
         what = f"one of {self.config.max_connections} connections"
-        if exchange.marks & (PIN | LISTEN) and self.pinned >= self.pinned_limit:
-            what = f"one of {self.pinned_limit} that clients have alone ({self._pin_reasons()})"
+        if self._lacks_pin(exchange.marks & (PIN | LISTEN), exchange, now):
+            what = f"one of {self._pins_taken()}"
         text = f"{self.name}: waited {self.queue.timeout:g} s for {what}{trouble}"
         assert exchange.client is not None
         exchange.client.refuse(exchange, reason, text, now)
+
+    def _lacks_pin(self, wants_pin: int, exchange: Exchange, now: float) -> bool:
+        """It is for want of max_pinned. The log says what holds them, once a minute at most."""
+        if not wants_pin or exchange.marks & STREAM or self.pinned < self.pinned_limit:
+            return False
+        if now >= self._pins_told + _TELL_PINS_EVERY:
+            self._pins_told = now
+            held, key = self._pin_reasons(), self._pin_key()
+            self.world.log(
+                "no connection is left to have alone", level="warning", backend=self.name, held=held, key=key
+            )
+        return True
+
+    def _pins_taken(self) -> str:
+        return f"{self.pinned_limit} that clients have alone ({self._pin_reasons()}): raise {self._pin_key()}"
+
+    def _pin_key(self) -> str:
+        """Which to raise: one connection always stays with the others."""
+        most = self.config.max_connections
+        if self.sharing is Sharing.EXCLUSIVE:
+            key = "[http] max_upgraded"
+        else:
+            key, most = "[upstream] max_pinned", max(1, most - 1)
+        return key if self.pinned_limit < most else "[upstream] max_connections"
 
     def _pin_reasons(self) -> str:
         """What those that are not shared are used for: only if somebody waited for one in vain."""
@@ -207,6 +237,6 @@ class Accounts:
         return waits
 
     def oldest_wait(self, now: float) -> float:
-        queues = (self.queue, self.pin_queue, self.retry_queue)
+        queues = (self.queue, self.pin_queue, self.retry_queue, self.stream_queue)
         oldest = min((q.oldest() or INF for q in queues), default=INF)
         return 0.0 if oldest == INF else max(0.0, now - oldest)

@@ -17,7 +17,18 @@ from typing import TYPE_CHECKING
 from muxproxy.mux.exchange import SENT, STREAM, Exchange
 from muxproxy.mux.queue import Queue
 from muxproxy.mux.upstream import CONNECTING, GREETING, OPEN, Upstream
-from muxproxy.protocols.contract import FIRST, IDEMPOTENT, LAST, LISTEN, ONEWAY, PIN, QUIET, Frame, Reason
+from muxproxy.protocols.contract import (
+    FIRST,
+    IDEMPOTENT,
+    LAST,
+    LISTEN,
+    ONEWAY,
+    PIN,
+    QUIET,
+    UNPIN,
+    Frame,
+    Reason,
+)
 
 if TYPE_CHECKING:
     from muxproxy.mux.ports import Wire
@@ -204,11 +215,14 @@ class Gathering(Upstream):
     def _pin_for(self, exchange: Exchange, now: float) -> None:
         client = exchange.client
         assert client is not None
-        why, patience = exchange.pin
-        exchange.sent += patience
-        if exchange.whole:
-            exchange.marks &= ~STREAM  # it came in while it waited: alone until its reply, as any other
-        self.pin(client, STREAMING if exchange.marks & STREAM else why)
+        if not exchange.marks & STREAM:
+            why, patience = exchange.pin
+            exchange.sent += patience
+            self.pin(client, why)
+        elif exchange.whole:  # it came in while it waited, and needs none alone any more
+            exchange.marks &= ~(PIN | UNPIN | STREAM)
+        else:
+            self.pin(client, STREAMING, counts=False)
 
     def _flush_later(self) -> None:
         """At the end of this turn of the loop; with a batch, after its delay or when enough have come."""

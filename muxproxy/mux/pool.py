@@ -46,7 +46,8 @@ class Pool(Accounts):
             return
         gate.waiting += 1
         self._queue_for(exchange).push(exchange, now)
-        if len(self.upstreams) < self.config.max_connections or self.pin_queue.entries:
+        is_full = len(self.upstreams) >= self.config.max_connections
+        if not is_full or self.pin_queue.entries or self.stream_queue.entries:
             self.grow(now)
 
     def _place_for(self, exchange: Exchange, now: float) -> Upstream | None:
@@ -204,7 +205,7 @@ class Pool(Accounts):
         """Dial for those who wait, up to the bound (P1)."""
         if self.draining and not self.gate.waiting:
             return
-        missing = len(self.queue) + len(self.retry_queue)
+        missing = len(self.queue) + len(self.retry_queue) + len(self.stream_queue)
         missing += max(0, min(len(self.pin_queue), self.pinned_limit - self.pinned))
         places = self._places()
         bound = self.config.max_connections

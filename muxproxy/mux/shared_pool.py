@@ -13,12 +13,12 @@ from typing import Any, cast
 from msgspec import structs
 
 from muxproxy.config.model import Backend
+from muxproxy.mux.alone import Alone
 from muxproxy.mux.client import Client
 from muxproxy.mux.deadlines import INF, Deadlines
-from muxproxy.mux.exchange import STREAM, WAITING, Exchange
+from muxproxy.mux.exchange import WAITING, Exchange
 from muxproxy.mux.feed import FeedClient
 from muxproxy.mux.ordered import OrderedClient
-from muxproxy.mux.pool import Pool
 from muxproxy.mux.ports import Wire, World
 from muxproxy.mux.queue import Queue
 from muxproxy.mux.server import Server, coming
@@ -36,7 +36,7 @@ SWITCH = 16
 _in_flight = attrgetter("in_flight")
 
 
-class SharedPool(Pool):
+class SharedPool(Alone):
     def __init__(
         self, backend: Backend, protocol: Protocol, world: World, fine: Deadlines, slow: Deadlines
     ) -> None:
@@ -69,10 +69,6 @@ class SharedPool(Pool):
         if not self.feeds:
             return {}
         return {"messages": self.messages, "interrupted": self.interrupted, "cut": self.cut_listeners}
-
-    def _pinned_limit(self, backend: Backend) -> int:
-        """At least one connection stays with the many, where there are many."""
-        return min(backend.upstream.pinned_limit, max(1, backend.upstream.max_connections - 1))
 
     def new_client(self, wire: Wire, now: float) -> Client:
         kind = TaggedClient if self.sharing is Sharing.TAGGED else OrderedClient
@@ -137,7 +133,7 @@ class SharedPool(Pool):
             waits = stay.is_awaited() or (is_common and len(self.queue))
             return stay if stay.has_room(exchange.weight) and not waits else None
         if exchange.marks & PIN:
-            return None if len(self.pin_queue) else self._place_alone()
+            return self._place_alone(exchange)
         return None if self.queue.entries else self._least_loaded(exchange, now)
 
     def _least_loaded(self, exchange: Exchange, now: float) -> Upstream | None:
@@ -253,28 +249,15 @@ class SharedPool(Pool):
         assert isinstance(upstream, ByOrder)
         return upstream if client.first is not exchange and upstream.load() and not upstream.owner else None
 
-    def _place_alone(self) -> Upstream | None:
-        if self.pinned >= self.pinned_limit:
-            return None
-        for server in self.servers:
-            for upstream in server.open:
-                if (
-                    upstream.owner is None
-                    and not upstream.load()
-                    and upstream.has_room()
-                    and not upstream.is_awaited()
-                ):
-                    upstream.reserved = False
-                    return upstream
-        return None
-
     def _common_queue(self, exchange: Exchange) -> Queue:
-        return self.retry_queue if exchange.lost_at else super()._queue_for(exchange)
+        if exchange.marks & PIN and not exchange.lost_at:
+            return self._alone_queue(exchange)
+        return self.retry_queue if exchange.lost_at else self.queue
 
     def _queue_for(self, exchange: Exchange) -> Queue:
         stay = self._must_stay(exchange)
         if stay is None:
-            return super()._queue_for(exchange)
+            return self._common_queue(exchange)
         if stay.queue is None:
             stay.queue = Queue(self.queue.timeout, self.fine, self._on_expired)
         return stay.queue
@@ -306,7 +289,7 @@ class SharedPool(Pool):
                 client.take_back(exchanges[0], exchanges[1:])
         self.gate.waiting += len(first) - len(waiting)
         first.sort(key=lambda exchange: exchange.since)
-        for common in (self.queue, self.pin_queue, self.retry_queue):
+        for common in (self.queue, self.pin_queue, self.retry_queue, self.stream_queue):
             theirs = [exchange for exchange in first if self._common_queue(exchange) is common]
             if theirs:
                 common.push_back(*theirs)
@@ -372,7 +355,7 @@ class SharedPool(Pool):
                 return
             queue = exchange.queue
             assert queue is not None
-            if queue is self.pin_queue:
+            if queue is self.pin_queue or queue is self.stream_queue:
                 upstream.reserved = False
             queue.remove(exchange)
             self._send_waiting(exchange, upstream, now)
@@ -388,12 +371,12 @@ class SharedPool(Pool):
         if is_common and upstream.suspect and self.queue.entries:
             is_common = not self._is_other(now)
         other = self.queue.head() if is_common else None
-        pin = self.pin_queue.head() if self.pinned < self.pinned_limit else None
-        is_alone = own is None and upstream.owner is None and not upstream.load()
         if own is not None and (other is None or own.since <= other.since):
             return own
-        if is_alone and pin is not None and (other is None or pin.since <= other.since):
-            return pin
+        if own is None and upstream.owner is None and not upstream.load():
+            alone = self._next_alone()
+            if alone is not None and (other is None or alone.since <= other.since):
+                return alone
         return other
 
     def _send_waiting(self, exchange: Exchange, upstream: Upstream, now: float) -> None:
@@ -407,38 +390,3 @@ class SharedPool(Pool):
                 if upstream.state == OPEN:
                     self._fill(upstream, now)
         self.grow(now)
-
-    def grow(self, now: float) -> None:
-        super().grow(now)
-        if len(self.pin_queue) and len(self.upstreams) >= self.config.max_connections:
-            self._reserve()
-
-    def _is_reserved(self, upstream: ByOrder) -> bool:
-        """Being emptied for who needs one alone, and he is still there."""
-        if upstream.reserved and not (len(self.pin_queue) and self.pinned < self.pinned_limit):
-            upstream.reserved = False
-        return upstream.reserved and (self.config.max_connections > 1 or self._is_streams_turn())
-
-    def _is_streams_turn(self) -> bool:
-        """The only connection is emptied for who has it alone while its request comes in, and then in its
-        turn: all others wait meanwhile (P4)."""
-        head = self.pin_queue.head()
-        others = self.queue.oldest()
-        return head is not None and head.marks & STREAM != 0 and (others is None or head.since <= others)
-
-    def _reserve(self) -> None:
-        """All connections are shared and at the bound: the least loaded one empties for who needs one
-        alone; the last one not, but for who gives it back soon (_is_streams_turn)."""
-        if self.pinned >= self.pinned_limit:
-            return
-        shared = [
-            u for server in self.servers for u in server.open if u.owner is None and isinstance(u, ByOrder)
-        ]
-        reserved = sum(u.reserved for u in shared)
-        stay = 1 if self.config.max_connections > 1 else 0
-        if (
-            reserved < min(len(self.pin_queue), self.pinned_limit - self.pinned)
-            and len(shared) - reserved > stay
-        ):
-            least = min((u for u in shared if not u.reserved), key=lambda u: (u.suspect, u.load()))
-            least.reserved = True

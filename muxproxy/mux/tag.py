@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from muxproxy.mux.deadlines import INF
-from muxproxy.mux.exchange import DONE, REPLYING, STREAM, Exchange
+from muxproxy.mux.exchange import DONE, REPLYING, Exchange
 from muxproxy.mux.heartbeat import Heartbeat
 from muxproxy.mux.shared import ByOrder
 from muxproxy.mux.upstream import OPEN
@@ -21,7 +21,6 @@ from muxproxy.protocols.contract import (
     INTERIM,
     LAST,
     PIN,
-    UNPIN,
     Frame,
     Reason,
     TaggedProtocol,
@@ -58,12 +57,6 @@ class ByTag(ByOrder):
         if interval:
             Heartbeat(self, interval, self._protocol.probe_misses, now)
         super().open(now)
-
-    def _pin_for(self, exchange: Exchange, now: float) -> None:
-        if exchange.whole:  # it came in while it waited, and nothing else needs a connection alone
-            exchange.marks &= ~(PIN | UNPIN | STREAM)
-        else:
-            super()._pin_for(exchange, now)
 
     # -- the ledger --------------------------------------------------------------------------------
 

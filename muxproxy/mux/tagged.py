@@ -166,7 +166,7 @@ class TaggedClient(Client):
     def _is_ahead(self, last: Exchange) -> bool:
         """More of what it has sent waits for a connection than is kept of one request: the rest may wait in
         its socket (P7). What waits for a limit does not count: others of its requests may pass."""
-        queues = (self.pool.queue, self.pool.pin_queue, self.pool.retry_queue)
+        queues = (self.pool.queue, self.pool.stream_queue, self.pool.retry_queue)
         waiting = 0
         exchange: Exchange | None = last
         while exchange is not None and exchange.state == WAITING:

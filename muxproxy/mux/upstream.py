@@ -43,6 +43,7 @@ class Upstream(Working):
 
     __slots__ = (
         "_halted",
+        "counts",
         "deadline",
         "dialled",
         "failed",
@@ -77,6 +78,7 @@ class Upstream(Working):
         self.served = 0  # exchanges sent on it so far
         self.owner: Client | None = None  # pinned: the one client that may send
         self.pin_reason = ""
+        self.counts = False  # pinned: against max_pinned
         self.retiring = ""  # why it will be closed as soon as it owes nothing
         self.ready = False  # it has been OPEN
         self.mute = True  # its server has not said a word
@@ -345,18 +347,20 @@ class Upstream(Working):
 
     # -- pins --------------------------------------------------------------------------------------
 
-    def pin(self, client: Client, reason: str) -> None:
+    def pin(self, client: Client, reason: str, *, counts: bool = True) -> None:
+        """`counts`: against max_pinned."""
         if self.owner is None:
             self.owner = client
             self.pin_reason = reason
             client.pinned = self
-            self.pool.pinned += 1
+            self.counts = counts
+            self.pool.pinned += counts
 
     def unpin(self) -> None:
         owner, self.owner = self.owner, None
         if owner is not None:
             owner.pinned = None
-            self.pool.pinned -= 1
+            self.pool.pinned -= self.counts
 
     def on_owner_left(self, now: float) -> None:
         """Its session may have left any state behind: never to be another's (P2)."""

@@ -131,7 +131,7 @@ WARNINGS += [
     ({**REDIS, "upstream": {"max_pinned": 0}}, "upstream.max_pinned = 0: BLPOP, WATCH, MULTI in pieces"),
     ({**REDIS, "redis": {"batch": Batch(delay=0.001)}}, "redis.batch.commands = 0: below 2 nothing is held"),
     ({**REDIS, "redis": {"allow": ("get",)}}, 'redis.allow = "get": no effect: it is not refused'),
-    ({**DUBBO, "upstream": {"max_pinned": 2}}, "upstream.max_pinned = 2: little effect with dubbo"),
+    ({**DUBBO, "upstream": {"max_pinned": 2}}, "upstream.max_pinned = 2: no effect with dubbo"),
 ]  # a table  # fmt: skip
 
 

@@ -25,7 +25,7 @@ REQUESTS = {"head_timeout", "hold_timeout", "min_rate", "reply_timeout"}
 EXAMPLES = {
     "ledger-db": ("tcp", EXCHANGES | REQUESTS | SHARED),
     "orders-api": ("http", SHARED),
-    "orders-dubbo": ("dubbo", EXCHANGES),
+    "orders-dubbo": ("dubbo", EXCHANGES | {"max_pinned"}),
     "session-cache": ("redis", EXCHANGES),
 }
 

@@ -21,6 +21,7 @@ def nobody_waits_beside_a_free_place(stage: Stage) -> None:
     """P4, but for whose turn it is."""
     pool, now = stage.pool, stage.world.now
     may_pin = bool(len(pool.pin_queue)) and pool.pinned < pool.pinned_limit
+    may_pin = may_pin or bool(len(pool.stream_queue))
     free = [upstream for upstream in pool.upstreams if upstream.state == OPEN and upstream.has_room()]
     unowned = [u for u in free if u.owner is None and not (may_pin and getattr(u, "reserved", False))]
     if may_another_serve(stage):  # behind one that is silent nobody need stand

@@ -373,7 +373,7 @@ class Machine(RuleBasedStateMachine):
     def p4_nobody_waits_beside_a_free_place(self) -> None:
         nobody_waits_beside_a_free_place(self.stage)
         pool = self.stage.pool
-        for queue in (pool.queue, pool.pin_queue):
+        for queue in (pool.queue, pool.pin_queue, pool.stream_queue):
             ages = [exchange.since for exchange in self.exchanges if exchange.queue is queue]
             assert queue.oldest() == min(ages, default=None), "P4: not FIFO"
             before = self.waited.get(queue, [])
@@ -401,11 +401,11 @@ class Machine(RuleBasedStateMachine):
         extra = pool.retried or pool.closed or not config.queue.max_waiting
         spare = config.upstream.max_connections * in_flight if extra else 0
         assert 0 <= pool.gate.waiting <= config.queue.max_waiting + spare
-        queues = [pool.queue, pool.pin_queue, pool.retry_queue]
+        queues = [pool.queue, pool.pin_queue, pool.retry_queue, pool.stream_queue]
         queues += [u.queue for u in pool.upstreams if getattr(u, "queue", None)]
         assert pool.gate.waiting == sum(map(len, queues))
         assert (
-            pool.pinned == sum(upstream.owner is not None for upstream in pool.upstreams) <= pool.pinned_limit
+            pool.pinned == sum(u.owner is not None and u.counts for u in pool.upstreams) <= pool.pinned_limit
         )
         for client in self.clients:
             assert len(client.peer.wire.buffer) <= 2 * RESPONSE_BUFFER + 800  # and one chunk of replies

@@ -85,7 +85,8 @@ def test_those_who_wait_for_their_own_connection_wait_with_all_others_when_it_is
 
 def test_of_all_connections_one_stays_with_the_many() -> None:
     assert sessions(max_connections=4, max_pinned=4).pool.pinned_limit == 3
-    assert sessions(max_connections=4).pool.pinned_limit == 2
+    assert sessions(max_connections=4).pool.pinned_limit == 3
+    assert sessions(max_connections=4, max_pinned=2).pool.pinned_limit == 2
     assert sessions(max_connections=1).pool.pinned_limit == 1
 
 
@@ -113,14 +114,14 @@ def test_a_connection_is_emptied_for_who_needs_one_alone_and_used_by_the_many_ag
 
 
 def test_a_pin_that_comes_free_goes_to_who_waits_for_it_on_whichever_connection() -> None:
-    stage = sessions(max_connections=2, max_in_flight=4, max_pinned=1, request_buffer=10)
-    ann = stage.asks(b"big +20\n1234567890")
+    stage = sessions(max_connections=2, max_in_flight=4, max_pinned=1)
+    ann = stage.asks(b"multi pin\n")
     one = stage.connects()
-    stage.asks(b"multi pin\n")
+    stage.asks(b"his pin\n")
     assert stage.dials == []  # max_pinned
-    ann.sends(b"1234567890")  # and now the large request is in, and its connection everybody's
-    assert stage.connects().got() == b"multi pin\n"
-    assert one.got() == b"big +20\n12345678901234567890"
+    ann.closes()
+    assert stage.connects().got() == b"his pin\n"
+    assert one.got() == b"multi pin\nreset\n"
 
 
 def test_a_connection_whose_session_left_is_reset_and_used_again() -> None:

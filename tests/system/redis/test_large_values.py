@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from contextlib import ExitStack
 
+import pytest
+
+from tests.system.process import wait_for
 from tests.system.proxy import memory
 from tests.system.redis.proxied import proxied
 from tests.system.redis.server import RedisServer
@@ -12,6 +16,7 @@ from tests.system.redis.wire import Wire, command
 
 SIZE = 64 << 20
 PATTERN = bytes(range(256)) * 4096  # 1 MiB
+LEFT = "no connection is left to have alone"
 
 
 def test_values_of_64_mib_pass_in_a_worker_that_does_not_grow_by_them(clean: RedisServer) -> None:
@@ -76,3 +81,31 @@ def test_a_client_that_does_not_read_its_large_reply_holds_up_nobody_for_ever(cl
         assert other.ask("ECHO", "x") == b"$1\r\nx\r\n"
         assert memory(worker, "VmHWM") - before < 8 << 20
     clean.flush()
+
+
+@pytest.mark.parametrize("size", [100 << 10, 300 << 10, 3 << 20])
+def test_a_large_value_needs_no_place_among_those_that_sessions_hold(clean: RedisServer, size: int) -> None:
+    """With as many blocked workers as may be pinned by default, and small commands beside it all the time."""
+    value = PATTERN[: 1 << 10] * (size >> 10)
+    with (
+        proxied(clean, upstream={"max_connections": 3}, queue={"timeout": "2s"}) as proxy,
+        ExitStack() as stack,
+    ):
+        workers = [stack.enter_context(Wire(proxy.address)) for _ in range(2)]
+        for worker in workers:
+            worker.send(command("BLPOP", "nothing", 0))
+        wait_for(lambda: proxy.backend()["pinned"] == {"blocking": 2}, within=10, what="all are pinned")
+        wire, other, third = (stack.enter_context(Wire(proxy.address)) for _ in range(3))
+        for n in range(5):
+            data = command("SET", f"large{n}", value)
+            cut = len(data) // 3 * 2
+            wire.send(data[:cut])
+            other.send(command("INCR", "n"))
+            wire.send(data[cut:])
+            assert wire.reply() == b"+OK\r\n"
+            assert other.reply() == b":%d\r\n" % (n + 1)
+        third.send(command("BLPOP", "nothing", 0))
+        told = third.reply()
+        assert b"raise [upstream] max_connections" in told
+        wait_for(lambda: LEFT in proxy.log(), within=10, what="the log says so")
+        assert proxy.log().count(LEFT) == 1
