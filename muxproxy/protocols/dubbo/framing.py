@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from muxproxy.protocols.contract import FIRST, LAST, Frame
+from muxproxy.protocols.contract import FIRST, FRAMES, LAST, Frame
 from muxproxy.protocols.dubbo.common import (
     EVENT,
     HEADER,
@@ -31,15 +31,26 @@ class Framing:
     """`held` is 0 for ever: nothing whole is kept back, and a client whose message is incomplete must be
     read, whatever it is owed. `midway` says that a message has begun."""
 
-    __slots__ = ("_left", "_part", "_plain", "_settings", "_skips", "_tag", "held", "midway")
-
-    more = 0
+    __slots__ = (
+        "_left",
+        "_part",
+        "_plain",
+        "_rest",
+        "_settings",
+        "_skips",
+        "_tag",
+        "held",
+        "midway",
+        "more",
+    )
 
     def __init__(self, settings: Settings, plain: tuple[int, int]) -> None:
         self._settings = settings
         self._plain = plain  # (mask, value): flags of what needs no look if it is whole, as nearly all is
         self.held = 0
         self.midway = False
+        self.more = 0
+        self._rest = b""  # `more` bytes at its end are for the next turn (P10): they begin a message
         self._part = b""  # of a message whose first frame is not out
         self._left = 0  # bytes of the body that are to come
         self._tag = 0  # of that message
@@ -47,12 +58,17 @@ class Framing:
 
     def feed(self, data: bytes) -> Sequence[Frame]:
         frames: list[Frame] = []
+        pos = 0
+        if self.more:
+            pos = len(self._rest) - self.more
+            data, pos = (self._rest[pos:] + data, 0) if data else (self._rest, pos)
+            self._rest, self.more = b"", 0
         if self._left:
             data = self._go_on(data, frames)
         if self._part:
             data, self._part = self._part + data, b""
         if data:
-            self._walk(data, frames)
+            self._walk(data, pos, frames)
         self.midway = self._part != b""
         return frames
 
@@ -66,11 +82,16 @@ class Framing:
             frames.append(Frame(part, 0 if left else LAST, None, self._tag))
         return rest
 
-    def _walk(self, data: bytes, frames: list[Frame]) -> None:
-        at, size = 0, len(data)
+    def _walk(self, data: bytes, at: int, frames: list[Frame]) -> None:
+        size = len(data)
+        messages = FRAMES  # that this feed may bring, wanted or not
         longest = self._settings.max_frame
         kind, plain = self._plain
         while size - at >= HEADER_SIZE:
+            if not messages:
+                self._rest, self.more = data, size - at
+                return
+            messages -= 1
             magic, flags, _, tag, length = _unpack(data, at)
             end = at + HEADER_SIZE + length
             if flags & kind == plain and end <= size and length <= longest and magic == MAGIC:

@@ -58,7 +58,7 @@ class ReplyFramer(Framing):
     def feed(self, data: bytes) -> Sequence[Frame]:
         # Short cut: one whole reply.
         size = len(data)
-        if size >= HEADER_SIZE and not self._left and not self._part:
+        if size >= HEADER_SIZE and not (self._left or self._part or self.more):
             magic, flags, _, tag, length = _unpack(data)
             if (
                 not flags & _NO_REPLY

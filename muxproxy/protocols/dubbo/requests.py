@@ -45,7 +45,7 @@ class RequestFramer(Framing):
     def feed(self, data: bytes) -> Sequence[Frame]:
         # Short cut: one whole two-way call, as nearly every chunk is.
         size = len(data)
-        if size >= HEADER_SIZE and not self._left and not self._part:
+        if size >= HEADER_SIZE and not (self._left or self._part or self.more):
             magic, flags, _, tag, length = _unpack(data)
             settings = self._settings
             if (

@@ -6,6 +6,7 @@ that has come in part is kept back, so that nothing malformed ever leaves, not e
 
 from __future__ import annotations
 
+from muxproxy.protocols.contract import LINES
 from muxproxy.protocols.http.common import MalformedError
 from muxproxy.protocols.http.fields import check_trailers
 from muxproxy.protocols.http.grammar import CHUNK, LAX_CHUNK, MAX_CHUNK_LINE, MAX_EXTENSIONS
@@ -16,10 +17,21 @@ _SIZE, _DATA, _DATA_END, _TRAILERS, _DONE = range(5)
 class Chunked:
     """One chunked body. Feed it through `take`; `done` once its last byte is in."""
 
-    __slots__ = ("_extensions", "_left", "_match", "_max_trailers", "_searched", "_state", "kept", "spans")
+    __slots__ = (
+        "_extensions",
+        "_left",
+        "_match",
+        "_max_trailers",
+        "_searched",
+        "_state",
+        "is_over",
+        "kept",
+        "spans",
+    )
 
     def __init__(self, max_trailers: int, *, strip: bool = False, lax: bool = False) -> None:
         self.kept = b""  # an incomplete line; the next data goes behind it
+        self.is_over = False  # the last scan has done as much as one may (P10): go on where it stopped
         self.spans: list[bytes] | None = [] if strip else None  # `strip`: the data without its framing
         self._match = LAX_CHUNK.match if lax else CHUNK.match
         self._state = _SIZE
@@ -35,7 +47,8 @@ class Chunked:
     def scan(self, data: bytes, start: int) -> int:
         """The offset behind what may be passed on of data[start:], which begins with `kept`."""
         pos, size = start, len(data)
-        while pos < size:
+        lines = LINES
+        while pos < size and lines:
             state = self._state
             if state == _DATA:
                 end = pos + self._left
@@ -48,6 +61,7 @@ class Chunked:
                 pos = end
                 self._state = _DATA_END
             elif state == _SIZE:
+                lines -= 1
                 match = self._match(data, pos, pos + MAX_CHUNK_LINE)
                 if match is None:
                     self._check_partial(data, pos)
@@ -73,7 +87,8 @@ class Chunked:
                 self._state = _DONE
             else:
                 break
-        self.kept = b"" if pos == size or self._state == _DONE else data[pos:]
+        self.is_over = not lines and pos < size and self._state != _DONE
+        self.kept = b"" if pos == size or self.is_over or self._state == _DONE else data[pos:]
         return pos
 
     def _check_partial(self, data: bytes, pos: int) -> None:

@@ -98,3 +98,25 @@ class Settings:
         self.reply_misses += 1
         if self.reply_misses >= MEMO_MISSES:
             self.reply_misses, self.reply_rest = 0, MEMO_REST
+
+
+class Reply:
+    """What a head says: `head` as it goes on, its marks, its body's length, the marks and note of its end."""
+
+    __slots__ = ("end", "head", "hint", "length", "marks", "why")
+
+    def __init__(
+        self,
+        head: bytes,
+        marks: int,
+        length: int,
+        end: int = 0,
+        why: str | None = None,
+        hint: float | None = None,
+    ) -> None:
+        self.head = head
+        self.marks = marks
+        self.length = length
+        self.end = end
+        self.why = why
+        self.hint = hint  # seconds after which the server closes an idle connection

@@ -153,3 +153,30 @@ def check_trailers(block: bytes) -> None:
     for _, name, _ in parse_fields(block[:-4]):
         if name in NOT_IN_TRAILERS:
             raise MalformedError(f"{name.decode('ascii')} among the trailers")
+
+
+_MAX_FORWARDS = 10**18  # "the recipient's maximum supported value", RFC 9110 section 7.6.2
+
+
+def with_host(fields: list[Field], host: bytes) -> list[Field]:
+    """The fields with `host` as the value of Host, untouched where it is so already."""
+    for index, (_, name, value) in enumerate(fields):
+        if name == b"host":
+            if value != host:
+                fields[index] = (b"Host: " + host, name, host)
+            return fields
+    return [(b"Host: " + host, b"host", host), *fields]
+
+
+def forwarded_once(fields: list[Field]) -> list[Field]:
+    """Count Max-Forwards down. RFC 9110 section 7.6.2: a MUST for TRACE and OPTIONS."""
+    counted: list[Field] = []
+    for line, name, value in fields:
+        if name == b"max-forwards" and value.isdigit():
+            number = value.lstrip(b"0")
+            if not number:
+                raise MalformedError("Max-Forwards is 0, and a relay has nothing of its own to say", 501)
+            value = b"%d" % (min(int(number) - 1, _MAX_FORWARDS) if len(number) < 20 else _MAX_FORWARDS)
+            line = line[: len(name)] + b": " + value
+        counted.append((line, name, value))
+    return counted

@@ -23,7 +23,17 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from muxproxy.protocols.contract import BROKEN, END_CLIENT, END_UPSTREAM, FIRST, INTERIM, LAST, SWITCH, Frame
+from muxproxy.protocols.contract import (
+    BROKEN,
+    END_CLIENT,
+    END_UPSTREAM,
+    FIRST,
+    FRAMES,
+    INTERIM,
+    LAST,
+    SWITCH,
+    Frame,
+)
 from muxproxy.protocols.http.chunked import Chunked
 from muxproxy.protocols.http.common import (
     CHUNKED,
@@ -34,6 +44,7 @@ from muxproxy.protocols.http.common import (
     UNTIL_CLOSE,
     UPGRADE,
     MalformedError,
+    Reply,
     Settings,
 )
 from muxproxy.protocols.http.fields import (
@@ -99,28 +110,6 @@ _CONNECTION = {
     OLD: b"Connection: close",
 }
 _CONNECTION_LINE = {note: line and line + b"\r\n" for note, line in _CONNECTION.items()}
-
-
-class Reply:
-    """What a head says: `head` as it goes on, its marks, its body's length, the marks and note of its end."""
-
-    __slots__ = ("end", "head", "hint", "length", "marks", "why")
-
-    def __init__(
-        self,
-        head: bytes,
-        marks: int,
-        length: int,
-        end: int = 0,
-        why: str | None = None,
-        hint: float | None = None,
-    ) -> None:
-        self.head = head
-        self.marks = marks
-        self.length = length
-        self.end = end
-        self.why = why
-        self.hint = hint  # seconds after which the server closes an idle connection
 
 
 def parse_reply(head: bytes, note: int) -> Reply:
@@ -207,6 +196,7 @@ def _hint(fields: list[Field]) -> float | None:
     return None
 
 
+_CR = 13  # it may begin an empty line before a head
 _IDLE, _HEAD, _BODY, _CHUNKS, _TO_END, _OPAQUE, _DEAD = range(7)
 
 
@@ -220,15 +210,16 @@ class ReplyFramer:
         "_left",
         "_lined",
         "_note",
+        "_rest",
         "_settings",
         "_skipped",
         "_state",
         "_why",
         "early",
         "idle_hint",
+        "more",
     )
 
-    more = 0
     push_cost = 0
 
     def __init__(self, settings: Settings) -> None:
@@ -242,6 +233,8 @@ class ReplyFramer:
         self._skipped = False  # an empty line before this reply: some servers end a body with one
         self._left = 0  # of a body with a length
         self._chunks: Chunked | None = None  # of one without
+        self._rest = b""  # `more` bytes at its end are for the next turn (P10); only in the midst of a reply
+        self.more = 0
         self._end_marks = 0  # of the LAST frame, with its note
         self._why: str | None = None
 
@@ -253,7 +246,7 @@ class ReplyFramer:
 
     def feed(self, data: bytes) -> Sequence[Frame]:
         note = self._note
-        if self._state != _HEAD or self._head is not None or note & (HEAD | UPGRADE):
+        if self._state != _HEAD or self._head is not None or note & (HEAD | UPGRADE) or self.more:
             return self._go_on(data)
         settings = self._settings
         if settings.draining or self.early:
@@ -333,15 +326,22 @@ class ReplyFramer:
         """Whatever is not a fresh head in one piece."""
         if frames is None:
             frames = []
+        pos = 0
+        if self.more:
+            pos = len(self._rest) - self.more
+            data, pos = (self._rest[pos:] + data, 0) if data else (self._rest, pos)
+            self._rest, self.more = b"", 0
         try:
             while data:
                 state = self._state
                 if state == _HEAD:
-                    data = self._on_head(data, frames)
+                    data = self._on_heads(data, pos, frames)
+                    pos = 0
                 elif state == _BODY:
                     data = self._on_body(data, frames)
                 elif state == _CHUNKS:
-                    data = self._on_chunks(data, frames)
+                    data = self._on_chunks(data, pos, frames)
+                    pos = 0
                 elif state == _TO_END:
                     frames.append(Frame(self._to_end(data), 0))
                     break
@@ -360,33 +360,44 @@ class ReplyFramer:
     def _broken(self, frames: list[Frame], fault: MalformedError) -> Sequence[Frame]:
         self._state = _DEAD
         self._head = self._chunks = None
+        self._rest, self.more = b"", 0
         frames.append(Frame(b"", BROKEN, f"the server's reply is malformed: {fault}"))
         return frames
 
     # -- the head -------------------------------------------------------------------------------------------
 
-    def _on_head(self, data: bytes, frames: list[Frame]) -> bytes:
-        pos = self._head_end(data)
-        if pos == 0:
-            return b""
-        if self._head is not None:
-            data = bytes(self._head)
-            self._head = None
+    def _on_heads(self, data: bytes, pos: int, frames: list[Frame]) -> bytes:
+        """Heads from `pos` on, up to the first that is not an interim reply's. Returns what is behind it."""
         note = self._note & ~KEEP if self._settings.draining or self.early else self._note
-        reply = parse_reply(data[:pos], note)
-        if reply.hint is not None:
-            self.idle_hint = reply.hint
-        if reply.marks & INTERIM:
-            frames.append(Frame(reply.head, INTERIM))
-            return data[pos:]
-        if reply.marks & SWITCH:
-            self._state = _OPAQUE
-            self._end_marks = 0
-            frames.append(Frame(reply.head, reply.marks))
-            return data[pos:]
-        self._end_marks = reply.end
-        self._why = reply.why
-        return self._begin(reply.head + data[pos:], len(reply.head), reply.length, frames)
+        for _ in range(FRAMES):
+            end = 0
+            if self._head is None and data[pos] != _CR:
+                end = data.find(b"\r\n\r\n", pos, pos + self._settings.max_head) + 4
+            if end < 4:
+                end = self._head_end(data[pos:] if pos else data)
+                if end == 0:
+                    return b""
+                data, pos = bytes(self._head or b""), 0
+                self._head = None
+            reply = parse_reply(data[pos:end], note)
+            if reply.hint is not None:
+                self.idle_hint = reply.hint
+            if reply.marks & INTERIM:
+                frames.append(Frame(reply.head, INTERIM))
+                pos = end
+                if pos == len(data):
+                    return b""
+                continue
+            if reply.marks & SWITCH:
+                self._state = _OPAQUE
+                self._end_marks = 0
+                frames.append(Frame(reply.head, reply.marks))
+                return data[end:]
+            self._end_marks = reply.end
+            self._why = reply.why
+            return self._begin(reply.head + data[end:], len(reply.head), reply.length, frames)
+        self._rest, self.more = data, len(data) - pos
+        return b""
 
     def _head_end(self, data: bytes) -> int:
         """Where the head that begins with what is kept, and `data`, ends; 0 if it is not all there."""
@@ -442,24 +453,27 @@ class ReplyFramer:
             return b""
         return self._end(data, self._left, 0, frames)
 
-    def _on_chunks(self, data: bytes, frames: list[Frame]) -> bytes:
+    def _on_chunks(self, data: bytes, pos: int, frames: list[Frame]) -> bytes:
         assert self._chunks is not None
         if self._chunks.kept:
-            data = self._chunks.kept + data
-        return self._scan(data, 0, 0, frames)
+            data, pos = self._chunks.kept + data[pos:], 0
+        return self._scan(data, pos, 0, frames)
 
     def _scan(self, data: bytes, pos: int, marks: int, frames: list[Frame]) -> bytes:
         """The chunks at data[pos:]; what stands before it is the head, if marks say FIRST."""
         chunks = self._chunks
         assert chunks is not None
         end = chunks.scan(data, pos)
-        out = data if end == len(data) else data[:end]
+        begin = 0 if marks & FIRST else pos
+        out = data[begin:end]
         if chunks.spans is not None:
-            out = b"".join([data[:pos], *chunks.spans])
+            out = b"".join([data[begin:pos], *chunks.spans])
             chunks.spans.clear()
         if not chunks.done:
             if out:
                 frames.append(Frame(out, marks))
+            if chunks.is_over:
+                self._rest, self.more = data, len(data) - end
             return b""
         self._chunks = None
         rest = data[end:]

@@ -42,9 +42,11 @@ from muxproxy.protocols.http.fields import (
     Field,
     body_length,
     connection_options,
+    forwarded_once,
     parse_fields,
     rewritten,
     values_of,
+    with_host,
 )
 from muxproxy.protocols.http.grammar import (
     ABSOLUTE,
@@ -66,8 +68,6 @@ _MARKS = dict.fromkeys(_IDEMPOTENT, FIRST | IDEMPOTENT)
 
 # Names of Upgrade, in lower case, without their version: RFC 7540 section 3.2, and HTTP itself.
 _HTTP_2 = frozenset((b"h2c", b"h2", b"http"))
-_MAX_FORWARDS = 10**18  # "the recipient's maximum supported value", RFC 9110 section 7.6.2
-
 # Fields that may change what we do. The short cut knows the first three.
 _SPECIAL = b"host connection content-length transfer-encoding te expect upgrade keep-alive".split()
 _SPECIAL += [b"proxy-connection", b"max-forwards"]
@@ -130,10 +130,10 @@ def parse_request(head: bytes, settings: Settings) -> Request:
         dropped -= {b"upgrade"}
         connection = b"Connection: Upgrade"
     if method in (b"OPTIONS", b"TRACE"):
-        fields = _forwarded_once(fields)
+        fields = forwarded_once(fields)
 
     target, host = _route(method, target, values_of(fields, b"host"), minor, settings)
-    fields = _with_host(fields, host)
+    fields = with_host(fields, host)
     head = rewritten(b"%s %s HTTP/1.1" % (method, target), fields, dropped, connection)
     return Request(head, marks, note, length)
 
@@ -197,16 +197,6 @@ def _route(
     return (rest if rest.startswith(b"/") else b"/" + rest), authority
 
 
-def _with_host(fields: list[Field], host: bytes) -> list[Field]:
-    """The fields with `host` as the value of Host, untouched where it is so already."""
-    for index, (_, name, value) in enumerate(fields):
-        if name == b"host":
-            if value != host:
-                fields[index] = (b"Host: " + host, name, host)
-            return fields
-    return [(b"Host: " + host, b"host", host), *fields]
-
-
 def _upgrades(fields: list[Field], options: frozenset[bytes], minor: int, length: int) -> bool:
     """Is this an upgrade to pass on? If not it is an ordinary request, as RFC 9110 section 7.8 allows.
 
@@ -226,20 +216,6 @@ def _upgrades(fields: list[Field], options: frozenset[bytes], minor: int, length
     )
 
 
-def _forwarded_once(fields: list[Field]) -> list[Field]:
-    """Count Max-Forwards down. RFC 9110 section 7.6.2: a MUST for TRACE and OPTIONS."""
-    counted: list[Field] = []
-    for line, name, value in fields:
-        if name == b"max-forwards" and value.isdigit():
-            number = value.lstrip(b"0")
-            if not number:
-                raise MalformedError("Max-Forwards is 0, and a relay has nothing of its own to say", 501)
-            value = b"%d" % (min(int(number) - 1, _MAX_FORWARDS) if len(number) < 20 else _MAX_FORWARDS)
-            line = line[: len(name)] + b": " + value
-        counted.append((line, name, value))
-    return counted
-
-
 _HEAD, _BODY, _CHUNKS, _STOPPED, _OPAQUE, _DEAD = range(6)
 
 
@@ -247,23 +223,25 @@ class RequestFramer:
     """contract.RequestFramer for one client. Stops after each request until `resume()`."""
 
     __slots__ = (
+        "_at",
         "_chunks",
         "_head",
+        "_late",
         "_left",
         "_lined",
-        "_pending",
+        "_rest",
         "_settings",
         "_skipped",
         "_state",
         "held",
         "midway",
+        "more",
     )
-
-    more = 0
 
     def __init__(self, settings: Settings) -> None:
         self.held = 0
         self.midway = False
+        self.more = 0
         self._settings = settings
         self._state = _HEAD
         self._head: bytearray | None = None  # a head that has come in part
@@ -273,7 +251,11 @@ class RequestFramer:
         )
         self._left = 0  # of a body with a length
         self._chunks: Chunked | None = None  # of one without
-        self._pending: list[bytes] | None = None  # what came behind the end of a request
+        # What came behind the end of a request, or waits for the next turn (P10): from _at on, not copied for
+        # each request in it; None: nothing. And what came behind that.
+        self._rest: bytes | None = None
+        self._at = 0
+        self._late: list[bytes] = []
 
     def feed(self, data: bytes) -> Sequence[Frame]:
         if self._state != _HEAD or self.held or self._skipped:
@@ -320,30 +302,54 @@ class RequestFramer:
         """Whatever is not a fresh head in one piece."""
         state = self._state
         if state == _STOPPED:
-            self._hold(data)
+            if data:
+                self._rest = self._rest or b""
+                self._late.append(data)
+                self.held += len(data)
             return ()
-        if self._pending is not None:
-            data = b"".join([*self._pending, data])
-            self._pending = None
-            self.held = 0
+        pos = 0
+        if self._rest is not None:
+            data, pos = self._take_rest(data)
             if state == _HEAD:
-                return self.feed(data)
-        if not data or state == _DEAD:
+                return self._on_next(data, pos)
+        if pos == len(data) or state == _DEAD:
             return ()
         if state == _BODY:
-            return self._on_body(data)
+            return self._on_body(data[pos:] if pos else data)
         if state == _CHUNKS:
-            return self._on_chunks(data)
+            return self._on_chunks(data, pos)
         if state == _HEAD:
             return self._on_head(data)
-        return (Frame(data, 0),)
+        return (Frame(data[pos:] if pos else data, 0),)
 
-    def _hold(self, data: bytes) -> None:
-        if data:
-            if self._pending is None:
-                self._pending = []
-            self._pending.append(data)
-            self.held += len(data)
+    def _take_rest(self, data: bytes) -> tuple[bytes, int]:
+        rest, pos, late = self._rest or b"", self._at, self._late
+        self._rest, self._at = None, 0
+        self.held = self.more = 0
+        if not (late or data):
+            return rest, pos
+        self._late = []
+        return b"".join([rest[pos:], *late, data]), 0
+
+    def _on_next(self, data: bytes, pos: int) -> Sequence[Frame]:
+        """A request that was held, and perhaps others behind it: those are not touched."""
+        end = data.find(b"\r\n\r\n", pos, pos + self._settings.max_head) + 4
+        if end < 4 or self._skipped or end == len(data):
+            return self.feed(data[pos:])
+        frames = self.feed(data[pos:end])
+        if self._state == _STOPPED:
+            self._rest, self._at = data, end
+            self.held = len(data) - end
+            return frames
+        if self._state == _CHUNKS:
+            return (*frames, *self._on_chunks(data, end))
+        if self._state == _BODY:
+            stop = end + self._left
+            frames = (*frames, *self._on_body(data[end:stop]))
+            if stop < len(data):
+                self._rest, self._at = data, stop
+                self.held = len(data) - stop
+        return frames
 
     # -- the head -------------------------------------------------------------------------------------------
 
@@ -422,8 +428,9 @@ class RequestFramer:
 
     def _die(self) -> None:
         self._state = _DEAD
-        self._head = self._pending = self._chunks = None
-        self.held = 0
+        self._head = self._rest = self._chunks = None
+        self._late = []
+        self.held = self.more = 0
         self.midway = False
 
     # -- the body -------------------------------------------------------------------------------------------
@@ -439,6 +446,8 @@ class RequestFramer:
             if not chunks.done:
                 self._chunks = chunks
                 self._state = _CHUNKS
+                if chunks.is_over:
+                    self._put_off(data, end)
                 return (Frame(data if end == size else data[:end], marks, note),)
         else:
             end = pos + length
@@ -455,26 +464,31 @@ class RequestFramer:
             return (Frame(data, 0),)
         return self._end(data, self._left, 0, None)
 
-    def _on_chunks(self, data: bytes) -> Sequence[Frame]:
+    def _put_off(self, data: bytes, pos: int) -> None:
+        """All from `pos` on, to the next turn."""
+        self._rest, self._at = data, pos
+        self.more = len(data) - pos
+
+    def _on_chunks(self, data: bytes, pos: int) -> Sequence[Frame]:
         chunks = self._chunks
         assert chunks is not None
         if chunks.kept:
-            data = chunks.kept + data
+            data, pos = chunks.kept + data[pos:], 0
         try:
-            end = chunks.scan(data, 0)
+            end = chunks.scan(data, pos)
         except MalformedError as fault:
             self._die()
             return (Frame(b"", BROKEN, str(fault)),)  # the head has gone on: too late for an answer
         if chunks.done:
             self._chunks = None
-            return self._end(data, end, 0, None)
-        if end == len(data):
-            return (Frame(data, 0),)
-        return (Frame(data[:end], 0),) if end else ()
+            return self._end(data, end, 0, None, pos)
+        if chunks.is_over:
+            self._put_off(data, end)
+        return (Frame(data[pos:end], 0),) if end > pos else ()
 
-    def _end(self, data: bytes, end: int, marks: int, note: int | None) -> Sequence[Frame]:
+    def _end(self, data: bytes, end: int, marks: int, note: int | None, begin: int = 0) -> Sequence[Frame]:
         self._state = _STOPPED
         if end < len(data):
-            self._hold(data[end:])
-            data = data[:end]
-        return (Frame(data, marks | LAST, note),)
+            self._rest, self._at = data, end
+            self.held = len(data) - end
+        return (Frame(data[begin:end], marks | LAST, note),)
