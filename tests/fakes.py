@@ -63,6 +63,9 @@ class RecordingWire:
         self.was_reset = False
         self.has_left = False  # the peer has closed it, and nobody has read that yet
         self.refuses = ""  # the error of the next write: the peer's RST has come, and nobody has read it
+        self.unanswered = 0  # tries in a row that the peer's machine did not answer
+        self.silent = 0.0  # seconds since it was heard, if it owes an answer
+        self.asked_every = 0.0
         self.lost = False  # the connection has ended, its socket is not gone yet
         self.gone = False  # the brain has been told
         self._paused_writer = False
@@ -224,6 +227,12 @@ class FakeWorld:
 
     def has_left(self, wire: Any) -> bool:
         return bool(wire.has_left)
+
+    def hearing(self, wire: Any) -> tuple[int, float]:
+        return wire.unanswered, wire.silent
+
+    def ask(self, wire: Any, every: float) -> None:
+        wire.asked_every = every
 
     def unsent(self, wire: Any) -> int:
         return wire.get_write_buffer_size()

@@ -191,6 +191,8 @@ TABLES: dict[str, Table] = {
         "max_in_flight": Count(1, 65535),
         "max_pinned": Count(0, 65535),
         "connect_timeout": Duration(1 * MS, 5 * M),
+        "max_unanswered": Count(1, 15),
+        "keepalive": Duration(1 * S, 1 * H),
         "suspect_after": Duration(1 * MS, 1 * D),
         "reply_timeout": Duration(1 * MS, 1 * D),
         "idle_timeout": Duration(1 * MS, 7 * D),

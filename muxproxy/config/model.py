@@ -72,6 +72,14 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # requests while another one can serve them. Linux' TCP_RTO_MIN, the least that a lost packet costs: above
     # the round trip of any server that is near, below what a caller notices. A WAN of more needs more.
     suspect_after: float = 0.2
+    # A connection is given up after so many tries (retransmissions, keep-alive probes) that its server's
+    # machine has left unanswered in a row: this many if somebody waits for a place, else twice as many. On a
+    # LAN (retransmission timeout 0.2 s) 1.4 and 12.6 s, so that a network that was down does not hold places
+    # for as long again; Linux alone tries 15 times, a quarter of an hour.
+    max_unanswered: int = 3
+    # A connection that is silent for so long is asked by the kernel whether its peer is there: hosts that
+    # died, firewalls that forgot. Go's net.Dialer 15 s; Linux' own 2 h are beyond any NAT's memory.
+    keepalive: float = 15.0
     reply_timeout: float = 60.0  # silence of a server that owes us; nginx proxy_read_timeout 60 s
     idle_timeout: float = 30.0  # below servers' usual keep-alive (nginx 75 s); their own hints are obeyed
     max_lifetime: float = 3600.0  # 0: for ever. PgBouncer server_lifetime, Envoy max_connection_duration

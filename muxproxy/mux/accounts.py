@@ -13,6 +13,7 @@ from muxproxy.metrics.snapshot import LimitSnapshot
 from muxproxy.mux.deadlines import INF, Deadlines
 from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, STREAM, WAITING, Exchange
 from muxproxy.mux.gate import Gate
+from muxproxy.mux.lookout import Lookout
 from muxproxy.mux.ports import World
 from muxproxy.mux.queue import Queue
 from muxproxy.mux.upstream import OPEN, Upstream
@@ -61,6 +62,7 @@ class Accounts:
         # Shared sharings: large requests, which need one alone while they come in.
         self.stream_queue = Queue(backend.queue.timeout, fine, self._on_expired)
         self.gate = Gate(backend.queue.max_waiting)
+        self.lookout = Lookout(self)
         self.pinned = 0  # that a session has for as long as it likes
         self._pins_told = -INF  # when the log last said what holds all of them
         self.pinned_limit = self._pinned_limit(backend)
@@ -103,6 +105,14 @@ class Accounts:
 
     def count(self, reason: Reason, weight: int = 1) -> None:
         self.ended[reason] = self.ended.get(reason, 0) + weight
+
+    def is_pressed(self, now: float) -> bool:
+        """Somebody could do with the place of a connection that is good for nothing."""
+        return self.gate.waiting > 0
+
+    def unacknowledged_timeout(self) -> float:
+        """How long a server's machine may take nothing of what it is sent: as long as it may be silent."""
+        return self.config.reply_timeout
 
     def listening(self) -> dict[str, int]:
         """What clients listen to, in numbers."""

@@ -247,6 +247,7 @@ class Pool(Accounts):
         server.connections += 1
         server.connecting += 1
         self.fine.watch(upstream)
+        self.lookout.start(now)
         self.world.dial(server, upstream)
 
     def _new_upstream(self, server: Server, now: float) -> Upstream:

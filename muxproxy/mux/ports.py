@@ -61,6 +61,13 @@ class World(Interface):
     def has_left(self, wire: Wire) -> bool:
         """Has its peer closed or reset it? For one that is not read, where nothing else tells."""
 
+    def hearing(self, wire: Wire) -> tuple[int, float]:
+        """How many tries in a row (retransmissions, keep-alive probes) its peer's kernel has left unanswered;
+        and, if it owes us an answer, the seconds since that kernel was heard, else 0."""
+
+    def ask(self, wire: Wire, every: float) -> None:
+        """Let our kernel ask its peer's, when it has been silent for so many seconds, and as often again."""
+
     def unsent(self, wire: Wire) -> int:
         """Bytes written that the peer has not acknowledged: the wire's buffer and the kernel's send queue."""
 

@@ -176,6 +176,10 @@ class SharedPool(Alone):
         silent = [u for u in silent if u.owner is None and u.has_room(weight) and not self._is_reserved(u)]
         return min(silent, key=_in_flight, default=None)
 
+    def is_pressed(self, now: float) -> bool:
+        """Who is in flight on a shared connection that is silent waits, too, and not alone."""
+        return self.suspects > 0 or super().is_pressed(now)
+
     def _is_other(self, now: float) -> bool:
         """Is there a connection that is not silent, though it may have no room now, or can there be one?"""
         if coming(self.servers, self.config.max_connections - len(self.upstreams), now):

@@ -26,6 +26,7 @@ from muxproxy.mux.ports import Wire
 from muxproxy.mux.server import Server
 from muxproxy.mux.upstream import Upstream
 from muxproxy.mux.work import Working
+from muxproxy.worker import life
 from muxproxy.worker.bugs import describe_current
 from muxproxy.worker.upstream import UpstreamSocket
 
@@ -36,6 +37,12 @@ FINE_GRAIN, SLOW_GRAIN = 0.01, 0.25  # seconds
 # budget of its own, and their sum should leave the turn short.
 BUSY_PER_TURN = 4
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close() sends RST
+
+
+def _socket(wire: Wire) -> socket.socket | None:
+    """To ask the kernel about, while there is one."""
+    sock = cast(asyncio.Transport, wire).get_extra_info("socket")
+    return None if sock is None or sock.fileno() < 0 else cast(socket.socket, sock)
 
 
 class Engine:
@@ -102,6 +109,15 @@ class Engine:
         poll = select.poll()
         poll.register(sock.fileno(), select.POLLRDHUP | select.POLLHUP | select.POLLERR)
         return bool(poll.poll(0))
+
+    def hearing(self, wire: Wire) -> tuple[int, float]:
+        sock = _socket(wire)
+        return (0, 0.0) if sock is None else life.hearing(sock)
+
+    def ask(self, wire: Wire, every: float) -> None:
+        sock = _socket(wire)
+        if sock is not None:
+            life.ask(sock, every)
 
     def unsent(self, wire: Wire) -> int:
         buffered = wire.get_write_buffer_size()

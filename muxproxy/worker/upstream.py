@@ -8,9 +8,11 @@ its place under the bound is given back one turn of the loop later, when the ker
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING, cast
 
 from muxproxy.mux.upstream import Upstream
+from muxproxy.worker import life
 
 if TYPE_CHECKING:
     from muxproxy.worker.engine import Engine
@@ -33,6 +35,10 @@ class UpstreamSocket(asyncio.Protocol):
         self.connected = True
         wire = cast(asyncio.Transport, transport)
         wire.set_write_buffer_limits(high=REQUEST_HIGH_WATER, low=REQUEST_HIGH_WATER // 4)
+        sock = wire.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX:
+            pool = self._brain.pool
+            life.prepare(sock, pool.config.keepalive, pool.unacknowledged_timeout())
         try:
             self._brain.on_connected(wire, self._time())
         except Exception:
