@@ -200,6 +200,7 @@ TABLES: dict[str, Table] = {
         "backoff_min": Duration(1 * MS, 10 * M),
         "backoff_max": Duration(1 * MS, 10 * M),
         "name_ttl": Duration(1 * MS, 1 * D),
+        "name_grace": Duration(1 * MS, 1 * D, zero="it is gone at once"),
         "abandoned_bytes": Size(0, 1 * GIB),
         "abandoned_timeout": Duration(1 * MS, 1 * H),
     },

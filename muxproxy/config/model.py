@@ -88,6 +88,10 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # return.
     backoff_min: float = 0.05
     backoff_max: float = 0.7
+    # An address that its name has not given for so long is gone. Until then connections to it that work are
+    # kept: name servers that give a few of many, other ones each time, are no reason to close any. Envoy's
+    # LOGICAL_DNS keeps them for good.
+    name_grace: float = 300.0
     name_ttl: float = 15.0  # names are resolved again after this; PgBouncer dns_max_ttl 15 s
     # The reply to a client that has left is read to its end within these, so that the connection survives
     # (pgbouncer#1285: abandoned clients must not cost connections).

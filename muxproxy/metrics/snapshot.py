@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 
 class ServerSnapshot(TypedDict):
     address: str
-    state: str  # up | backing_off | probing | stopping
+    state: str  # up | backing_off | probing | stopping | absent: its name gives others
     connections: int  # sockets towards it, connecting included
     in_flight: int
     failures: int  # in a row

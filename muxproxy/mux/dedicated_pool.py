@@ -100,6 +100,10 @@ class DedicatedPool(Pool):
     def on_bug(self, now: float) -> None:
         """Ours: a dial raised, perhaps. Who connects next tries again."""
 
+    def _kept(self) -> int:
+        """Each that ends tries the server that has none."""
+        return 0
+
     def unacknowledged_timeout(self) -> float:
         """A server may read as slowly as it likes while its session is not idle for too long."""
         return self.clients_config.idle_timeout

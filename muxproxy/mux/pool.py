@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from muxproxy.mux.accounts import Accounts
 from muxproxy.mux.client import Client
+from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import Exchange
 from muxproxy.mux.ports import Wire
 from muxproxy.mux.queue import Queue
@@ -17,6 +18,7 @@ from muxproxy.mux.turn import ByTurn
 from muxproxy.mux.upstream import OPEN, Upstream
 from muxproxy.protocols.contract import PIN
 
+MANY = 4  # connections of which one is spared for a server that cannot be reached
 _BALANCE_EVERY = 64  # releases between two looks at how connections spread over servers
 
 
@@ -192,11 +194,12 @@ class Pool(Accounts):
 
     def _is_overfed(self, server: Server, now: float) -> bool:
         """At the bound, with two connections more than a server that could take one: a server that came
-        back, or a new address, must get its share."""
+        back, or a new address, must get its share. Not one that cannot be reached: nobody gains by that."""
         if len(self.upstreams) < self.config.max_connections:
             return False
         return any(
-            server.connections - other.connections >= 2 and other.may_dial(now) for other in self.servers
+            server.connections - other.connections >= 2 and other.reached and other.may_dial(now)
+            for other in self.servers
         )
 
     # -- connections -------------------------------------------------------------------------------
@@ -212,10 +215,17 @@ class Pool(Accounts):
         connecting = sum(server.coming() for server in self.servers) if missing else 0
         while connecting * places < missing and len(self.upstreams) < bound:
             server = self._server_to_dial(now)
-            if server is None:
+            if server is None or (server.reached and len(self.upstreams) >= bound - self._kept()):
                 return
             self._dial(server, now)
             connecting += 1
+
+    def _kept(self) -> int:
+        """Of many places one is kept while a server has none: that it is back must be found out, and no
+        connection that works is closed for that."""
+        if len(self.servers) < 2 or self.config.max_connections < MANY:
+            return 0
+        return int(any(not server.reached and not server.connections for server in self.servers))
 
     def _places(self) -> int:
         """Exchanges that a new connection takes."""
@@ -242,6 +252,8 @@ class Pool(Accounts):
 
     def _dial(self, server: Server, now: float) -> None:
         self.connects += 1
+        if not server.connections:
+            server.reached = False  # until this one is through
         upstream = self._new_upstream(server, now)
         self.upstreams.add(upstream)
         server.connections += 1
@@ -256,6 +268,7 @@ class Pool(Accounts):
     def on_connected(self, upstream: Upstream, now: float) -> None:
         server = upstream.server
         server.connecting -= 1
+        server.reached = True
         if server.closes and upstream.mute:
             server.accepts = upstream.dialled >= server.failed_at
         elif server.failures:
@@ -301,6 +314,7 @@ class Pool(Accounts):
     def on_failed(self, upstream: Upstream, error: str, now: float, *, closes: bool = False) -> None:
         """Its connect failed, or was in vain."""
         server = upstream.server
+        server.reached = False
         self.connect_failures += 1
         if not server.failures:
             event = "server closes what it accepts" if closes else "server cannot be reached"
@@ -330,14 +344,19 @@ class Pool(Accounts):
             upstream.expect_by(now + self.config.idle_timeout)
 
     def set_servers(self, addresses: list[str], now: float, error: str = "") -> None:
-        """The addresses that the configured names mean now. Connections to others end when they owe
-        nothing."""
+        """The addresses that the configured names mean now. Connections to others are used for name_grace:
+        many name servers give a few of many, other ones each time. Then they end when they owe nothing."""
         self.resolve_error = error
         known = {server.address: server for server in self.servers}
         wanted = dict.fromkeys(addresses)
         self.servers = [known.pop(a) if a in known else Server(self, a) for a in wanted]
+        for server in self.servers:
+            server.absent_since = INF
         self._turn = 0
         for server in known.values():
+            if not server.is_absent(now):
+                self.servers.append(server)
+                continue
             server.gone = True
             self.fine.forget(server)
         for upstream in [u for u in self.upstreams if u.server.gone]:

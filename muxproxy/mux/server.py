@@ -32,6 +32,7 @@ class Server:
     (LIFO, P4). `open`: of the shared sharings, all that are connected."""
 
     __slots__ = (
+        "absent_since",
         "accepts",
         "address",
         "closes",
@@ -47,6 +48,7 @@ class Server:
         "last_error",
         "open",
         "pool",
+        "reached",
         "retry_at",
         "stopping",
         "wake",
@@ -68,13 +70,16 @@ class Server:
         self.retry_at = 0.0
         self.stopping = 0.0  # it wants no more requests; until then, at the latest
         self.doubted_until = 0.0  # it has ended a connection: idle ones are looked at before they are used
+        # The last connect that ended had succeeded; True, too, before any has begun: it is worth a try.
+        self.reached = True
+        self.absent_since = INF  # its name does not give this address any more, but may again
         self.gone = False  # its name no longer says this address
         self.deadline = INF
         self.wake = INF
 
     def may_dial(self, now: float) -> bool:
         """A server in doubt is probed by one connection at a time."""
-        if self.gone or (self.failures and not self._may_probe(now)):
+        if self.gone or self.absent_since != INF or (self.failures and not self._may_probe(now)):
             return False
         return not self.stopping or not self.pool.others_serve(self)
 
@@ -86,6 +91,11 @@ class Server:
     def coming(self) -> int:
         """Connects under way that bring a connection to use."""
         return 0 if self.stopping and self.pool.others_serve(self) else self.connecting
+
+    def is_absent(self, now: float) -> bool:
+        """Its name gives other addresses, and has for so long that this is no turn of a rota."""
+        self.absent_since = min(self.absent_since, now)
+        return not self.connections or now - self.absent_since >= self.pool.config.name_grace
 
     def can_serve(self) -> bool:
         """As far as we know."""
@@ -161,6 +171,8 @@ class Server:
 
     def snapshot(self) -> ServerSnapshot:
         state = "up" if not self.failures else "probing" if self.connecting else "backing_off"
+        if self.absent_since != INF:
+            state = "absent"
         return {
             "address": self.address,
             "state": "stopping" if self.stopping else state,

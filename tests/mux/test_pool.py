@@ -217,7 +217,7 @@ def test_a_server_that_fails_is_left_alone_while_another_is_up() -> None:
 
 
 def test_an_address_that_is_gone_loses_idle_connections_at_once_and_busy_ones_after_their_reply() -> None:
-    stage = Stage(EXCLUSIVE, max_connections=2)
+    stage = Stage(EXCLUSIVE, max_connections=2, name_grace=0.0)
     ann, bob = stage.asks(b"ann\n"), stage.asks(b"bob\n")
     anns, bobs = stage.connects(), stage.connects()
     serves(anns, ann)
@@ -261,6 +261,95 @@ def test_connections_at_the_bound_move_to_a_server_that_came_back() -> None:
     assert numbers["two:2"] >= 1
     assert sum(numbers.values()) <= 4
     assert stage.statistics()["closed"].keys() == {"rebalance"}
+
+
+def under_load(
+    stage: Stage, servers: list[Peer], clients: list[Peer], seconds: float, dead: str = ""
+) -> None:
+    """More clients than connections, each asks again when it is answered; `dead` refuses."""
+    end = stage.world.now + seconds
+    while stage.world.now < end:
+        for upstream in tuple(stage.dials):
+            if str(upstream.server) == dead:
+                stage.refuses(upstream)
+            else:
+                servers.append(stage.connects(upstream))
+        for server in servers:
+            said = server.got()
+            if said:
+                server.sends(b"".join(line.split(b" ")[0] + b"\n" for line in said.splitlines()))
+        for client in clients:
+            if client.got():
+                client.sends(b"x\n")
+        stage.passes(0.01)
+
+
+def connections(stage: Stage) -> dict[str, int]:
+    return {server["address"]: server["connections"] for server in stage.statistics()["servers"]}
+
+
+@pytest.mark.parametrize("bound", [2, 4, 8])
+def test_no_connection_is_closed_for_a_server_that_cannot_be_reached(bound: int) -> None:
+    stage = Stage(EXCLUSIVE, servers=("one:1", "dead:2"), max_connections=bound)
+    servers: list[Peer] = []
+    clients = [stage.asks(b"x\n") for _ in range(2 * bound)]
+    under_load(stage, servers, clients, 10.0, "dead:2")
+    assert stage.statistics()["closed"] == {}
+    assert connections(stage)["one:1"] == (bound if bound < 4 else bound - 1)
+    assert len(servers) <= bound
+
+
+def test_and_it_gets_its_share_when_it_is_back_all_the_same() -> None:
+    stage = Stage(EXCLUSIVE, servers=("one:1", "dead:2"), max_connections=4)
+    servers: list[Peer] = []
+    clients = [stage.asks(b"x\n") for _ in range(8)]
+    under_load(stage, servers, clients, 5.0, "dead:2")
+    under_load(stage, servers, clients, 1.0)
+    assert connections(stage)["dead:2"] >= 1
+    under_load(stage, servers, clients, 5.0)
+    assert connections(stage) == {"one:1": 2, "dead:2": 2}
+
+
+@pytest.mark.parametrize("sharing", [EXCLUSIVE, Sharing.ORDERED])
+def test_a_name_that_gives_other_addresses_each_time_costs_no_connection(sharing: Sharing) -> None:
+    stage = Stage(sharing, servers=("a:1", "b:1"), max_connections=2, max_lifetime=0.0, idle_timeout=1e6)
+    ann, bob = stage.asks(b"ann\n"), stage.asks(b"bob\n")
+    first = [stage.connects() for _ in tuple(stage.dials)]
+    for server in first:
+        server.sends(server.got())
+    for number in range(20):
+        with stage.turn():
+            stage.pool.set_servers(
+                [("a:1", "c:1"), ("b:1", "d:1"), ("c:1", "d:1")][number % 3], stage.world.now
+            )
+        ann.sends(b"ann\n")
+        bob.sends(b"bob\n")
+        for server in first:
+            server.sends(server.got())
+        stage.passes(15.0)
+    assert all(server.is_open for server in first)
+    assert (ann.got(), bob.got()) == (b"ann\n" * 21, b"bob\n" * 21)
+
+
+def test_what_its_name_has_not_given_for_name_grace_is_gone_and_nobody_dials_it_before() -> None:
+    stage = Stage(EXCLUSIVE, max_connections=4, name_grace=60.0, idle_timeout=1e6, max_lifetime=0.0)
+    server = stage.server(b"x\n", b"x\n")
+    for seconds in (0.0, 30.0, 29.0):
+        stage.passes(seconds)
+        with stage.turn():
+            stage.pool.set_servers(["two:2"], stage.world.now)
+        assert server.is_open
+        states = {s["address"]: s["state"] for s in stage.statistics()["servers"]}
+        assert states == {"two:2": "up", "one:1": "absent"}
+    stage.asks(b"y\n")
+    assert server.got() == b"y\n"  # it works, and is at hand
+    assert [str(upstream.server) for upstream in stage.dials] == ["two:2"]
+    server.sends(b"y\n")
+    stage.passes(2.0)
+    with stage.turn():
+        stage.pool.set_servers(["two:2"], stage.world.now)
+    assert not server.is_open
+    assert connections(stage).keys() == {"two:2"}
 
 
 # -- the end -------------------------------------------------------------------------------------------------
