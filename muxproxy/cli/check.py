@@ -11,7 +11,7 @@ from muxproxy.cli.descriptors import hard_limit
 from muxproxy.cli.exits import Exit
 from muxproxy.cli.options import config_option
 from muxproxy.cli.plain import plain
-from muxproxy.config import limits
+from muxproxy.config import consistency, limits
 from muxproxy.config.load import examine
 from muxproxy.config.model import Config
 from muxproxy.errors import ConfigError
@@ -45,6 +45,8 @@ def check(path: Path, nofile: int | None) -> None:
         click.echo(plain(str(problem)))
     for warning in warnings:
         click.echo(plain(f"warning: {warning}"))
+    for note in consistency.notes(config) if config is not None else ():
+        click.echo(f"note: {note}")
     if config is None or problems:
         click.echo(f"{path}: {_count(len(problems), 'error')}, {_count(len(warnings), 'warning')}", err=True)
         sys.exit(Exit.CONFIG)

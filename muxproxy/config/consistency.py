@@ -3,13 +3,14 @@
 contradictions()   within one backend: refused
 collisions()       between all of them: two that want one address: refused
 warnings()         what works and is seldom meant: `check` shows it, `run` logs it
+notes()            what is worth knowing: `check` shows it
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from muxproxy.config import keys, refusals
+from muxproxy.config import keys, refusals, sources
 from muxproxy.config.address import Address, overlap, parse_listen, parse_server
 from muxproxy.config.model import Backend, Batch, Config, Node, Upstream
 from muxproxy.config.secrets import is_hidden
@@ -109,11 +110,9 @@ def _warnings(backend: Backend) -> Iterator[Problem]:
         value = _value(backend, key)
         return Problem(backend.file, key, "" if value is None else _show(key, value), rule)
 
+    yield from _from_warnings(backend)
     for text in clients.listen:
         address = parse_listen(text)
-        if not address.is_local:
-            rule = "other machines can reach this, and muxproxy does not ask who they are"
-            yield Problem(backend.file, "clients.listen", f'"{text}"', rule)
         if address.kind == "tcp" and address.port == 0:
             rule = "the kernel chooses another port at every start"
             yield Problem(backend.file, "clients.listen", f'"{text}"', rule)
@@ -144,6 +143,38 @@ def _warnings(backend: Backend) -> Iterator[Problem]:
         for port in sorted(ports & _COUNTS_SPARES.keys()) if upstream.min_connections else ():
             rule = f"port {port} is usually {_COUNTS_SPARES[port]}; leave it at 0 there"
             yield warn("upstream.min_connections", rule)
+
+
+def _from_warnings(backend: Backend) -> Iterator[Problem]:
+    written = backend.clients.from_
+    reachable = [text for text in backend.clients.listen if not parse_listen(text).is_local]
+    for text in reachable:
+        rule = ""
+        if sources.ANYONE in written:
+            rule = "other machines can reach this, and muxproxy does not ask who they are"
+        elif not written:
+            rule = "other machines can reach this, and are refused: for them write from in [clients]"
+        if rule:
+            yield Problem(backend.file, "clients.listen", f'"{text}"', rule)
+    if not reachable and not set(written) <= {sources.THIS_MACHINE}:
+        rule = "no listener that another machine can reach"
+        yield Problem(backend.file, "clients.from", f'"{", ".join(written)}"', rule)
+
+
+def notes(config: Config) -> list[Problem]:
+    """What `check` says besides, though nothing is wrong."""
+    return [note for backend in config.backends for note in _notes(backend)]
+
+
+def _notes(backend: Backend) -> Iterator[Problem]:
+    addresses = [parse_listen(text) for text in backend.clients.listen]
+    tcp = [address for address in addresses if address.kind == "tcp"]
+    if backend.protocol == "dubbo" and tcp and all(a.host.startswith("127.") for a in tcp):
+        rule = (
+            "a Java consumer puts the node's own address in the place of 127.*, localhost and 0.0.0.0: "
+            "its URL names an alias of it in /etc/hosts, or [::1] if that is listened on, too"
+        )
+        yield Problem(backend.file, "clients.listen", f'"{tcp[0]}"', rule)
 
 
 _ONE_AT_A_TIME = "no effect with http: one request at a time on a connection"

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from muxproxy.config import address, units
+from muxproxy.config import address, sources, units
 
 PROTOCOLS = ("http", "redis", "dubbo", "tcp")
 
@@ -123,6 +123,14 @@ class Several:
 
 
 @dataclass(frozen=True, slots=True)
+class From:
+    """Who may connect."""
+
+    def read(self, value: object) -> tuple[str, ...]:
+        return sources.read(value)
+
+
+@dataclass(frozen=True, slots=True)
 class AdminPath:
     """`/run/x.sock`, or `unix:/run/x.sock` as in `listen`."""
 
@@ -132,7 +140,7 @@ class AdminPath:
         return address.parse_unix_path(value.removeprefix("unix:"))
 
 
-Single = Count | Duration | Size | OneOf | Text | Secret | AdminPath  # read one value
+Single = Count | Duration | Size | OneOf | Text | Secret | From | AdminPath  # read one value
 Reader = Single | Each | Inline | Several
 Table = dict[str, Reader]
 
@@ -179,6 +187,7 @@ TABLES: dict[str, Table] = {
         "request_buffer": Size(1 * KIB, 64 * MIB),
         "response_buffer": Size(1 * KIB, 64 * MIB),
         "backlog": Count(1, 65535),
+        "from": From(),
     },
     "queue": {
         "max_waiting": Count(0, 1_000_000),

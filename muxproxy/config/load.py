@@ -168,7 +168,7 @@ def _backend(path: Path) -> tuple[Backend | None, _File]:
     backend = Backend(
         name=path.stem,
         protocol=protocol,
-        clients=Clients(**{"listen": (), **values["clients"]}),
+        clients=_clients(values["clients"]),
         upstream=Upstream(**{"servers": (), **patience.get("upstream", {}), **values["upstream"]}),
         queue=Queue(**{**patience.get("queue", {}), **values["queue"]}),
         http=Http(**values["http"]),
@@ -180,6 +180,12 @@ def _backend(path: Path) -> tuple[Backend | None, _File]:
     )
     file.problems += consistency.contradictions(backend, file.bad)
     return backend, file
+
+
+def _clients(values: dict[str, Any]) -> Clients:
+    """`from` is a word of Python's."""
+    values = {"listen": (), **values}
+    return Clients(from_=values.pop("from", ()), **values)
 
 
 def _limits(dubbo: dict[str, Any]) -> tuple[Limit, ...]:

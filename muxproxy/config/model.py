@@ -16,6 +16,9 @@ class Clients(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[clients]`: who may connect, and what one client may cost."""
 
     listen: tuple[str, ...]
+    # "this machine", "anyone", networks. (): this machine where a listener is not loopback, for whoever
+    # listens on 0.0.0.0 seldom means the whole network. Docker's and k8s' sidecars, PostgreSQL pg_hba.conf.
+    from_: tuple[str, ...] = msgspec.field(default=(), name="from")
     # HAProxy's default global maxconn is what the descriptor limit allows. So is this where 10,000 for every
     # backend do not fit: limits.effective() then lowers what nobody wrote, and refuses what somebody did.
     max_connections: int = 10_000

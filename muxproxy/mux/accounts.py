@@ -14,10 +14,10 @@ from muxproxy.mux.deadlines import INF, Deadlines
 from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, STREAM, WAITING, Exchange
 from muxproxy.mux.gate import Gate
 from muxproxy.mux.lookout import Lookout
-from muxproxy.mux.ports import World
+from muxproxy.mux.ports import Wire, World
 from muxproxy.mux.queue import Queue
 from muxproxy.mux.upstream import OPEN, Upstream
-from muxproxy.protocols.contract import LISTEN, PIN, Frame, Protocol, Reason, Sharing
+from muxproxy.protocols.contract import BROKEN, LISTEN, PIN, Frame, Protocol, Reason, Sharing
 
 if TYPE_CHECKING:
     from muxproxy.mux.client import Client
@@ -179,6 +179,18 @@ class Accounts:
             closing=closing,
             weight=exchange.weight,
         )
+
+    def turn_away(self, wire: Wire, text: str, now: float) -> None:
+        """Of one who may not connect: told, if it costs nothing, and not waited for (P10)."""
+        self.count(Reason.DENIED)
+        self.fault(Reason.DENIED, text)
+        frame = self.refusal(Reason.DENIED, f"{self.name}: {text}", None, True, now)
+        if frame.marks & BROKEN:
+            self.world.reset(wire)
+            return
+        self.bytes_to_clients += len(frame.data)
+        wire.write(frame.data)
+        wire.close()
 
     def _refuse_full(self, exchange: Exchange, now: float) -> None:
         bound = f"{self.gate.waiting} requests wait for {self.config.max_connections} connections"

@@ -12,15 +12,17 @@ from muxproxy.mux.client import Client
 from muxproxy.mux.pool import Pool
 
 if TYPE_CHECKING:
+    from muxproxy.worker.door import Door
     from muxproxy.worker.engine import Engine
 
 
 class ClientSocket(asyncio.Protocol):
-    __slots__ = ("_brain", "_engine", "_pool", "_time")
+    __slots__ = ("_brain", "_door", "_engine", "_pool", "_time")
 
-    def __init__(self, engine: Engine, pool: Pool) -> None:
+    def __init__(self, engine: Engine, pool: Pool, door: Door | None = None) -> None:
         self._engine = engine
         self._pool = pool
+        self._door = door
         self._time = engine.time
         self._brain: Client = cast(Client, None)  # until connection_made
         engine.on_client_opened()
@@ -32,11 +34,24 @@ class ClientSocket(asyncio.Protocol):
         # upstream stand still meanwhile.
         wire.set_write_buffer_limits(high=high, low=high // 4)
         now = self._time()
+        if self._door is not None and self._is_turned_away(self._door, wire, now):
+            return
         self._brain = self._pool.new_client(wire, now)
         try:
             self._brain.on_opened(now)
         except Exception:
             self._engine.on_client_bug(self._brain)
+
+    def _is_turned_away(self, door: Door, wire: asyncio.Transport, now: float) -> bool:
+        """Then it never becomes a client: of its connection no more is told here than its end."""
+        try:
+            why = door.turns_away(wire)
+            if why:
+                self._pool.turn_away(wire, why, now)
+        except Exception:
+            self._engine.on_door_bug(wire)
+            return True
+        return why != ""
 
     def data_received(self, data: bytes) -> None:
         try:

@@ -232,6 +232,11 @@ class Engine:
             if client.wire is not None:
                 client.wire.abort()
 
+    def on_door_bug(self, wire: Wire) -> None:
+        """Who cannot be told apart does not come in."""
+        self._log_bug()
+        wire.abort()
+
     def on_upstream_bug(self, upstream: Upstream, wire: Wire | None) -> None:
         self._log_bug()
         try:

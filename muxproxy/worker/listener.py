@@ -13,8 +13,10 @@ from __future__ import annotations
 import asyncio
 import socket
 
+from muxproxy.config.sources import Sources
 from muxproxy.mux.pool import Pool
 from muxproxy.worker.client import ClientSocket
+from muxproxy.worker.door import Door
 from muxproxy.worker.engine import Engine
 
 _RESUME_AT = 0.95  # of the mark at which accepting paused: not at each client that leaves
@@ -24,8 +26,9 @@ _RETRY = 1.0  # seconds after listeners could not be opened again
 class Listener:
     """One listening socket of one pool."""
 
-    def __init__(self, engine: Engine, pool: Pool, fd: int) -> None:
+    def __init__(self, engine: Engine, pool: Pool, fd: int, sources: Sources | None = None) -> None:
         self._engine = engine
+        self._door = None if sources is None else Door(sources)
         self._pool = pool
         self._socket = socket.socket(fileno=fd)
         self._socket.setblocking(False)
@@ -53,7 +56,7 @@ class Listener:
             raise
 
     def _hands(self) -> ClientSocket:
-        return ClientSocket(self._engine, self._pool)
+        return ClientSocket(self._engine, self._pool, self._door)
 
     def pause(self) -> None:
         if self._server is not None:

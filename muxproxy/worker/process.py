@@ -11,6 +11,8 @@ import os
 import resource
 from typing import Any
 
+from muxproxy.config import sources
+from muxproxy.config.address import parse_listen
 from muxproxy.config.limits import client_sockets
 from muxproxy.messages import Configure, Drain, Drained, Log, Ready
 from muxproxy.mux.failures import INTERVAL, Failures
@@ -110,8 +112,9 @@ class Worker:
             task = Resolver(pool, self._engine.time).start()
             if task is not None:
                 self._tasks.append(task)
-            for _, fd in message.listeners[backend.name]:
-                listeners.append(Listener(self._engine, pool, fd))
+            for place, fd in message.listeners[backend.name]:
+                who = sources.of(backend.clients.from_, parse_listen(place))
+                listeners.append(Listener(self._engine, pool, fd, who))
         nofile = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._accepting = Accepting(self._engine, listeners, client_sockets(message.backends, nofile))
         await self._accepting.open()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from muxproxy.config.consistency import collisions, contradictions, warnings
+from muxproxy.config.consistency import collisions, contradictions, notes, warnings
 from muxproxy.config.model import (
     Backend,
     Batch,
@@ -111,7 +111,12 @@ def test_one_address_has_one_listener_in_all_backends() -> None:
 
 
 WARNINGS: list[tuple[dict[str, Any], str]] = [
-    ({"listen": ("0.0.0.0:80",)}, "other machines can reach this"),
+    ({"listen": ("0.0.0.0:80",)}, "other machines can reach this, and are refused"),
+    (
+        {"listen": ("0.0.0.0:80",), "clients": {"from_": ("anyone",)}},
+        "other machines can reach this, and muxproxy does not ask who they are",
+    ),
+    ({"clients": {"from_": ("10.0.0.0/8",)}}, 'clients.from = "10.0.0.0/8": no listener that'),
     ({"listen": ("127.0.0.1:0",)}, "the kernel chooses another port at every start"),
     ({"clients": {"max_connections": 8}}, "upstream.max_connections = 8: not below clients.max_connections"),
     ({"upstream": {"servers": tuple(f"s{n}:80" for n in range(9))}}, "fewer than the 9 servers"),
@@ -143,6 +148,8 @@ WARNINGS += [
         {**REDIS, "redis": {"deny": ("ft.search", "get")}},
         {**REDIS, "upstream": {"max_in_flight": 4, "max_pinned": 2}},
         {**DUBBO, "upstream": {"max_in_flight": 4}},
+        {"listen": ("0.0.0.0:80",), "clients": {"from_": ("this machine",)}},
+        {"listen": ("0.0.0.0:80", "127.0.0.1:80"), "clients": {"from_": ("10.0.0.0/8", "this machine")}},
     ],
 )
 def test_what_may_well_be_meant_gives_none(change: dict[str, Any]) -> None:
@@ -203,3 +210,21 @@ def test_defaults_give_no_warning() -> None:
 def test_more_workers_than_backends_gives_a_warning() -> None:
     (warning,) = warnings(Config(node=Node(workers=2, file="muxproxy.toml"), backends=(backend(),)))
     assert str(warning).startswith("muxproxy.toml: workers = 2: a backend has one owner: only 1")
+
+
+@pytest.mark.parametrize(
+    ("listen", "is_said"),
+    [
+        (("127.0.0.1:20881",), True),
+        (("127.0.0.1:20881", "unix:/run/x.sock"), True),
+        (("127.0.0.1:20881", "[::1]:20881"), False),
+        (("0.0.0.0:20881",), False),
+        (("unix:/run/x.sock",), False),
+    ],
+)
+def test_where_java_consumers_would_not_find_a_backend_check_says_what_works(
+    listen: tuple[str, ...], is_said: bool
+) -> None:
+    said = notes(Config(node=Node(), backends=(backend("one", listen, protocol="dubbo"),)))
+    assert ["/etc/hosts" in str(note) and "[::1]" in str(note) for note in said] == [True] * is_said
+    assert notes(Config(node=Node(), backends=(backend("one", listen),))) == []

@@ -11,6 +11,7 @@ from muxproxy.protocols.http.common import HEAD, KEEP, OLD, MalformedError
 
 PHRASES = {
     400: b"Bad Request",
+    403: b"Forbidden",
     408: b"Request Timeout",
     414: b"URI Too Long",
     417: b"Expectation Failed",
@@ -24,6 +25,7 @@ PHRASES = {
 
 STATUS = {
     Reason.BAD_REQUEST: 400,
+    Reason.DENIED: 403,
     Reason.REQUEST_TIMEOUT: 408,
     Reason.SERVER_CLOSED: 502,
     Reason.SERVER_BROKE: 502,

@@ -41,7 +41,7 @@ def refusal(reason: Reason, text: str, note: Any, *, closing: bool, weight: int 
             return Frame(b"", marks)
     if is_login:  # what it asks for was tried before itself, and the no is to it: in the server's words
         return Frame(error(text.partition(" was answered with ")[2]), marks)
-    code = "OVERLOADED" if reason in OVERLOAD else "ERR"
+    code = "OVERLOADED" if reason in OVERLOAD else "NOPERM" if reason is Reason.DENIED else "ERR"
     line = error(f"{code} muxproxy: {text}{_outcome(reason, note)}")
     if isinstance(note, Run):
         line *= weight
