@@ -27,15 +27,15 @@ class Clients(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     idle_timeout: float = 300.0
     # HAProxy `timeout http-request` 10 s in its own examples, Apache RequestReadTimeout header=20.
     head_timeout: float = 10.0
-    # How long a body or a reply may make no headway; with min_rate the rule of Apache's RequestReadTimeout
-    # (body=20,MinRate=500): allowed time = stall_timeout + bytes / min_rate.
+    # How long a body or a reply may make no headway; a body also no longer than that slower than min_rate, as
+    # with Apache's RequestReadTimeout (body=20,MinRate=500), but of late: what came fast before buys no time.
     stall_timeout: float = 10.0
     # The same for a client that holds an upstream connection while others wait for one (P5). An app on this
     # machine that reads or writes nothing for a second is stuck, or slow beyond what its neighbours should
     # pay.
     hold_timeout: float = 1.0
     # What a client must take of large replies while it holds a shared connection (redis, dubbo) that others
-    # wait for; with hold_timeout the same rule: allowed time = hold_timeout + bytes / hold_rate. What runs on
+    # wait for, with hold_timeout as above: no longer than that slower than hold_rate. What runs on
     # this machine takes a hundred times as much.
     hold_rate: int = 1024 * KIB  # bytes per second
     min_rate: int = 1 * KIB  # bytes per second

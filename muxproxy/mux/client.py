@@ -192,8 +192,7 @@ class Client(Replying):
         if frame.marks & BROKEN:
             self._refuse_rest(exchange, Reason.BAD_REQUEST, frame.note, now)
             return
-        self._received += len(frame.data)
-        self._allowed_from = min(self._allowed_from, now)
+        self.pay(len(frame.data), now)
         last = frame.marks & LAST
         if last:
             exchange.whole = True

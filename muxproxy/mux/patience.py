@@ -5,13 +5,15 @@ A client's `phase` says what we are waiting for, and so what its deadline means:
     FRESH     its first request                     idle_timeout, then closed
     IDLE      its next request                      the same
     HEAD      the rest of a head                    head_timeout, then 408
-    BODY      the rest of a body                    stall_timeout* + bytes / min_rate, then 408
+    BODY      the rest of a body                    stall_timeout* below min_rate, then 408
     OWED      nothing: it is our turn               none; if it is not read, to see whether it has left
     STALLED   room in its socket for a reply        stall_timeout* without headway, then cut (P5)
     TUNNEL    anything, on an opaque connection     idle_timeout
     ENDING    its socket to empty, or its FIN       stall_timeout without headway, or LINGER_TIMEOUT
 
     * hold_timeout, while the client holds an upstream connection that others wait for
+
+Both rates are of late, not of ever: bytes win time back, but what was sent fast before buys no silence now.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ FRESH_GRACE = 1.0  # seconds
 # refusal on its way (RFC 9112 section 9.6). So FIN, then read and discard this much for this long.
 # Only bytes that are thrown away, so many: clients that send all before they read anything are the rule.
 LINGER_BYTES = 64 * 1024 * 1024
+# By then a server has said 100 Continue, if it says it at all: curl's --expect100-timeout.
+CONTINUE_TIMEOUT = 1.0  # seconds
 LINGER_TIMEOUT = 2.0  # seconds; nginx lingering_timeout 5 s, lingering_time 30 s
 
 
@@ -54,7 +58,6 @@ class Patience(Working):
         "_kept",
         "_parked",
         "_read_paused",
-        "_received",
         "_unsent",
         "deadline",
         "filling",
@@ -81,12 +84,12 @@ class Patience(Working):
         self._cut = False  # it was left in the middle of a reply
         self._read_paused = False
         self._halted = False  # who takes its body can take no more
-        self._received = 0  # bytes of a body since _allowed_from
+        # It is as late as if it had been silent since then. Of who waits for 100 Continue: in the future.
         self._allowed_from = 0.0
         self.write_paused = False  # its socket is full up to response_buffer
         self.holding: list[ByOrder] = []  # shared connections that are not read because of it
         self._behind_since = self._behind_until = 0.0  # it held any, last
-        self._behind_bytes = 0  # that it got meanwhile
+        self._behind_bytes = 0  # that it has to take now
         self._kept: list[bytes] = []  # replies to be written with what follows in this turn
         self._apart = 0  # TAGGED: so many bytes are kept apart from what was written last
         self._parked = 0  # bytes of reply frames that wait for their turn
@@ -126,11 +129,11 @@ class Patience(Working):
                 self._allowed_from = now
                 if self._has_left_unseen(now):
                     return
-            self.deadline = self._grace_until() + self._received / config.min_rate
+            self.deadline = self._grace_until(now)
         elif phase == STALLED:
             if self._has_headway() and not (self.holding and self._is_in_the_way(now)):
                 self._allowed_from = now
-            self.deadline = self._grace_until()
+            self.deadline = self._grace_until(now)
         elif phase == OWED:
             self._look_whether_it_left(now)
             return
@@ -173,7 +176,6 @@ class Patience(Working):
     def start_clock(self, exchange: Exchange, now: float) -> None:
         """Of a body that is to come. Who waits for 100 Continue is silent because the server is: as long as a
         server may be."""
-        self._received = 0
         self._allowed_from = now + self.pool.config.reply_timeout if exchange.marks & EAGER else now
 
     def on_stalled(self, now: float) -> None:
@@ -193,17 +195,27 @@ class Patience(Working):
         elif filling.begun and filling.upstream is not None and filling.upstream.is_opaque():
             self.expect(TUNNEL, now + config.idle_timeout)
         else:
-            self._received, self._allowed_from = 0, now
+            self._allowed_from = now
             self.expect(BODY, now + config.stall_timeout)
 
-    def _grace_until(self) -> float:
+    def pay(self, size: int, now: float) -> None:
+        """So much of a body has come: min_rate of it wins a second back, and none is kept for later."""
+        paid = self._allowed_from + size / self.pool.clients_config.min_rate
+        self._allowed_from = paid if paid < now else now
+
+    def _grace_until(self, now: float) -> float:
         """P5: short for who holds a connection that others wait for, else generous."""
         config = self.pool.clients_config
         first = self.first
         holds = first is not None and first.upstream is not None and not first.upstream.is_shared()
         contended = holds and self.pool.gate.waiting > 0
         contended = contended or any(upstream.has_others(self) for upstream in self.holding)
-        return self._allowed_from + (config.hold_timeout if contended else config.stall_timeout)
+        if not contended:
+            return self._allowed_from + config.stall_timeout
+        since = self._allowed_from
+        if since > now:  # its server is silent; others need not wait for that as long as it may
+            since -= self.pool.config.reply_timeout - min(CONTINUE_TIMEOUT, self.pool.config.reply_timeout)
+        return since + config.hold_timeout
 
     def expect(self, phase: int, deadline: float) -> None:
         self.phase = phase
@@ -364,9 +376,12 @@ class Patience(Working):
         """It takes no more, and `upstream`, which others share, has `size` bytes for it: that one waits. For
         how long: P5."""
         if now > self._behind_until + self.pool.clients_config.hold_timeout:
-            self._behind_since, self._behind_bytes = now, 0
+            self._behind_since = now
+        else:  # what it had to take before, it has taken
+            paid = self._behind_since + self._behind_bytes / self.pool.clients_config.hold_rate
+            self._behind_since = min(now, paid)
         self._behind_until = now
-        self._behind_bytes += size
+        self._behind_bytes = size
         if upstream not in self.holding:
             self.holding.append(upstream)
         if self.phase == OWED:  # its socket takes all, but another reply stands before this one
@@ -378,7 +393,7 @@ class Patience(Working):
 
     def _is_in_the_way(self, now: float) -> bool:
         """It has held what others wait for longer than is theirs to bear: hold_timeout, and what it takes to
-        send it all this at hold_rate."""
+        send it this at hold_rate."""
         config = self.pool.clients_config
         until = self._behind_since + config.hold_timeout + self._behind_bytes / config.hold_rate
         return now > until and any(upstream.has_others(self) for upstream in self.holding)

@@ -83,7 +83,7 @@ class Replying(Patience):
         if not marks & INTERIM:
             exchange.begun = True
         elif exchange is self.filling:  # 100 Continue, as a rule: now it is the client's turn
-            self._received, self._allowed_from = 0, now
+            self._allowed_from = now
         if marks & SWITCH:
             self._switch(exchange, now)
         elif self.phase == TUNNEL:

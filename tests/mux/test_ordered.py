@@ -29,7 +29,9 @@ def test_pipelined_requests_that_had_to_wait_all_go_to_one_connection() -> None:
 
 
 def test_thousands_of_held_requests_are_refused_without_recursion() -> None:
-    stage = stage_of(min_connections=1, max_connections=1, max_in_flight=5000, max_waiting=0, timeout=5.0)
+    toy = Toy(Sharing.ORDERED, sessions=True)
+    toy.frames = 5000  # all in one turn, or those of later turns have more time
+    stage = Stage(toy, min_connections=1, max_connections=1, max_in_flight=5000, max_waiting=0, timeout=5.0)
     server = stage.connects()
     with stage.turn():
         ann = stage.asks(b"first\n" + b"x\n" * 3000)

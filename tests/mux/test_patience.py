@@ -90,6 +90,77 @@ def test_a_body_that_trickles_is_refused_and_one_that_keeps_min_rate_is_not(stre
         assert [server.is_open for server in servers] == [False, True]  # half a request cannot be taken back
 
 
+@pytest.mark.parametrize("sharing", [EXCLUSIVE, ORDERED, Sharing.TAGGED])
+def test_what_came_fast_before_buys_no_silence_now(sharing: Sharing) -> None:
+    """9 MB of a body would be two and a half hours at min_rate."""
+    stage = Stage(sharing, max_connections=1, request_buffer=1000, min_rate=1000, stall_timeout=10.0)
+    tag = b"00000001 " if sharing is Sharing.TAGGED else b""
+    ann = stage.asks(tag + b"up +10000000\n" + b"x" * 9_000_000)
+    server = stage.connects()
+    stage.passes(9.0)
+    ann.sends(b"x" * 9000)
+    stage.passes(9.0)
+    assert ann.is_open  # nobody waits
+    assert server.is_open
+    bob = stage.asks(tag + b"bob\n")
+    stage.passes(2.5)
+    assert stage.outcomes()["request_timeout"] == 1
+    assert not server.is_open
+    assert b"bob" in stage.connects().got()
+    assert bob.is_open
+
+
+def test_but_what_keeps_its_rate_in_spells_is_borne_with() -> None:
+    stage = Stage(EXCLUSIVE, request_buffer=1, min_rate=10, stall_timeout=10.0)
+    ann = stage.asks(b"up +1000\nx")
+    stage.connects()
+    for _ in range(10):
+        stage.passes(8.0)
+        ann.sends(b"x" * 80)
+    assert ann.is_open
+    for _ in range(5):
+        stage.passes(8.0)
+        ann.sends(b"x" * 10)
+    assert not ann.is_open or ann.wire.eof
+
+
+def test_who_waits_for_100_continue_holds_its_connection_only_while_nobody_else_wants_it() -> None:
+    keys = {"max_connections": 1, "reply_timeout": 60.0, "hold_timeout": 1.0, "timeout": 10.0}
+    stage = Stage(EXCLUSIVE, **keys)
+    ann = stage.asks(b"up eager +1000\n")
+    server = stage.connects()
+    stage.passes(59.0)
+    assert ann.is_open
+    assert ann.got() == b""
+    stage = Stage(EXCLUSIVE, **keys)
+    ann = stage.asks(b"up eager +1000\n")
+    server = stage.connects()
+    bob = stage.asks(b"bob\n")
+    stage.passes(1.8)  # the server should have spoken after one second
+    assert ann.got() == b""
+    stage.passes(0.8)
+    assert ann.got().startswith(b"no request_timeout")
+    assert not server.is_open
+    assert stage.connects().got() == b"bob\n"
+    assert bob.is_open
+
+
+def test_after_100_continue_the_clock_is_the_clients() -> None:
+    stage = Stage(EXCLUSIVE, max_connections=1, reply_timeout=60.0, hold_timeout=1.0, timeout=60.0)
+    ann = stage.asks(b"up eager +1000\n")
+    server = stage.connects()
+    stage.passes(0.5)
+    server.sends(b"go 100\n")
+    assert ann.got() == b"go 100\n"
+    stage.asks(b"bob\n")
+    stage.passes(0.7)
+    ann.sends(b"x" * 500)
+    stage.passes(0.7)
+    assert ann.is_open
+    stage.passes(1.0)
+    assert ann.wire.eof
+
+
 def test_an_early_reply_is_delivered_and_the_rest_of_the_body_discarded() -> None:
     stage = Stage(EXCLUSIVE, request_buffer=10)
     ann = stage.asks(b"up +1000\n1234567890")

@@ -114,6 +114,26 @@ def test_who_takes_a_large_reply_in_sips_is_in_the_others_way_and_is_cut() -> No
     assert bob.is_open
 
 
+def test_a_large_reply_that_was_taken_fast_buys_no_time_to_sip_the_rest() -> None:
+    """A minute's worth at hold_rate, and then silence: others wait for no more than a second."""
+    stage = Stage(ORDERED, max_connections=1, response_buffer=1000, hold_timeout=1.0, hold_rate=10_000)
+    ann = stage.asks(b"ann\n")
+    server = stage.connects()
+    stage.asks(b"bob\n")
+    server.sends(b"ann +700000\n")
+    for _ in range(60):
+        ann.stops_reading()
+        server.sends(b"x" * 10_000)
+        stage.passes(0.1)
+        ann.reads()
+    ann.stops_reading()
+    server.sends(b"x" * 10_000)
+    for _ in range(3):
+        stage.passes(0.9)
+        ann.reads(10)  # headway, of a kind
+    assert not ann.is_open
+
+
 def test_alone_on_its_connection_it_has_the_time_that_any_slow_client_has() -> None:
     stage = Stage(ORDERED, max_connections=1, response_buffer=1000, hold_timeout=1.0, stall_timeout=10.0)
     ann, bob, server = slow(stage)
