@@ -14,6 +14,7 @@ class Exit(enum.IntEnum):
     CANNOT_START = 3
     NOT_RUNNING = 4
     DEMO_FAILED = 5
+    NO_WORKER = 6
     BUG = 70  # EX_SOFTWARE of sysexits.h
 
 
@@ -24,6 +25,7 @@ MEANINGS = {
     str(Exit.CANNOT_START.value): "run: an address cannot be listened on",
     str(Exit.NOT_RUNNING.value): "status: no running muxproxy answered",
     str(Exit.DEMO_FAILED.value): "demo: a reply was wrong, a socket too many, or one of its processes failed",
+    str(Exit.NO_WORKER.value): "run: a worker cannot be started, five times in a row",
     str(Exit.BUG.value): "muxproxy's own fault, with a traceback",
     "128+N": "run: a second signal, number N, stopped it at once; demo: signal N stopped it",
 }

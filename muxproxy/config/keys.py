@@ -168,6 +168,8 @@ NODE: Table = {
     "drain_timeout": Duration(1 * MS, 1 * H, zero="cut off at once what is owed"),
     "admin": AdminPath(),
     "log_level": OneOf(("debug", "info", "warning", "error")),
+    "user": Text(check_name),
+    "group": Text(check_name),
 }
 
 # The top of a backend's file, apart from its tables.

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from muxproxy.config import consistency, exposure, keys, secrets
+from muxproxy.config.identity import UnknownNameError, identity
 from muxproxy.config.model import (
     PATIENCE,
     SECRETS,
@@ -139,7 +140,14 @@ def _node(file: _File) -> Node:
     tables = {**keys.TABLES, **keys.PROTOCOL_TABLES}
     backend_words = [*keys.BACKEND, *tables, *(key for table in tables.values() for key in table)]
     values = _table(file, "", document, keys.NODE, others={"a backend's file": backend_words})
-    return Node(**values, file=file.path)
+    node = Node(**values, file=file.path)
+    if node.group and not node.user and "user" not in file.bad:
+        file.complain("group", node.group, "needs user")
+    try:
+        identity(node)
+    except UnknownNameError as error:
+        file.complain(error.key, getattr(node, error.key), str(error))
+    return node
 
 
 def _backend(path: Path) -> tuple[Backend | None, _File]:

@@ -223,6 +223,10 @@ class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drain_timeout: float = 30.0  # on SIGTERM, for what is owed; systemd's TimeoutStopSec is 90 s
     admin: str = ""  # unix socket of status and metrics; "": /run/muxproxy/admin.sock for root, else per user
     log_level: str = "info"
+    # Whom workers run as, where root starts us; "": as root, without a capability. nginx `user` (nobody),
+    # HAProxy `user` and `group` (none).
+    user: str = ""
+    group: str = ""  # "": the user's own
     file: str = ""  # where it was read, for messages to operators
 
 

@@ -4,8 +4,9 @@
     a second one       stop at once: the workers are killed, exit 128 + its number (143, 130)
     SIGHUP             logged and otherwise ignored: a new configuration takes a restart
 
-Exit status: 0 after a drain, 3 if an address cannot be listened on (EXIT_LISTEN), 128 + signal after a second
-signal. Everything lives in one nursery: when it is left, for whatever reason, every worker has been reaped.
+Exit status: 0 after a drain, 3 if an address cannot be listened on (EXIT_LISTEN), 6 if a worker cannot be
+started (EXIT_NO_WORKER), 128 + signal after a second signal. Everything lives in one nursery: when it is
+left, for whatever reason, every worker has been reaped.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ import trio
 
 from muxproxy import __version__
 from muxproxy.config.address import admin_socket
+from muxproxy.config.identity import Identity, identity
 from muxproxy.config.limits import assign_workers
-from muxproxy.config.model import Config
+from muxproxy.config.model import Config, Node
 from muxproxy.supervisor import admin
 from muxproxy.supervisor.log import Log, stderr_log
+from muxproxy.supervisor.privileges import drop
 from muxproxy.supervisor.process import WORKER_COMMAND, Spawn, spawner
 from muxproxy.supervisor.sockets import ListenError, Listeners, bind
 from muxproxy.supervisor.status import backend_entries, worker_entry
@@ -30,14 +33,15 @@ from muxproxy.supervisor.systemd import notify
 from muxproxy.supervisor.workers import PATIENCE, Patience, Worker
 
 EXIT_LISTEN = 3
+EXIT_NO_WORKER = 6
 
 
 def run(config: Config, *, command: Sequence[str] = WORKER_COMMAND) -> int:
     """Until a signal. `config` has its effective numbers (config/limits.py). Returns the exit status."""
-    return trio.run(_run, config, spawner(command), stderr_log(config.node.log_level))
+    return trio.run(_run, config, command, stderr_log(config.node.log_level))
 
 
-async def _run(config: Config, spawn: Spawn, log: Log) -> int:
+async def _run(config: Config, command: Sequence[str], log: Log) -> int:
     env = os.environ
     path = admin_socket(config.node, os.geteuid(), env.get("XDG_RUNTIME_DIR"), env.get("RUNTIME_DIRECTORY"))
     # First of all: from here on no signal can end us without the ends below.
@@ -50,7 +54,24 @@ async def _run(config: Config, spawn: Spawn, log: Log) -> int:
             return EXIT_LISTEN
         with listeners:
             log.info("muxproxy", version=__version__, pid=os.getpid(), admin=path)
-            return await Supervisor(config, listeners, spawn, log).supervise(signals)
+            run_as = _run_as(config.node, log)
+            try:
+                drop(other_user=run_as is not None)
+            except PermissionError as error:
+                log.error("cannot start", problem=error.strerror)
+                return EXIT_NO_WORKER
+            return await Supervisor(config, listeners, spawner(command, run_as), log).supervise(signals)
+
+
+def _run_as(node: Node, log: Log) -> Identity | None:
+    """None: as we are."""
+    who = identity(node)
+    if who is None or who.uid == os.geteuid() != 0:
+        return None
+    if os.geteuid() != 0:  # as nginx has it: the same configuration may be tried by hand
+        log.warning("user ignored: only root can become another", user=node.user)
+        return None
+    return who
 
 
 class Supervisor:
@@ -83,10 +104,17 @@ class Supervisor:
             self._log.warning("stopping at once", signal=signal.Signals(number).name)
             nursery.cancel_scope.cancel()
 
+        async def give_up_with(worker: Worker) -> None:
+            nonlocal status
+            await worker.hopeless.wait()
+            status = EXIT_NO_WORKER
+            nursery.cancel_scope.cancel()
+
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._serve_admin)
             for worker in self._workers:
                 nursery.start_soon(worker.keep)
+                nursery.start_soon(give_up_with, worker)
             nursery.start_soon(self._announce)
             nursery.start_soon(self._ignore_hangups)
             number = await anext(signals)

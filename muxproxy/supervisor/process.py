@@ -7,10 +7,11 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import trio
 
+from muxproxy.config.identity import Identity
 from muxproxy.supervisor.interpreter import program
 
 WORKER_COMMAND = program("muxproxy.worker")
@@ -33,7 +34,9 @@ Spawn = Callable[[Sequence[int]], Process]  # the descriptors it inherits, under
 
 
 class RealProcess:
-    def __init__(self, command: Sequence[str], descriptors: Sequence[int]) -> None:
+    def __init__(
+        self, command: Sequence[str], descriptors: Sequence[int], run_as: Identity | None = None
+    ) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             # In this very thread, although it blocks for the milliseconds of fork and exec: PR_SET_PDEATHSIG,
@@ -46,6 +49,7 @@ class RealProcess:
                     pass_fds=[theirs.fileno(), *descriptors],
                     stdin=subprocess.DEVNULL,
                     start_new_session=True,
+                    **_credentials(run_as),
                 )
             except BaseException:
                 ours.close()
@@ -73,5 +77,12 @@ class RealProcess:
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
 
-def spawner(command: Sequence[str]) -> Spawn:
-    return lambda descriptors: RealProcess(command, descriptors)
+def _credentials(run_as: Identity | None) -> dict[str, Any]:
+    """For subprocess, which calls setgroups, setgid and setuid before exec: its rights go with root's uid."""
+    if run_as is None:
+        return {}
+    return {"user": run_as.uid, "group": run_as.gid, "extra_groups": run_as.groups}
+
+
+def spawner(command: Sequence[str], run_as: Identity | None = None) -> Spawn:
+    return lambda descriptors: RealProcess(command, descriptors, run_as)

@@ -34,6 +34,7 @@ class Patience(NamedTuple):
     goodbye: float = 2.0  # beyond a drain's time, and between the end of its channel and its exit
     pause: float = 1.0  # between two questions whether it lives
     questions: int = 5  # without a word in answer: it hangs. Counted, so that a clock that jumps kills nobody
+    tries: int = 5  # to start it the first time: an installation that is broken, or not its user's to read
 
 
 PATIENCE = Patience()
@@ -88,6 +89,7 @@ class Worker:
         self.restarts = 0
         self.was_ready = trio.Event()  # once, ever
         self.stopped = trio.Event()
+        self.hopeless = trio.Event()  # it was never ready, and we have stopped trying
         self._listeners = listeners
         self._spawn = spawn
         self._log = log
@@ -103,13 +105,21 @@ class Worker:
         self._condemned = ""  # why we killed it
 
     async def keep(self) -> None:
-        """Until drained. Cancelled, it kills the process and waits for its end."""
+        """Until drained, or hopeless. Cancelled, it kills the process and waits for its end."""
         try:
             while not self._draining.is_set():
                 self.state = State.STARTING
                 end = await self._one_life()
-                if not self._draining.is_set():
-                    await self._pause(end)
+                if self._draining.is_set():
+                    continue
+                if not self.was_ready.is_set() and self.restarts + 1 >= self._patience.tries:
+                    # Clients would wait in the backlog for ever, and a service manager believe that we start.
+                    self._log.error(
+                        "worker cannot be started", worker=self.index, how=end, tries=self.restarts + 1
+                    )
+                    self.hopeless.set()
+                    return
+                await self._pause(end)
         finally:
             self.state = State.STOPPED
             self.stopped.set()

@@ -7,7 +7,8 @@
     stubborn   from now on the worker ignores Drain
     deaf       then the worker's loop stops for ever: it answers nobody, and only a signal ends it
 
-Started as `fake_worker.py [--exit STATUS] --control-fd N`; with --exit it ends before it is ready.
+Started as `fake_worker.py [--exit STATUS [--hold FOLDER]] --control-fd N`. With --exit it ends before it is
+ready; with --hold each life leaves a file in the folder, and the third does not end while that is there.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 import signal
 import socket
 import sys
+import time
 
 from muxproxy.messages import Ask, Configure, Drain, Drained, Log, Ready
 from muxproxy.worker.control import ControlChannel, die_with_parent, open_control
@@ -99,6 +101,11 @@ async def main() -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent()
+    if "--hold" in sys.argv:
+        folder = sys.argv[sys.argv.index("--hold") + 1]
+        open(f"{folder}/{os.getpid()}", "w").close()
+        while os.path.exists(folder) and len(os.listdir(folder)) > 2:
+            time.sleep(0.01)
     if "--exit" in sys.argv:
         sys.exit(int(sys.argv[sys.argv.index("--exit") + 1]))
     asyncio.run(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -14,4 +15,5 @@ FAKE_WORKER = str(Path(__file__).with_name("fake_worker.py"))
 
 if __name__ == "__main__":
     config = msgspec.json.decode(sys.argv[1], type=Config)
-    sys.exit(run(config, command=[sys.executable, FAKE_WORKER, *sys.argv[2:]]))
+    command = [os.environ.get("FAKE_WORKER") or sys.executable, FAKE_WORKER, *sys.argv[2:]]
+    sys.exit(run(config, command=command))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +18,9 @@ import msgspec
 import pytest
 import trio
 
+from muxproxy.cli.exits import Exit
 from muxproxy.config.model import Backend, Clients, Config, Node, Upstream
+from muxproxy.supervisor.main import EXIT_NO_WORKER
 
 SCRIPT = str(Path(__file__).with_name("run_supervisor.py"))
 
@@ -90,7 +93,9 @@ def backend(name: str, listen: str) -> Backend:
 
 
 @asynccontextmanager
-async def supervisor(tmp_path, *options: str, listen=("127.0.0.1:0",), workers=1, drain_timeout=30.0):
+async def supervisor(
+    tmp_path, *options: str, listen=("127.0.0.1:0",), workers=1, drain_timeout=30.0, env=None
+):
     """Everything within 60 s, and nothing is left behind."""
     admin = str(tmp_path / "admin.sock")
     names = ("web", "api", "db")[: len(listen)]
@@ -100,7 +105,9 @@ async def supervisor(tmp_path, *options: str, listen=("127.0.0.1:0",), workers=1
     )
     command = [sys.executable, SCRIPT, msgspec.json.encode(config).decode(), *options]
     with trio.fail_after(60):
-        process = await trio.lowlevel.open_process(command, stderr=subprocess.PIPE)
+        process = await trio.lowlevel.open_process(
+            command, stderr=subprocess.PIPE, env=os.environ | (env or {})
+        )
         try:
             yield Running(process, admin)
         finally:
@@ -241,7 +248,9 @@ async def test_a_worker_that_does_not_answer_is_shown_so_and_the_others_are_stil
 
 
 async def test_a_worker_that_cannot_start_is_tried_again_and_the_port_stays_ours(tmp_path):
-    async with supervisor(tmp_path, "--exit", "70") as it:
+    lives = tmp_path / "lives"
+    lives.mkdir()
+    async with supervisor(tmp_path, "--exit", "70", "--hold", str(lives)) as it:
         await it.wait_line(r"worker died worker=0 pid=\d+ how=\"exit status 70\" lived=0 pause=0$")
         await it.wait_line(r"worker died .*\"exit status 70\" .* pause=0\.0\d+$")
         client = await it.connect()  # waits in the backlog
@@ -249,8 +258,21 @@ async def test_a_worker_that_cannot_start_is_tried_again_and_the_port_stays_ours
         assert status["state"] == "starting"
         assert await it.get("/healthz") == (503, b"starting\n")
         it.signal(signal.SIGTERM)
+        await it.wait_line(" draining ")
+        shutil.rmtree(lives)
         assert await it.exit_status() == 0
         await client.aclose()
+
+
+@pytest.mark.parametrize("options", [("--exit", "1"), ()], ids=["ends", "not-executable"])
+async def test_a_worker_that_never_starts_ends_the_service_with_a_status_of_its_own(tmp_path, options):
+    """Its ports would accept, and nobody ever answer."""
+    environment = {} if options else {"FAKE_WORKER": str(tmp_path)}  # a directory is nothing to exec
+    async with supervisor(tmp_path, *options, env=environment) as it:
+        await it.wait_line(r"worker cannot be started worker=0 how=.* tries=5$")
+        assert await it.exit_status() == EXIT_NO_WORKER == Exit.NO_WORKER
+        with pytest.raises(OSError, match=r"refused|all attempts to connect"):
+            await it.connect()
 
 
 async def test_an_address_in_use_is_told_with_every_other_and_exits_3(tmp_path):

@@ -65,14 +65,14 @@ class FakeProcess:
 class Stage:
     """One worker on a stage of fake processes."""
 
-    def __init__(self, nursery: trio.Nursery, pause: float = math.inf) -> None:
+    def __init__(self, nursery: trio.Nursery, pause: float = math.inf, tries: int = 100) -> None:
         """`pause`: between the supervisor's own questions; by default it asks none."""
         self.lines: list[str] = []
         self.refusals: list[OSError] = []  # of the next spawns
         self._born, self.births = trio.open_memory_channel[FakeProcess](100)
         self.processes: list[FakeProcess] = []
         log = Log(lambda level, line: self.lines.append(line), "debug")
-        patience = PATIENCE._replace(pause=pause)
+        patience = PATIENCE._replace(pause=pause, tries=tries)
         self.worker = Worker(0, [], {}, self.spawn, log, patience, jitter=lambda: 1.0)
         nursery.start_soon(self.worker.keep)
 
@@ -161,6 +161,28 @@ async def test_a_spawn_that_fails_is_tried_again(autojump_clock, stage):
     again = await stage.next_process(Ready())
     assert again.born == pytest.approx(0.3)
     assert any("could not be started: [Errno 24] Too many open files" in line for line in stage.lines)
+
+
+async def test_a_worker_that_never_starts_is_given_up_after_a_few_tries(autojump_clock, nursery):
+    """Whether it cannot be exec'ed, or ends before it is ready."""
+    stage = Stage(nursery, tries=PATIENCE.tries)
+    stage.refusals = [PermissionError(13, "Permission denied")] * 3
+    for _ in range(PATIENCE.tries - 3):
+        assert not stage.worker.hopeless.is_set()
+        (await stage.next_process()).end(1)
+    await stage.worker.hopeless.wait()
+    assert stage.worker.state is State.STOPPED
+    assert len(stage.processes) == PATIENCE.tries - 3
+    assert 'worker cannot be started worker=0 how="exit status 1" tries=5' in stage.lines
+
+
+async def test_a_worker_that_has_served_once_is_never_given_up(autojump_clock, nursery):
+    """Its server may be full, or its node: clients are told of neither by our end."""
+    stage = Stage(nursery, tries=PATIENCE.tries)
+    (await stage.next_process(Ready())).end(1)
+    for _ in range(2 * PATIENCE.tries):
+        (await stage.next_process()).end(1)
+    assert not stage.worker.hopeless.is_set()
 
 
 @pytest.mark.parametrize("garbage", [b"\xff" * 8, encode(Ask(1)), b"\0\0\0\1\xc1"])

@@ -16,7 +16,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,7 @@ class Proxy:
         node: dict[str, Any] | None = None,
         descriptors: int = 0,
         cwd: Path = ROOT,
+        prefix: Sequence[str] = (),
         wait: bool = True,
         **tables: dict[str, Any],
     ) -> None:
@@ -91,7 +92,7 @@ class Proxy:
         (self.folder / "backends" / f"{self.name}.toml").write_text(text)
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*program("muxproxy"), "run", "-c", str(self.folder)],
+                [*prefix, *program("muxproxy"), "run", "-c", str(self.folder)],
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
