@@ -65,6 +65,7 @@ class Toy:
     batch = (0, 0.0)
     fence = 0
     subscriber_buffer = 1000
+    may_close_unsaid = False
     probe_interval = 0.0  # this and what follows is TAGGED's: tests/tagged_toys.py has more of it
     probe_misses = 2
     request_buffer = 0

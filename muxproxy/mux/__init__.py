@@ -13,7 +13,8 @@ The promises, cited by number wherever code or a test keeps one:
     P1  sockets towards a backend never exceed max_connections, from before connect() until after close()
     P2  nobody gets another's reply; what is in doubt is closed
     P3  every exchange ends exactly once, in one counted outcome
-    P4  nobody waits beside a free place; waiting is FIFO, idle connections are reused LIFO
+    P4  nobody waits beside a free place (one that rests is none: server.py); waiting is FIFO, idle
+        connections are reused LIFO
     P5  no shared upstream connection is held for a slow client
     P6  bytes in = bytes out, save what the protocol obliges a proxy to change
     P7  every buffer, queue and wait has a bound, and the bound has a name

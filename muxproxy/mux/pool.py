@@ -58,8 +58,10 @@ class Pool(Accounts):
         servers = self.servers
         if len(servers) == 1 and now >= servers[0].doubted_until:
             idle = servers[0].idle
-            return idle.pop() if idle else None
-        return self._idle_connection(now)
+            if idle:
+                return idle.pop()
+            return self._from_rest(exchange, now) if servers[0].resting else None
+        return self._idle_connection(now) or self._from_rest(exchange, now)
 
     def _idle_connection(self, now: float) -> Upstream | None:
         """Off its server's list, and as far as the kernel knows alive if its server is in doubt."""
@@ -93,6 +95,7 @@ class Pool(Accounts):
         """Where nobody may wait for a place, who waits for a connect does not: none would ever be made."""
         free = self.config.max_connections - len(self.upstreams)
         places = 0 if self.gate.max_waiting else coming(self.servers, free, now) * self._places()
+        places += 0 if self.gate.max_waiting else sum(len(server.resting) for server in self.servers)
         return self.gate.waiting < places
 
     def _queue_for(self, exchange: Exchange) -> Queue:
@@ -127,7 +130,72 @@ class Pool(Accounts):
                 if not upstream.load():
                     upstream.close(why, now)
                 return
+        if upstream.served >= upstream.server.lasts and self._rests(upstream, now):
+            return
         self._assign(upstream, now)
+
+    def _rests(self, upstream: Upstream, now: float) -> bool:
+        """Its server may be about to close it: nobody's for now (server.py)."""
+        server = upstream.server
+        if upstream.served > server.lasts:
+            if upstream.served == server.lasts + 1:
+                self._on_outlived(server, now)
+            return False
+        if not server.endings and self._is_next_repeatable():
+            return False
+        upstream.resting = True
+        server.resting.append(upstream)
+        upstream.expect_by(now + server.rest())
+        self.count_event("rests")
+        if self.gate.waiting:
+            self.grow(now)
+        return True
+
+    def _is_next_repeatable(self) -> bool:
+        """May who is next be sent again if the connection turns out to be closed? (P9)"""
+        head = self.queue.head()
+        return (
+            head is not None
+            and head.is_replayable()
+            and not (self.pin_queue.entries or self.retry_queue.entries)
+        )
+
+    def _from_rest(self, exchange: Exchange, now: float) -> Upstream | None:
+        """While nothing speaks against a new server, who may be sent again need not wait for its first rests,
+        unless others wait (P4)."""
+        if exchange.is_replayable() and not self.gate.waiting:
+            for server in self.servers:
+                while server.resting and not server.endings:
+                    upstream = server.resting[-1]
+                    if not upstream.is_left(now):
+                        self._stop_resting(upstream)
+                        return upstream
+        return None
+
+    def _stop_resting(self, upstream: Upstream) -> None:
+        if upstream.resting:
+            upstream.resting = False
+            upstream.server.resting.remove(upstream)
+
+    def _on_rested(self, upstream: Upstream, now: float) -> None:
+        if upstream.is_left(now):
+            return
+        self._stop_resting(upstream)
+        self._to_next(upstream, now)
+        self._on_outlived(upstream.server, now)
+
+    def _on_outlived(self, server: Server, now: float) -> None:
+        if server.on_outlived():
+            for upstream in list(server.resting):
+                self._stop_resting(upstream)
+                self._to_next(upstream, now)
+
+    def _to_next(self, upstream: Upstream, now: float) -> None:
+        why = self._why_not_reusable(upstream, now)
+        if why:
+            upstream.close(why, now)
+        else:
+            self._assign(upstream, now)
 
     def _assign(self, upstream: Upstream, now: float) -> None:
         exchange = self._next(upstream) if self.gate.waiting else None
@@ -295,6 +363,7 @@ class Pool(Accounts):
             server.idle.remove(upstream)
         if upstream in server.open:
             server.open.remove(upstream)
+        self._stop_resting(upstream)
         upstream.unpin()
 
     def on_closed(self, upstream: Upstream, connected: bool, error: str, now: float) -> None:
@@ -336,6 +405,9 @@ class Pool(Accounts):
             self._dial(server, now)
 
     def on_idle_deadline(self, upstream: Upstream, now: float) -> None:
+        if upstream.resting:
+            self._on_rested(upstream, now)
+            return
         why = self._why_not_reusable(upstream, now)
         staying = sum(each.state <= OPEN for each in self.upstreams)
         if why or upstream.replies.idle_hint is not None or staying > self.config.min_connections:

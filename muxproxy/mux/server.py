@@ -9,6 +9,14 @@ that was dialled since. Others are dialled as soon as one has lasted that moment
 serve: who sends what makes a server close must not make it unreachable for all.
 up --last call--> stopping --gone, as a connect tells--> backing off    (shared sharings; contract.PUSH)
 
+Some servers close each connection after its first reply, or after so many, without having said so (uWSGI's
+`--http-socket`). The FIN comes a moment after the reply: a request written meanwhile is lost, and only what
+is idempotent may be sent again (P9). So an EXCLUSIVE connection on which so many replies have come *rests*:
+it is nobody's until its server has ended it, or a while has shown that it lives on. Connections to a new
+server rest after their first reply until one has lived on, by resting or because a request that may be sent
+again went ahead; from then on none does, until the server is seen to close so. That is forgotten when as many
+have lived on.
+
 A server that is about to stop gets nothing new while another one can serve. Whether it is gone by now a
 connect of ours tells, which is closed at once: an open connection would keep it from its end.
 """
@@ -27,11 +35,19 @@ if TYPE_CHECKING:
     from muxproxy.mux.upstream import Upstream
 
 
+# Seconds. uWSGI's FIN is some 0.1 ms behind its reply; both cores busy with others, some ms.
+REST = 0.05
+MOST_DOUBLINGS = 5  # of a rest: 1.6 s
+MOST_ENDINGS = 8
+
+
 class Server:
     """`address` as the dialer takes it. `idle`: EXCLUSIVE connections that owe nothing, last used last
     (LIFO, P4). `open`: of the shared sharings, all that are connected."""
 
     __slots__ = (
+        "_ended_after",
+        "_told",
         "absent_since",
         "accepts",
         "address",
@@ -40,15 +56,18 @@ class Server:
         "connections",
         "deadline",
         "doubted_until",
+        "endings",
         "failed_at",
         "failures",
         "gone",
         "idle",
         "in_flight",
         "last_error",
+        "lasts",
         "open",
         "pool",
         "reached",
+        "resting",
         "retry_at",
         "stopping",
         "wake",
@@ -76,6 +95,12 @@ class Server:
         self.gone = False  # its name no longer says this address
         self.deadline = INF
         self.wake = INF
+        # Replies after which a connection of its rests; INF: none does.
+        self.lasts: float = 1 if pool.protocol.may_close_unsaid else INF
+        self.endings = 0  # of connections that it closed so, less those that lived on; MOST_ENDINGS at most
+        self.resting: list[Upstream] = []
+        self._ended_after = 0  # replies, of the last connection that it closed so
+        self._told = False  # the log says it once
 
     def may_dial(self, now: float) -> bool:
         """A server in doubt is probed by one connection at a time."""
@@ -128,6 +153,31 @@ class Server:
         self.failures = 0
         self.closes = self.accepts = False
         self.deadline = INF
+
+    # -- what its connections last -----------------------------------------------------------------
+
+    def rest(self) -> float:
+        """Seconds: longer the more often it has closed."""
+        return REST * (1 << min(self.endings, MOST_DOUBLINGS))
+
+    def on_ended_unsaid(self, replies: int) -> None:
+        """It closed a connection right behind its so-manieth reply. Reloads, too, look like that, but hardly
+        twice after the same number above one."""
+        if replies == 1 or replies == self._ended_after:
+            self.endings = min(self.endings + 1, MOST_ENDINGS)
+            self.lasts = replies
+            if not self._told:
+                self._told = True
+                where = {"backend": self.pool.name, "server": str(self)}
+                self.pool.world.log("server closes after replies without saying so", **where, replies=replies)
+        self._ended_after = replies
+
+    def on_outlived(self) -> bool:
+        """A connection lives on behind that reply. True: no other needs to rest any more."""
+        self.endings = max(0, self.endings - 1)
+        if not self.endings:
+            self.lasts = INF
+        return not self.endings
 
     def on_last_call(self, now: float, timeout: float) -> None:
         """up => stopping"""

@@ -18,7 +18,9 @@ def statistics(pool: Pool, now: float) -> BackendSnapshot:
     outcomes["replied"]["ok"] = pool.replied
     for reason, count in pool.ended.items():
         outcomes[reason.outcome][reason.label] = count
-    states = dict.fromkeys(("connecting", "idle", "busy", "suspect", "pinned", "draining", "closing"), 0)
+    states = dict.fromkeys(
+        ("connecting", "idle", "resting", "busy", "suspect", "pinned", "draining", "closing"), 0
+    )
     pinned: dict[str, int] = {}
     for upstream in pool.upstreams:
         states[_state_of(upstream)] += 1
@@ -66,4 +68,4 @@ def _state_of(upstream: Upstream) -> str:
         return "draining"
     if upstream.suspect:
         return "suspect"
-    return "busy" if upstream.load() else "idle"
+    return "resting" if upstream.resting else "busy" if upstream.load() else "idle"

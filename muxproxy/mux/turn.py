@@ -20,14 +20,19 @@ if TYPE_CHECKING:
     from muxproxy.mux.server import Server
 
 
+# Seconds: an end so soon behind a reply is because of it, and no idle timeout.
+BEHIND_REPLY = 1.0
+
+
 class ByTurn(Upstream):
     """EXCLUSIVE: the one exchange whose turn it is, or none."""
 
-    __slots__ = ("_half_closed", "_opaque", "_swallowed", "_write_paused", "current")
+    __slots__ = ("_answered_at", "_half_closed", "_opaque", "_swallowed", "_write_paused", "current")
 
     def __init__(self, pool: Pool, server: Server, now: float) -> None:
         super().__init__(pool, server, now)
         self.current: Exchange | None = None
+        self._answered_at = 0.0  # its last reply was in
         self._opaque = False
         self._half_closed = False  # one side of an opaque session has sent its FIN
         self._swallowed = 0  # bytes of a reply that nobody waits for
@@ -37,7 +42,7 @@ class ByTurn(Upstream):
         return 0 if self.current is None else 1
 
     def has_room(self, weight: int = 1) -> bool:
-        return self.current is None and self.state == OPEN
+        return self.current is None and self.state == OPEN and not self.resting
 
     def is_shared(self) -> bool:
         return False
@@ -136,6 +141,7 @@ class ByTurn(Upstream):
     def _finish(self, exchange: Exchange, frame: Frame, now: float) -> None:
         """The reply is in: the connection goes to the next before the client gets its last bytes (P4, P5)."""
         self.current = None
+        self._answered_at = now
         exchange.upstream = None
         self.server.in_flight -= 1
         if frame.marks & END_UPSTREAM:
@@ -160,6 +166,16 @@ class ByTurn(Upstream):
             if client is not None:
                 client.on_bug(now)  # which is on no ledger of ours any more (P2, P3)
             raise
+
+    def on_broken_off(self, now: float) -> None:
+        super().on_broken_off(now)
+        if not self.pool.protocol.may_close_unsaid:
+            return
+        current = self.current
+        replies = self.served if current is None else self.served - 1
+        is_behind = self.resting or now - self._answered_at <= BEHIND_REPLY
+        if replies and is_behind and (current is None or current.state == SENT) and not self._opaque:
+            self.server.on_ended_unsaid(replies)
 
     def on_server_eof(self, now: float) -> bool:
         exchange = self.current

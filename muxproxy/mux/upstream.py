@@ -56,6 +56,7 @@ class Upstream(Working):
         "read_paused",
         "ready",
         "replies",
+        "resting",
         "retire_at",
         "retiring",
         "serial",
@@ -85,6 +86,7 @@ class Upstream(Working):
         self.is_tried = False  # GREETING: it is watched for a moment, and nothing else is due
         self.is_told = False  # that its server ended it was counted as a failure
         self.failed = False  # its end before that counts as a failure of its server
+        self.resting = False  # EXCLUSIVE: nobody's, until its server has ended it or a while has passed
         self.read_paused = False  # for a client, or until its next turn
         self._halted = False  # for a client
         self.suspect = False  # shared sharings: it owes and is silent, so others get what is new
@@ -202,10 +204,10 @@ class Upstream(Working):
     def on_closed(self, error: str, now: float) -> None:
         """Any state => CLOSED: the socket is gone, or the connect failed. Called exactly once."""
         was, self.state = self.state, CLOSED
-        owed = self.take_owed()
-        self.wire = None
         if was in (OPEN, GREETING):
             self.on_broken_off(now)
+        owed = self.take_owed()
+        self.wire = None
         if was == OPEN:
             self.pool.count_closed("server closed")
         failed = not self.ready and not self.is_told and (was < OPEN or self.failed)

@@ -309,6 +309,7 @@ class Protocol(Interface):
     name: str
     sharing: Sharing
     half_close: bool = False  # an end of input passes on as an end of output, and the other direction goes on
+    may_close_unsaid: bool = False  # EXCLUSIVE: some servers close after a reply without having said so
     # (requests, seconds) to gather behind others in flight; 0: this turn
     batch: tuple[int, float] = (0, 0.0)
     fence: int = 0  # a Connection.fence() after so many requests; 0: never

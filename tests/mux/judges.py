@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from muxproxy.mux.upstream import CONNECTING, OPEN
+from muxproxy.mux.upstream import OPEN
 from tests.fakes import Stage
 
 
@@ -31,7 +31,7 @@ def nobody_waits_beside_a_free_place(stage: Stage) -> None:
         "P4: a pin beside a free place"
     )
     assert not any(len(u.queue) for u in free if getattr(u, "queue", None)), "P4: on its own connection"
-    connecting = any(upstream.state == CONNECTING for upstream in pool.upstreams)
+    connecting = any(upstream.state < OPEN for upstream in pool.upstreams)
     if (
         (len(pool.queue) or len(pool.retry_queue) or may_pin)
         and not connecting

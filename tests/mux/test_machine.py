@@ -83,6 +83,7 @@ class Machine(RuleBasedStateMachine):
         waiting=st.integers(0, 4),
         pinned=st.integers(0, 2),
         lifetime=st.sampled_from([0.0, 20.0]),
+        unsaid=st.booleans(),
     )
     def begin(
         self,
@@ -93,9 +94,12 @@ class Machine(RuleBasedStateMachine):
         waiting: int,
         pinned: int,
         lifetime: float,
+        unsaid: bool,
     ) -> None:
+        toy = self.protocol()
+        toy.may_close_unsaid = unsaid and self.sharing is Sharing.EXCLUSIVE
         self.stage = Stage(
-            self.protocol(),
+            toy,
             servers=("one:1", "two:2")[:servers],
             max_connections=connections,
             max_in_flight=in_flight,

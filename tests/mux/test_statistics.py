@@ -24,6 +24,7 @@ def test_every_socket_is_in_exactly_one_state() -> None:
         "connecting": 1,
         "idle": 0,  # it took the next waiter
         "busy": 3,
+        "resting": 0,
         "suspect": 0,
         "pinned": 1,
         "draining": 0,

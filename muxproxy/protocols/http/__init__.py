@@ -32,6 +32,7 @@ class HttpProtocol(Protocol):
 
     name = "http"
     sharing = Sharing.EXCLUSIVE
+    may_close_unsaid = True  # RFC 9112 section 9.6 says SHOULD of `Connection: close`; uWSGI says nothing
 
     def __init__(self, options: Http, host: str = "localhost") -> None:
         self.settings = Settings(options, host.encode("ascii"))
