@@ -80,6 +80,16 @@ class State:
         self.readonly = readonly  # READONLY was said (cluster replicas)
 
 
+class Anywhere:
+    """What a request needs that means the same in every db and RESP version: that its own user sends it."""
+
+    __slots__ = ("password", "user")
+
+    def __init__(self, state: State) -> None:
+        self.user = state.user
+        self.password = state.password
+
+
 class Attempt:
     """What a request needs whose own reply decides the connection's state: AUTH, HELLO, SELECT for the first
     time. `base`: the state it is tried in. `target`: the state after success."""

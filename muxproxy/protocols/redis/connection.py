@@ -13,15 +13,16 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from muxproxy.protocols.contract import Frame
-from muxproxy.protocols.redis.common import Attempt, State
+from muxproxy.protocols.redis.common import Anywhere, Attempt, State
 from muxproxy.protocols.redis.grammar import multibulk
-from muxproxy.protocols.redis.words import of_server
+from muxproxy.protocols.redis.words import is_passing, of_server
 
 if TYPE_CHECKING:
     from muxproxy.protocols.redis import RedisProtocol
     from muxproxy.protocols.redis.replies import ReplyFramer
 
 _AUTH, _NAME, _HELLO, _SELECT, _REPLICA, _RESET, _FENCE = range(7)
+MAX_ERROR = 300  # bytes of one, Redis' own have half of it
 _WORDS = ("AUTH", "CLIENT SETNAME", "HELLO", "SELECT", "READONLY or READWRITE", "RESET", "ECHO")
 _UNSAID, _SAID, _TOO_EARLY = range(3)  # our name; too early: before AUTH (passthrough)
 
@@ -95,6 +96,8 @@ class RedisConnection:
     def prelude(self, needs: Any) -> tuple[bytes, int]:
         attempt = needs if isinstance(needs, Attempt) else None
         target = self._target_of(needs)
+        if isinstance(needs, Anywhere) and self._is(target):
+            return b"", 0  # and the name can wait
         parts: list[bytes] = []
         if (self._user or self._password) and not (target.user or target.password):
             # Nothing else makes a connection a stranger's again (passthrough). A server without RESET says
@@ -166,6 +169,8 @@ class RedisConnection:
     # -- states -----------------------------------------------------------------------------------------
 
     def _target_of(self, needs: Any) -> State:
+        if isinstance(needs, Anywhere):
+            return State(needs.user, needs.password, self._db, self._resp, self._readonly)
         if not isinstance(needs, Attempt):
             state: State = needs
             return state
@@ -217,10 +222,13 @@ class RedisConnection:
         """None: as hoped, and what it changes is changed."""
         field = step.field
         if field == _FENCE:
-            if reply == step.value or reply.startswith(b"-BUSY "):
+            # Who may not ECHO, or not now, or where it has another name: that proves nothing, nor the
+            # contrary. NOAUTH is a stranger's answer, and only with passthrough is one to be expected.
+            proves_nothing = (b"-NO",) if self._protocol.is_passthrough else (b"-NOPERM",)
+            if reply == step.value or is_passing(reply):
                 return None
-            if self._protocol.is_passthrough and reply.startswith(b"-NO"):
-                return None  # a stranger may not ECHO; his NOAUTH or NOPERM proves nothing, nor the contrary
+            if reply.startswith((*proves_nothing, b"-ERR unknown command")):
+                return None
             return f"out of step: ECHO was answered with {of_server(reply)}"
         is_good = reply[:1] in (b"*", b"%") if field == _HELLO else reply.startswith(_GOOD[field])
         if field == _NAME:
@@ -249,11 +257,11 @@ class RedisConnection:
     def _check_name(self, reply: bytes) -> str | None:
         """Without a name `CLIENT LIST` says less, that is all; other errors say that it is not for us.
 
-        BUSY: a script runs for too long, and the name can wait. Seen on 7.0.15: it allows AUTH, HELLO and
-        RESET then, but not CLIENT; were there no connections, nobody could send SCRIPT KILL."""
+        BUSY or the like: a script runs for too long, and the name can wait. Seen on 7.0.15: it allows AUTH,
+        HELLO and RESET then, but not CLIENT; were there no connections, nobody could send SCRIPT KILL."""
         if reply.startswith((b"-ERR unknown", b"-NOPERM")):
             return None
-        if reply.startswith(b"-BUSY "):
+        if is_passing(reply):
             self._name = _UNSAID
             return None
         if reply.startswith(b"-NOAUTH"):
@@ -267,9 +275,19 @@ class RedisConnection:
     def _on_refused(self, field: int, reply: bytes) -> str:
         if field == _RESET and reply.startswith(b"-ERR unknown"):
             self._protocol.has_reset = False  # Redis before 6.2: from now on such connections are closed
+        elif is_passing(reply):
+            return f"{_WORDS[field]} was answered with {_as_it_is(field, reply)}"
         elif self._target is not None:
             self._protocol.states.forget(self._target)
         return f"{_WORDS[field]} was answered with {of_server(reply)}"
 
 
 _GOOD = {_AUTH: b"+OK", _NAME: b"+OK", _SELECT: b"+OK", _REPLICA: b"+OK", _RESET: b"+RESET"}
+
+
+def _as_it_is(field: int, reply: bytes) -> str:
+    """Clients look for BUSY and LOADING, so who asked gets the error itself (refusal.py). What a server says
+    to an AUTH is not told, for of_server()'s reason, nor what becomes everybody's error (RESET)."""
+    if field not in (_SELECT, _HELLO, _REPLICA):
+        return of_server(reply)
+    return reply[1:MAX_ERROR].partition(b"\r\n")[0].decode("utf-8", "replace")

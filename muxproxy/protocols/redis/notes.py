@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from muxproxy.protocols.redis.common import Attempt, Command, State, Whole
-from muxproxy.protocols.redis.words import ABORTED
+from muxproxy.protocols.redis.words import ABORTED, is_passing
 
 if TYPE_CHECKING:
     from muxproxy.protocols.redis.connection import RedisConnection
@@ -39,7 +39,8 @@ class Unknown(Whole):
 
     def on_reply(self, number: int, reply: bytes, connection: RedisConnection) -> bytes:
         if number + 1 < self.replies:
-            if not reply.startswith(b"-NO"):  # NOAUTH and NOPERM are about who asks, and the next may be told
+            # NOAUTH and NOPERM are about who asks, BUSY about when: the next may be told
+            if not (reply.startswith(b"-NO") or is_passing(reply)):
                 self.table.learn(self.command.name, reply)
             return b""
         connection.dirty = True

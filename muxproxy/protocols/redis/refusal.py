@@ -7,6 +7,9 @@ around XGROUP CREATE and take it for "the group exists": an overload would be a 
 TRYAGAIN, MASTERDOWN, CLUSTERDOWN or `ERR max number of clients reached`: go-redis, redis-py and Redisson
 retry on them at once, which is what a queue that is full needs least. OVERLOADED is nobody's (looked up in
 the sources of redis-py, ioredis, node-redis, go-redis, Jedis, Lettuce and Redisson), a plain error reply.
+
+But where the state that a command needs could not be brought about because of such a state of the server,
+the server's own error is the reply, as it would have been without us.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from typing import Any
 from muxproxy.protocols.contract import END_CLIENT, FIRST, IDEMPOTENT, LAST, Frame, Reason
 from muxproxy.protocols.redis.common import WHOLE, Command, Note, Run, Whole
 from muxproxy.protocols.redis.notes import Change
-from muxproxy.protocols.redis.words import error
+from muxproxy.protocols.redis.words import error, is_passing_text
 
 # The command was not sent. DRAINING is not one of these: what is cut off at the end of a drain may have run.
 OVERLOAD = frozenset((Reason.QUEUE_FULL, Reason.CLIENTS_FULL, Reason.QUEUE_TIMEOUT, Reason.NO_SERVER))
@@ -31,7 +34,9 @@ _QUEUED = b"+QUEUED\r\n"
 def refusal(reason: Reason, text: str, note: Any, *, closing: bool, weight: int = 1) -> Frame:
     """`note`: a Command, a Note, or None before there was a request. `weight`: of a Run, the commands
     that have no reply yet."""
-    is_void = reason is Reason.STATE_REFUSED and any(words in text for words in _VOID)
+    refused = text.partition(" was answered with ")[2] if reason is Reason.STATE_REFUSED else ""
+    is_passing = is_passing_text(refused)
+    is_void = bool(refused) and not is_passing and any(words in text for words in _VOID)
     is_login = is_void and isinstance(note, Change) and note.command.name in ("auth", "hello")
     closing = closing or (is_void and not is_login)
     marks = FIRST | LAST | END_CLIENT if closing else FIRST | LAST
@@ -40,9 +45,9 @@ def refusal(reason: Reason, text: str, note: Any, *, closing: bool, weight: int 
         if note.mute:
             return Frame(b"", marks)
     if is_login:  # what it asks for was tried before itself, and the no is to it: in the server's words
-        return Frame(error(text.partition(" was answered with ")[2]), marks)
+        return Frame(error(refused), marks)
     code = "OVERLOADED" if reason in OVERLOAD else "NOPERM" if reason is Reason.DENIED else "ERR"
-    line = error(f"{code} muxproxy: {text}{_outcome(reason, note)}")
+    line = error(refused if is_passing else f"{code} muxproxy: {text}{_outcome(reason, note)}")
     if isinstance(note, Run):
         line *= weight
     return Frame(_for_transaction(note, line) if _is_transaction(note) else line, marks)

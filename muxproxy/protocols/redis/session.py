@@ -41,6 +41,7 @@ from muxproxy.protocols.redis.common import (
     UNWATCH,
     WATCH,
     WHOLE,
+    Anywhere,
     Attempt,
     Command,
     Note,
@@ -102,7 +103,7 @@ class RedisSession:
         self.patience = 0.0
         self._mute = _NOT_MUTE  # of the command at hand
         self._begin()
-        self.needs: State | Attempt = self.state
+        self.needs: State | Attempt | Anywhere = self.state
         self._feed_state = self.state
 
     def _begin(self) -> None:
@@ -341,7 +342,9 @@ class RedisSession:
         return self.forward(frame, note, self._for_once("unknown command"), ask + frame.data)
 
     def _on_alone(self, frame: Frame, command: Command) -> Frame:
-        """Seen on 7.0.15: sent behind the script, SCRIPT KILL is read when it has ended."""
+        """Seen on 7.0.15: sent behind the script, SCRIPT KILL is read when it has ended. And behind a SELECT
+        never, which is answered with BUSY."""
+        self.needs = Anywhere(self.state)
         return self.forward(frame, marks=self._for_once(command.name.replace("|", " ")))
 
     def _on_reset(self, frame: Frame, command: Command) -> Frame:

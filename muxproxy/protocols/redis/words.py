@@ -78,6 +78,28 @@ def of_server(reply: bytes) -> str:
     return code if code in _CODES else "an error that has no code"
 
 
+# Not about what was asked but about when: the server can do less for now. Client libraries look for these.
+_PASSING = (
+    "BUSY ",
+    "LOADING ",
+    "MASTERDOWN ",
+    "CLUSTERDOWN ",
+    "TRYAGAIN ",
+    "MISCONF ",
+    "OOM ",
+    "NOREPLICAS ",
+)
+
+
+def is_passing(reply: bytes) -> bool:
+    """An error of the server's state, whatever was asked."""
+    return reply.startswith(b"-") and is_passing_text(reply[1:20].decode("latin-1"))
+
+
+def is_passing_text(text: str) -> bool:
+    return text.startswith(_PASSING)
+
+
 def bulk(word: bytes) -> bytes:
     return b"$%d\r\n%b\r\n" % (len(word), word)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from muxproxy.protocols.contract import PUSH
-from muxproxy.protocols.redis.common import Attempt, State
+from muxproxy.protocols.redis.common import Anywhere, Attempt, State
 from muxproxy.protocols.redis.connection import RedisConnection
 from tests.protocols.redis.talk import HELLO_REPLY, command, connection, error, protocol, told
 
@@ -70,6 +70,37 @@ def test_while_a_script_keeps_the_server_busy_a_connection_is_open_and_its_name_
     assert upstream.prelude(one) == (SETNAME + command("SELECT 1"), 2)
     assert told(upstream, OK, OK) == [None, None]
     assert upstream.prelude(State(b"", b"", 2, 2, False)) == (command("SELECT 2"), 1)
+
+
+def test_what_means_the_same_anywhere_needs_its_own_user_and_no_prelude() -> None:
+    upstream = connection(protocol())
+    upstream.greeting()
+    told(upstream, error("BUSY Redis is busy running a script."))
+    three = State(b"", b"", 3, 3, False)
+    assert upstream.prelude(Anywhere(three)) == (b"", 0)  # the name waits, too
+    assert upstream.state is upstream._protocol.states.base
+    assert not upstream.must_be_quiet(Anywhere(three))
+    upstream = greeted(auth="passthrough")
+    ann = Anywhere(State(b"ann", b"pw", 3, 3, False))
+    assert upstream.must_be_quiet(ann)
+    assert upstream.prelude(ann) == (command("AUTH ann pw"), 1)
+    assert told(upstream, OK) == [None]
+    assert upstream.state.key == (b"ann", b"pw", 0, 2, False)
+    assert upstream.prelude(ann) == (b"", 0)
+
+
+@pytest.mark.parametrize("text", ["BUSY Redis is busy, x", "LOADING Redis is loading", "MASTERDOWN no link"])
+def test_a_servers_state_is_told_as_it_is_and_says_nothing_about_ours(text: str) -> None:
+    upstream = greeted()
+    states = upstream._protocol.states
+    one = states.keep(State(b"", b"", 1, 2, False))
+    upstream.prelude(one)
+    assert told(upstream, error(text)) == [f"SELECT was answered with {text}"]
+    assert states.find(one.key) is one
+    upstream.prelude(State(b"ann", b"secret", 0, 2, False))
+    (why,) = told(upstream, error(f"{text} AUTH ann secret"))
+    assert why is not None
+    assert "secret" not in why
 
 
 def test_a_connection_whose_client_authenticates_as_itself_gets_its_name_behind_it() -> None:
@@ -288,6 +319,9 @@ def test_a_fence_is_passed_by_its_own_echo_only() -> None:
     assert told(upstream, b"$10\r\nmuxproxy-1\r\n") == [None]
     assert upstream.fence() == (command("ECHO muxproxy-2"), 1)
     assert told(upstream, b"$10\r\nmuxproxy-1\r\n") == ["out of step: ECHO was answered with a bulk string"]
+    for proves_nothing in ("LOADING wait", "NOPERM no", "ERR unknown command 'ECHO'"):
+        upstream.fence()
+        assert told(upstream, error(proves_nothing)) == [None]
     upstream.fence()
     assert told(upstream, error("NOAUTH no")) == ["out of step: ECHO was answered with NOAUTH"]
     assert upstream.state is upstream._protocol.states.base

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 from tests.system.process import wait_for
 from tests.system.redis.proxied import proxied, proxy_to
 from tests.system.redis.server import RedisServer
 from tests.system.redis.wire import Wire, command
+
+ON_ALL_SERVERS = True
 
 
 def blocked(server: RedisServer) -> int:
@@ -88,6 +92,36 @@ def test_a_script_that_does_not_end_is_killed_though_all_share_its_connection(cl
             assert eve.ask("SCRIPT", "KILL") == b"+OK\r\n"
         assert b"killed" in ann.reply()
         assert bob.reply() == b"$-1\r\n"
+
+
+@pytest.mark.parametrize("kill", [("SCRIPT", "KILL"), ("FUNCTION", "KILL")], ids=" ".join)
+def test_what_a_server_may_do_while_it_is_busy_needs_no_select(
+    clean: RedisServer, kill: tuple[str, str]
+) -> None:
+    """Of a client in another db and RESP version than the connections; and what is in vain is told so in the
+    server's own words."""
+    library = "#!lua name=stuck\nredis.register_function('stuck', function() while true do end end)"
+    with (
+        proxied(clean) as proxy,
+        Wire(proxy.address) as ann,
+        Wire(proxy.address) as bob,
+        Wire(proxy.address) as eve,
+    ):
+        assert clean.ask("CONFIG", "SET", "busy-reply-threshold", 100) == b"+OK\r\n"
+        assert clean.ask("FUNCTION", "LOAD", "REPLACE", library) == b"$5\r\nstuck\r\n"
+        assert eve.ask("SELECT", 3) == b"+OK\r\n"
+        assert bob.ask("HELLO", 3).startswith(b"%7")
+        assert bob.ask("SELECT", 3) == b"+OK\r\n"
+        assert ann.ask("PING") == b"+PONG\r\n"
+        ann.send(
+            command(*(("EVAL", "while true do end", 0) if kill[0] == "SCRIPT" else ("FCALL", "stuck", 0)))
+        )
+        wait_for(lambda: clean.ask("GET", "a").startswith(b"-BUSY"), within=10, what="the script is too long")
+        assert eve.ask("GET", "a") == clean.ask("GET", "a")
+        assert bob.ask("SET", "a", 1) == clean.ask("SET", "a", 1)
+        assert bob.ask(*kill) == b"+OK\r\n"
+        assert b"killed" in ann.reply()
+        assert [wire.ask("GET", "a") for wire in (eve, bob)] == [b"$-1\r\n", b"_\r\n"]
 
 
 def test_a_pause_is_ended_though_what_it_holds_is_on_the_same_connection(clean: RedisServer) -> None:
