@@ -459,6 +459,8 @@ def backend(servers: tuple[str, ...], keys: dict[str, Any]) -> Backend:
     unique but for `idle_timeout`, which is [upstream]'s unless it is `client_idle_timeout`."""
     renamed = {"max_clients": "max_connections", "client_idle_timeout": "idle_timeout"}
     clients, queue, upstream, http, tcp = {}, {}, {}, {}, {}
+    if "response_buffer" in keys and "pipeline_buffer" not in keys:  # who makes that one small means both
+        clients["pipeline_buffer"] = keys["response_buffer"] * 4 // 5
     for key, value in keys.items():
         if key in renamed:
             clients[renamed[key]] = value

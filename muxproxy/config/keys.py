@@ -188,6 +188,7 @@ TABLES: dict[str, Table] = {
         "min_rate": Size(1, 1 * GIB),
         "request_buffer": Size(1 * KIB, 64 * MIB),
         "response_buffer": Size(1 * KIB, 64 * MIB),
+        "pipeline_buffer": Size(1 * KIB, 64 * GIB),
         "backlog": Count(1, 65535),
         "from": From(),
     },
@@ -270,6 +271,7 @@ NOT_ABOVE = (
     ("upstream.min_connections", "upstream.max_connections"),
     ("upstream.max_pinned", "upstream.max_connections"),
     ("http.max_upgraded", "upstream.max_connections"),
+    ("clients.response_buffer", "clients.pipeline_buffer"),
     ("upstream.backoff_min", "upstream.backoff_max"),
     ("http.max_target", "http.max_head"),
 )

@@ -44,6 +44,10 @@ class Clients(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     request_buffer: int = 64 * KIB
     # This much of a reply is taken off the server ahead of a slow client (P5). asyncio's own high-water mark.
     response_buffer: int = 64 * KIB
+    # The same where a client asks on before it reads, as pipelines of redis-py and hiredis do (they write all
+    # of it first), or where the connection is shared (redis, dubbo): it costs its own memory, up to this, and
+    # nobody's time. Half a million replies of 200 bytes are 100 MiB. Redis itself sets no bound to it.
+    pipeline_buffer: int = 256 * MIB
     # Connections the kernel completes ahead of accept(). nginx 511, Redis 511, Go somaxconn; the kernel caps
     # it at net.core.somaxconn (4096). Lowered with max_connections where nobody wrote it.
     backlog: int = 1024

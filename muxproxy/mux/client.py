@@ -54,12 +54,13 @@ class Client(Replying):
         elif not size and self.busy:
             return  # in its turn
         self.pool.bytes_from_clients += size
+        self._asks_on = self.write_paused
         framer = self.framer
         self._framing = True
         for frame in framer.feed(data):
             self._on_frame(frame, now)
         turns = FRAMES
-        while self._again and not self.write_paused and turns:
+        while self._again and turns:
             turns -= 1
             self._again = False
             for frame in framer.feed(b""):
@@ -67,6 +68,8 @@ class Client(Replying):
         self._framing = False
         if framer.more or not turns:
             self.postpone()
+        if self.write_paused:
+            self._pace(now)
         if self.first is None or self._read_paused or framer.held:
             self._after_data(now)
 
@@ -88,7 +91,7 @@ class Client(Replying):
     def on_closed(self, now: float) -> None:
         """The socket is gone, whoever closed it."""
         if self.wire is not None:
-            self.wire = None
+            self.wire = self._backlog = None
             self.pool.slow.forget(self)
             self.pool.clients.discard(self)
             self.leave(Reason.CLIENT_LEFT, now)
@@ -97,24 +100,27 @@ class Client(Replying):
 
     def on_write_paused(self, now: float) -> None:
         self.write_paused = True
-        first = self.first
-        if first is not None and first.upstream is not None and not first.upstream.is_shared():
-            first.upstream.pause_reading()
         if self.phase != ENDING and self.wire is not None:
+            self._pace(now)
             self.on_stalled(now)
             self._regulate()
 
     def on_write_resumed(self, now: float) -> None:
         self.write_paused = False
+        self._took_at = now
+        self._write_backlog()
         if self.phase == ENDING or self.wire is None:
             return
+        if self.write_paused:
+            if 2 * self.unread() <= self.pool.clients_config.pipeline_buffer:  # not one by one at the bound
+                self.let_go(now)
+                self._pace(now)
+            return
         first = self.first
-        if first is not None and first.upstream is not None and not self.holding:
+        if first is not None and first.upstream is not None and not first.upstream.is_shared():
             first.upstream.resume_reading(now)
         self.let_go(now)
         self._rest(now)
-        if self._again:
-            self.on_data(b"", now)
         self._regulate()
 
     # -- requests ----------------------------------------------------------------------------------
@@ -141,6 +147,8 @@ class Client(Replying):
         if not self.write_paused:
             self.phase = OWED
             self.deadline = INF
+        elif self._is_refused_unread(exchange, now):
+            return
         if marks & (ANSWER | BROKEN):
             self._on_local(exchange, frame, now)
             return
@@ -152,6 +160,27 @@ class Client(Replying):
             self.pool.submit(exchange, now)
         else:
             self._begin_body(exchange, now)
+
+    def _is_refused_unread(self, exchange: Exchange, now: float) -> bool:
+        """It asks for more and does not read: what it has coming is kept for it up to pipeline_buffer.
+        Beyond, it is told so of each request, and with a quarter more, refusals and all, it ends (P7). Who
+        reads meanwhile only has to wait (P5)."""
+        bound = self.pool.clients_config.pipeline_buffer
+        unread = self.unread()
+        if unread <= bound or now < self._took_at + self.pool.clients_config.hold_timeout:
+            return False
+        if unread > bound + bound // 4:
+            self.leave(Reason.UNREAD, now)
+            if self._cut:
+                self.abort()
+            else:
+                self.end(now, linger=True)
+            return True
+        if exchange.marks & (ANSWER | BROKEN):  # its session has answered, and goes by that
+            return False
+        text = f"{self.pool.name}: {unread} bytes of replies are unread, pipeline_buffer is {bound}"
+        self.refuse(exchange, Reason.UNREAD, text, now)
+        return True
 
     def _on_local(self, exchange: Exchange, frame: Frame, now: float) -> None:
         reason = frame.note

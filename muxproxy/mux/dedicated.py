@@ -89,7 +89,9 @@ class DedicatedClient(Client):
         """TUNNEL => cut, if nothing has passed in either direction; ENDING => cut, if it takes nothing"""
         wire = self.wire
         if wire is not None and self.phase == ENDING and wire.get_write_buffer_size():
-            wire.close()  # it may have lingered: what it still sends is not waited for any longer
+            if not wire.is_closing():  # it has lingered: what it still sends is not waited for any longer
+                wire.close()
+                self._unsent = -1  # and what it takes from now on counts
         elif self.phase != TUNNEL:
             super().on_deadline(now)
             return

@@ -78,6 +78,9 @@ class OrderedClient(Client):
         bound = self.pool.clients_config.request_buffer
         return self.framer.held > bound or (self._held is not None and self._ahead > bound)
 
+    def _is_pipelining(self) -> bool:
+        return True  # others come to wait for the connection that it has alone, if it is not read
+
     def proceed(self, now: float) -> None:
         """Who was in the way has gone: submit what is held, until one must wait."""
         if self._proceeding:
@@ -92,7 +95,8 @@ class OrderedClient(Client):
             exchange = self._held
             after = self._next_held(exchange)
             self._held = None
-            self.pool.submit(exchange, now)
+            if not (self.write_paused and self._is_refused_unread(exchange, now)):
+                self.pool.submit(exchange, now)
             # What is held by now came behind an answer that was had at once: it is all that there is.
             if self._held is None and self.phase != ENDING:
                 self._held = after
@@ -193,7 +197,7 @@ class OrderedClient(Client):
             self.put(data)
         if not (self._pushed or self.write_paused):
             return True
-        return self._pushed + wire.get_write_buffer_size() <= self.pool.protocol.subscriber_buffer
+        return self._pushed + self.unread() <= self.pool.protocol.subscriber_buffer
 
     def fall_behind(self, now: float) -> None:
         """It misses something of what it listens to: it is cut, so that it knows."""

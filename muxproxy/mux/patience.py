@@ -7,7 +7,8 @@ A client's `phase` says what we are waiting for, and so what its deadline means:
     HEAD      the rest of a head                    head_timeout, then 408
     BODY      the rest of a body                    stall_timeout* below min_rate, then 408
     OWED      nothing: it is our turn               none; if it is not read, to see whether it has left
-    STALLED   room in its socket for a reply        stall_timeout* without headway, then cut (P5)
+    STALLED   room in its socket for a reply        stall_timeout* without headway, then cut (P5); to ask on
+                                                    is headway too, and not its fault that we do not read
     TUNNEL    anything, on an opaque connection     idle_timeout
     ENDING    its socket to empty, or its FIN       stall_timeout without headway, or LINGER_TIMEOUT
 
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from muxproxy.mux.backlog import Backlog
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import NEW, WAITING
 from muxproxy.mux.work import Working
@@ -50,14 +52,18 @@ class Patience(Working):
     __slots__ = (
         "_allowed_from",
         "_apart",
+        "_asks_on",
+        "_backlog",
         "_behind_bytes",
         "_behind_since",
         "_behind_until",
         "_cut",
+        "_discards",
         "_halted",
         "_kept",
         "_parked",
         "_read_paused",
+        "_took_at",
         "_unsent",
         "deadline",
         "filling",
@@ -87,6 +93,9 @@ class Patience(Working):
         # It is as late as if it had been silent since then. Of who waits for 100 Continue: in the future.
         self._allowed_from = 0.0
         self.write_paused = False  # its socket is full up to response_buffer
+        self._backlog: Backlog | None = None  # what is behind that
+        self._asks_on = False  # it has sent something since the deadline last looked
+        self._discards = 0  # lingering: so much more of what it sends is read
         self.holding: list[ByOrder] = []  # shared connections that are not read because of it
         self._behind_since = self._behind_until = 0.0  # it held any, last
         self._behind_bytes = 0  # that it has to take now
@@ -94,6 +103,7 @@ class Patience(Working):
         self._apart = 0  # TAGGED: so many bytes are kept apart from what was written last
         self._parked = 0  # bytes of reply frames that wait for their turn
         self._unsent = 0  # what its socket had not taken when the deadline last looked
+        self._took_at = -INF  # when a socket that had been full was so no longer
 
     def leave(self, reason: Reason, now: float) -> int:
         """Nobody waits for our replies any more: give up what is owed. Returns how many exchanges that
@@ -131,8 +141,13 @@ class Patience(Working):
                     return
             self.deadline = self._grace_until(now)
         elif phase == STALLED:
-            if self._has_headway() and not (self.holding and self._is_in_the_way(now)):
+            waits = self._read_paused and not self.is_behind()  # it is we who do not read
+            if waits and self._has_left_unseen(now):
+                return
+            moves = self._has_headway() or self._asks_on or waits
+            if moves and not (self.holding and self._is_in_the_way(now)):
                 self._allowed_from = now
+            self._asks_on = False
             self.deadline = self._grace_until(now)
         elif phase == OWED:
             self._look_whether_it_left(now)
@@ -179,9 +194,9 @@ class Patience(Working):
         self._allowed_from = now + self.pool.config.reply_timeout if exchange.marks & EAGER else now
 
     def on_stalled(self, now: float) -> None:
-        """Its socket takes no more: it may cost us memory up to response_buffer, and now it costs time."""
-        assert self.wire is not None
-        self._unsent = self.pool.world.unsent(self.wire)
+        """Its socket takes no more: it costs memory, and from now on it has to take something."""
+        self._unsent = self._all_unsent()
+        self._asks_on = False
         self._allowed_from = now
         self.expect(STALLED, now + self.pool.clients_config.hold_timeout)
 
@@ -225,9 +240,7 @@ class Patience(Working):
 
     def _has_headway(self) -> bool:
         """Has its socket taken anything since we last looked? Asked only when a deadline has come."""
-        if self.wire is None or (self.phase == ENDING and not self.wire.is_closing()):
-            return False  # lingering has a bound of its own
-        unsent = self.pool.world.unsent(self.wire)
+        unsent = self._all_unsent()
         moving = 0 < unsent < self._unsent or (self._unsent == 0 < unsent)
         self._unsent = unsent
         return moving
@@ -255,10 +268,8 @@ class Patience(Working):
             return self._halted or (
                 filling.state in (NEW, WAITING) and filling.size >= self.pool.clients_config.request_buffer
             )
-        return (
-            self.write_paused
-            or self._parked > self.pool.clients_config.response_buffer
-            or (self.last is not None and self._is_ahead(self.last))
+        return self._parked > self.pool.clients_config.response_buffer or (
+            self.last is not None and self._is_ahead(self.last)
         )
 
     def _has_more(self) -> bool:
@@ -315,8 +326,32 @@ class Patience(Working):
                 return
             data = b"".join(kept)
             kept.clear()
-        if self.wire is not None:
+        if self.write_paused:
+            if self._backlog is None:
+                self._backlog = Backlog()
+            self._backlog.add(data)
+            self._unsent += len(data)
+        elif self.wire is not None:
             self.wire.write(data)
+
+    def _write_backlog(self, *, all_of_it: bool = False) -> None:
+        """As much as its socket takes."""
+        backlog, wire = self._backlog, self.wire
+        while backlog is not None and backlog.size and (all_of_it or not self.write_paused):
+            data = backlog.take()
+            if wire is not None:
+                wire.write(data)
+
+    def unread(self) -> int:
+        """Bytes of replies that are kept for it."""
+        size = self._parked
+        if self._backlog is not None:
+            size += self._backlog.size
+        return size if self.wire is None else size + self.wire.get_write_buffer_size()
+
+    def _all_unsent(self) -> int:
+        unsent = 0 if self._backlog is None else self._backlog.size
+        return unsent if self.wire is None else unsent + self.pool.world.unsent(self.wire)
 
     def uncork(self) -> None:
         if self._kept:
@@ -327,11 +362,13 @@ class Patience(Working):
         sending."""
         self.leave(Reason.CLIENT_LEFT, now)
         self.uncork()
+        self._write_backlog(all_of_it=True)
         wire = self.wire
         if wire is None:
             return
         if linger:
-            self._unsent = LINGER_BYTES
+            self._unsent = self._all_unsent()
+            self._discards = LINGER_BYTES
             if self._read_paused:
                 self._read_paused = False
                 wire.resume_reading()
@@ -344,9 +381,9 @@ class Patience(Working):
             self.expect(ENDING, now + self.pool.clients_config.stall_timeout)
 
     def discard(self, size: int) -> None:
-        """Lingering: bounded by LINGER_BYTES here and by LINGER_TIMEOUT on the wheel."""
-        self._unsent -= size
-        if self._unsent < 0:
+        """Lingering: bounded by LINGER_BYTES here; when it has had all, by LINGER_TIMEOUT on the wheel."""
+        self._discards -= size
+        if self._discards < 0:
             self.abort()
 
     def abort(self) -> None:
@@ -355,7 +392,7 @@ class Patience(Working):
         wire = self.wire
         if wire is None:
             return
-        if self._cut or wire.get_write_buffer_size():
+        if self._cut or self.unread():
             self.pool.world.reset(wire)
         else:
             wire.abort()
@@ -364,8 +401,8 @@ class Patience(Working):
         """There is no exchange to end, but somebody who must be told; it counts as one."""
         self.pool.count(reason)
         frame = self.pool.refusal(reason, text, None, True, now)
-        if self.wire is not None and self.first is None:
-            self.wire.write(frame.data)
+        if self.first is None:
+            self.put(frame.data)
         self.end(now, linger=True)
 
     def pass_eof(self) -> None:
@@ -404,8 +441,10 @@ class Patience(Working):
             upstream.unhold(self, now)
 
     def is_behind(self) -> bool:
-        """What it has not taken is as much as we keep for it."""
-        bound = 2 * self.pool.clients_config.response_buffer
+        """What it has not taken is as much as we keep for it. Who asks on is told so a fifth earlier: who is
+        blocked in writing what we do not read will never read (client.py)."""
+        bound = self.pool.clients_config.pipeline_buffer
+        bound += bound // 4
         if self.is_listening():
             bound += self.pool.protocol.subscriber_buffer
-        return self.wire is not None and self._parked + self.wire.get_write_buffer_size() > bound
+        return self.wire is not None and self.unread() > bound

@@ -68,7 +68,7 @@ class Replying(Patience):
         marks = frame.marks
         self.pool.bytes_to_clients += len(data)
         if data and self.wire is not None:
-            if exchange.after is not None or self._kept:
+            if exchange.after is not None or self._kept or self.write_paused:
                 self.put(data, more=exchange.after is not None)
             elif marks & END_CLIENT:
                 self.pool.world.write_last(self.wire, data)
@@ -88,6 +88,8 @@ class Replying(Patience):
             self._switch(exchange, now)
         elif self.phase == TUNNEL:
             self.deadline = now + self.pool.clients_config.idle_timeout
+        if self.write_paused:
+            self._pace(now)
 
     def refuse(self, exchange: Exchange, reason: Reason, text: str, now: float) -> None:
         """End `exchange` with a refusal in the client's language (P8) or, mid-reply, an error it sees."""
@@ -149,7 +151,7 @@ class Replying(Patience):
             framer.resume()
             if framer.held:
                 self._again = True
-                if not self._framing and not self.write_paused:
+                if not self._framing:
                     self.on_data(b"", now)
             elif self.pool.draining and not framer.more:
                 # TAGGED: whoever always has something in flight may be sending the next one now.
@@ -166,6 +168,20 @@ class Replying(Patience):
 
     def _has_more(self) -> bool:
         return self.framer.more > 0 or (self._again and not self._framing)
+
+    def _pace(self, now: float) -> None:
+        """Its socket is full: is an upstream that is its own read all the same (P5)?"""
+        upstream = None if self.first is None else self.first.upstream
+        if upstream is None or upstream.is_shared():
+            return
+        if self.is_behind() or not self._is_pipelining():
+            upstream.pause_reading()
+        elif upstream.read_paused:
+            upstream.resume_reading(now)
+
+    def _is_pipelining(self) -> bool:
+        """It has asked for more before it has read this."""
+        return self.framer.held > 0 and self.phase != TUNNEL
 
     def proceed(self, now: float) -> None:
         """ORDERED: who was in the way of what is held has gone."""

@@ -209,10 +209,9 @@ class ByOrder(Gathering):
             self._hold_for(client, frame, now)
 
     def _hold_for(self, client: Client, frame: Frame, now: float) -> None:
-        """It takes no more for now. What comes for it in the middle of a reply cannot be left out, so the
-        connection is not read; whole replies are kept for it up to a bound (P5)."""
-        streams = not frame.marks & LAST and client.write_paused
-        if self.owner is None and self.state == OPEN and (streams or client.is_behind()):
+        """It takes no more for now: what comes is kept for it, up to pipeline_buffer. What would come then
+        cannot be left out, so the connection is not read (P5)."""
+        if self.owner is None and self.state == OPEN and client.is_behind():
             self._held_for[client] = None
             self.pause_reading()
             client.hold(self, len(frame.data), now)

@@ -76,6 +76,8 @@ class TaggedClient(Client):
             if not self.write_paused:
                 self.phase = OWED
                 self.deadline = INF
+            elif self._is_refused_unread(exchange, now):
+                return
             pool.submit(exchange, now)
             if exchange.state == WAITING:
                 self._on_waits(frame)
@@ -182,6 +184,9 @@ class TaggedClient(Client):
         before = None if filling is None or filling.state != NEW else filling.before
         # what has begun holds no connection yet
         return super()._is_full() or (before is not None and self._is_ahead(before))
+
+    def _is_pipelining(self) -> bool:
+        return True
 
     def proceed(self, now: float) -> None:
         """One of those that waited has gone."""

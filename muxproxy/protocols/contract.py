@@ -105,6 +105,7 @@ class Reason(enum.Enum):
     QUEUE_FULL = ("refused", "queue_full")  # max_waiting reached
     CLIENTS_FULL = ("refused", "clients_full")  # [clients] max_connections reached
     DRAINING = ("refused", "draining")
+    UNREAD = ("refused", "unread")  # asked for more with pipeline_buffer of replies unread
     LIMIT_FULL = ("refused", "limit_full")  # max_waiting wait for places under limits
     QUEUE_TIMEOUT = ("expired", "queue_timeout")  # waited [queue] timeout, servers are alive but busy
     LIMIT_TIMEOUT = ("expired", "limit_timeout")  # waited the limit's own timeout for a place under it

@@ -21,7 +21,7 @@ EXAMPLE = ROOT / "config"
 # Example -> its protocol, and the keys that have no effect with it.
 EXCHANGES = {"abandoned_bytes", "abandoned_timeout"}  # replies that go to one client after the other
 SHARED = {"hold_rate", "max_in_flight", "max_pinned", "suspect_after"}  # connections
-REQUESTS = {"head_timeout", "hold_timeout", "min_rate", "reply_timeout"}
+REQUESTS = {"head_timeout", "hold_timeout", "min_rate", "pipeline_buffer", "reply_timeout"}
 EXAMPLES = {
     "ledger-db": ("tcp", EXCHANGES | REQUESTS | SHARED),
     "orders-api": ("http", SHARED),

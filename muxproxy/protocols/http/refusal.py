@@ -34,6 +34,7 @@ STATUS = {
     Reason.QUEUE_FULL: 503,
     Reason.CLIENTS_FULL: 503,
     Reason.DRAINING: 503,
+    Reason.UNREAD: 503,
     Reason.QUEUE_TIMEOUT: 503,
     Reason.REPLY_TIMEOUT: 504,
 }

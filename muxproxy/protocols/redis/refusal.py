@@ -22,7 +22,9 @@ from muxproxy.protocols.redis.notes import Change
 from muxproxy.protocols.redis.words import error, is_passing_text
 
 # The command was not sent. DRAINING is not one of these: what is cut off at the end of a drain may have run.
-OVERLOAD = frozenset((Reason.QUEUE_FULL, Reason.CLIENTS_FULL, Reason.QUEUE_TIMEOUT, Reason.NO_SERVER))
+OVERLOAD = frozenset(
+    (Reason.QUEUE_FULL, Reason.CLIENTS_FULL, Reason.QUEUE_TIMEOUT, Reason.NO_SERVER, Reason.UNREAD)
+)
 WRITTEN = frozenset((Reason.REPLY_TIMEOUT, Reason.SERVER_CLOSED, Reason.SERVER_BROKE, Reason.INTERNAL))
 # A server's no to who its client is, or to how it speaks (connection.py): its password was changed, or its
 # server replaced. No later command of it would fare better, so it is closed, to begin anew.

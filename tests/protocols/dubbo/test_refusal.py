@@ -41,6 +41,7 @@ def test_overload_is_100_a_late_reply_31_and_a_lost_provider_80(reason: Reason) 
         "queue_timeout": 100,
         "limit_full": 100,
         "limit_timeout": 100,
+        "unread": 100,
         "no_server": 80,
         "reply_timeout": 31,
         "request_timeout": 31,

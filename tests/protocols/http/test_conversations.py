@@ -30,6 +30,7 @@ class Play:
             max_upgraded=random.choice((1, 2)),
             request_buffer=random.choice((1000, 64 * 1024)),
             response_buffer=random.choice((1000, 64 * 1024)),
+            pipeline_buffer=random.choice((2000, 1 << 28)) if losses else 1 << 28,
             max_waiting=random.choice((2, 1000)) if losses else 1000,
             reply_timeout=5.0 * patience,
             timeout=2.0 * patience,

@@ -35,6 +35,7 @@ class Play:
             hold_timeout=patience,
             idle_timeout=random.choice((1.0, 30.0)) if losses else 30.0,
             response_buffer=random.choice((100, 64 * 1024)),
+            pipeline_buffer=random.choice((100, 1 << 28)) if losses else 1 << 28,
         )
         self.broker = Broker()
         self.left: list[Listener] = []
