@@ -61,6 +61,7 @@ class RecordingWire:
         self.closing = False
         self.aborted = False
         self.was_reset = False
+        self.finished = False  # its FIN was sent at once
         self.has_left = False  # the peer has closed it, and nobody has read that yet
         self.refuses = ""  # the error of the next write: the peer's RST has come, and nobody has read it
         self.unanswered = 0  # tries in a row that the peer's machine did not answer
@@ -224,6 +225,9 @@ class FakeWorld:
 
     def write_last(self, wire: Any, data: bytes) -> None:
         wire.write(data)
+
+    def finish(self, wire: Any) -> None:
+        wire.finished = True
 
     def has_left(self, wire: Any) -> bool:
         return bool(wire.has_left)

@@ -58,6 +58,9 @@ class World(Interface):
     def write_last(self, wire: Wire, data: bytes) -> None:
         """Write what a close will follow at once: data and FIN may leave together, a packet less."""
 
+    def finish(self, wire: Wire) -> None:
+        """Nothing more will be written: if all is out, the FIN goes now and not when the loop turns again."""
+
     def has_left(self, wire: Wire) -> bool:
         """Has its peer closed or reset it? For one that is not read, where nothing else tells."""
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from muxproxy.mux.ports import Wire
     from muxproxy.mux.upstream import Upstream
 
-_OK = Reason.OK  # looking a member up costs more than the rest of a line
+_OK, _LOCAL = Reason.OK, Reason.LOCAL  # looking a member up costs more than the rest of a line
 
 
 class Replying(Patience):
@@ -118,6 +118,9 @@ class Replying(Patience):
         if self.wire is not None:
             self.pool.bytes_to_clients += len(frame.data)
             self.put(frame.data, more=exchange.after is not None)
+            if frame.marks & END_CLIENT and exchange.reason is _LOCAL and exchange.after is None:
+                self.uncork()
+                self.pool.world.finish(self.wire)  # QUIT: who reads to the end has it with the answer
         self._settle(exchange, frame.marks | END_CLIENT if linger else frame.marks, now)
 
     def _park(self, exchange: Exchange, frame: Frame, now: float) -> None:

@@ -102,6 +102,18 @@ class Engine:
             sock.detach()
         wire.write(data)
 
+    def finish(self, wire: Wire) -> None:
+        named = cast(asyncio.Transport, wire).get_extra_info("socket")
+        if named is None or wire.get_write_buffer_size():
+            return
+        sock = socket.SocketType(socket.AF_INET, socket.SOCK_STREAM, 0, named.fileno())  # as in write_last
+        try:
+            sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # the peer was faster
+        finally:
+            sock.detach()
+
     def has_left(self, wire: Wire) -> bool:
         sock = cast(asyncio.Transport, wire).get_extra_info("socket")
         if sock is None or sock.fileno() < 0:

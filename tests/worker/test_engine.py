@@ -203,6 +203,21 @@ def test_the_last_words_arrive_with_and_without_a_fin_behind_them() -> None:
     with_engine(scene)
 
 
+def test_a_fin_goes_at_once_and_not_when_the_loop_turns_again() -> None:
+    async def scene(engine: Engine) -> None:
+        for said in (b"bye", b""):
+            async with wire_and_peer() as (transport, peer):
+                transport.write(said)
+                engine.finish(transport)
+                with socket.socket(fileno=os.dup(peer.fileno())) as now:  # no turn of the loop in between
+                    assert now.recv(100) == said
+                    assert not said or now.recv(100) == b""
+                transport.close()
+                engine.finish(transport)  # of one that is closing: nothing happens
+
+    with_engine(scene)
+
+
 class Egg:
     def __init__(self, deadline: float, rings) -> None:
         self.deadline = deadline

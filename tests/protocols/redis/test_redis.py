@@ -168,3 +168,16 @@ def test_hello_is_the_servers_own_with_the_clients_id() -> None:
     server.sends(HELLO_REPLY)
     hello, _, client_id = ann.got().rpartition(b":")
     assert hello == HELLO_REPLY.replace(b":4\r\n", b":" + client_id)
+
+
+def test_quit_has_its_fin_with_its_answer_also_behind_replies_that_are_owed() -> None:
+    house = House(max_connections=1)
+    ann = house.asks(command("QUIT"))
+    assert ann.got() == OK
+    assert ann.wire.finished
+    bob = house.asks(command("GET a") + command("QUIT"))
+    server = house.opens()
+    assert not bob.wire.finished
+    server.sends(b"$-1\r\n")
+    assert bob.got() == b"$-1\r\n" + OK
+    assert bob.wire.finished
