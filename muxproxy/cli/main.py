@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 
@@ -25,11 +26,24 @@ def cli() -> None:
     """
 
 
+def open_standard_files() -> None:
+    """Where they are closed (`2>&-`) the first socket would get number 2, and a client what is meant for the
+    log."""
+    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(descriptor, mode, closefd=False))
+
+
 for command in (run, check, status, demo):
     cli.add_command(command)
 
 
 def main() -> None:
+    open_standard_files()
     try:
         cli(prog_name="muxproxy")
     except Exception:

@@ -13,7 +13,17 @@ from collections.abc import Iterable
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
-_WRITTEN = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([A-Za-z]*)")
+# What people write for them, without its last "s".
+_ALIASES = {
+    "us": ("µs", "usec", "micro", "microsecond"),
+    "ms": ("msec", "milli", "millisecond"),
+    "s": ("sec", "second"),
+    "m": ("min", "minute"),
+    "h": ("hr", "hour"),
+    "d": ("day",),
+}
+
+_WRITTEN = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([A-Za-zµ]*)")
 
 
 def parse_duration(value: object) -> float:
@@ -75,7 +85,11 @@ def _split(value: object, rule: str) -> tuple[str, str]:
 
 
 def _same_letters(number: str, unit: str, units: Iterable[str]) -> str:
-    """ "64kb" meant something: name the unit that begins with the same letter."""
+    """ "64kb" meant something: name the unit that it is another word for, or begins with the same letter."""
+    word = unit.lower()
+    for known in units:
+        if word in _ALIASES.get(known, ()) or word.removesuffix("s") in _ALIASES.get(known, ()):
+            return f'; did you mean "{number}{known}"?'
     for known in units:
         if unit and known[0].lower() == unit[0].lower():
             return f'; did you mean "{number}{known}"?'

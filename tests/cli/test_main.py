@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 from click.testing import CliRunner
 
 import muxproxy
@@ -47,3 +48,21 @@ def test_commands_do_not_wait_for_imports_they_may_not_need() -> None:
     code = f"import sys, muxproxy.cli.main; print(*({heavy!r} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "\n"
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_files_are_no_fault_and_no_sockets_number(closed: str) -> None:
+    """What would be printed is lost, and that is all."""
+    code = """
+import os, socket, sys
+import muxproxy.cli.main as m
+@m.cli.command()
+def look():
+    print("said", file=sys.stderr)
+    with socket.socket() as sock: sys.exit(7 if sock.fileno() > 2 else 8)
+m.main()
+"""
+    shell = f'"$0" -c "$1" look {closed}'
+    assert subprocess.run(["sh", "-c", shell, sys.executable, code], check=False).returncode == 7
+    shell = f'"$0" -I -m muxproxy run -c /nonexistent {closed}'
+    assert subprocess.run(["sh", "-c", shell, sys.executable], check=False).returncode == Exit.CONFIG
