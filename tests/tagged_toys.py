@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from muxproxy.mux.deadlines import INF
 from muxproxy.protocols.contract import (
     ANSWER,
     ASIDE,
@@ -40,12 +41,14 @@ class TaggedToy(Toy):
         probe_misses: int = 2,
         limits: Sequence[Limit] = (),
         stop_timeout: float = 30.0,
+        probe_keep: float = INF,
     ) -> None:
         super().__init__(Sharing.TAGGED)
         self.probe_interval = probe_interval
         self.probe_misses = probe_misses
         self.limits = limits
         self.stop_timeout = stop_timeout
+        self.probe_keep = probe_keep
 
     def requests(self) -> ToyRequests:
         return TaggedRequests(self)

@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+from muxproxy.mux.deadlines import INF
 from muxproxy.protocols.contract import (
     ANSWER,
     BROKEN,
@@ -67,6 +68,8 @@ class Toy:
     subscriber_buffer = 1000
     may_close_unsaid = False
     probe_interval = 0.0  # this and what follows is TAGGED's: tests/tagged_toys.py has more of it
+    probe_keep, probe_key = INF, "heartbeat"
+    remarks, goodbye = tuple, bytes  # () and b"": it has nothing to say
     probe_misses = 2
     request_buffer = 0
     limits: Sequence[Limit] = ()
@@ -78,9 +81,6 @@ class Toy:
         self.draining = False
         self._sessions = sessions
         self.counters: dict[str, int] = {}
-
-    def goodbye(self) -> bytes:
-        return b""  # TAGGED: without a word
 
     def limit_of(self, note: Any) -> int:
         return -1

@@ -73,6 +73,8 @@ def _backend(b: Mapping[str, Any]) -> Table:
         table.add_row("  listening", f"{listening.get('subscribers', 0):,}", _counts(shown))
     for name, limit in b.get("limited", {}).items():
         table.add_row("  limit", _of(limit, "active", "active_max"), _limit(name, limit))
+    for remark in b.get("remarks", ()):
+        table.add_row("  remark", "", Text(remark, "yellow"))
     for server in b.get("servers", []):
         table.add_row("  server", server["address"], _server(server))
     for outcome, reasons in b.get("outcomes", {}).items():

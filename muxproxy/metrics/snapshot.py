@@ -47,6 +47,7 @@ class BackendSnapshot(TypedDict):
     reused: int  # exchanges sent on a connection that had served before
     retried: int  # P9
     events: dict[str, int]  # of the protocol's own, by name; {} for most
+    remarks: list[str]  # what does not work as it is configured, one line each; [] for most
     limited: dict[str, LimitSnapshot]  # by name; {} without [[dubbo.limits]]
     listening: dict[
         str, int

@@ -24,6 +24,13 @@ class Failures:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._told: dict[Reason, int] = {}
+        self._remarks = 0  # that were told
+
+    def remarks(self) -> list[dict[str, Any]]:
+        """The fields of one log line for each remark of the protocol's that was not told yet: once each."""
+        remarks = self._pool.protocol.remarks()
+        known, self._remarks = self._remarks, len(remarks)
+        return [{"backend": self._pool.name, "remark": text} for text in remarks[known:]]
 
     def news(self) -> list[dict[str, Any]]:
         """The fields of one log line for each reason with failures since the last time."""

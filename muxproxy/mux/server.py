@@ -65,6 +65,7 @@ class Server:
         "last_error",
         "lasts",
         "open",
+        "pace",
         "pool",
         "reached",
         "resting",
@@ -87,6 +88,7 @@ class Server:
         self.accepts = False  # but a connection has lasted for a moment since
         self.last_error = ""
         self.retry_at = 0.0
+        self.pace = INF  # it closes connections that are silent for three times as long (heartbeat.py)
         self.stopping = 0.0  # it wants no more requests; until then, at the latest
         self.doubted_until = 0.0  # it has ended a connection: idle ones are looked at before they are used
         # The last connect that ended had succeeded; True, too, before any has begun: it is worth a try.

@@ -48,6 +48,7 @@ def statistics(pool: Pool, now: float) -> BackendSnapshot:
         "retried": pool.retried,
         "listening": pool.listening(),
         "events": dict(pool.all_events()),
+        "remarks": list(pool.protocol.remarks()),
         "limited": pool.limits_snapshot(),
         "pushed": pool.pushed(),
         "closed": dict(pool.closed),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import DONE, REPLYING, Exchange
-from muxproxy.mux.heartbeat import Heartbeat
+from muxproxy.mux.heartbeat import NOTED, PATIENCE, Heartbeat
 from muxproxy.mux.shared import ByOrder
 from muxproxy.mux.upstream import OPEN
 from muxproxy.protocols.contract import (
@@ -40,7 +40,7 @@ MAX_KEPT = 64 * 1024  # bytes; beyond it a question gets no answer
 class ByTag(ByOrder):
     """TAGGED: replies by id, in any order. Ids are ours on the wire and the client's own in its reply."""
 
-    __slots__ = ("_asked", "_by_tag", "_kept", "_next_tag", "_protocol", "heard")
+    __slots__ = ("_asked", "_by_tag", "_heartbeat", "_kept", "_next_tag", "_protocol", "heard")
 
     def __init__(self, pool: SharedPool, server: Server, now: float) -> None:
         super().__init__(pool, server, now)
@@ -50,12 +50,14 @@ class ByTag(ByOrder):
         self._kept = b""
         self._asked = False  # whether it lives, and not heard since
         self.heard = now  # when its server last said anything
+        self._heartbeat: Heartbeat | None = None
 
     def open(self, now: float) -> None:
         self.heard = now
         interval = self._protocol.probe_interval
         if interval:
-            Heartbeat(self, interval, self._protocol.probe_misses, now)
+            protocol = self._protocol
+            self._heartbeat = Heartbeat(self, interval, protocol.probe_misses, protocol.probe_keep, now)
         super().open(now)
 
     # -- the ledger --------------------------------------------------------------------------------
@@ -202,6 +204,34 @@ class ByTag(ByOrder):
             if self._protocol.probe_interval:
                 self.ask_for_life()
         return now + self.pool.first_look
+
+    def written(self) -> float:
+        """When the newest request was, of those that are not answered."""
+        return next(reversed(self._by_tag.values())).sent if self._by_tag else 0.0
+
+    def on_server_eof(self, now: float) -> bool:
+        quiet = now - max(self.heard, self.written())
+        if self._by_tag and quiet >= NOTED and not self.server.stopping:
+            self._on_pace(quiet, now)
+        return super().on_server_eof(now)
+
+    def _on_pace(self, quiet: float, now: float) -> None:
+        """Its server closed it for its silence, as it seems, with calls in flight."""
+        pool, server, protocol = self.pool, self.server, self._protocol
+        pace = quiet / PATIENCE
+        if pace >= server.pace:
+            return
+        text = f"closed after {quiet:.3g} s of silence with requests in flight"
+        advice = f"if it does so by its own heartbeat, set {protocol.probe_key} to {pace:.2g}s or less"
+        where = {"backend": pool.name, "server": str(server)}
+        pool.world.log(
+            "server closes silent connections", level="warning", **where, error=text, advice=advice
+        )
+        if protocol.probe_interval:  # so it is, until somebody does
+            server.pace = pace
+            for each in server.open:
+                if isinstance(each, ByTag) and each._heartbeat is not None:
+                    each._heartbeat.hurry(now)
 
     def may_be_silent(self) -> bool:
         """We do not listen, or it takes the rest of a request, and has not been asked anything else."""

@@ -352,6 +352,10 @@ class Protocol(Interface):
     def probe(self) -> bytes | None:
         return None  # there is no question that every server answers; a connect is the probe
 
+    def remarks(self) -> Sequence[str]:
+        """What operators should know of how the configuration works, one line each: for log and status."""
+        return ()
+
     def drain(self) -> None:
         return None  # no word for it: a client learns that its connection ends when it does
 
@@ -360,6 +364,8 @@ class TaggedProtocol(Protocol, Interface):
     """What only TAGGED protocols have beside: their connections live long, and servers know callers."""
 
     probe_interval: float  # a connection silent for so many seconds gets probe(); 0: never
+    probe_keep: float  # one that owes replies hears of us every so many seconds: it closes silent connections
+    probe_key: str  # what operators set probe_interval with
     probe_misses: int  # so many in a row unanswered: the server has failed
     request_buffer: int  # so much of a request is held until it is whole, if [clients] request_buffer is less
     stop_timeout: float  # a server that said it is about to stop gets requests again after so long

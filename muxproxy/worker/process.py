@@ -149,6 +149,8 @@ class Worker:
         for failures in self._failures:
             for fields in failures.news():
                 self._log("warning", "requests failed", fields)
+            for fields in failures.remarks():
+                self._log("warning", "not as configured", fields)
 
     def _log(self, level: str, event: str, fields: dict[str, Any]) -> None:
         if self._channel is not None:

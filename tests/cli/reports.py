@@ -43,6 +43,7 @@ ORDERS: BackendSnapshot = {
     "retried": 2,
     "listening": {"channels": 3, "patterns": 0, "subscribers": 40},
     "pushed": {"messages": 500, "interrupted": 1, "cut": 0},
+    "remarks": ["limits do not apply to some"],
     "events": {"heartbeats_answered": 6, "callbacks_refused": 0},
     "limited": {
         "com.acme.Orders.create": {"active": 10, "active_max": 10, "waiting": 3, "waited": 7, "expired": 1}

@@ -23,6 +23,7 @@ orders-api  http  127.0.0.1:8080, unix:/run/o.sock  serving
   pinned      2 / 4           upgrade 2
   listening   40              messages 500, channels 3, interrupted 1
   limit       10 / 10         com.acme.Orders.create, 3 wait, 7 have waited, 1 in vain
+  remark                      limits do not apply to some
   server      10.0.0.5:80     up  sockets 7, in flight 7
   server      10.0.0.6:80     backing off  sockets 1, in flight 0, failures in a row 3: connection [refused]?
   replied     99              ok 98, local 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from muxproxy.mux.failures import Failures
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Stage
+from tests.toys import Toy
 
 
 def test_a_reason_is_told_once_with_its_count_and_how_full_the_backend_is() -> None:
@@ -43,3 +44,15 @@ def test_who_was_served_or_has_left_is_not_told() -> None:
     stage.asks(b"x\n").closes()
     assert stage.statistics()["outcomes"]["abandoned"] == {"client_left": 1}
     assert failures.news() == []
+
+
+def test_a_remark_of_the_protocols_is_told_once() -> None:
+    said = ["one"]
+    toy = Toy(Sharing.EXCLUSIVE)
+    toy.remarks = lambda: said  # type: ignore[method-assign]
+    failures = Failures(Stage(toy).pool)
+    assert failures.remarks() == [{"backend": "toys", "remark": "one"}]
+    said[0] = "one, more often"
+    said.append("two")
+    assert failures.remarks() == [{"backend": "toys", "remark": "two"}]
+    assert failures.remarks() == []

@@ -12,12 +12,21 @@ Nothing else of a body is ever looked at: it passes as it is, in any serializati
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from struct import Struct
 from typing import Any
 
 from muxproxy.config.model import Dubbo
 from muxproxy.protocols.contract import FIRST, LAST, Frame, Limit, Reason, Sharing, TaggedProtocol
-from muxproxy.protocols.dubbo.common import HEADER_SIZE, HEARTBEAT, LIMIT_SHIFT, READONLY, Settings
+from muxproxy.protocols.dubbo.common import (
+    HEADER_SIZE,
+    HEARTBEAT,
+    KEEP,
+    LIMIT_SHIFT,
+    NAMES,
+    READONLY,
+    Settings,
+)
 from muxproxy.protocols.dubbo.refusal import refusal
 from muxproxy.protocols.dubbo.replies import ReplyFramer
 from muxproxy.protocols.dubbo.requests import RequestFramer
@@ -37,6 +46,8 @@ class DubboProtocol(TaggedProtocol):
 
     name = "dubbo"
     sharing = Sharing.TAGGED
+    probe_keep = KEEP
+    probe_key = "[dubbo] heartbeat"
 
     def __init__(self, options: Dubbo) -> None:
         self.settings = Settings(options)
@@ -70,6 +81,13 @@ class DubboProtocol(TaggedProtocol):
         if note is None:  # there was no call, so there is no id; Dubbo's `accepts` closes without a word, too
             return Frame(b"", FIRST | LAST)
         return refusal(reason, text, note, tag)
+
+    def remarks(self) -> Sequence[str]:
+        return [
+            f"[[dubbo.limits]] do not apply to calls in {NAMES.get(number, 'serialization')} ({number}): "
+            f"their service and method are not read; {calls:,} came"
+            for number, calls in self.settings.unread.items()
+        ]
 
     def limit_of(self, note: Any) -> int:
         return int(note >> LIMIT_SHIFT) - 1

@@ -25,6 +25,26 @@ OK = 20  # status
 
 HESSIAN2, FASTJSON, GSON, FASTJSON2 = 2, 6, 16, 23  # serialization ids (Constants.java)
 
+# And those whose strings are not read (names.py), for people.
+NAMES = {
+    3: "java",
+    4: "compactedjava",
+    7: "nativejava",
+    8: "kryo",
+    9: "fst",
+    10: "nativehessian",
+    11: "avro",
+    12: "protostuff",
+    21: "protobuf-json",
+    22: "protobuf",
+    25: "kryo2",
+    27: "msgpack",
+}
+
+# Providers close a connection from which they have read nothing for three of their own heartbeats. This is
+# less than three of 2 s; of those that are shorter still the provider shows its pace (mux/tag.py).
+KEEP = 5.0  # seconds
+
 # Events say null (a heartbeat), "R" or "W": a few bytes in every serialization. They are kept until they are
 # whole. Java refuses those above 15 bytes (`deserialization.event.size`).
 MAX_EVENT = 1024
@@ -38,7 +58,7 @@ LIMIT_SHIFT = 5
 class Settings:
     """Of one backend, seen by all its framers."""
 
-    __slots__ = ("counters", "limits", "max_frame", "places")
+    __slots__ = ("counters", "limits", "max_frame", "places", "unread")
 
     def __init__(self, options: Dubbo) -> None:
         self.max_frame = options.max_frame
@@ -49,6 +69,7 @@ class Settings:
         self.limits: dict[bytes, dict[bytes, int]] = {}
         for number, limit in enumerate(options.limits, 1):
             self.limits.setdefault(limit.service.encode(), {})[limit.method.encode()] = number
+        self.unread: dict[int, int] = {}  # serialization (five bits) -> calls whose names it hides
         self.counters = dict.fromkeys(COUNTERS, 0)
 
     def limit_of(self, service: bytes, method: bytes) -> int:

@@ -41,6 +41,10 @@ def read_names(data: bytes, at: int, end: int, serialization: int) -> tuple[byte
     return names[0], names[1]
 
 
+def is_readable(serialization: int) -> bool:
+    return serialization in _READERS
+
+
 def read_string(data: bytes, at: int, end: int, serialization: int) -> bytes | None:
     """The string at `at`; None: there is none, or it cannot be read."""
     read = _READERS.get(serialization)

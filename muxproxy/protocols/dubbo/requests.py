@@ -25,7 +25,7 @@ from muxproxy.protocols.dubbo.common import (
     heartbeat_reply,
 )
 from muxproxy.protocols.dubbo.framing import Framing
-from muxproxy.protocols.dubbo.names import CutError, read_names
+from muxproxy.protocols.dubbo.names import CutError, is_readable, read_names
 
 _unpack = HEADER.unpack_from
 _CALL = REQUEST | TWO_WAY
@@ -93,7 +93,10 @@ class RequestFramer(Framing):
         except CutError:
             names = None
         if names is None:
-            self._settings.counters["unread_names"] += 1
+            settings = self._settings
+            settings.counters["unread_names"] += 1
+            if not is_readable(serialization):
+                settings.unread[serialization] = settings.unread.get(serialization, 0) + 1
             return 0
         return self._settings.limit_of(*names) << LIMIT_SHIFT
 

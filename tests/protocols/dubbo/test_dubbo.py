@@ -40,6 +40,21 @@ def test_the_configuration_is_passed_on() -> None:
     assert (dubbo.probe_interval, dubbo.probe_misses) == (5.0, 2)
     assert (dubbo.request_buffer, protocol().request_buffer) == (1016, 1024 * 1024 + 16)
     assert [(one.name, one.places, one.timeout) for one in dubbo.limits] == [
-        ("com.acme.Orders.create", 10, 1.0),
+        ("com.acme.Orders.create", 10, 0.3),
         ("com.acme.Stock.*", 3, 0.2),
     ]
+
+
+def test_limits_that_do_not_apply_are_told() -> None:
+    dubbo = DubboProtocol(Dubbo(limits=(Limit("com.acme.Orders", 1),)))
+    assert dubbo.remarks() == []
+    framer = dubbo.requests()
+    for serialization in (7, 3, 7, 2):
+        framer.feed(frame(0xC0 | serialization, 1, b"\xac\xed\x00\x05w\x05"))
+    nativejava, java = dubbo.remarks()
+    assert nativejava == (
+        "[[dubbo.limits]] do not apply to calls in nativejava (7): "
+        "their service and method are not read; 2 came"
+    )
+    assert "calls in java (3)" in java
+    assert protocol().remarks() == []

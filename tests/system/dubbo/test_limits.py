@@ -4,6 +4,10 @@ not notice; refusals are the consumer's exception.
 
 from __future__ import annotations
 
+import signal
+import socket
+
+from tests.system.dubbo.frames import frame
 from tests.system.dubbo.own import Callers, Shuffler
 from tests.system.dubbo.peers import Consumer, RealProvider
 from tests.system.process import wait_for
@@ -107,3 +111,22 @@ def test_a_real_consumer_gets_it_as_its_exception_and_a_real_provider_never_more
             error.endswith(text) for error in errors
         )  # dubbo2.js shows the body as it is, length first
         assert sofa.call("peak") == "10"
+
+
+def test_calls_that_no_limit_can_be_read_of_are_told_in_status_and_once_in_the_log(namespace: None) -> None:
+    """Java's own serialization: what the provider makes of it is its own."""
+    body = bytes.fromhex("aced00057725") + b"\x00\x052.0.2\x00\x0fcom.acme.Orders"
+    with (
+        RealProvider("sofa") as provider,
+        Proxy(provider.address, protocol="dubbo", dubbo=limit()) as proxy,
+        socket.create_connection(("127.0.0.1", proxy.port), timeout=20) as consumer,
+    ):
+        for tag in range(3):
+            consumer.sendall(frame(0xC7, tag, body))
+        told = "[[dubbo.limits]] do not apply to calls in nativejava (7)"
+        remarks = wait_for(lambda: proxy.backend()["remarks"], within=20, what="status tells")
+        assert told in remarks[0]
+        consumer.close()
+        proxy.process.send_signal(signal.SIGTERM)
+        assert proxy.process.wait(20) == 0
+        assert proxy.log().count(told) == 1
