@@ -1,19 +1,62 @@
-"""The command: `python -m tests.fuzz workers --minutes 30`. Exit status 1 with the seed of a fault."""
+"""The command: `python -m tests.fuzz framers | workers --minutes 30`. Status 1 with the seed of a fault."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
+from random import Random
 
 import click
 from rich.console import Console
 from rich.progress import Progress
 
-from tests.fuzz import workers
+from tests.fuzz import framers, workers
 
 
 @click.group()
 def main() -> None:
     """Fuzz muxproxy at full size."""
+
+
+@main.command("framers")
+@click.option("--minutes", default=30.0, show_default=True, help="For all targets together.")
+@click.option("--seed", default=None, type=int, help="Default: the time.")
+@click.option(
+    "--guided", type=click.Path(), help="With atheris (pip install atheris); what it keeps goes here."
+)
+@click.option("--only", multiple=True, type=click.Choice(list(framers.TARGETS)))
+def fuzz_framers(minutes: float, seed: int | None, guided: str | None, only: tuple[str, ...]) -> None:
+    """What hostile peers say, into all framers."""
+    seed = int(time.time()) if seed is None else seed
+    targets = list(only or framers.TARGETS)
+    for target in targets:
+        seconds = minutes * 60 / len(targets)
+        if guided:
+            folder = f"{guided}/{target.replace(' ', '-')}"
+            command = [sys.executable, "-m", "tests.fuzz.guided", target, str(int(seconds)), folder]
+            done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+            click.echo("\n".join([target, *done.stderr.splitlines()[-12:]]))
+            if done.returncode:
+                raise click.ClickException(f"{target}: the input is in {folder}")
+        else:
+            click.echo(f"{target}: {by_chance(target, seconds, seed)} inputs from seed {seed}")
+
+
+def by_chance(target: str, seconds: float, seed: int) -> int:
+    """How many inputs there were."""
+    until, number = time.monotonic() + seconds, 0
+    while time.monotonic() < until:
+        chance = Random(f"{seed} {number}")
+        data = framers.made(target, chance)
+        try:
+            framers.check(target, chance, data)
+        except Exception as failure:
+            raise click.ClickException(
+                f"{target}, seed {seed} {number}: {failure!r}: {data[:500]!r}"
+            ) from failure
+        number += 1
+    return number
 
 
 @main.command("workers")
