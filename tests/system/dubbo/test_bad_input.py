@@ -99,7 +99,13 @@ def test_a_provider_that_answers_no_heartbeat_is_closed_and_left_alone() -> None
             silent.address,
             protocol="dubbo",
             dubbo={"heartbeat": "300ms", "heartbeat_misses": 2},
-            upstream={"max_connections": 1, "backoff_min": "500ms", "backoff_max": "500ms"},
+            # a connection that is suspect is asked besides, which is not what is counted here
+            upstream={
+                "max_connections": 1,
+                "backoff_min": "500ms",
+                "backoff_max": "500ms",
+                "suspect_after": "1m",
+            },
         ) as proxy,
         Callers(proxy.host, proxy.port, connections=3, calls=1, method="slow", waits=True) as load,
     ):
