@@ -72,7 +72,7 @@ def _commands(settings: Settings, chunks: Sequence[bytes], trusted: bool) -> lis
     seen = redis.Seen()
     for chunk in chunks:
         frames = framer.feed(chunk)
-        while frames and seen.fault is None:
+        while (frames or framer.more) and seen.fault is None:
             seen.add(frames)
             framer.resume()
             frames = framer.feed(b"")

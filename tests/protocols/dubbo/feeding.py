@@ -80,6 +80,8 @@ def feed(framer: RequestFramer | ReplyFramer, chunks: Iterable[bytes]) -> Seen:
     seen = Seen()
     for chunk in chunks:
         seen.add(framer.feed(chunk))
+        while framer.more:
+            seen.add(framer.feed(b""))
         assert framer.held == 0
     return seen
 

@@ -81,8 +81,9 @@ def requests(chunks: Iterable[bytes], http: HttpProtocol | None = None) -> Seen:
     for chunk in chunks:
         frames = framer.feed(chunk)
         seen.add(frames)
-        while frames and frames[-1].marks & LAST and not seen.fault:
-            framer.resume()
+        while ((frames and frames[-1].marks & LAST) or framer.more) and not seen.fault:
+            if frames and frames[-1].marks & LAST:
+                framer.resume()
             frames = framer.feed(b"")
             seen.add(frames)
     return seen
@@ -99,6 +100,9 @@ def replies(
     for chunk in chunks:
         frames = framer.feed(chunk)
         seen.add(frames)
+        while framer.more and not seen.fault:
+            frames = framer.feed(b"")
+            seen.add(frames)
         if frames and frames[-1].marks & LAST and waiting:
             framer.expect(waiting.pop(0))
     if eof:
