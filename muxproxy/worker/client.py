@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from muxproxy.mux.client import Client
 from muxproxy.mux.pool import Pool
+from muxproxy.worker.remains import unread
 
 if TYPE_CHECKING:
     from muxproxy.worker.door import Door
@@ -79,7 +80,12 @@ class ClientSocket(asyncio.Protocol):
             self._engine.on_client_bug(self._brain)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        wire = self._brain.wire if self._brain is not None else None
         try:
+            if exc is not None and wire is not None and self._pool.is_dedicated:
+                # A session's last words go on. Elsewhere who has left takes back what nobody has done yet.
+                for data in unread(cast(asyncio.Transport, wire)):
+                    self._brain.on_data(data, self._time())
             if self._brain is not None:
                 self._brain.on_closed(self._time())
         except Exception:

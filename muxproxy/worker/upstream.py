@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from muxproxy.mux.upstream import Upstream
 from muxproxy.worker import life
+from muxproxy.worker.remains import unread
 
 if TYPE_CHECKING:
     from muxproxy.worker.engine import Engine
@@ -22,17 +23,19 @@ REQUEST_HIGH_WATER = 64 * 1024
 
 
 class UpstreamSocket(asyncio.Protocol):
-    __slots__ = ("_brain", "_engine", "_gone", "_time", "connected")
+    __slots__ = ("_brain", "_engine", "_gone", "_time", "_wire", "connected")
 
     def __init__(self, engine: Engine, brain: Upstream) -> None:
         self._engine = engine
         self._brain = brain
         self._time = engine.time
+        self._wire: asyncio.BaseTransport | None = None
         self.connected = False
         self._gone = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.connected = True
+        self._wire = transport
         wire = cast(asyncio.Transport, transport)
         wire.set_write_buffer_limits(high=REQUEST_HIGH_WATER, low=REQUEST_HIGH_WATER // 4)
         sock = wire.get_extra_info("socket")
@@ -72,7 +75,11 @@ class UpstreamSocket(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         error = (exc.strerror if isinstance(exc, OSError) else None) or str(exc or "")
         self._engine.soon(lambda: self.on_gone(error))
+        wire, self._wire = self._wire, None
         try:
+            if exc is not None and wire is not None:
+                for data in unread(wire):
+                    self._brain.on_data(data, self._time())
             self._brain.on_lost(error, self._time())
         except Exception:
             self._engine.on_upstream_bug(self._brain, None)

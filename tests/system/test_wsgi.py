@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import threading
 from collections import Counter
 
@@ -20,6 +21,34 @@ def posts(proxy: Proxy, outcomes: Counter[object], name: str) -> None:
         reply = connection.getresponse()
         outcomes[(reply.status, reply.read() == body)] += 1
     connection.close()
+
+
+BODY = 4 * 1024 * 1024  # bytes: more than the sockets on the way take
+
+
+def upload(host: str, port: int) -> bytes:
+    """A POST that is refused early: the reply, for a client that sends on until it cannot, and then reads."""
+    with socket.create_connection((host, port), 30) as sock:
+        try:
+            sock.sendall(b"POST /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % BODY)
+            for _ in range(BODY // 65536):
+                sock.sendall(b"x" * 65536)
+        except OSError:
+            pass
+        data = b""
+        try:
+            while more := sock.recv(65536):
+                data += more
+        except OSError:
+            pass
+        return data
+
+
+def test_a_refusal_in_the_middle_of_an_upload_reaches_the_client() -> None:
+    with Wsgi("gunicorn") as server, Proxy(server.address) as proxy:
+        outcomes = Counter(upload(proxy.host, proxy.port).partition(b"\r\n")[0] for _ in range(30))
+        print(outcomes, proxy.outcomes())
+    assert outcomes == {b"HTTP/1.1 413 Request Entity Too Large": 30}
 
 
 def test_a_server_that_closes_after_each_reply_without_saying_so_costs_no_post() -> None:
