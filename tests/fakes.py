@@ -62,6 +62,7 @@ class RecordingWire:
         self.aborted = False
         self.was_reset = False
         self.finished = False  # its FIN was sent at once
+        self.identity = "somebody"
         self.has_left = False  # the peer has closed it, and nobody has read that yet
         self.refuses = ""  # the error of the next write: the peer's RST has come, and nobody has read it
         self.unanswered = 0  # tries in a row that the peer's machine did not answer
@@ -237,6 +238,9 @@ class FakeWorld:
 
     def ask(self, wire: Any, every: float) -> None:
         wire.asked_every = every
+
+    def identity(self, wire: Any) -> str:
+        return str(wire.identity)
 
     def unsent(self, wire: Any) -> int:
         return wire.get_write_buffer_size()

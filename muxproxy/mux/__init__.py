@@ -24,7 +24,7 @@ The promises, cited by number wherever code or a test keeps one:
     P10 nobody's work stands in everybody's way: so much for one connection and turn of the loop
 
 Files: exchange (one request and its reply) · client, replying, patience, ordered, tagged, feed, dedicated ·
-upstream, turn, gather, shared, tag, session (ledgers), heartbeat · server · pool, accounts, alone,
+upstream, turn, gather, avoided, shared, tag, session (ledgers), heartbeat · server · pool, accounts, alone,
 shared_pool, dedicated_pool, limited, limits, pools (who gets what) · queue, gate · deadlines · work (P10) ·
-statistics, failures · ports (what the heart asks of the world).
+statistics, failures, offenders · ports (what the heart asks of the world).
 """

@@ -14,6 +14,7 @@ from muxproxy.mux.deadlines import INF, Deadlines
 from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, STREAM, WAITING, Exchange
 from muxproxy.mux.gate import Gate
 from muxproxy.mux.lookout import Lookout
+from muxproxy.mux.offenders import Offenders
 from muxproxy.mux.ports import Wire, World
 from muxproxy.mux.queue import Queue
 from muxproxy.mux.upstream import OPEN, Upstream
@@ -66,6 +67,7 @@ class Accounts:
         self.pinned = 0  # that a session has for as long as it likes
         self._pins_told = -INF  # when the log last said what holds all of them
         self.pinned_limit = self._pinned_limit(backend)
+        self.offenders = Offenders()
         self.draining = False
         self.resolve_error = ""
         # Clients whose replies are written together, at the end of the chunk that brings them; None: at once.
@@ -89,6 +91,19 @@ class Accounts:
         self.events: dict[str, int] = {}  # what is no exchange's end and no connection's
         self.faults: dict[Reason, str] = {}  # the last one's own words, for the log
         self.queue_wait = Histogram()
+
+    def on_offence(self, client: Patience, now: float) -> None:
+        """It was cut, for others waited."""
+        self.count_event("cut_in_the_way")
+        if client.wire is not None:
+            self.offenders.add(self.world.identity(client.wire), now)
+
+    def grace(self, client: Patience, now: float) -> float:
+        """How long it may hold up others: less than hold_timeout if its like was cut again and again."""
+        grace = self.clients_config.hold_timeout
+        if self.offenders and client.wire is not None:
+            grace *= self.offenders.share(self.world.identity(client.wire), now)
+        return grace
 
     def _pinned_limit(self, backend: Backend) -> int:
         upgraded = backend.http.max_upgraded

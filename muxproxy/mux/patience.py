@@ -28,10 +28,10 @@ from muxproxy.mux.work import Working
 from muxproxy.protocols.contract import EAGER, INTERIM, Reason
 
 if TYPE_CHECKING:
+    from muxproxy.mux.avoided import Avoided
     from muxproxy.mux.exchange import Exchange
     from muxproxy.mux.pool import Pool
     from muxproxy.mux.ports import Wire
-    from muxproxy.mux.shared import ByOrder
 
 FRESH, IDLE, HEAD, BODY, OWED, STALLED, TUNNEL, ENDING = range(8)
 # In a drain, for who has connected and is about to ask: its request may be on the wire, and a close without a
@@ -72,6 +72,7 @@ class Patience(Working):
         "last",
         "phase",
         "pool",
+        "slow",
         "wake",
         "wire",
         "write_paused",
@@ -96,7 +97,8 @@ class Patience(Working):
         self._backlog: Backlog | None = None  # what is behind that
         self._asks_on = False  # it has sent something since the deadline last looked
         self._discards = 0  # lingering: so much more of what it sends is read
-        self.holding: list[ByOrder] = []  # shared connections that are not read because of it
+        self.holding: list[Avoided] = []  # shared connections that are not read because of it
+        self.slow = False  # it has held any
         self._behind_since = self._behind_until = 0.0  # it held any, last
         self._behind_bytes = 0  # that it has to take now
         self._kept: list[bytes] = []  # replies to be written with what follows in this turn
@@ -166,6 +168,8 @@ class Patience(Working):
                 self.deadline = now + config.idle_timeout
             else:
                 self.end(now, linger=False)
+        elif phase == STALLED and self._is_contended():
+            self.cut_in_the_way(now)
         else:
             self.leave(Reason.CLIENT_STALLED, now)
             self.abort()
@@ -221,16 +225,20 @@ class Patience(Working):
     def _grace_until(self, now: float) -> float:
         """P5: short for who holds a connection that others wait for, else generous."""
         config = self.pool.clients_config
-        first = self.first
-        holds = first is not None and first.upstream is not None and not first.upstream.is_shared()
-        contended = holds and self.pool.gate.waiting > 0
-        contended = contended or any(upstream.has_others(self) for upstream in self.holding)
-        if not contended:
-            return self._allowed_from + config.stall_timeout
         since = self._allowed_from
+        if not self._is_contended():
+            return since + config.stall_timeout
         if since > now:  # its server is silent; others need not wait for that as long as it may
             since -= self.pool.config.reply_timeout - min(CONTINUE_TIMEOUT, self.pool.config.reply_timeout)
-        return since + config.hold_timeout
+        return since + self.pool.grace(self, now)
+
+    def _is_contended(self) -> bool:
+        """Others wait for what it holds."""
+        first = self.first
+        holds = first is not None and first.upstream is not None and not first.upstream.is_shared()
+        if holds and self.pool.gate.waiting > 0:
+            return True
+        return any(upstream.has_others(self) for upstream in self.holding)
 
     def expect(self, phase: int, deadline: float) -> None:
         self.phase = phase
@@ -409,7 +417,7 @@ class Patience(Working):
         if self.wire is not None:
             self.wire.write_eof()
 
-    def hold(self, upstream: ByOrder, size: int, now: float) -> None:
+    def hold(self, upstream: Avoided, size: int, now: float) -> None:
         """It takes no more, and `upstream`, which others share, has `size` bytes for it: that one waits. For
         how long: P5."""
         if now > self._behind_until + self.pool.clients_config.hold_timeout:
@@ -419,14 +427,20 @@ class Patience(Working):
             self._behind_since = min(now, paid)
         self._behind_until = now
         self._behind_bytes = size
+        self.slow = True
         if upstream not in self.holding:
             self.holding.append(upstream)
         if self.phase == OWED:  # its socket takes all, but another reply stands before this one
             self._unsent, self._allowed_from = 0, now
             self.expect(STALLED, now + self.pool.clients_config.hold_timeout)
         if self._is_in_the_way(now):
-            self.leave(Reason.CLIENT_STALLED, now)
-            self.abort()
+            self.cut_in_the_way(now)
+
+    def cut_in_the_way(self, now: float) -> None:
+        """Others have waited for it long enough."""
+        self.pool.on_offence(self, now)
+        self.leave(Reason.CLIENT_STALLED, now)
+        self.abort()
 
     def _is_in_the_way(self, now: float) -> bool:
         """It has held what others wait for longer than is theirs to bear: hold_timeout, and what it takes to

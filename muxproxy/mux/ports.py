@@ -71,6 +71,9 @@ class World(Interface):
     def ask(self, wire: Wire, every: float) -> None:
         """Let our kernel ask its peer's, when it has been silent for so many seconds, and as often again."""
 
+    def identity(self, wire: Wire) -> str:
+        """Who is at its other end, as far as the kernel knows: a process (unix sockets), else an address."""
+
     def unsent(self, wire: Wire) -> int:
         """Bytes written that the peer has not acknowledged: the wire's buffer and the kernel's send queue."""
 

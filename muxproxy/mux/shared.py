@@ -12,10 +12,11 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from muxproxy.mux.avoided import Avoided
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, STREAM, Exchange
-from muxproxy.mux.gather import GREET, PRELUDE, RESET, STREAMING, Gathering
-from muxproxy.mux.upstream import GREETING, OPEN
+from muxproxy.mux.gather import GREET, PRELUDE, RESET, STREAMING
+from muxproxy.mux.upstream import GREETING, OPEN, SILENT
 from muxproxy.mux.work import LARGE
 from muxproxy.protocols.contract import (
     BROKEN,
@@ -35,7 +36,6 @@ from muxproxy.protocols.contract import (
 if TYPE_CHECKING:
     from muxproxy.mux.client import Client
     from muxproxy.mux.feed import FeedClient
-    from muxproxy.mux.patience import Patience
     from muxproxy.mux.server import Server
     from muxproxy.mux.shared_pool import SharedPool
 
@@ -43,15 +43,14 @@ if TYPE_CHECKING:
 _WHOLE = FIRST | LAST
 
 
-class ByOrder(Gathering):
+class ByOrder(Avoided):
     """ORDERED: replies come in the order of requests."""
 
-    __slots__ = ("_held_for", "feeder", "owed")
+    __slots__ = ("feeder", "owed")
 
     def __init__(self, pool: SharedPool, server: Server, now: float) -> None:
         super().__init__(pool, server, now)
         self.owed: deque[Exchange] = deque()  # the ledger, oldest first, with preludes and abandoned ones
-        self._held_for: dict[Patience, None] = {}  # clients because of whom it is not read
         self.feeder: FeedClient | None = None  # pinned for what many listen to
 
     # -- the ledger: what ByTag does otherwise -----------------------------------------------------
@@ -93,7 +92,7 @@ class ByOrder(Gathering):
         if len(data) >= LARGE:
             self.take(len(data), now)
         if self.suspect:
-            self.trust()
+            self.trust(SILENT)
         frames = self.replies.feed(data)
         if self.replies.more:
             self.postpone()
@@ -208,28 +207,6 @@ class ByOrder(Gathering):
         if client.write_paused or exchange.parked is not None:
             self._hold_for(client, frame, now)
 
-    def _hold_for(self, client: Client, frame: Frame, now: float) -> None:
-        """It takes no more for now: what comes is kept for it, up to pipeline_buffer. What would come then
-        cannot be left out, so the connection is not read (P5)."""
-        if self.owner is None and self.state == OPEN and client.is_behind():
-            self._held_for[client] = None
-            self.pause_reading()
-            client.hold(self, len(frame.data), now)
-
-    def unhold(self, client: Patience, now: float) -> None:
-        self._held_for.pop(client, None)
-        if self._held_for or not self.read_paused or self.state != OPEN:
-            return
-        self.resume_reading(now)
-        for exchange in self._waiting_for_reply():  # whose servers could not be heard
-            exchange.sent = max(exchange.sent, now)
-        self._rearm(now)
-        self.pool.release(self, now)
-
-    def has_others(self, client: Patience) -> bool:
-        """Somebody else waits for replies on it."""
-        return any(exchange.client is not client for exchange in self._waiting_for_reply())
-
     def _on_pinned_reply(self, exchange: Exchange, now: float) -> None:
         if exchange.pin[1]:  # it blocked, and so did those behind it: their time begins now
             for other in self.owed:
@@ -272,7 +249,9 @@ class ByOrder(Gathering):
 
     def _rearm(self, now: float) -> None:
         oldest = self._oldest()
-        if oldest is None or oldest is self._streaming or self.read_paused:
+        if self._held_for:
+            self.expect_by(self._look)
+        elif oldest is None or oldest is self._streaming or self.read_paused:
             # A server is not late while its client still owes it the rest of the request.
             self.deadline = INF
         else:
@@ -284,37 +263,7 @@ class ByOrder(Gathering):
         if self._oldest() is not None:
             self._rearm(now)
 
-    # -- silence -----------------------------------------------------------------------------------
-
-    def _look_at_silence(self, now: float) -> float:
-        """It has said nothing since its deadline was set. Returns when to look again."""
-        if self.owner is None and not self.suspect:
-            self.suspect = True
-            self.pool.on_suspect(self, now)
-        return INF
-
-    def trust(self) -> None:
-        if self.suspect:
-            self.suspect = False
-            self.pool.suspects -= 1
-
-    def take_unwritten(self) -> list[Exchange]:
-        """What is gathered and may go elsewhere, as if it had not been sent: not what must stay behind what
-        its client is owed here."""
-        stay = self._clients_bound()
-        out = self._out
-        back = [e for e in out if e is not self._streaming and e.client is not None and e.client not in stay]
-        if back:
-            self._out = [each for each in out if each not in back]
-            places = sum(each.weight for each in back if not each.marks & ONEWAY)
-            self.in_flight -= places
-            self.server.in_flight -= places
-            if self._asker in back:
-                self._asker = None
-        return back
-
     def _clients_bound(self) -> set[Client | None]:
-        """Whose replies come from here, and in order."""
         return {exchange.client for exchange in self.owed}
 
     # -- pins --------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from msgspec import structs
 
 from muxproxy.config.model import Backend
 from muxproxy.mux.alone import Alone
+from muxproxy.mux.avoided import Avoided
 from muxproxy.mux.client import Client
 from muxproxy.mux.deadlines import INF, Deadlines
 from muxproxy.mux.exchange import WAITING, Exchange
@@ -25,7 +26,7 @@ from muxproxy.mux.server import Server, coming
 from muxproxy.mux.shared import ByOrder
 from muxproxy.mux.tag import ByTag
 from muxproxy.mux.tagged import TaggedClient
-from muxproxy.mux.upstream import OPEN, Upstream
+from muxproxy.mux.upstream import APART, OPEN, Upstream
 from muxproxy.protocols.contract import LISTEN, PIN, Protocol, Reason, Sharing, TaggedProtocol
 
 # What bringing a connection into another state costs, in exchanges in flight: a round trip in which it stands
@@ -125,6 +126,10 @@ class SharedPool(Alone):
             and client.pinned is None
             and not exchange.marks & PIN
         ):  # as nearly always
+            if client.slow and self.suspects:
+                apart = self._place_apart(exchange.weight)
+                if apart is not None:
+                    return apart
             return None if self.queue.entries else self._least_loaded(exchange, now)
         # Room that has just come free, in the middle of a chunk of replies, is for those who wait (P4).
         stay = self._must_stay(exchange)
@@ -167,6 +172,12 @@ class SharedPool(Alone):
             self._dial_another(now)
         return best
 
+    def _place_apart(self, weight: int) -> ByOrder | None:
+        """Whoever has held up a connection stays with its like, while there are such."""
+        apart = [u for server in self.servers for u in server.open if u.suspect == APART]
+        apart = [u for u in apart if u.owner is None and u.has_room(weight) and not self._is_reserved(u)]
+        return min(apart, key=_in_flight, default=None)
+
     def _least_suspect(self, weight: int, now: float) -> ByOrder | None:
         """All that have room owe and are silent: the least loaded of them, unless another one will do."""
         may_wait = not self.gate.is_full() or self._is_place_coming(now)
@@ -195,11 +206,9 @@ class SharedPool(Alone):
             for upstream in server.open
         )
 
-    def on_suspect(self, upstream: ByOrder, now: float) -> None:
+    def on_suspect(self, upstream: Avoided, now: float) -> None:
         """What it has not written need not stand behind what is stuck; and who waits for no other than silent
         ones may have to make do with them."""
-        self.suspects += 1
-        self.count_event("suspected")
         if self._is_other(now):
             self.take_back(None, upstream.take_unwritten(), [])
         self.serve(now)
@@ -330,6 +339,9 @@ class SharedPool(Alone):
             self.serve(now)
 
     def _assign(self, upstream: Upstream, now: float) -> None:
+        if upstream.suspect and not upstream.load():
+            assert isinstance(upstream, ByOrder)
+            upstream.trust(APART)
         self._fill(upstream, now)
         if not upstream.load():
             upstream.expect_by(now + self._idle_timeout(upstream))

@@ -14,7 +14,7 @@ from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import DONE, REPLYING, Exchange
 from muxproxy.mux.heartbeat import NOTED, PATIENCE, Heartbeat
 from muxproxy.mux.shared import ByOrder
-from muxproxy.mux.upstream import OPEN
+from muxproxy.mux.upstream import OPEN, SILENT
 from muxproxy.protocols.contract import (
     END_UPSTREAM,
     FIRST,
@@ -191,7 +191,7 @@ class ByTag(ByOrder):
         """A call may take its time, and says nothing of its connection: that is asked for a heartbeat, if any
         was written since it was last heard, and is suspect if it does not answer that either. (Where [dubbo]
         heartbeat is 0 none is asked for.)"""
-        if self.owner is not None or self.suspect:
+        if self.owner is not None or self.suspect & SILENT:
             return INF
         newest = next(reversed(self._by_tag.values()))
         if newest.sent < self.heard or self.may_be_silent():

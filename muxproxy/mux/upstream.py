@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from muxproxy.mux.server import Server
 
 CONNECTING, GREETING, OPEN, CLOSING, CLOSED = range(5)
+SILENT, APART = 1, 2  # why a shared connection is suspect (avoided.py)
 CONNECT_TIMEOUT = "connect timeout"
 LAST_TURNS = 16  # of work, for replies that had come before the connection broke
 # A server that ends one connection may be ending all it has (a reload): for so many seconds each idle one is
@@ -89,7 +90,7 @@ class Upstream(Working):
         self.resting = False  # EXCLUSIVE: nobody's, until its server has ended it or a while has passed
         self.read_paused = False  # for a client, or until its next turn
         self._halted = False  # for a client
-        self.suspect = False  # shared sharings: it owes and is silent, so others get what is new
+        self.suspect = 0  # shared sharings: SILENT | APART, so others get what is new
         self.dialled = now
         self.serial = pool.connects  # connects of its pool up to this one
         self.deadline = now + pool.config.connect_timeout

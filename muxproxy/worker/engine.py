@@ -36,6 +36,7 @@ FINE_GRAIN, SLOW_GRAIN = 0.01, 0.25  # seconds
 # Connections whose work goes on in one turn of the loop, beside those that are read in it (P10): each has a
 # budget of its own, and their sum should leave the turn short.
 BUSY_PER_TURN = 4
+_PEER = struct.Struct("iII")  # struct ucred: pid, uid, gid
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close() sends RST
 
 
@@ -130,6 +131,19 @@ class Engine:
         sock = _socket(wire)
         if sock is not None:
             life.ask(sock, every)
+
+    def identity(self, wire: Wire) -> str:
+        sock = _socket(wire)
+        if sock is None:
+            return ""
+        try:
+            if sock.family == socket.AF_UNIX:
+                told = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+                pid, uid, _ = _PEER.unpack(told)
+                return f"process {pid}" if pid else f"user {uid}"  # 0: of another namespace
+            return str(sock.getpeername()[0])
+        except OSError:  # the peer was faster
+            return ""
 
     def unsent(self, wire: Wire) -> int:
         buffered = wire.get_write_buffer_size()

@@ -161,6 +161,22 @@ def test_who_has_left_is_known_though_nobody_reads() -> None:
     with_engine(scene)
 
 
+def test_a_client_is_known_by_its_process_or_else_by_its_address() -> None:
+    async def scene(engine: Engine) -> None:
+        async with wire_and_peer() as (transport, _):
+            assert engine.identity(transport) == "127.0.0.1"
+        await asyncio.sleep(0.01)
+        assert engine.identity(transport) == ""
+        ours, peer = socket.socketpair()
+        with peer:
+            loop = asyncio.get_running_loop()
+            unix, _ = await loop.create_unix_connection(asyncio.Protocol, sock=ours)
+            assert engine.identity(unix) == f"process {os.getpid()}"
+            unix.abort()
+
+    with_engine(scene)
+
+
 def test_what_a_closed_wire_has_not_sent_is_no_error() -> None:
     async def scene(engine: Engine) -> None:
         async with wire_and_peer() as (transport, _):
