@@ -41,6 +41,7 @@ from muxproxy.protocols.contract import (
     QUIET,
     SWITCH,
     UNPIN,
+    UNTOLD,
     Connection,
     Feed,
     Frame,
@@ -315,8 +316,8 @@ class ToyReplies(_ToyFramer):
         for word in words:
             if word.startswith("hint="):
                 self.idle_hint = float(word[5:])
-        switch = SWITCH if "101" in words else 0
-        return Frame(line, FIRST | switch, self._why(), tag)
+        marks = FIRST | (SWITCH if "101" in words else 0) | (UNTOLD if "~" in words else 0)
+        return Frame(line, marks, self._why(), tag)
 
     def _last_marks(self) -> int:
         marks = LAST

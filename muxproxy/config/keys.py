@@ -224,6 +224,7 @@ PROTOCOL_TABLES: dict[str, Table] = {
         "max_head": Size(1 * KIB, 1 * MIB),
         "max_target": Size(256, 1 * MIB),
         "max_upgraded": Count(0, 65535),
+        "tunnel_timeout": Duration(1 * S, 24 * H),
     },
     "redis": {
         "username": Text(check_name),

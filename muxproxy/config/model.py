@@ -128,6 +128,9 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_target: int = 8 * KIB  # RFC 9112 section 3 asks for 8000 at least: 414 beyond
     # Upgraded (WebSocket) connections, of max_connections; default: half, at least 1.
     max_upgraded: int | None = None
+    # So long nothing has passed on an upgraded connection, either way: it is ended. WebSockets are silent for
+    # minutes; HAProxy's manual has 1h for its `timeout tunnel`.
+    tunnel_timeout: float = 3600.0
 
 
 class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -48,6 +48,10 @@ class Accounts:
         self.is_dedicated = protocol.sharing is Sharing.DEDICATED
         self.config = backend.upstream
         self.clients_config = backend.clients
+        # of what is opaque, without a byte in either direction
+        self.tunnel_timeout = backend.http.tunnel_timeout
+        if self.is_dedicated:
+            self.tunnel_timeout = backend.clients.idle_timeout
         self.world = world
         self.fine = fine
         self.slow = slow
@@ -156,7 +160,8 @@ class Accounts:
     def abandon(self, exchange: Exchange, reason: Reason, now: float) -> None:
         """Its client is gone: (NEW | WAITING) => DONE, (SENT | REPLYING) => (ABANDONED | DONE)."""
         upstream = exchange.upstream
-        if upstream is not None and upstream.is_opaque() and not self.is_dedicated:
+        is_tunnel = upstream is not None and upstream.is_opaque() and not self.is_dedicated
+        if is_tunnel and reason is not Reason.TUNNEL_TIMEOUT:
             reason = _OK  # tunnels end by leaving
         exchange.client = None
         if upstream is not None and exchange.state in (SENT, REPLYING):

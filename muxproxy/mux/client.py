@@ -232,7 +232,7 @@ class Client(Replying):
                 self.phase = OWED
                 self.deadline = INF
         elif self.phase == TUNNEL:
-            self.deadline = now + self.pool.clients_config.idle_timeout
+            self.deadline = now + self.pool.tunnel_timeout
         state = exchange.state
         if state in (SENT, REPLYING):
             if exchange.upstream is not None:  # else its reply is here already, and waits for its turn
@@ -355,7 +355,7 @@ class Client(Replying):
             exchange = self.first
             self._unlink(exchange)
             exchange.parked = None
-            self._cut |= exchange.begun and not exchange.is_session()
+            self._cut |= exchange.begun != 0 and not exchange.is_session()
             if exchange.state not in (DONE, ABANDONED):
                 ended += 1
                 self.pool.abandon(exchange, reason, now)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from muxproxy.mux.client import Client
 from muxproxy.mux.deadlines import INF
-from muxproxy.mux.exchange import REPLYING, SENT, Exchange
+from muxproxy.mux.exchange import BEGUN, REPLYING, SENT, Exchange
 from muxproxy.mux.patience import ENDING, TUNNEL
 from muxproxy.mux.work import LARGE
 from muxproxy.protocols.contract import BROKEN, Frame, Reason
@@ -66,7 +66,7 @@ class DedicatedClient(Client):
 
     def deliver(self, exchange: Exchange, frame: Frame, now: float) -> None:
         data = frame.data
-        exchange.begun = True
+        exchange.begun = BEGUN
         self.pool.bytes_to_clients += len(data)
         self.deadline = now + self._idle_timeout
         if self.wire is not None:

@@ -27,6 +27,7 @@ NEW, WAITING, SENT, REPLYING, ABANDONED, DONE = range(6)
 STATES = ("new", "waiting", "sent", "replying", "abandoned", "done")
 
 _PIN = ("pinned", 0.0)
+BEGUN = 1  # what else it may be is a mark of contract.py
 STREAM = 1 << 16  # a mark of ours, beside the protocol's: alone (PIN) only while its request is coming in
 
 # state -> bits of the states it may move to
@@ -88,7 +89,7 @@ class Exchange:
         self.queue: Queue | None = None  # the one it waits in
         self.since = 0.0  # when it began to wait
         self.sent = 0.0  # shared sharings: since when its reply is due, or it is held
-        self.begun = False  # a frame of its final reply has gone to the client
+        self.begun = 0  # BEGUN: a frame of its final reply has gone to the client; UNTOLD as well: contract
         self.limit = -1  # the number of its limit, if it holds a place under one or waits for it (limits.py)
         self.lost_at = 0  # connects that its pool had begun when it lost its connection; 0: it has not
         self.parked: list[Frame] | None = None  # reply frames that wait for the client's earlier replies

@@ -9,7 +9,7 @@ A client's `phase` says what we are waiting for, and so what its deadline means:
     OWED      nothing: it is our turn               none; if it is not read, to see whether it has left
     STALLED   room in its socket for a reply        stall_timeout* without headway, then cut (P5); to ask on
                                                     is headway too, and not its fault that we do not read
-    TUNNEL    anything, on an opaque connection     idle_timeout
+    TUNNEL    anything, on an opaque connection     tunnel_timeout; of raw TCP idle_timeout
     ENDING    its socket to empty, or its FIN       stall_timeout without headway, or LINGER_TIMEOUT
 
     * hold_timeout, while the client holds an upstream connection that others wait for
@@ -43,6 +43,7 @@ FRESH_GRACE = 1.0  # seconds
 LINGER_BYTES = 64 * 1024 * 1024
 # By then a server has said 100 Continue, if it says it at all: curl's --expect100-timeout.
 CONTINUE_TIMEOUT = 1.0  # seconds
+LOOK_AGAIN = 0.25  # seconds, until a client that must see an RST has taken what came before it
 LINGER_TIMEOUT = 2.0  # seconds; nginx lingering_timeout 5 s, lingering_time 30 s
 
 
@@ -63,6 +64,7 @@ class Patience(Working):
         "_kept",
         "_parked",
         "_read_paused",
+        "_resets",
         "_took_at",
         "_unsent",
         "deadline",
@@ -89,6 +91,7 @@ class Patience(Working):
         self.deadline = now + pool.clients_config.idle_timeout
         self.wake = INF
         self._cut = False  # it was left in the middle of a reply
+        self._resets = 0.0  # RST, as soon as it has taken what it got of that, or by then without headway
         self._read_paused = False
         self._halted = False  # who takes its body can take no more
         # It is as late as if it had been silent since then. Of who waits for 100 Continue: in the future.
@@ -133,6 +136,9 @@ class Patience(Working):
         without headway."""
         config = self.pool.clients_config
         phase = self.phase
+        if self._resets and self.wire is not None:
+            self._reset_when_taken(now)
+            return
         if self.busy and phase != ENDING:  # what it has sent waits for its turn
             self.deadline = now + config.hold_timeout
             return
@@ -171,7 +177,7 @@ class Patience(Working):
         elif phase == STALLED and self._is_contended():
             self.cut_in_the_way(now)
         else:
-            self.leave(Reason.CLIENT_STALLED, now)
+            self.leave(Reason.TUNNEL_TIMEOUT if phase == TUNNEL else Reason.CLIENT_STALLED, now)
             self.abort()
 
     def _look_whether_it_left(self, now: float) -> None:
@@ -212,7 +218,7 @@ class Patience(Working):
             idle = self.first is None
             self.expect(IDLE if idle else OWED, now + config.idle_timeout if idle else INF)
         elif filling.begun and filling.upstream is not None and filling.upstream.is_opaque():
-            self.expect(TUNNEL, now + config.idle_timeout)
+            self.expect(TUNNEL, now + self.pool.tunnel_timeout)
         else:
             self._allowed_from = now
             self.expect(BODY, now + config.stall_timeout)
@@ -387,6 +393,35 @@ class Patience(Working):
         if wire.get_write_buffer_size():
             self._unsent = self.pool.world.unsent(wire)
             self.expect(ENDING, now + self.pool.clients_config.stall_timeout)
+
+    def end_cut(self, now: float, *, is_told: bool, linger: bool) -> None:
+        """A reply will never be complete: all that has come of it goes out first. `is_told`: its length or
+        its framing tells, so that FIN may follow; else an RST must, once the client has everything."""
+        if is_told:
+            self.end(now, linger=linger)
+            return
+        self.leave(Reason.CLIENT_LEFT, now)
+        self.uncork()
+        self._cut = True
+        if self.wire is not None:
+            self._unsent = self.pool.world.unsent(self.wire)
+            if self._unsent:
+                self._resets = now + self.pool.clients_config.stall_timeout
+                self.expect(ENDING, now + LOOK_AGAIN)
+            else:
+                self.abort()
+
+    def _reset_when_taken(self, now: float) -> None:
+        """ENDING => aborted, when all is taken, or nothing for stall_timeout."""
+        assert self.wire is not None
+        unsent, before = self.pool.world.unsent(self.wire), self._unsent
+        self._unsent = unsent
+        if unsent < before:
+            self._resets = now + self.pool.clients_config.stall_timeout
+        self.deadline = now + LOOK_AGAIN
+        if not unsent or now >= self._resets:
+            self.deadline = INF
+            self.abort()
 
     def discard(self, size: int) -> None:
         """Lingering: bounded by LINGER_BYTES here; when it has had all, by LINGER_TIMEOUT on the wheel."""

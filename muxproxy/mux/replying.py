@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from muxproxy.mux.deadlines import INF
-from muxproxy.mux.exchange import DONE, Exchange
+from muxproxy.mux.exchange import BEGUN, DONE, Exchange
 from muxproxy.mux.patience import IDLE, OWED, TUNNEL, Patience
 from muxproxy.protocols.contract import (
     END_CLIENT,
@@ -19,6 +19,7 @@ from muxproxy.protocols.contract import (
     LAST,
     ONEWAY,
     SWITCH,
+    UNTOLD,
     Frame,
     Reason,
     Sharing,
@@ -81,22 +82,22 @@ class Replying(Patience):
             self._settle(exchange, marks, now)
             return
         if not marks & INTERIM:
-            exchange.begun = True
+            exchange.begun |= BEGUN | marks & UNTOLD
         elif exchange is self.filling:  # 100 Continue, as a rule: now it is the client's turn
             self._allowed_from = now
         if marks & SWITCH:
             self._switch(exchange, now)
         elif self.phase == TUNNEL:
-            self.deadline = now + self.pool.clients_config.idle_timeout
+            self.deadline = now + self.pool.tunnel_timeout
         if self.write_paused:
             self._pace(now)
 
     def refuse(self, exchange: Exchange, reason: Reason, text: str, now: float) -> None:
-        """End `exchange` with a refusal in the client's language (P8) or, mid-reply, an error it sees."""
+        """End `exchange` with a refusal in the client's language (P8) or, mid-reply, an end that it can tell
+        from the reply's (P2)."""
         self.pool.end(exchange, reason)
         if exchange.begun:
-            self.leave(Reason.CLIENT_LEFT, now)
-            self.abort()
+            self.end_cut(now, is_told=not exchange.begun & UNTOLD, linger=not exchange.whole)
             return
         self._unpark_half(exchange)
         if exchange is self.filling and exchange is not self.first:  # told in its turn; the rest is discarded
@@ -229,4 +230,4 @@ class Replying(Patience):
         """The exchange is opaque in both directions and lasts until a side closes."""
         exchange.whole = False
         self.filling, self._halted = exchange, False  # as in _begin_body
-        self.expect(TUNNEL, now + self.pool.clients_config.idle_timeout)
+        self.expect(TUNNEL, now + self.pool.tunnel_timeout)

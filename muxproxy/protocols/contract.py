@@ -68,6 +68,9 @@ ASIDE = 32768
 # ORDERED request: written while nothing is in flight on its connection, and first in its write. Some servers
 # do not answer it otherwise.
 QUIET = 65536
+# reply, FIRST: only the end of its client's connection will tell where it ends, and only an RST that it was
+# cut
+UNTOLD = 1 << 17
 
 
 # P10: the work of one feed. Beyond either a framer stops, keeps the rest, and says so with `more`. Measured:
@@ -116,6 +119,10 @@ class Reason(enum.Enum):
     SERVER_CLOSED = ("lost", "server_closed")  # the connection ended before the reply did
     SERVER_BROKE = ("lost", "server_broke")  # the server broke the protocol
     INTERNAL = ("lost", "internal")  # our bug; the connections involved were closed (P2)
+    TUNNEL_TIMEOUT = (
+        "expired",
+        "tunnel_timeout",
+    )  # an upgraded connection on which nothing passed for so long
     SESSION_TIMEOUT = ("expired", "session_timeout")  # DEDICATED: [tcp] session_timeout
     CLIENT_LEFT = ("abandoned", "client_left")
     CLIENT_STALLED = ("abandoned", "client_stalled")  # took its reply too slowly

@@ -203,7 +203,7 @@ class ClientEnd:
                 self._reader.opaque = True
         wire = self.peer.wire
         # bytes in a tunnel have no end to miss
-        is_midway = self._reader.is_midway and not self._reader.opaque
+        is_midway = self._reader.until_close and not self._reader.opaque  # what has a length tells by itself
         is_cut = wire.kept_back or (is_midway and not wire.buffer)
         if wire.closing and not self.has_left and is_cut:
             assert wire.was_reset, f"P2: a cut reply passes for a whole one: client {self.number}"

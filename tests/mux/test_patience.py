@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from muxproxy.mux.failures import Failures
 from muxproxy.mux.patience import LINGER_BYTES
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Stage
@@ -224,8 +225,9 @@ def test_what_is_parked_for_one_client_is_bounded() -> None:
     assert not ann.is_paused
 
 
-def test_a_tunnel_in_which_nobody_speaks_ends_after_idle_timeout() -> None:
-    stage = Stage(EXCLUSIVE, client_idle_timeout=100.0)
+def test_a_tunnel_in_which_nobody_speaks_ends_after_a_timeout_of_its_own_and_says_so() -> None:
+    stage = Stage(EXCLUSIVE, client_idle_timeout=10.0, tunnel_timeout=100.0)
+    failures = Failures(stage.pool)
     ann = stage.asks(b"up pin\n")
     server = stage.connects()
     server.sends(b"up 101\n")
@@ -238,6 +240,8 @@ def test_a_tunnel_in_which_nobody_speaks_ends_after_idle_timeout() -> None:
     stage.passes(11.0)
     assert not ann.is_open
     assert stage.statistics()["upstream_sockets"] == 0
+    assert stage.outcomes() == {"tunnel_timeout": 1}
+    assert [(line["reason"], line["count"]) for line in failures.news()] == [("tunnel_timeout", 1)]
 
 
 def test_a_reply_that_a_slow_client_takes_steadily_is_never_cut() -> None:

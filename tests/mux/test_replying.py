@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Stage
 from tests.toys import Toy
@@ -42,14 +44,19 @@ def test_a_client_that_asks_for_its_end_gets_it_after_its_reply() -> None:
     assert server.is_open
 
 
-def test_a_reply_cut_by_its_server_ends_in_an_error_that_the_client_can_see() -> None:
+@pytest.mark.parametrize("how", ["breaks_off", "closes"])
+def test_a_reply_cut_by_its_server_reaches_the_client_as_far_as_it_came_and_then_fin(how: str) -> None:
+    """It can see that there is less than was said."""
     stage = Stage(EXCLUSIVE)
     ann = stage.asks(b"idem idem\n")
     server = stage.connects()
+    ann.stops_reading()
     server.sends(b"idem +10\nhalf")
-    server.breaks_off()
+    getattr(server, how)()
+    ann.reads()
     assert ann.got() == b"idem +10\nhalf"
-    assert ann.wire.was_reset
+    assert not ann.is_open
+    assert not ann.wire.was_reset
     assert stage.outcomes() == {"server_closed": 1}
 
 

@@ -83,6 +83,28 @@ def test_an_interim_reply_is_passed_on_and_is_not_the_end() -> None:
     assert ann.got() == b"ann\n"
 
 
+def test_its_client_has_taken_all_that_came_when_it_is_reset() -> None:
+    stage = Stage(EXCLUSIVE, stall_timeout=3.0)
+    ann, bob = stage.asks(b"ann\n"), stage.asks(b"bob\n")
+    anns, bobs = stage.connects(), stage.connects()
+    ann.stops_reading()
+    bob.stops_reading()
+    anns.sends(b"ann ~\nsomething")
+    bobs.sends(b"bob ~\nsomething")
+    anns.breaks_off()
+    bobs.breaks_off()
+    for _ in range(10):
+        stage.passes(2.0)
+        ann.reads(1)
+    assert not ann.wire.was_reset
+    assert bob.wire.was_reset  # for it took nothing
+    ann.reads()
+    stage.passes(1.0)
+    assert ann.got() == b"ann ~\nsomething"
+    assert ann.wire.was_reset
+    assert stage.statistics()["clients"] == 0
+
+
 def test_a_silent_server_is_given_up_after_reply_timeout_and_each_byte_starts_it_anew() -> None:
     stage = Stage(EXCLUSIVE, reply_timeout=10.0)
     ann, bob = stage.asks(b"ann\n"), stage.asks(b"bob\n")
@@ -98,7 +120,8 @@ def test_a_silent_server_is_given_up_after_reply_timeout_and_each_byte_starts_it
     assert bobs.is_open
     stage.passes(0.2)
     assert not bobs.is_open
-    assert bob.wire.was_reset
+    assert bob.got() == b"bob +9\nx"
+    assert not bob.is_open
     assert stage.outcomes() == {"reply_timeout": 2}
 
 

@@ -37,7 +37,7 @@ def upload(host: str, port: int) -> bytes:
             pass
         data = b""
         try:
-            while more := sock.recv(65536):
+            while not data.endswith(b"too large") and (more := sock.recv(65536)):
                 data += more
         except OSError:
             pass

@@ -32,6 +32,7 @@ from muxproxy.protocols.contract import (
     INTERIM,
     LAST,
     SWITCH,
+    UNTOLD,
     Frame,
 )
 from muxproxy.protocols.http.chunked import Chunked
@@ -432,10 +433,11 @@ class ReplyFramer:
         if length == CHUNKED:
             self._chunks = Chunked(self._settings.max_head, strip=bool(self._note & OLD), lax=True)
             self._state = _CHUNKS
-            return self._scan(data, pos, FIRST, frames)
+            return self._scan(data, pos, FIRST | UNTOLD if self._note & OLD else FIRST, frames)
         if length == UNTIL_CLOSE:
             self._state = _TO_END
-            frames.append(Frame(data[:pos] + self._to_end(data[pos:]), FIRST))
+            marks = FIRST | UNTOLD if self._note & OLD else FIRST
+            frames.append(Frame(data[:pos] + self._to_end(data[pos:]), marks))
             return b""
         end = pos + length
         if end > len(data):

@@ -442,7 +442,9 @@ class Caller:
         if at is not None and at.framing == TO_END and not wire.was_reset:
             at.done = True
             self._on_reply(at)
-        elif at is not None or (self._come and not self._come.startswith(b"muxproxy: ")):
+        elif at is not None:
+            assert at.framing != TO_END or wire.was_reset  # lengths and chunks tell that it is cut
+        elif self._come and not self._come.startswith(b"muxproxy: "):
             # (in the head of a HEAD that did not come whole nobody can see that it is one)
             assert wire.was_reset, f"{self._come[:99]!r} is cut, and was not reset"
         self.peer.closes()

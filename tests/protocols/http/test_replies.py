@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from muxproxy.protocols.contract import BROKEN, END_CLIENT, END_UPSTREAM, FIRST, INTERIM, LAST, SWITCH
+from muxproxy.protocols.contract import BROKEN, END_CLIENT, END_UPSTREAM, FIRST, INTERIM, LAST, SWITCH, UNTOLD
 from muxproxy.protocols.http.common import HEAD, KEEP, OLD, UPGRADE
 from muxproxy.protocols.http.replies import (
     BODY_NOT_ALLOWED,
@@ -196,7 +196,7 @@ WHOLE = {
         OLD | KEEP,
         OK + b"Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\nA: b\r\n\r\n" + CHUNKS,
         OK + b"A: b\r\nConnection: close\r\n\r\nhello!",
-        ONE | END_CLIENT,
+        ONE | END_CLIENT | UNTOLD,
         None,
     ),
     "HEAD of chunks for an HTTP/1.0 client": (
@@ -303,7 +303,7 @@ UNTIL_CLOSE = b"HTTP/1.0 200 OK\r\nA: b\r\n\r\n"
             OK + b"A: b\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n",
             ONE | END_UPSTREAM | END_CLIENT,
         ),
-        (OLD | KEEP, OK + b"A: b\r\nConnection: close\r\n\r\n", ONE | END_UPSTREAM | END_CLIENT),
+        (OLD | KEEP, OK + b"A: b\r\nConnection: close\r\n\r\n", ONE | END_UPSTREAM | END_CLIENT | UNTOLD),
     ],
 )
 def test_a_reply_that_ends_with_its_connection(note: int, head: bytes, marks: int) -> None:
