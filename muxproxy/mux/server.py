@@ -159,8 +159,8 @@ class Server:
     # -- what its connections last -----------------------------------------------------------------
 
     def rest(self) -> float:
-        """Seconds: longer the more often it has closed."""
-        return REST * (1 << min(self.endings, MOST_DOUBLINGS))
+        """Seconds: longer the more often it has closed, and well within the time that anybody may wait."""
+        return min(REST * (1 << min(self.endings, MOST_DOUBLINGS)), self.pool.queue.timeout / 2)
 
     def on_ended_unsaid(self, replies: int) -> None:
         """It closed a connection right behind its so-manieth reply. Reloads, too, look like that, but hardly

@@ -168,8 +168,17 @@ class Ask:
 class Origin:
     """The far end of one upstream connection."""
 
-    def __init__(self, peer: Peer, asks: dict[str, Ask], random: Random, *, chokes: bool = False) -> None:
+    def __init__(
+        self,
+        peer: Peer,
+        asks: dict[str, Ask],
+        random: Random,
+        *,
+        chokes: bool = False,
+        unsaid: bool = False,
+    ) -> None:
         self.peer = peer
+        self._unsaid = unsaid  # it closes after each reply, and does not say so
         self._chokes = chokes  # there are requests on whose reading it closes, each time that they come
         self.ask: Ask | None = None  # the one at hand
         self.out = b""  # of its reply, not sent yet
@@ -260,6 +269,9 @@ class Origin:
             if is_last and self._random.random() < 0.02:
                 data += b"HTTP/1.1 200 Nobody asked\r\nContent-Length: 0\r\n\r\n"
             self.peer.sends(data)
+            if is_last and self._unsaid:
+                self.work()
+                self.peer.closes()
         if self._owes_close and not self.out:
             self._owes_close = False
             self.peer.closes()
