@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import trio
@@ -14,6 +15,7 @@ import trio
 from muxproxy.config.identity import Identity
 from muxproxy.supervisor.interpreter import program
 
+STARVED = 500_000_000  # nanoseconds
 WORKER_COMMAND = program("muxproxy.worker")
 
 
@@ -28,6 +30,10 @@ class Process(Protocol):
         ...
 
     def kill(self) -> None: ...
+
+    def headway(self) -> int:
+        """A number that grows while it does something, or would if it got a CPU."""
+        ...
 
 
 Spawn = Callable[[Sequence[int]], Process]  # the descriptors it inherits, under the same numbers
@@ -75,6 +81,23 @@ class RealProcess:
     def kill(self) -> None:
         if self._popen.returncode is None:
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def headway(self) -> int:
+        """Its reads and writes, and the half seconds in which it could have run but others did (proc(5)).
+        CPU time would be no sign, an endless loop takes that, too; it must do where it runs as somebody else,
+        whose reads and writes are not ours to know."""
+        calls = _numbers(self.pid, "io")[2:4]  # behind rchar and wchar: syscr, syscw
+        on_cpu, waited = (_numbers(self.pid, "schedstat") or [0, 0])[:2]
+        return (sum(calls) if calls else on_cpu // STARVED) + waited // STARVED
+
+
+def _numbers(pid: int, file: str) -> list[int]:
+    """In a file of /proc/PID; none if the kernel has no such file, or not for us."""
+    try:
+        words = Path(f"/proc/{pid}/{file}").read_text().split()
+    except OSError:
+        return []
+    return [int(word) for word in words if word.isdigit()]
 
 
 def _credentials(run_as: Identity | None) -> dict[str, Any]:

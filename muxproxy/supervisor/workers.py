@@ -35,6 +35,7 @@ class Patience(NamedTuple):
     pause: float = 1.0  # between two questions whether it lives
     questions: int = 5  # without a word in answer: it hangs. Counted, so that a clock that jumps kills nobody
     tries: int = 5  # to start it the first time: an installation that is broken, or not its user's to read
+    busy: int = 60  # without an answer, but it does something: two minutes in which it serves nobody else
 
 
 PATIENCE = Patience()
@@ -214,13 +215,21 @@ class Worker:
     async def _watch(self, process: Process) -> None:
         """A process that hangs does not die: its clients would wait for ever, and nobody would be told."""
         await self._ready.wait()
-        silent = 0
-        while silent < self._patience.questions:
-            before = self._heard
+        silent = busy = 0
+        while silent < self._patience.questions and busy < self._patience.busy:
+            before, done = self._heard, process.headway()
             await trio.sleep(self._patience.pause)
             await self.ask()
-            silent = 0 if self._heard > before else silent + 1  # a late answer is one, too
-        self._condemn(process, f"hangs: no answer to {silent} questions in a row")
+            if self._heard > before:  # a late answer is one, too
+                silent = busy = 0
+            elif process.headway() > done:
+                silent, busy = 0, busy + 1
+                if busy == self._patience.questions:
+                    self._log.warning("worker is busy", worker=self.index, pid=self.pid, unanswered=busy)
+            else:
+                silent += 1
+        why = "hangs: no" if silent else "is busy with one thing only: no"
+        self._condemn(process, f"{why} answer to {silent or busy} questions in a row")
 
     def _condemn(self, process: Process, why: str) -> None:
         self._condemned = self._condemned or f"{why}; killed"

@@ -70,3 +70,60 @@ async def test_a_command_that_does_not_exist_is_an_os_error_and_leaks_nothing():
     with pytest.raises(FileNotFoundError):
         RealProcess(["/nobody/installed/this"], [])
     assert os.listdir("/proc/self/fd") == before
+
+
+BUSY = """
+import os, socket, sys
+control = socket.socket(fileno=int(sys.argv[sys.argv.index("--control-fd") + 1]))
+control.sendall(b"ready")
+here = os.open("/dev/null", os.O_WRONLY)
+while True:
+    os.write(here, b"something is done")
+"""
+ENDLESS = BUSY.replace('os.write(here, b"something is done")', "pass")
+
+
+async def grows(process: RealProcess, before: int) -> None:
+    for _ in range(2000):
+        if process.headway() > before:
+            return
+        await trio.sleep(0.01)
+    pytest.fail("no headway")
+
+
+@pytest.mark.parametrize("code", [BUSY, ENDLESS])
+async def test_a_process_that_does_something_makes_headway_and_one_in_an_endless_loop_does_not(
+    code, monkeypatch
+):
+    monkeypatch.setattr("muxproxy.supervisor.process.STARVED", 10**18)  # how busy the machine is
+    process = start([], code)
+    with trio.fail_after(30):
+        await process.channel.receive_some()
+        await trio.sleep(0.05)  # beyond its last call before the loop
+        before = process.headway()
+        assert before > 0
+        if code is BUSY:
+            await grows(process, before)
+        else:
+            await trio.sleep(0.2)
+            assert process.headway() == before
+        process.kill()
+        await process.wait()
+    assert process.headway() == 0
+    await process.channel.aclose()
+
+
+async def test_a_process_that_gets_no_cpu_is_not_blamed(monkeypatch):
+    monkeypatch.setattr("muxproxy.supervisor.process.STARVED", 1)
+    process = start([], ENDLESS)
+    with trio.fail_after(30):
+        await process.channel.receive_some()
+        os.sched_setaffinity(process.pid, {min(os.sched_getaffinity(0))})
+        rival = start([], ENDLESS)
+        os.sched_setaffinity(rival.pid, {min(os.sched_getaffinity(0))})
+        before = process.headway()
+        await grows(process, before)
+        for each in (process, rival):
+            each.kill()
+            await each.wait()
+            await each.channel.aclose()

@@ -36,6 +36,8 @@ class FakeProcess:
         self.born = trio.current_time()
         self.channel, self.worker_end = trio.testing.memory_stream_pair()
         self.status: int | None = None
+        self.is_busy = False
+        self._headway = 0
         self.reaped = False
         self.ended = trio.Event()
         self._reader = MessageReader()
@@ -47,6 +49,10 @@ class FakeProcess:
 
     def kill(self) -> None:
         self.end(-9)
+
+    def headway(self) -> int:
+        self._headway += self.is_busy
+        return self._headway
 
     def end(self, status: int) -> None:
         if self.status is None:
@@ -282,6 +288,29 @@ async def test_a_worker_that_hangs_is_killed_and_replaced(autojump_clock, nurser
     assert hung.status == -9
     assert heir.born == pytest.approx(PATIENCE.questions * (PATIENCE.pause + PATIENCE.answer))
     assert any('how="hangs: no answer to 5 questions in a row; killed"' in line for line in stage.lines)
+
+
+async def test_a_worker_that_is_busy_does_not_hang_while_it_makes_headway(autojump_clock, nursery):
+    stage = Stage(nursery, PATIENCE.pause)
+    process = await stage.next_process(Ready())
+    process.is_busy = True
+    await trio.sleep(PATIENCE.busy * (PATIENCE.pause + PATIENCE.answer) - 5.0)
+    assert process.status is None
+    assert sum("worker is busy" in line for line in stage.lines) == 1
+    process.is_busy = False  # and answers nothing more
+    before = trio.current_time()
+    heir = await stage.next_process(Ready())
+    assert process.status == -9
+    assert heir.born - before < (PATIENCE.questions + 2) * (PATIENCE.pause + PATIENCE.answer)
+
+
+async def test_a_worker_that_is_busy_for_minutes_and_answers_nobody_is_replaced(autojump_clock, nursery):
+    stage = Stage(nursery, PATIENCE.pause)
+    process = await stage.next_process(Ready())
+    process.is_busy = True
+    heir = await stage.next_process(Ready())
+    assert heir.born == pytest.approx(PATIENCE.busy * (PATIENCE.pause + PATIENCE.answer))
+    assert any("is busy with one thing only: no answer to 60 questions" in line for line in stage.lines)
 
 
 async def test_a_worker_that_answers_late_is_left_alone(autojump_clock, nursery):
