@@ -74,9 +74,9 @@ UNTOLD = 1 << 17
 
 
 # P10: the work of one feed. Beyond either a framer stops, keeps the rest, and says so with `more`. Measured:
-# a frame costs 3 to 20 us until it is answered or on its way, a line of it (a length, a chunk's size) 0.5.
-FRAMES = 256
-LINES = 4096
+# a frame costs 3 to 40 us until it is answered or on its way, a line of it (a length, a chunk's size) 1 or 2.
+FRAMES = 128
+LINES = 2048
 
 
 class Frame:

@@ -39,11 +39,12 @@ BLANK = b" \t\n\v\f\r"  # isspace() in the C locale
 _BLANK_LINES = re.compile(rb"(?:[ \t\v\f\r]{0,64}+\n)++")
 # What stands for itself: outside of quotes, and inside.
 _PLAIN = re.compile(rb"[^ \t\n\r\"']*+")
-_IN_DOUBLE = re.compile(rb"[^\"\\]*+")
-_IN_SINGLE = re.compile(rb"[^'\\]*+")
+_IN_DOUBLE = re.compile(rb'((?:[^"\\]|\\.)*+)"', re.DOTALL)
+_ESCAPED = re.compile(rb"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
+_IN_SINGLE = re.compile(rb"((?:[^'\\]|\\'|\\)*+)'")
+_SPECIAL = re.compile(rb"[\"'\v\f]")
 _WORD_END = b" \t\n\r"  # what sdssplitargs ends an unquoted word with: \v and \f stand inside one
-_ESCAPES = {ord("n"): 10, ord("r"): 13, ord("t"): 9, ord("b"): 8, ord("a"): 7}
-_HEX = b"0123456789abcdefABCDEF"
+_ESCAPES = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"a": b"\a"}
 
 
 class MalformedError(PeerError):
@@ -92,7 +93,14 @@ def arguments(data: bytes, limit: int = MAX_INT64) -> list[bytes]:
     end = data.find(CRLF)
     if end < 0:
         return words
-    left = min(int(data[1:end]), limit)
+    count = int(data[1:end])
+    if limit >= count > SMALL:
+        parts = data.split(CRLF)
+        words = parts[2:-1:2]
+        if len(words) == count and parts[1:-1:2] == [b"$%d" % len(word) for word in words]:
+            return words  # none has a line end in it
+        words = []
+    left = min(count, limit)
     pos = end + 2
     while left:
         end = data.find(CRLF, pos)
@@ -149,6 +157,11 @@ def _end(pattern: re.Pattern[bytes], data: bytes, pos: int) -> int:
     return pos if match is None else match.end()
 
 
+def is_plain(data: bytes, pos: int, end: int) -> bool:
+    """Is an inline request's line split without a look at its bytes?"""
+    return _SPECIAL.search(data, pos, end) is None
+
+
 def inline_words(line: bytes) -> list[bytes]:
     """Of an inline request with its newline. Raises MalformedError."""
     if b"\0" in line:
@@ -158,6 +171,8 @@ def inline_words(line: bytes) -> list[bytes]:
 
 def split_inline(line: bytes) -> list[bytes]:
     """The words of an inline request without its newline, as `sdssplitargs`. Raises MalformedError."""
+    if not _SPECIAL.search(line):
+        return line.split()  # whose blanks are the same
     words: list[bytes] = []
     pos = 0
     size = len(line)
@@ -181,41 +196,22 @@ def split_inline(line: bytes) -> list[bytes]:
 
 def _double_quoted(line: bytes, pos: int, word: bytearray) -> int:
     """Up to the closing quote, and where it goes on behind it."""
-    while pos < len(line):
-        end = _end(_IN_DOUBLE, line, pos)
-        word += line[pos:end]
-        pos = end
-        if pos == len(line):
-            break
-        byte = line[pos]
-        if byte == 34:
-            return pos + 1
-        after = line[pos + 1 : pos + 2]
-        if byte != 92 or not after:
-            word.append(byte)
-            pos += 1
-        elif after == b"x" and pos + 3 < len(line) and line[pos + 2] in _HEX and line[pos + 3] in _HEX:
-            word.append(int(line[pos + 2 : pos + 4], 16))
-            pos += 4
-        else:
-            word.append(_ESCAPES.get(after[0], after[0]))
-            pos += 2
-    raise MalformedError(UNBALANCED)
+    match = _IN_DOUBLE.match(line, pos)
+    if match is None:
+        raise MalformedError(UNBALANCED)
+    text = match.group(1)
+    word += text if text.find(b"\\") < 0 else _ESCAPED.sub(_unescaped, text)
+    return match.end()
+
+
+def _unescaped(match: re.Match[bytes]) -> bytes:
+    what = match.group(1)
+    return bytes.fromhex(what[1:].decode()) if len(what) == 3 else _ESCAPES.get(what, what)
 
 
 def _single_quoted(line: bytes, pos: int, word: bytearray) -> int:
-    while pos < len(line):
-        end = _end(_IN_SINGLE, line, pos)
-        word += line[pos:end]
-        pos = end
-        if pos == len(line):
-            break
-        byte = line[pos]
-        if byte == 39:
-            return pos + 1
-        if line[pos : pos + 2] == b"\\'":
-            pos += 1
-            byte = 39
-        word.append(byte)
-        pos += 1
-    raise MalformedError(UNBALANCED)
+    match = _IN_SINGLE.match(line, pos)
+    if match is None:
+        raise MalformedError(UNBALANCED)
+    word += match.group(1).replace(b"\\'", b"'")
+    return match.end()

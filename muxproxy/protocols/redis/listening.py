@@ -8,6 +8,7 @@ counts in its acknowledgements are.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from muxproxy.protocols.redis.common import Command, Note
@@ -100,6 +101,12 @@ class Listening:
                 wanted.clear()
                 wanted.update(joined)
         self.session.on_listening()
+
+    def acknowledge_none(self, request: Request, kind: int, names: Sequence[bytes | None]) -> bytes:
+        """As `acknowledge`, of names that change nothing: all count alike."""
+        head, _, tail = self.acknowledge(request, kind, b"").partition(b"$0\r\n\r\n")
+        nothing = null(request.resp)
+        return b"".join([b"%b%b%b" % (head, nothing if name is None else bulk(name), tail) for name in names])
 
     def acknowledge(self, request: Request, kind: int, name: bytes | None) -> bytes:
         """As Redis writes it to this client now: channels and patterns are counted together."""

@@ -49,6 +49,7 @@ from muxproxy.protocols.redis.grammar import (
     arguments,
     blank_lines,
     inline_words,
+    is_plain,
     lengths_fit,
     multibulk,
     ours,
@@ -68,7 +69,7 @@ LISTEN_BUFFER = 1024 * 1024
 MAX_CHUNK = 1024 * 1024
 
 # Words that a chunk is split into: bounds the objects that a chunk of line ends would make.
-SPLIT = LINES
+SPLIT = 4096
 
 BARRIERS = frozenset((AUTH, HELLO, SELECT, REPLICA, RESET, QUIT))
 
@@ -199,7 +200,7 @@ class RequestFramer(Keeping):
         if run:
             joined = CRLF.join([*words[begin:at], b""]) if begin else data[: len(data) - len(rest)]
             frames.append(_as_one(joined, run))
-        return self._many(rest, 0, frames, LINES - at - len(frames) * FRAME) if rest else frames
+        return self._many(rest, 0, frames, LINES - at // 4 - len(frames) * FRAME) if rest else frames
 
     def _many(self, data: bytes, pos: int, frames: list[Frame], work: int = LINES) -> Sequence[Frame]:
         """Commands of any size one behind the other, until one is not whole or not plain. `work`: what this
@@ -312,7 +313,8 @@ class RequestFramer(Keeping):
                             continue
                 if self._inline:
                     end = self._line_end(data, pos)
-                    work -= (end - pos if end > 0 else len(data) - pos) // FRAME
+                    size = (end if end > 0 else len(data)) - pos
+                    work -= size // (FRAME if is_plain(data, pos, pos + size) else 4)
                 else:
                     extent.left = work
                     end = extent.advance(data, pos)

@@ -377,9 +377,8 @@ class RedisSession:
         if not self.listening:
             if not joins:  # from nothing: no server need know
                 each: Sequence[bytes | None] = names or [None]
-                replies = [listening.acknowledge(request, kind, name) for name in each]
                 self._mute = _NOT_MUTE  # seen on 7.0.15: CLIENT REPLY OFF does not silence them
-                return self.answer(b"".join(replies))
+                return self.answer(listening.acknowledge_none(request, kind, each))
             self._feed_state = self.protocol.states.for_listening(self.state)
         listening.ask(request)
         self.on_listening()

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muxproxy.protocols.redis.grammar import (
+    SMALL,
     MalformedError,
     arguments,
     commands,
@@ -107,3 +108,12 @@ def test_a_fault_knows_what_the_client_gets() -> None:
     assert str(ours(b"x")) == "x"
     for blank in b"\r\n\0":
         assert expected_dollar(blank).answer == b"-ERR Protocol error: expected '$', got ' '\r\n"
+
+
+@pytest.mark.parametrize("odd", [b"", b"a\r\nb", b"\r\n", b"$1\r\n"])
+def test_many_words_are_found_as_few_are(odd: bytes) -> None:
+    words = [b"MSET", *[b"w%d" % number for number in range(2 * SMALL)], odd, b"last"]
+    assert arguments(multibulk(words)) == words
+    assert arguments(multibulk(words), len(words) - 1) == words[:-1]
+    part = multibulk(words)[:-20]
+    assert arguments(part) == words[: len(arguments(part))]
