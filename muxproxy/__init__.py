@@ -21,7 +21,7 @@ upstream belongs to one client, or to the *feed* of all that listen. A *prelude*
 *state* (db, user ...) that a request needs. A *refusal* is a "no" in the client's own language. Every
 exchange ends in one *outcome*: replied, refused, expired, lost, abandoned.
 
-Promises P1-P9 are in the docstring of mux/.
+Promises P1-P10 are in the docstring of mux/.
 """
 
 __version__ = "0.1.0"

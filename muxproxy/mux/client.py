@@ -45,14 +45,14 @@ class Client(Replying):
             self.on_data(b"", now)
 
     def on_data(self, data: bytes, now: float) -> None:
-        if self.phase == ENDING:
-            self.discard(len(data))
-            return
         size = len(data)
         if size >= LARGE:
-            self.take(size, now)
+            self.take(size)
         elif not size and self.busy:
             return  # in its turn
+        if self.phase == ENDING:
+            self.discard(size)
+            return
         self.pool.bytes_from_clients += size
         self._asks_on = self.write_paused
         framer = self.framer
@@ -67,6 +67,7 @@ class Client(Replying):
                 self._on_frame(frame, now)
         self._framing = False
         if framer.more or not turns:
+            self.pool.count_event("client_turns_over_budget")
             self.postpone()
         if self.write_paused:
             self._pace(now)

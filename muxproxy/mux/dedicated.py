@@ -41,7 +41,7 @@ class DedicatedClient(Client):
             return
         size = len(data)
         if size >= LARGE:
-            self.take(size, now)
+            self.take(size)
         self.pool.bytes_from_clients += size
         self.deadline = now + self._idle_timeout
         for frame in self.framer.feed(data):

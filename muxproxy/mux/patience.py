@@ -291,10 +291,9 @@ class Patience(Working):
         raise NotImplementedError
 
     def postpone(self) -> None:
-        if self.busy or self.wire is None or self.phase == ENDING:
+        if self.busy or self.wire is None or self.wire.is_closing():
             return
         self.busy = True
-        self.pool.count_event("client_turns_over_budget")
         if not self._read_paused:
             self._read_paused = True
             self.wire.pause_reading()
@@ -303,7 +302,12 @@ class Patience(Working):
     def go_on(self, now: float) -> None:
         self.busy = False
         self._taken = 0
-        if self.wire is None or self.phase == ENDING:
+        if self.wire is None or self.wire.is_closing():
+            return
+        if self.phase == ENDING:  # what is thrown away has a budget, too
+            if self._read_paused:
+                self._read_paused = False
+                self.wire.resume_reading()
             return
         if not self._is_full():
             self.on_data(b"", now)

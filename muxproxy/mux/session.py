@@ -108,7 +108,7 @@ class BySession(Upstream):
         if self.state != OPEN:
             return
         if len(data) >= LARGE:
-            self.take(len(data), now)
+            self.take(len(data))
         if exchange is None:
             self._keep(data)
             return

@@ -90,11 +90,12 @@ class ByOrder(Avoided):
         if self.mute:
             self.on_first_word(now)
         if len(data) >= LARGE:
-            self.take(len(data), now)
+            self.take(len(data))
         if self.suspect:
             self.trust(SILENT)
         frames = self.replies.feed(data)
         if self.replies.more:
+            self.pool.count_event("server_turns_over_budget")
             self.postpone()
         if len(frames) == 1:
             self._on_frames(frames, now)

@@ -98,7 +98,7 @@ class ByTurn(Upstream):
         if self.mute:
             self.on_first_word(now)
         if len(data) >= LARGE:
-            self.take(len(data), now)
+            self.take(len(data))
         if exchange.state == SENT:
             exchange.move(REPLYING)
         self.replies.early = not exchange.whole
@@ -109,6 +109,7 @@ class ByTurn(Upstream):
         self._on_frames(exchange, frames, now)
         if self.current is exchange and self.state == OPEN:
             if self.replies.more:
+                self.pool.count_event("server_turns_over_budget")
                 self.postpone()
             if exchange.client is None:
                 self._swallow(len(data), now)

@@ -328,7 +328,6 @@ class Upstream(Working):
     def postpone(self) -> None:
         if not self.busy and self.wire is not None and self.state < CLOSING:
             self.busy = True
-            self.pool.count_event("server_turns_over_budget")
             self._stop_reading()
             self.pool.world.postpone(self)
 

@@ -6,6 +6,8 @@ turn, one connection after the other. What is held back so is not silence of the
 
 A chunk below LARGE has emptied its socket: nothing more of it is read in that turn, so it need not be
 counted.
+
+Operators see how often frames were too many (events client_turns_over_budget, server_turns_over_budget).
 """
 
 from __future__ import annotations
@@ -19,17 +21,15 @@ BYTES = 1024 * 1024
 class Working:
     """What Patience (a client) and Upstream have in common: work that may have to wait."""
 
-    __slots__ = ("_taken", "_turn", "busy")
+    __slots__ = ("_taken", "busy")
 
     def __init__(self) -> None:
         self.busy = False  # it waits for its next turn, and is not read
-        self._turn = 0.0  # the time of the turn that _taken is of
-        self._taken = 0  # bytes
+        self._taken = 0  # bytes of LARGE chunks since its last turn
 
-    def take(self, size: int, now: float) -> None:
-        """A LARGE chunk has come. The loop's clock stands still for a turn."""
-        if now != self._turn:
-            self._turn, self._taken = now, 0
+    def take(self, size: int) -> None:
+        """A LARGE chunk has come. Whether those before it came in this very turn nobody tells: who has not
+        had so much in one goes on a turn later once for nothing, which is less than such a chunk costs."""
         self._taken += size
         if self._taken >= BYTES:
             self.postpone()

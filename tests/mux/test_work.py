@@ -227,4 +227,18 @@ def test_bytes_have_a_budget_too(sharing: Sharing) -> None:
     assert server.wire.unread() == 4
     stage.world.next_turns()
     assert len(ann.got()) >= 2 * BYTES
-    assert events(stage)["server_turns_over_budget"] in (1, 2)
+    assert events(stage) == {}  # as any large body
+
+
+def test_what_is_thrown_away_has_a_budget_too() -> None:
+    stage = hurried(EXCLUSIVE)
+    ann = stage.client()
+    with stage.turn():
+        ann.sends(b"!\n")
+        for _ in range(8):
+            ann.sends(b"x" * (BYTES // 4))
+    assert ann.got().startswith(b"no bad_request")
+    assert ann.wire.unread() == 4
+    assert stage.world.next_turns() >= 1
+    assert ann.wire.unread() == 0
+    assert not ann.is_paused

@@ -230,6 +230,7 @@ class ReplyExtent(Extent):
                 if pos < 0:
                     return INCOMPLETE
             self._on_line(line)
+            self.left -= 2  # it costs so much more than a bulk that is all there
 
     def _keep(self, data: bytes, pos: int) -> int:
         """A line that is not whole. Of a long one (an error, a simple string) its kind and its last byte are

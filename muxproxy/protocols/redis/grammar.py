@@ -40,11 +40,11 @@ _BLANK_LINES = re.compile(rb"(?:[ \t\v\f\r]{0,64}+\n)++")
 # What stands for itself: outside of quotes, and inside.
 _PLAIN = re.compile(rb"[^ \t\n\r\"']*+")
 _IN_DOUBLE = re.compile(rb'((?:[^"\\]|\\.)*+)"', re.DOTALL)
-_ESCAPED = re.compile(rb"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
+_ESCAPED = re.compile(rb"((?:\\x[0-9a-fA-F]{2})+)|((?:\\[^x])+)|\\x", re.DOTALL)
 _IN_SINGLE = re.compile(rb"((?:[^'\\]|\\'|\\)*+)'")
 _SPECIAL = re.compile(rb"[\"'\v\f]")
 _WORD_END = b" \t\n\r"  # what sdssplitargs ends an unquoted word with: \v and \f stand inside one
-_ESCAPES = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"a": b"\a"}
+_ESCAPES = bytes.maketrans(b"nrtba", b"\n\r\t\b\a")
 
 
 class MalformedError(PeerError):
@@ -147,9 +147,10 @@ def multibulk(words: list[bytes]) -> bytes:
     return CRLF.join(parts)
 
 
-def blank_lines(data: bytes, pos: int) -> int:
-    """Where lines without a word that begin at `pos` end: `pos` if there is none."""
-    return _end(_BLANK_LINES, data, pos)
+def blank_lines(data: bytes, pos: int, end: int) -> int:
+    """Where lines without a word that begin at `pos` end, at `end` at the latest: `pos` if there is none."""
+    match = _BLANK_LINES.match(data, pos, end)
+    return pos if match is None else match.end()
 
 
 def _end(pattern: re.Pattern[bytes], data: bytes, pos: int) -> int:
@@ -205,8 +206,10 @@ def _double_quoted(line: bytes, pos: int, word: bytearray) -> int:
 
 
 def _unescaped(match: re.Match[bytes]) -> bytes:
-    what = match.group(1)
-    return bytes.fromhex(what[1:].decode()) if len(what) == 3 else _ESCAPES.get(what, what)
+    codes, letters = match.groups()
+    if codes:
+        return bytes.fromhex(codes.replace(b"\\x", b"").decode())
+    return bytes(letters[1::2].translate(_ESCAPES)) if letters else b"x"
 
 
 def _single_quoted(line: bytes, pos: int, word: bytearray) -> int:

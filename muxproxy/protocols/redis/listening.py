@@ -106,7 +106,14 @@ class Listening:
         """As `acknowledge`, of names that change nothing: all count alike."""
         head, _, tail = self.acknowledge(request, kind, b"").partition(b"$0\r\n\r\n")
         nothing = null(request.resp)
-        return b"".join([b"%b%b%b" % (head, nothing if name is None else bulk(name), tail) for name in names])
+        return b"".join(
+            [
+                head + nothing + tail
+                if name is None
+                else b"%b$%d\r\n%b\r\n%b" % (head, len(name), name, tail)
+                for name in names
+            ]
+        )
 
     def acknowledge(self, request: Request, kind: int, name: bytes | None) -> bytes:
         """As Redis writes it to this client now: channels and patterns are counted together."""

@@ -68,6 +68,9 @@ LISTEN_BUFFER = 1024 * 1024
 # More than any chunk that the hands read at once (worker: 256 KiB).
 MAX_CHUNK = 1024 * 1024
 
+# Bytes without a word that are skipped at once: more are work, too.
+MAX_BLANK = 16 * 1024
+
 # Words that a chunk is split into: bounds the objects that a chunk of line ends would make.
 SPLIT = 4096
 
@@ -306,7 +309,7 @@ class RequestFramer(Keeping):
                 if not self.midway and not self._streaming:
                     self._inline = data[pos] != _ASTERISK
                     if self._inline and data[pos] in BLANK:
-                        blank = blank_lines(data, pos)
+                        blank = blank_lines(data, pos, pos + MAX_BLANK)
                         if blank > pos:
                             work -= FRAME + (blank - pos) // FRAME
                             pos = blank
