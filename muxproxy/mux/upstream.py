@@ -322,7 +322,7 @@ class Upstream(Working):
         assert self.wire is not None
         self.read_paused = False
         self.wire.resume_reading()
-        if not self.is_opaque():  # whose silence its client's idle_timeout bounds
+        if self.load() and not self.is_opaque():  # whose silence its client's idle_timeout bounds
             self.expect_by(now + self.pool.config.reply_timeout)
 
     def postpone(self) -> None:

@@ -73,7 +73,9 @@ class Machine(RuleBasedStateMachine):
         self.retried = 0
 
     def protocol(self) -> Toy:
-        return Toy(self.sharing, sessions=self.sharing is not Sharing.EXCLUSIVE)
+        toy = Toy(self.sharing, sessions=self.sharing is not Sharing.EXCLUSIVE)
+        toy.frames = 2  # P10: what is more goes on in later turns
+        return toy
 
     @initialize(
         connections=st.integers(1, 3),

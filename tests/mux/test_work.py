@@ -242,3 +242,19 @@ def test_what_is_thrown_away_has_a_budget_too() -> None:
     assert stage.world.next_turns() >= 1
     assert ann.wire.unread() == 0
     assert not ann.is_paused
+
+
+def test_an_idle_connection_stays_idle_though_its_last_reply_was_large() -> None:
+    """Its own time, or its server closes it just when it is used again."""
+    stage = hurried(EXCLUSIVE, reply_timeout=60.0, response_buffer=4 * BYTES)
+    ann = stage.asks(b"ann\n")
+    server = stage.connects()
+    with stage.turn():
+        server.sends(b"ann +%d hint=5\n" % BYTES)
+        for _ in range(4):
+            server.sends(b"x" * (BYTES // 4))
+    assert len(ann.got()) > BYTES
+    stage.world.next_turns()
+    assert server.is_open
+    stage.passes(4.5)
+    assert not server.is_open

@@ -248,7 +248,7 @@ class RequestFramer(Keeping):
                     return self._wait(data, end if added else pos, frames)
             pos = end
         if pos < last:
-            return self._walk(data, pos, frames, work)
+            return self._walk(data, pos, frames, max(work, 1))  # or it would never get on
         self._group = -1
         return frames
 
