@@ -119,14 +119,6 @@ class Patience(Working):
         """A head or body has not come in the time it was allowed."""
         raise NotImplementedError
 
-    def on_data(self, data: bytes, now: float) -> None:
-        """Bytes from the client; `b""`: the framer holds a request that may be framed now."""
-        raise NotImplementedError
-
-    def drain(self, now: float) -> None:
-        """Leave as soon as nothing is owed."""
-        raise NotImplementedError
-
     def is_listening(self) -> bool:
         """Its silence is no reason to close it."""
         return False
@@ -289,31 +281,6 @@ class Patience(Working):
     def _has_more(self) -> bool:
         """Something that was read waits for the next turn."""
         raise NotImplementedError
-
-    def postpone(self) -> None:
-        if self.busy or self.wire is None or self.wire.is_closing():
-            return
-        self.busy = True
-        if not self._read_paused:
-            self._read_paused = True
-            self.wire.pause_reading()
-        self.pool.world.postpone(self)
-
-    def go_on(self, now: float) -> None:
-        self.busy = False
-        self._taken = 0
-        if self.wire is None or self.wire.is_closing():
-            return
-        if self.phase == ENDING:  # what is thrown away has a budget, too
-            if self._read_paused:
-                self._read_paused = False
-                self.wire.resume_reading()
-            return
-        if not self._is_full():
-            self.on_data(b"", now)
-        self._regulate()
-        if self.pool.draining and not self.busy:
-            self.drain(now)
 
     def _is_ahead(self, last: Exchange) -> bool:
         """It has sent as much as we keep of what cannot go on yet."""

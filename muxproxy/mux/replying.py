@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import BEGUN, DONE, Exchange
-from muxproxy.mux.patience import IDLE, OWED, TUNNEL, Patience
+from muxproxy.mux.patience import ENDING, IDLE, OWED, TUNNEL, Patience
 from muxproxy.protocols.contract import (
     END_CLIENT,
     FIRST,
@@ -59,6 +59,14 @@ class Replying(Patience):
         self._framing = False  # on_data's loop is running
         self._flushing = False  # _settle's loop is running
         self._again = False  # the framer holds a request that may be framed now
+
+    def on_data(self, data: bytes, now: float) -> None:
+        """Bytes from the client; `b""`: the framer holds a request that may be framed now."""
+        raise NotImplementedError
+
+    def drain(self, now: float) -> None:
+        """Leave as soon as nothing is owed."""
+        raise NotImplementedError
 
     def deliver(self, exchange: Exchange, frame: Frame, now: float) -> None:
         """A frame of the reply to `exchange`: written if it is its turn, else parked."""
@@ -169,6 +177,31 @@ class Replying(Patience):
             self._regulate()
         if self._held is not None:
             self.proceed(now)
+
+    def postpone(self) -> None:
+        if self.busy or self.wire is None or self.wire.is_closing():
+            return
+        self.busy = True
+        if not self._read_paused:
+            self._read_paused = True
+            self.wire.pause_reading()
+        self.pool.world.postpone(self)
+
+    def go_on(self, now: float) -> None:
+        self.busy = False
+        self._taken = 0
+        if self.wire is None or self.wire.is_closing():
+            return
+        if self.phase == ENDING:  # what is thrown away has a budget, too
+            if self._read_paused:
+                self._read_paused = False
+                self.wire.resume_reading()
+            return
+        if not self._is_full():
+            self.on_data(b"", now)
+        self._regulate()
+        if self.pool.draining and not self.busy:
+            self.drain(now)
 
     def _has_more(self) -> bool:
         return self.framer.more > 0 or (self._again and not self._framing)
