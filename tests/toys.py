@@ -67,7 +67,7 @@ class Toy:
     batch = (0, 0.0)
     fence = 0
     subscriber_buffer = 1000
-    may_close_unsaid = False
+    may_close_unsaid, is_reserved = False, staticmethod(lambda data: False)
     probe_interval = 0.0  # this and what follows is TAGGED's: tests/tagged_toys.py has more of it
     probe_keep, probe_key = INF, "heartbeat"
     remarks, goodbye = tuple, bytes  # () and b"": it has nothing to say

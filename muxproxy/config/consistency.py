@@ -36,6 +36,10 @@ def contradictions(backend: Backend, bad: set[str]) -> list[Problem]:
         if any(_reaches(server, address) for address in listen):
             rule = "this backend listens there itself: a loop"
             problems.append(Problem(backend.file, "upstream.servers", f'"{server}"', rule))
+    reserve, most = backend.tcp.reserve, backend.upstream.max_connections
+    if reserve >= most and bad.isdisjoint({"tcp.reserve", "upstream.max_connections"}):
+        rule = f"below upstream.max_connections, {most}, or no session but these has a place"
+        problems.append(Problem(backend.file, "tcp.reserve", str(reserve), rule))
     problems += _redis(backend, bad)
     problems += _dubbo(backend)
     return problems

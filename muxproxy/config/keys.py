@@ -263,6 +263,8 @@ PROTOCOL_TABLES: dict[str, Table] = {
     },
     "tcp": {
         "refuse": OneOf(("rst", "fin")),
+        "reserve": Count(0, 65535),
+        "reserve_for": OneOf(("postgres-cancel",)),
         "session_timeout": Duration(1 * MS, 30 * D, zero="for ever"),
     },
 }

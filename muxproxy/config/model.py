@@ -202,6 +202,10 @@ class Tcp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # an empty answer, which some protocols take for a polite one. HAProxy `tcp-request content reject` is
     # "fin", its `silent-drop` and nginx `reset_timedout_connection` are not.
     refuse: str = "rst"
+    # Of max_connections, for sessions that begin as `reserve_for` says and that no other may have:
+    # PostgreSQL's superuser_reserved_connections, 3.
+    reserve: int = 0
+    reserve_for: str = "postgres-cancel"  # a CancelRequest, which comes on a connection of its own
     session_timeout: float = 0.0  # of a whole session; 0: for ever, as HAProxy and nginx have it
 
 

@@ -17,12 +17,15 @@ from muxproxy.mux.work import LARGE
 from muxproxy.protocols.contract import BROKEN, Frame, Reason
 
 if TYPE_CHECKING:
+    from muxproxy.mux.dedicated_pool import DedicatedPool
     from muxproxy.mux.pool import Pool
     from muxproxy.mux.ports import Wire
 
 
 class DedicatedClient(Client):
     """`first` and `filling` are its session until that ends."""
+
+    pool: DedicatedPool
 
     __slots__ = ("_ended", "_idle_timeout")
 
@@ -38,6 +41,8 @@ class DedicatedClient(Client):
         upstream = None if exchange is None else exchange.upstream
         if exchange is None or upstream is None:
             super().on_data(data, now)
+            if exchange is not None:
+                self.pool.on_bytes_ahead(exchange, now)
             return
         size = len(data)
         if size >= LARGE:

@@ -55,6 +55,9 @@ class DedicatedPool(Pool):
                 return spare
             spare.on_lost("", now)
 
+    def on_bytes_ahead(self, exchange: Exchange, now: float) -> None:
+        """(NEW | WAITING): bytes have come before it has a connection."""
+
     def _is_place_coming(self, now: float) -> bool:
         """Only who is beyond max_connections waits for a place; the others wait for a connect. With
         max_waiting = 0 nobody would ever get a session otherwise, but by a spare."""
@@ -69,7 +72,7 @@ class DedicatedPool(Pool):
         if self.spares_lost:
             least = 1
         spares = sum(len(server.idle) + server.connecting for server in self.servers) - self.gate.waiting
-        while spares < least and len(self.upstreams) < self.config.max_connections:
+        while spares < least and self._room() > 0:
             server = self._server_to_dial(now)
             if server is None:
                 return

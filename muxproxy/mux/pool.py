@@ -279,14 +279,17 @@ class Pool(Accounts):
         missing = len(self.queue) + len(self.retry_queue) + len(self.stream_queue)
         missing += max(0, min(len(self.pin_queue), self.pinned_limit - self.pinned))
         places = self._places()
-        bound = self.config.max_connections
         connecting = sum(server.coming() for server in self.servers) if missing else 0
-        while connecting * places < missing and len(self.upstreams) < bound:
+        while connecting * places < missing and (room := self._room()) > 0:
             server = self._server_to_dial(now)
-            if server is None or (server.reached and len(self.upstreams) >= bound - self._kept()):
+            if server is None or (server.reached and room <= self._kept()):
                 return
             self._dial(server, now)
             connecting += 1
+
+    def _room(self) -> int:
+        """Connections that may be opened (P1)."""
+        return self.config.max_connections - len(self.upstreams)
 
     def _kept(self) -> int:
         """Of many places one is kept while a server has none: that it is back must be found out, and no

@@ -10,6 +10,7 @@ from muxproxy.mux.dedicated_pool import DedicatedPool
 from muxproxy.mux.limited import LimitedPool
 from muxproxy.mux.pool import Pool
 from muxproxy.mux.ports import World
+from muxproxy.mux.reserve import ReservingPool
 from muxproxy.mux.shared_pool import SharedPool
 from muxproxy.protocols.contract import Protocol, Sharing, TaggedProtocol
 
@@ -18,6 +19,8 @@ def new_pool(backend: Backend, protocol: Protocol, world: World, fine: Deadlines
     if protocol.sharing is Sharing.EXCLUSIVE:
         return Pool(backend, protocol, world, fine, slow)
     if protocol.sharing is Sharing.DEDICATED:
+        if backend.tcp.reserve:
+            return ReservingPool(backend, protocol, world, fine, slow)
         return DedicatedPool(backend, protocol, world, fine, slow)
     if protocol.sharing is Sharing.TAGGED:
         tagged = cast(TaggedProtocol, protocol)

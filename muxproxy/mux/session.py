@@ -16,11 +16,14 @@ from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import DONE, REPLYING, SENT, Exchange
 from muxproxy.mux.upstream import CLOSING, GREETING, OPEN, Upstream
 from muxproxy.mux.work import LARGE
-from muxproxy.protocols.contract import Reason
+from muxproxy.protocols.contract import PIN, Reason
 
 if TYPE_CHECKING:
     from muxproxy.mux.dedicated_pool import DedicatedPool
     from muxproxy.mux.server import Server
+
+
+_BEGINNING = 8  # bytes of what a client says, to know one that gets no answer by
 
 
 class BySession(Upstream):
@@ -28,12 +31,14 @@ class BySession(Upstream):
 
     pool: DedicatedPool
 
-    __slots__ = ("_client_ended", "_early", "_server_ended", "_unsent", "current")
+    __slots__ = ("_client_ended", "_early", "_said", "_server_ended", "_unsent", "current", "is_reserved")
 
     def __init__(self, pool: DedicatedPool, server: Server, now: float) -> None:
         super().__init__(pool, server, now)
         self.current: Exchange | None = None
+        self.is_reserved = False  # its session may have a place that others may not (reserve.py)
         self._early: bytearray | None = None  # what the server said to a spare
+        self._said = b""  # how its client began
         self._client_ended = False  # its FIN was passed on
         self._server_ended = False
         self._unsent = 0  # CLOSING: what its wire had not sent when last looked at
@@ -56,6 +61,7 @@ class BySession(Upstream):
         exchange.move(SENT)
         exchange.upstream = self
         self.current = exchange
+        self.is_reserved = exchange.marks & PIN != 0
         self.server.in_flight += 1
         self.served += 1
         timeout = self.pool.session_timeout
@@ -66,6 +72,7 @@ class BySession(Upstream):
         assert client is not None
         client.on_session(exchange, now)
         said = b"".join([exchange.data, *(exchange.more or ())])
+        self._said = said[:_BEGINNING]
         exchange.data, exchange.more, exchange.size = b"", None, 0
         if said and self.wire is not None:
             self.wire.write(said)
@@ -81,6 +88,8 @@ class BySession(Upstream):
                 self.resume_reading(now)
 
     def send_more(self, exchange: Exchange, data: bytes, now: float) -> None:
+        if len(self._said) < _BEGINNING:
+            self._said += data[:_BEGINNING]
         wire = self.wire
         if wire is not None and self.current is exchange:
             wire.write(data)
@@ -161,7 +170,9 @@ class BySession(Upstream):
             self.pool.on_spare_lost(self, now)
 
     def _was_meant(self, now: float) -> bool:
-        return not self._client_ended and super()._was_meant(now)
+        """A client that ends first, or says what needs no answer, gets none from a server that is well."""
+        needs_none = self._client_ended or self.pool.protocol.is_reserved(self._said)
+        return not needs_none and super()._was_meant(now)
 
     def _after_eof(self, exchange: Exchange, now: float) -> bool:
         """A FIN was passed on. True: the other direction goes on."""

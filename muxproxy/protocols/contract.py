@@ -356,6 +356,11 @@ class Protocol(Interface):
         an RST."""
         ...
 
+    def is_reserved(self, data: bytes) -> bool:
+        """DEDICATED: may a session that begins with `data` have one of the reserved places? It is a word that
+        a server may answer by closing."""
+        return False
+
     def probe(self) -> bytes | None:
         return None  # there is no question that every server answers; a connect is the probe
 

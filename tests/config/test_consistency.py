@@ -18,6 +18,7 @@ from muxproxy.config.model import (
     Node,
     Queue,
     Redis,
+    Tcp,
     Upstream,
 )
 
@@ -37,6 +38,7 @@ def backend(
         http=Http(**tables.get("http", {})),
         redis=Redis(**tables.get("redis", {})),
         dubbo=Dubbo(**tables.get("dubbo", {})),
+        tcp=Tcp(**tables.get("tcp", {})),
         file=f"{name}.toml",
     )
 
@@ -186,6 +188,13 @@ def test_spares_are_not_for_servers_that_count_who_does_not_log_in(port: int, wh
     without = backend(protocol="tcp", upstream=spares | {"min_connections": 0})
     assert len(warnings(Config(node=Node(), backends=(other,)))) == 1
     assert len(warnings(Config(node=Node(), backends=(without,)))) == 1
+
+
+def test_not_all_places_can_be_reserved() -> None:
+    raw = backend(protocol="tcp", upstream={"max_connections": 3}, tcp={"reserve": 3})
+    (problem,) = contradictions(raw, set())
+    assert str(problem).startswith("b.toml: tcp.reserve = 3: below upstream.max_connections, 3")
+    assert contradictions(backend(protocol="tcp", tcp={"reserve": 2}), set()) == []
 
 
 def test_raw_tcp_has_one_session_to_a_connection() -> None:

@@ -9,6 +9,7 @@ socket knows no RST: there an end is an end.)
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from muxproxy.config.model import Tcp
@@ -16,6 +17,11 @@ from muxproxy.protocols.contract import BROKEN, END_CLIENT, FIRST, LAST, Frame, 
 from muxproxy.protocols.tcp.framing import ReplyFramer, RequestFramer
 
 __all__ = ["ReplyFramer", "RequestFramer", "TcpProtocol"]
+
+
+# How sessions begin that may have a reserved place, by the name that the configuration gives them.
+# PostgreSQL's CancelRequest: its length, 16 until protocol 3.2 made keys longer, and 1234 * 65536 + 5678.
+RESERVED = {"postgres-cancel": re.compile(rb"\x00\x00[\x00-\x01].\x04\xd2\x16\x2e", re.DOTALL)}
 
 
 class TcpProtocol(Protocol):
@@ -29,6 +35,10 @@ class TcpProtocol(Protocol):
         # An RST (RFC 9293 section 3.10.7.4) is an error to every client; FIN alone reads as an empty answer.
         marks = FIRST | LAST | END_CLIENT | (BROKEN if options.refuse == "rst" else 0)
         self._refusal = Frame(b"", marks)
+        self._reserve_for = RESERVED[options.reserve_for]
+
+    def is_reserved(self, data: bytes) -> bool:
+        return len(data) >= 8 and self._reserve_for.match(data) is not None
 
     def requests(self) -> RequestFramer:
         return RequestFramer()

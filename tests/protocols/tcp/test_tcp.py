@@ -32,3 +32,22 @@ def test_nothing_of_ours_is_ever_said_in_a_session() -> None:
     assert (tcp.session(None), tcp.connection(None), tcp.feed()) == (None, None, None)
     tcp.drain()
     assert tcp.requests().feed(b"still") != []
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"\x00\x00\x00\x10\x04\xd2\x16\x2e" + bytes(8), True),
+        (b"\x00\x00\x00\x2c\x04\xd2\x16\x2e" + bytes(36), True),  # protocol 3.2: a longer key
+        (b"\x00\x00\x00\x10\x04\xd2\x16", False),
+        (b"\x00\x00\x00\x08\x04\xd2\x16\x2f", False),  # SSLRequest
+        (b"\x00\x00\x00\x29\x00\x03\x00\x00user\x00", False),
+        (b"\x00\x00\x0a\x10\x04\xd2\x16\x2e", False),  # longer than any key may be
+        (b"", False),
+    ],
+)
+def test_a_cancel_request_of_postgresql_is_known_by_its_first_eight_bytes(
+    data: bytes, expected: bool
+) -> None:
+    protocol = TcpProtocol(Tcp())
+    assert protocol.is_reserved(data) is expected
