@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from random import Random
 from typing import Protocol, TypeVar
 
 from tests.fakes import Peer, Stage
@@ -31,6 +32,22 @@ def played(make: Callable[[int], P], *, seeds: int, steps: int) -> Iterator[P]:
             failure.add_note(f"seed {seed}")
             raise
         yield play
+
+
+def connected(stage: Stage, random: Random, *, losses: bool) -> Peer | None:
+    """A connect under way ends: with a server; or, where things get lost, in vain, be it that it is refused
+    or that the server accepts and closes without a word; or with one whose machine is not heard any more."""
+    what = random.random() if losses else 1.0
+    if what < 0.05:
+        stage.refuses()
+        return None
+    peer = stage.connects()
+    if what < 0.1:
+        peer.closes()
+        return None
+    if what < 0.15:
+        peer.wire.unanswered, peer.wire.silent = random.choice((3, 6)), 2.0
+    return peer
 
 
 def left_behind(stage: Stage) -> dict[str, object]:

@@ -1,5 +1,5 @@
-"""P9 with real servers: a reload costs no GET an error, and a GET that kills its connection runs twice, no
-more."""
+"""Servers that end connections: a reload costs no GET an error, a GET that kills its connection runs twice
+and no more (P9), and one that accepts and closes is left alone."""
 
 from __future__ import annotations
 
@@ -77,3 +77,34 @@ def get(proxy: Proxy, path: str, status: int) -> None:
     client.request("GET", path)
     assert client.getresponse().status == status
     client.close()
+
+
+class AcceptsAndCloses(socketserver.BaseRequestHandler):
+    """A balancer with nothing behind it."""
+
+    took: ClassVar[int] = 0
+
+    def handle(self) -> None:
+        AcceptsAndCloses.took += 1
+
+
+def test_a_server_that_accepts_and_closes_is_left_alone_and_the_healthy_one_serves() -> None:
+    with (
+        Nginx() as nginx,
+        socketserver.ThreadingTCPServer((HOST, 0), AcceptsAndCloses) as server,
+    ):
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        bad = "{}:{}".format(*server.server_address)
+        with Proxy(bad, nginx.address, upstream={"max_connections": 8}) as proxy:
+            with Load(Plan(proxy.host, proxy.port, parallel=16, keep_alive=True)) as load:
+                wait_for(lambda: proxy.outcomes().get("ok", 0) > 500, within=20, what="load")
+                wait_for(lambda: AcceptsAndCloses.took > 10, within=20, what="other tries")
+                results = load.stop()
+            print(results.summary(), AcceptsAndCloses.took)
+            lost = len(results.records) - results.outcomes[RIGHT]
+            assert lost <= 8, results.examples  # those of the first connects, which nobody could know of
+            seconds = results.seconds
+            assert AcceptsAndCloses.took <= 8 + 8 * seconds  # 400 a second without a pause
+            assert proxy.log().count("server closes what it accepts") == 1
+        server.shutdown()

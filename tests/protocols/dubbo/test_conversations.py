@@ -11,7 +11,7 @@ import pytest
 from muxproxy.config.model import Dubbo, Limit
 from muxproxy.protocols.dubbo import DubboProtocol
 from tests.fakes import Peer, Stage
-from tests.plays import left_behind, played, sends_part
+from tests.plays import connected, left_behind, played, sends_part
 from tests.protocols.dubbo import feeding as wire
 from tests.protocols.dubbo.feeding import frame, invocation
 
@@ -170,7 +170,9 @@ class Play:
     def step(self) -> None:
         random, consumers, providers = self.random, self.consumers, self.providers
         if self.stage.dials and random.random() < 0.7:
-            providers.append(Provider(self.stage.connects()))
+            peer = connected(self.stage, random, losses=self.losses)
+            if peer is not None:
+                providers.append(Provider(peer))
         what = random.random()
         if self.drains and random.random() < 0.02:
             self.drain()

@@ -10,8 +10,8 @@ import pytest
 
 from muxproxy.config.model import Http
 from muxproxy.protocols.http import HttpProtocol
-from tests.fakes import Stage
-from tests.plays import left_behind, played
+from tests.fakes import Peer, Stage
+from tests.plays import connected, left_behind, played
 from tests.protocols.http.imitation import Ask, Caller, Origin
 
 CALLERS = 6
@@ -75,13 +75,11 @@ class Play:
         self.look()
 
     def connect(self) -> None:
-        if self.losses and self.random.random() < 0.1:
-            self.stage.refuses()
-        else:
-            self.origins.append(self.origin())
+        peer = connected(self.stage, self.random, losses=self.losses)
+        if peer is not None:
+            self.origins.append(self.origin(peer))
 
-    def origin(self) -> Origin:
-        peer = self.stage.connects()
+    def origin(self, peer: Peer) -> Origin:
         return Origin(peer, self.asks, self.random, chokes=self.losses, unsaid=self.unsaid)
 
     def ask(self, caller: Caller) -> None:
@@ -149,7 +147,7 @@ class Play:
 
     def serve_all(self) -> None:
         while self.stage.dials:
-            self.origins.append(self.origin())
+            self.origins.append(self.origin(self.stage.connects()))
         for origin in self.origins:
             origin.peer.reads()
             origin.work()

@@ -10,7 +10,7 @@ import pytest
 from muxproxy.config.model import Redis
 from muxproxy.protocols.redis import RedisProtocol
 from tests.fakes import Stage
-from tests.plays import left_behind, played
+from tests.plays import connected, left_behind, played
 from tests.protocols.redis.imitation import Asker, Server
 
 CLIENTS = 6
@@ -42,7 +42,9 @@ class Play:
     def step(self) -> None:
         random, askers, servers = self.random, self.askers, self.servers
         if self.stage.dials and random.random() < 0.7:
-            servers.append(Server(self.stage.connects(), keeps_silent=self.keep_silent))
+            peer = connected(self.stage, random, losses=self.losses)
+            if peer is not None:
+                servers.append(Server(peer, keeps_silent=self.keep_silent))
         what = random.random()
         if what < 0.12 and len(askers) < CLIENTS:
             askers.append(Asker(self.stage, self.born, random, users=self.users, mutes=not self.losses))

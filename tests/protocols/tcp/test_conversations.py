@@ -11,7 +11,7 @@ import pytest
 from muxproxy.config.model import Tcp
 from muxproxy.protocols.tcp import TcpProtocol
 from tests.fakes import Peer, Stage
-from tests.plays import left_behind, played
+from tests.plays import connected, left_behind, played
 
 CLIENTS = 6
 
@@ -114,10 +114,10 @@ class Play:
         self.clients[end.peer.wire.brain] = end
 
     def connect(self) -> None:
-        if self.losses and self.random.random() < 0.1:
-            self.stage.refuses()
+        peer = connected(self.stage, self.random, losses=self.losses)
+        if peer is None:
             return
-        end = End(self.stage.connects())
+        end = End(peer)
         self.servers.append(end)
         self.look()
         if self.speaks_first:
