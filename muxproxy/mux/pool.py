@@ -429,7 +429,7 @@ class Pool(Accounts):
             server.absent_since = INF
         self._turn = 0
         for server in known.values():
-            if not server.is_absent(now):
+            if wanted and not server.is_absent(now):
                 self.servers.append(server)
                 continue
             server.gone = True

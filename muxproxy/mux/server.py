@@ -120,9 +120,10 @@ class Server:
         return 0 if self.stopping and self.pool.others_serve(self) else self.connecting
 
     def is_absent(self, now: float) -> bool:
-        """Its name gives other addresses, and has for so long that this is no turn of a rota."""
+        """Its name gives other addresses, and has for so long that this is no turn of a rota, or nothing that
+        works is lost with it."""
         self.absent_since = min(self.absent_since, now)
-        return not self.connections or now - self.absent_since >= self.pool.config.name_grace
+        return self.connections <= self.connecting or now - self.absent_since >= self.pool.config.name_grace
 
     def can_serve(self) -> bool:
         """As far as we know."""

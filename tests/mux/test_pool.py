@@ -352,6 +352,24 @@ def test_what_its_name_has_not_given_for_name_grace_is_gone_and_nobody_dials_it_
     assert connections(stage).keys() == {"two:2"}
 
 
+def test_a_connect_under_way_to_an_address_that_is_given_no_more_is_given_up() -> None:
+    stage = Stage(EXCLUSIVE, max_connections=1)
+    ann = stage.asks(b"x\n")
+    with stage.turn():
+        stage.pool.set_servers(["two:2"], stage.world.now)
+    assert [str(upstream.server) for upstream in stage.dials] == ["two:2"]
+    assert stage.connects().got() == b"x\n"
+    assert ann.is_open
+
+
+def test_without_any_address_nothing_is_kept() -> None:
+    stage = Stage(EXCLUSIVE)
+    server = stage.server(b"x\n", b"x\n")
+    with stage.turn():
+        stage.pool.set_servers([], stage.world.now)
+    assert not server.is_open
+
+
 # -- the end -------------------------------------------------------------------------------------------------
 
 
