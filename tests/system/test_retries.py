@@ -65,7 +65,7 @@ def test_a_get_on_whose_reading_the_server_closes_runs_twice_with_32_warm_connec
                 caller.start()
             for caller in callers:
                 caller.join(20)
-            assert proxy.backend()["upstream"]["idle"] == 32
+            wait_for(lambda: proxy.backend()["upstream"]["idle"] == 32, within=20, what="warm connections")
             get(proxy, "/poison", 502)
             assert ClosesOnReading.ran["/poison"] == 2
             assert proxy.backend()["retried"] == 1
