@@ -192,7 +192,8 @@ def test_who_asks_while_others_have_all_connections_alone_waits_as_long_as_anybo
     assert early.got() == late.got() == b""
     stage.passes(1.1)
     assert early.got() == (
-        b"no queue_timeout retry=1 | toys: waited 3 s for one of 1 that clients have alone (toy 1)\n"
+        b"no queue_timeout retry=1 | toys: waited 3 s for one of 1 that clients have alone (toy 1): "
+        b"raise [upstream] max_connections\n"
     )
     assert early.is_open
     other = stage.asks(b"multi pin\n")
