@@ -23,7 +23,7 @@ def test_values_of_64_mib_pass_in_a_worker_that_does_not_grow_by_them(clean: Red
     value = PATTERN * (SIZE // len(PATTERN))
     wanted = hashlib.sha256(value).digest()
     with (
-        proxied(clean) as proxy,
+        proxied(clean, clients={"pipeline_buffer": "64KiB"}) as proxy,
         Wire(proxy.address, within=60) as wire,
         Wire(proxy.address) as other,
     ):
@@ -68,7 +68,7 @@ def test_a_client_that_does_not_read_its_large_reply_holds_up_nobody_for_ever(cl
         proxied(
             clean,
             upstream={"max_connections": 1},
-            clients={"stall_timeout": "1s", "hold_timeout": "500ms"},
+            clients={"stall_timeout": "1s", "hold_timeout": "500ms", "pipeline_buffer": "64KiB"},
         ) as proxy,
         Wire(proxy.address) as slow,
         Wire(proxy.address) as other,
