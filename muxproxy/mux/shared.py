@@ -185,6 +185,9 @@ class ByOrder(Avoided):
         if marks & LAST and exchange is self._doubt:
             self._doubt = self._asker = None
             self._mixed = True
+            if marks & END_UPSTREAM:  # nobody's that waited for this reply: they go elsewhere (P2)
+                self.close(self.retiring, now)
+                return
             if self.connection is not None and not self._out:
                 self.needs = self.connection.state
             if self.state == GREETING:

@@ -134,6 +134,31 @@ def test_a_quiet_request_that_was_not_written_goes_elsewhere_when_the_connection
     assert ann.got() == b"login\n"
 
 
+def test_a_connection_that_ends_with_the_reply_that_was_waited_for_serves_nobody_who_waited() -> None:
+    class Tries(ToyConnection):
+        def prelude(self, needs: object) -> tuple[bytes, int]:
+            self.state = None if needs == "db=1" else needs
+            return b"", 0
+
+    class Needs(Toy):
+        def connection(self, replies: object) -> ToyConnection:
+            return Tries()
+
+    stage = Stage(Needs(ORDERED, sessions=True), max_connections=1)
+    ann = stage.asks(b"use db=1\nx\n")
+    server = stage.connects()
+    assert server.got() == b"x\n"
+    bob = stage.asks(b"b1\n")
+    assert server.got() == b""  # nothing behind it
+    server.sends(b"x close\n")
+    assert ann.got() == b"use remembered\nx close\n"
+    assert not server.is_open
+    server = stage.connects()
+    assert server.got() == b"b1\n"
+    server.sends(b"b1\n")
+    assert bob.got() == b"b1\n"
+
+
 def test_a_prelude_that_must_be_quiet_is_so_and_those_who_come_meanwhile_do_not_go_first() -> None:
     class Quiet(ToyConnection):
         def must_be_quiet(self, needs: object) -> bool:

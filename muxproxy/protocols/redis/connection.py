@@ -56,6 +56,7 @@ class RedisConnection:
         "_user",
         "_why",
         "dirty",
+        "spoilt",
         "state",
     )
 
@@ -71,6 +72,7 @@ class RedisConnection:
         self._forget()
         self.state: State | None = protocol.states.base
         self.dirty = False
+        self.spoilt = ""  # why nothing but its end would make it anybody's again (notes.Tried)
 
     def _forget(self) -> None:
         """What a new connection has, and one after RESET."""
@@ -90,6 +92,7 @@ class RedisConnection:
     # -- what the heart asks ---------------------------------------------------------------------------
 
     def greeting(self) -> tuple[bytes, int]:
+        self._protocol.table.forget_denials()  # the server behind it may be another one
         self._target = self._protocol.states.base
         return self._begin([], self._target)
 

@@ -47,6 +47,30 @@ class Unknown(Whole):
         return b"" if self.mute else reply
 
 
+class Tried(Unknown):
+    """`CLIENT word` that nobody here knows, for the first time, on a connection that is everybody's, with
+    nothing before or behind it (common.Attempt). An error has changed nothing, and one that says that the
+    server does not know it either answers whoever asks next. What has succeeded may have changed anything, so
+    its connection ends, and the next one of this name is pinned."""
+
+    __slots__ = ("word",)
+
+    def __init__(self, command: Command, table: Table, word: bytes, *, mute: bool) -> None:
+        super().__init__(command, table, 2, mute=mute)
+        self.word = word
+
+    def on_reply(self, number: int, reply: bytes, connection: RedisConnection) -> bytes:
+        if number + 1 < self.replies:
+            connection.spoilt = "unknown command"  # until the reply to it says otherwise
+            return super().on_reply(number, reply, connection)
+        connection.on_attempt(None)
+        if reply.startswith(b"-"):
+            connection.spoilt = ""
+        if reply.lower().startswith(b"-err unknown subcommand"):
+            self.table.deny(self.word, reply)
+        return b"" if self.mute else reply
+
+
 class Aborted(Whole):
     """DISCARD, sent for the EXEC of a transaction in which we refused something."""
 

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from muxproxy.protocols.contract import BROKEN, FIRST, INTERIM, LAST, LINES, PUSH, Frame
+from muxproxy.protocols.contract import BROKEN, END_UPSTREAM, FIRST, INTERIM, LAST, LINES, PUSH, Frame
 from muxproxy.protocols.redis.common import Command, Note, Run, Whole
 from muxproxy.protocols.redis.extent import INCOMPLETE, UNFINISHED, ReplyExtent
 from muxproxy.protocols.redis.grammar import CRLF, LENGTHS, SIZES, SMALL, MalformedError, number
@@ -398,14 +398,20 @@ class ReplyFramer:
                 self._number = -1
                 self._expected.appendleft(note)
                 part = 0 if way == _STREAM else INTERIM
-        if way == _COLLECT and isinstance(note, Whole):
-            data = note.on_reply(number, data, self.connection)
+        spoilt: str | None = None
+        if isinstance(note, Whole):
+            if way == _COLLECT:
+                data = note.on_reply(number, data, self.connection)
+            if is_last and self.connection is not None:
+                spoilt = self.connection.spoilt or None
         if self._listening and data == _RESET:
             self._listening = False
         marks = LAST if is_last else part
+        if spoilt:
+            marks |= END_UPSTREAM
         if number == 0 and way != _STREAM:
             marks |= FIRST
-        frames.append(Frame(data, marks))
+        frames.append(Frame(data, marks, spoilt))
 
     def _is_last(self) -> bool:
         """Is this reply the last one of its exchange?"""

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from muxproxy.protocols.contract import ANSWER, END_CLIENT, FIRST, LAST, PIN, UNPIN, Frame, Reason
+from muxproxy.protocols.contract import ANSWER, END_CLIENT, FIRST, LAST, PIN, QUIET, UNPIN, Frame, Reason
 from muxproxy.protocols.contract import LISTEN as TO_FEED
 from muxproxy.protocols.redis import blocking, client_command, login
 from muxproxy.protocols.redis import words as say
@@ -49,7 +49,7 @@ from muxproxy.protocols.redis.common import (
 )
 from muxproxy.protocols.redis.grammar import arguments, multibulk
 from muxproxy.protocols.redis.listening import VERBS, Listening, Request
-from muxproxy.protocols.redis.notes import Aborted, SkipFirst, Unknown
+from muxproxy.protocols.redis.notes import Aborted, SkipFirst, Tried, Unknown
 
 if TYPE_CHECKING:
     from muxproxy.protocols.redis import RedisProtocol
@@ -333,11 +333,19 @@ class RedisSession:
         return self.forward(frame)
 
     def _on_unknown(self, frame: Frame, command: Command) -> Frame:
-        """Pinned: it may leave anything behind. The first time the server is asked what it is."""
+        """Pinned: it may leave anything behind. The first time the server is asked what it is. Of CLIENT's
+        subcommands, with which libraries begin every connection, one that no server knows takes no place."""
         table, name = self.protocol.table, command.name
+        word = arguments(frame.data, 2)[1] if name.startswith("client|") else b""
+        if word and (denial := table.denial(word)):
+            return self.answer(denial)
         ask = b""
         if not table.is_asked(name):
             ask = multibulk([b"COMMAND", b"INFO", name.encode("latin-1")])
+            if word and frame.marks & LAST and not self._is_pinned():
+                self.needs = Attempt(self.state, self.state)
+                tried = Tried(command, table, word, mute=self.is_mute())
+                return self.forward(frame, tried, QUIET, ask + frame.data)
         note = Unknown(command, table, 2 if ask else 1, mute=self.is_mute())
         return self.forward(frame, note, self._for_once("unknown command"), ask + frame.data)
 

@@ -32,6 +32,8 @@ from muxproxy.protocols.redis.values import parse
 MAX_LEARNED = 1000
 # Bytes of a name worth a look; Redis's longest has 23, modules' some 30.
 MAX_NAME = 64
+# Of a server's error to a subcommand that it does not know, which is kept; in Redis and Valkey they have 80.
+MAX_DENIAL = 300
 
 # What the session has to do about it. These are known even to servers whose COMMAND does not list them (QUIT
 # before 7.0).
@@ -109,6 +111,8 @@ class Table:
         self._strangers: dict[str, Command] = {}  # UNKNOWN ones, the oldest first
         self._asked: set[str] = set()  # those of them that the server was asked about
         self._learned: set[str] = set()
+        # CLIENT's subcommands, in upper case -> (as it was spelled, the server's error to it)
+        self._denials: dict[bytes, tuple[bytes, bytes]] = {}
         self._nameless = Command("a command with a long name", UNKNOWN)
         known = _known()
         for name, subs in _by_container(
@@ -159,6 +163,23 @@ class Table:
         command.kind = BLOCKING if _has(flags, "blocking") else SHARED
         command.marks = IDEMPOTENT if _only_reads(flags.values()) else 0
         self._add(command)
+
+    def denial(self, word: bytes) -> bytes:
+        """What the server said to `CLIENT word`, which it does not know; b"" if it was not asked."""
+        spelled, reply = self._denials.get(word.upper(), (word, b""))
+        return reply if spelled == word else reply.replace(b"'%b'" % spelled, b"'%b'" % word)
+
+    def deny(self, word: bytes, reply: bytes) -> None:
+        if len(word) <= MAX_NAME and len(reply) <= MAX_DENIAL:
+            if len(self._denials) >= MAX_LEARNED:
+                del self._denials[next(iter(self._denials))]
+            self._denials[word.upper()] = word, reply
+
+    def forget_denials(self) -> None:
+        """Who asks next asks the server."""
+        for word in self._denials:
+            self._asked.discard("client|" + word.lower().decode("latin-1"))
+        self._denials.clear()
 
     def _make(self, name: str, known: Flags, subs: list[str]) -> Command:
         """`subs`: of its subcommands, those that are known or that a rule names."""

@@ -7,7 +7,8 @@ from math import inf
 import pytest
 
 from muxproxy.protocols.contract import ANSWER, LAST, PIN, UNPIN, Reason
-from tests.protocols.redis.talk import Talk, command, error
+from muxproxy.protocols.redis.common import Attempt
+from tests.protocols.redis.talk import Talk, command, connection, error
 
 ABORT = error("EXECABORT Transaction discarded because of previous errors.")
 NOT_HERE = (
@@ -135,6 +136,41 @@ def test_wait_waits_for_all_writes_and_not_for_its_own_connections() -> None:
     assert ann.frame.data == command("PING") + command("WAIT 1 500")
     assert ann.hears(b"+PONG\r\n", b":1\r\n") == b":1\r\n"
     assert ann.frame.note.owed == 1
+
+
+def test_a_subcommand_that_the_server_does_not_know_is_asked_about_once_and_takes_no_place() -> None:
+    ann = Talk()
+    no = b"-ERR unknown subcommand 'Foo'. Try CLIENT HELP.\r\n"
+    assert ann.says("CLIENT Foo x") == "quiet"
+    assert ann.frame.data == command("COMMAND INFO client|foo") + command("CLIENT Foo x")
+    assert isinstance(ann.session.needs, Attempt)  # nothing before it and nothing behind
+    assert ann.hears(b"*1\r\n$-1\r\n", no) == no
+    assert not ann.connection.spoilt
+    for bob in (Talk(ann.protocol), ann):
+        assert bob.says("CLIENT Foo y z") == no
+        assert bob.says("client FOO") == b"-ERR unknown subcommand 'FOO'. Try CLIENT HELP.\r\n"
+    connection(ann.protocol).greeting()  # of another server, perhaps
+    assert ann.says("CLIENT Foo x") == "quiet"
+
+
+def test_one_that_the_server_knows_costs_its_connection_and_is_alone_the_next_time() -> None:
+    ann = Talk()
+    ann.says("CLIENT FOO ON")
+    info = (
+        b"*1\r\n*7\r\n$10\r\nclient|foo\r\n:-2\r\n*1\r\n+loading\r\n:0\r\n:0\r\n:0\r\n*1\r\n+@connection\r\n"
+    )
+    assert ann.hears(info, b"+OK\r\n") == b"+OK\r\n"
+    assert ann.connection.spoilt == "unknown command"
+    assert ann.says("CLIENT FOO ON") == "pin unpin"
+
+
+def test_one_that_is_asked_while_the_server_is_busy_is_asked_again() -> None:
+    ann = Talk()
+    busy = b"-BUSY Redis is busy running a script.\r\n"
+    ann.says("CLIENT FOO")
+    assert ann.hears(busy, busy) == busy
+    assert not ann.connection.spoilt
+    assert ann.says("CLIENT FOO") == "quiet"
 
 
 def test_an_unknown_command_is_asked_about_once_and_has_a_connection_alone() -> None:

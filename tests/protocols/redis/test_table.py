@@ -11,7 +11,7 @@ from muxproxy.protocols.contract import IDEMPOTENT
 from muxproxy.protocols.redis import common, table
 from muxproxy.protocols.redis.commands import COMMANDS
 from muxproxy.protocols.redis.common import BLOCKING, CONTAINER, REFUSED, SHARED, UNKNOWN, Command
-from muxproxy.protocols.redis.table import Table
+from muxproxy.protocols.redis.table import MAX_DENIAL, MAX_LEARNED, MAX_NAME, Table
 
 DATA = {name: set(flags.split()) for flags, names in COMMANDS for name in names.split()}
 CATEGORIES = b":1\r\n:1\r\n:1\r\n*1\r\n+@slow\r\n*0\r\n*0\r\n"
@@ -251,3 +251,16 @@ def test_the_recorded_answer_of_a_real_server_teaches_a_table() -> None:
     start = recorded.index(b"*10\r\n$3\r\nget")
     one.learn("fresh", b"*1\r\n" + recorded[start : recorded.index(b"*10\r\n$5\r\nxread")])
     assert one.find(b"fresh").marks == IDEMPOTENT
+
+
+def test_what_a_server_says_to_what_it_does_not_know_is_kept_within_bounds() -> None:
+    table = Table()
+    for number in range(MAX_LEARNED + 1):
+        table.deny(b"word%d" % number, b"-ERR unknown subcommand 'word%d'\r\n" % number)
+    assert table.denial(b"word0") == b""
+    assert table.denial(b"Word1") == b"-ERR unknown subcommand 'Word1'\r\n"
+    table.deny(b"x" * (MAX_NAME + 1), b"-ERR unknown subcommand\r\n")
+    table.deny(b"large", b"-ERR unknown subcommand " + b"x" * MAX_DENIAL)
+    assert [table.denial(word) for word in (b"x" * (MAX_NAME + 1), b"large")] == [b"", b""]
+    table.forget_denials()
+    assert table.denial(b"word1") == b""
