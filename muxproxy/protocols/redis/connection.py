@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from muxproxy.protocols.redis.replies import ReplyFramer
 
 _AUTH, _NAME, _HELLO, _SELECT, _REPLICA, _RESET, _FENCE = range(7)
-MAX_ERROR = 300  # bytes of one, Redis' own have half of it
 _WORDS = ("AUTH", "CLIENT SETNAME", "HELLO", "SELECT", "READONLY or READWRITE", "RESET", "ECHO")
 _UNSAID, _SAID, _TOO_EARLY = range(3)  # our name; too early: before AUTH (passthrough)
 
@@ -278,19 +277,9 @@ class RedisConnection:
     def _on_refused(self, field: int, reply: bytes) -> str:
         if field == _RESET and reply.startswith(b"-ERR unknown"):
             self._protocol.has_reset = False  # Redis before 6.2: from now on such connections are closed
-        elif is_passing(reply):
-            return f"{_WORDS[field]} was answered with {_as_it_is(field, reply)}"
-        elif self._target is not None:
+        elif not is_passing(reply) and self._target is not None:  # clients look for BUSY: refusal.py
             self._protocol.states.forget(self._target)
         return f"{_WORDS[field]} was answered with {of_server(reply)}"
 
 
 _GOOD = {_AUTH: b"+OK", _NAME: b"+OK", _SELECT: b"+OK", _REPLICA: b"+OK", _RESET: b"+RESET"}
-
-
-def _as_it_is(field: int, reply: bytes) -> str:
-    """Clients look for BUSY and LOADING, so who asked gets the error itself (refusal.py). What a server says
-    to an AUTH is not told, for of_server()'s reason, nor what becomes everybody's error (RESET)."""
-    if field not in (_SELECT, _HELLO, _REPLICA):
-        return of_server(reply)
-    return reply[1:MAX_ERROR].partition(b"\r\n")[0].decode("utf-8", "replace")

@@ -40,8 +40,17 @@ _PHRASES = (
     "ERR unknown command",
     "ERR unknown subcommand",
     "ERR wrong number of arguments",
-    "BUSY Redis is busy running a script.",
-    "BUSY Valkey is busy running a script.",
+    # Whole, for whoever asked gets these as they are (connection.py); the longest first.
+    *(
+        f"BUSY {server} is busy running a {what}"
+        for server in ("Redis", "Valkey")
+        for what in (
+            "script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+            "script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.",
+            "script.",
+            "module command.",
+        )
+    ),
     "DENIED Redis is running in protected mode",
     "LOADING Redis is loading the dataset in memory",
     "LOADING Valkey is loading the dataset in memory",
@@ -79,25 +88,17 @@ def of_server(reply: bytes) -> str:
 
 
 # Not about what was asked but about when: the server can do less for now. Client libraries look for these.
-_PASSING = (
-    "BUSY ",
-    "LOADING ",
-    "MASTERDOWN ",
-    "CLUSTERDOWN ",
-    "TRYAGAIN ",
-    "MISCONF ",
-    "OOM ",
-    "NOREPLICAS ",
-)
+_PASSING = {"BUSY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MISCONF", "OOM", "NOREPLICAS"}
+_CODES |= _PASSING
 
 
 def is_passing(reply: bytes) -> bool:
     """An error of the server's state, whatever was asked."""
-    return reply.startswith(b"-") and is_passing_text(reply[1:20].decode("latin-1"))
+    return reply.startswith(b"-") and is_passing_text(reply[1:20].decode("latin-1").partition("\r\n")[0])
 
 
 def is_passing_text(text: str) -> bool:
-    return text.startswith(_PASSING)
+    return text.partition(" ")[0] in _PASSING
 
 
 def bulk(word: bytes) -> bytes:

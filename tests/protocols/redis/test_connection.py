@@ -89,7 +89,16 @@ def test_what_means_the_same_anywhere_needs_its_own_user_and_no_prelude() -> Non
     assert upstream.prelude(ann) == (b"", 0)
 
 
-@pytest.mark.parametrize("text", ["BUSY Redis is busy, x", "LOADING Redis is loading", "MASTERDOWN no link"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+        "BUSY Valkey is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.",
+        "LOADING Redis is loading the dataset in memory",
+        "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+        "CLUSTERDOWN",
+    ],
+)
 def test_a_servers_state_is_told_as_it_is_and_says_nothing_about_ours(text: str) -> None:
     upstream = greeted()
     states = upstream._protocol.states
@@ -98,9 +107,7 @@ def test_a_servers_state_is_told_as_it_is_and_says_nothing_about_ours(text: str)
     assert told(upstream, error(text)) == [f"SELECT was answered with {text}"]
     assert states.find(one.key) is one
     upstream.prelude(State(b"ann", b"secret", 0, 2, False))
-    (why,) = told(upstream, error(f"{text} AUTH ann secret"))
-    assert why is not None
-    assert "secret" not in why
+    assert told(upstream, error(f"{text} AUTH ann secret")) == [f"AUTH was answered with {text}"]
 
 
 def test_a_connection_whose_client_authenticates_as_itself_gets_its_name_behind_it() -> None:
