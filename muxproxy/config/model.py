@@ -157,6 +157,16 @@ class Redis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fence: int = 0  # an ECHO proves the order of replies every so many commands (P2); 0: never
     # What a subscriber may be behind before it is cut. Redis client-output-buffer-limit pubsub: 8 MiB (soft).
     subscriber_buffer: int = 8 * MIB
+    # What one client may listen to: names of channels and patterns, and 512 bytes for each. Some 30,000.
+    channels_buffer: int = 16 * MIB
+    # A SUBSCRIBE is held until it is whole: client libraries that reconnect name all of theirs in one.
+    subscribe_buffer: int = 1 * MIB
+    # What is remembered of one client: the name, user and password that it gave. Redis takes no more than
+    # 16 KiB from who has not authenticated.
+    session_buffer: int = 16 * KIB
+    # What is remembered of users, passwords and dbs that have worked: names, and 512 bytes for each. Beyond
+    # it the oldest goes, which costs its clients a look.
+    states_buffer: int = 4 * MIB
     max_argument: int = 512 * MIB  # Redis proto-max-bulk-len
     max_arguments: int = 1024 * 1024  # of a command; Redis up to 6.2 the same, later INT_MAX
 

@@ -239,10 +239,7 @@ class Client(Replying):
             if exchange.upstream is not None:  # else its reply is here already, and waits for its turn
                 exchange.upstream.send_more(exchange, frame.data, now)
             return
-        if exchange.more is None:
-            exchange.more = []
-        exchange.more.append(frame.data)
-        exchange.size += len(frame.data)
+        exchange.keep(frame.data)
         if state == NEW:
             if last:
                 self.pool.submit(exchange, now)

@@ -28,6 +28,7 @@ STATES = ("new", "waiting", "sent", "replying", "abandoned", "done")
 
 _PIN = ("pinned", 0.0)
 BEGUN = 1  # what else it may be is a mark of contract.py
+SMALL = 2048  # bytes of a part of a body that is joined with the next
 STREAM = 1 << 16  # a mark of ours, beside the protocol's: alone (PIN) only while its request is coming in
 
 # state -> bits of the states it may move to
@@ -102,6 +103,17 @@ class Exchange:
         if not _MOVES[self.state] >> state & 1:
             raise BugError(f"exchange {STATES[self.state]} cannot become {STATES[state]}")
         self.state = state
+
+    def keep(self, data: bytes) -> None:
+        """More of its body. Small parts are joined: in pieces of two bytes it would cost 25 times as much."""
+        more = self.more
+        self.size += len(data)
+        if more is None:
+            self.more = [data]
+        elif len(data) < SMALL and len(more[-1]) < SMALL:
+            more[-1] += data
+        else:
+            more.append(data)
 
     def is_replayable(self) -> bool:
         """P9, second half: idempotent, all of it still here, and not lost before: no request runs more than

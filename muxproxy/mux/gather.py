@@ -363,7 +363,7 @@ class Gathering(Upstream):
         if self._streaming is not exchange:
             return
         if exchange in self._out:  # behind a prelude whose reply is to come
-            exchange.more = [*(exchange.more or ()), data]
+            exchange.keep(data)
         else:
             exchange.data, exchange.more = b"", None
             if self.wire is not None:

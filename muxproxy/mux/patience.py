@@ -44,6 +44,8 @@ LINGER_BYTES = 64 * 1024 * 1024
 # By then a server has said 100 Continue, if it says it at all: curl's --expect100-timeout.
 CONTINUE_TIMEOUT = 1.0  # seconds
 LOOK_AGAIN = 0.25  # seconds, until a client that must see an RST has taken what came before it
+# What the objects of a parked frame cost, beside its bytes: a client may ask for a thousand answers of five.
+PARKED = 100
 LINGER_TIMEOUT = 2.0  # seconds; nginx lingering_timeout 5 s, lingering_time 30 s
 
 
@@ -292,7 +294,8 @@ class Patience(Working):
         if parked is not None:
             exchange.parked = [frame for frame in parked if frame.marks & INTERIM] or None
             kept = exchange.parked or ()
-            self._parked += sum(len(frame.data) for frame in kept) - sum(len(frame.data) for frame in parked)
+            self._parked += sum(len(frame.data) + PARKED for frame in kept)
+            self._parked -= sum(len(frame.data) + PARKED for frame in parked)
 
     def put(self, data: bytes, *, more: bool = False) -> None:
         """Write. `more`: other replies to it may come in this turn, so that one write can do for all."""

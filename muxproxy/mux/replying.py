@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import BEGUN, DONE, Exchange
-from muxproxy.mux.patience import ENDING, IDLE, OWED, TUNNEL, Patience
+from muxproxy.mux.patience import ENDING, IDLE, OWED, PARKED, TUNNEL, Patience
 from muxproxy.protocols.contract import (
     END_CLIENT,
     FIRST,
@@ -136,7 +136,7 @@ class Replying(Patience):
         if exchange.parked is None:
             exchange.parked = []
         exchange.parked.append(frame)
-        self._parked += len(frame.data)
+        self._parked += len(frame.data) + PARKED
         if self._parked > self.pool.clients_config.response_buffer:
             self._regulate()
 
@@ -228,7 +228,7 @@ class Replying(Patience):
     def _unpark(self, exchange: Exchange, now: float) -> None:
         parked, exchange.parked = exchange.parked, None
         for frame in parked or ():
-            self._parked -= len(frame.data)
+            self._parked -= len(frame.data) + PARKED
             if exchange.state == DONE:
                 self._answer(exchange, frame, now, linger=False)
             else:

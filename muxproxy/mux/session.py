@@ -185,8 +185,8 @@ class BySession(Upstream):
         client.end_session(exchange, now)
         return False
 
-    def close(self, why: str, now: float) -> None:
-        super().close(why, now)
+    def close(self, why: str, now: float, label: str = "") -> None:
+        super().close(why, now, label)
         # The session may have ended with its last bytes unsent: a server gets the time that a client gets.
         if self.deadline != INF and self.state == CLOSING and self.wire is not None:
             self._unsent = self.pool.world.unsent(self.wire)

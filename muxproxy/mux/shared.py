@@ -238,7 +238,7 @@ class ByOrder(Avoided):
     def _on_bad_answer(self, purpose: str, why: str, now: float) -> None:
         if purpose is GREET:
             self.failed = True
-            self.close(why, now)
+            self.close(why, now, "greeting failed")  # counted by names of ours: a server has any number
         elif purpose is not PRELUDE:
             self.fail(f"{purpose} failed", Reason.SERVER_BROKE, why, now)
         elif self._asker is not None:  # who needed that state is told; the connection goes on without it

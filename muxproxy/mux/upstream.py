@@ -216,7 +216,7 @@ class Upstream(Working):
         self.pool.on_closed(self, self.ready, why if failed else "", now)
         self.lose(owed, Reason.SERVER_CLOSED, error or "server closed the connection", now)
 
-    def close(self, why: str, now: float) -> None:
+    def close(self, why: str, now: float, label: str = "") -> None:
         """(CONNECTING | GREETING | OPEN) => CLOSING; what it owes is lost. `why` is counted: a reason for not
         reusing it."""
         if self.state >= CLOSING:
@@ -229,7 +229,7 @@ class Upstream(Working):
         if was == CONNECTING:
             self.pool.world.hang_up(self)
             return
-        self.pool.count_closed(why)
+        self.pool.count_closed(label or why)
         assert self.wire is not None
         if self.is_opaque():  # a session's last bytes are still worth sending
             self.expect_by(now + CLOSE_TIMEOUT)

@@ -109,6 +109,7 @@ class Reason(enum.Enum):
     CLIENTS_FULL = ("refused", "clients_full")  # [clients] max_connections reached
     DRAINING = ("refused", "draining")
     UNREAD = ("refused", "unread")  # asked for more with pipeline_buffer of replies unread
+    SESSION_FULL = ("refused", "session_full")  # more than is remembered of one client
     LIMIT_FULL = ("refused", "limit_full")  # max_waiting wait for places under limits
     QUEUE_TIMEOUT = ("expired", "queue_timeout")  # waited [queue] timeout, servers are alive but busy
     LIMIT_TIMEOUT = ("expired", "limit_timeout")  # waited the limit's own timeout for a place under it

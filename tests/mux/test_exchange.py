@@ -56,3 +56,15 @@ def test_and_once() -> None:
     again = exchange(LAST | IDEMPOTENT)
     again.lost_at = 1
     assert not again.is_replayable()
+
+
+def test_a_body_in_tiny_pieces_is_kept_in_few() -> None:
+    exchange = Exchange(None, Frame(b"head", FIRST))
+    body = bytes(range(256)) * 100
+    for at in range(0, len(body), 2):
+        exchange.keep(body[at : at + 2])
+    exchange.keep(body)
+    assert exchange.more is not None
+    assert b"".join(exchange.more) == body + body
+    assert exchange.size == 2 * len(body)
+    assert len(exchange.more) < 20

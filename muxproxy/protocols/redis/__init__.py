@@ -65,17 +65,20 @@ class RedisProtocol(Protocol):
             max_arguments=options.max_arguments,
             max_argument=options.max_argument,
             subscriber_buffer=options.subscriber_buffer,
+            subscribe_buffer=options.subscribe_buffer,
             max_run=min(MAX_RUN, max(1, max_in_flight // 4)),
         )
         self.batch = (options.batch.commands, options.batch.delay) if options.batch.commands > 1 else (0, 0.0)
         self.fence = options.fence
         self.subscriber_buffer = options.subscriber_buffer
+        self.channels_buffer = options.channels_buffer
+        self.session_buffer = options.session_buffer
         self.is_passthrough = options.auth == "passthrough"
         self.needs_auth = False  # passthrough: what a server said last to one who had not authenticated
         self.has_reset: bool | None = None  # None: no server has been asked yet
         self.upstream_name = name.encode("ascii", "replace").replace(b" ", b"-")
         base = State(options.username.encode(), options.password.encode(), 0, 2, False)
-        self.states = States(base, proven=not self.is_passthrough)
+        self.states = States(base, options.states_buffer, proven=not self.is_passthrough)
         self._client_password = options.client_password.encode()
         # Without a client_password clients need none; with passthrough that is the server's to judge.
         self.is_open = not self._client_password

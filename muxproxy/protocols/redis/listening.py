@@ -27,6 +27,7 @@ VERBS = {
     "punsubscribe": (PATTERN, False),
     "sunsubscribe": (SHARD, False),
 }
+EACH = 512  # bytes that a channel costs, beside its name
 Names = dict[bytes, None]  # ordered, so that what depends on the order is the same every time
 
 
@@ -54,13 +55,14 @@ class Request(Note):
 class Listening:
     """By kind: channels, patterns, shard channels."""
 
-    __slots__ = ("joined", "requests", "session", "wanted")
+    __slots__ = ("joined", "requests", "session", "size", "wanted")
 
     def __init__(self, session: RedisSession) -> None:
         self.session = session
         self.joined: tuple[Names, Names, Names] = ({}, {}, {})
         self.wanted: tuple[Names, Names, Names] = ({}, {}, {})
         self.requests: deque[Request] = deque()  # asked, not answered
+        self.size = 0  # what it wants costs so many bytes
 
     def wants(self) -> bool:
         channels, patterns, shards = self.wanted
@@ -77,15 +79,24 @@ class Listening:
         kind, joins = VERBS.get(request.command.name, (CHANNEL, False))
         wanted = self.wanted[kind]
         if joins:
-            wanted.update(dict.fromkeys(request.names))
+            for name in request.names:
+                if name not in wanted:
+                    wanted[name] = None
+                    self.size += EACH + len(name)
         elif request.command.name not in VERBS:  # RESET
             for kind in (CHANNEL, PATTERN, SHARD):
                 self.wanted[kind].clear()
-        elif not request.names:
-            wanted.clear()
+            self.size = 0
         else:
-            for name in request.names:
-                wanted.pop(name, None)
+            for name in request.names or list(wanted):
+                if name in wanted:
+                    del wanted[name]
+                    self.size -= EACH + len(name)
+
+    def more(self, kind: int, names: list[bytes]) -> int:
+        """Bytes that they would cost besides."""
+        wanted = self.wanted[kind]
+        return sum(EACH + len(name) for name in names if name not in wanted)
 
     def take_back(self, request: Request) -> None:
         """It is not to be."""
@@ -100,6 +111,7 @@ class Listening:
             if wanted != joined:
                 wanted.clear()
                 wanted.update(joined)
+                self.size = sum(EACH + len(name) for names in self.wanted for name in names)
         self.session.on_listening()
 
     def acknowledge_none(self, request: Request, kind: int, names: Sequence[bytes | None]) -> bytes:

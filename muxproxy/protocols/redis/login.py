@@ -38,6 +38,8 @@ def auth(session: RedisSession, frame: Frame, command: Command) -> Frame:
         return session.answer(no or say.OK)
     if session.listening:
         return session.answer(say.ours("AUTH while subscribed is not possible, UNSUBSCRIBE first"))
+    if not session.has_room(user, password, session.name):
+        return session.too_much()
     _, _, db, resp, readonly = session.state.key
     return _go(session, frame, command, (user, password, db, resp, readonly), anyone=True)
 
@@ -81,6 +83,8 @@ def hello(session: RedisSession, frame: Frame, command: Command) -> Frame:
             no = say.HELLO_NOAUTH
         if no:
             return session.answer(no)
+    if not session.has_room(user, password, session.name if name is None else name):
+        return session.too_much()
     key = (user, password, db, resp, readonly)
     if session.listening and key != session.state.key:
         return session.answer(say.ours("HELLO with another version or user while subscribed is not possible"))

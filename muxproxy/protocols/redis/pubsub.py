@@ -141,6 +141,8 @@ class PubSub:
             if channel is None:
                 continue  # the server refused it
             channel.waiters.pop(request, None)
+            if not channel.waiters:
+                channel.waiters = {}  # one that was not empty keeps its room
             if request.error:
                 self._maybe_drop(channel)
             else:

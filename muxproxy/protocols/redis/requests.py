@@ -62,9 +62,6 @@ from muxproxy.protocols.redis.settings import HEAD_LENGTH, Head, Settings
 # transaction that goes as one. 64 KiB: what a socket brings at once.
 REQUEST_BUFFER = 64 * 1024
 
-# As much of one about channels: client libraries that reconnect name all of theirs in one command.
-LISTEN_BUFFER = 1024 * 1024
-
 # More than any chunk that the hands read at once (worker: 256 KiB).
 MAX_CHUNK = 1024 * 1024
 
@@ -382,7 +379,7 @@ class RequestFramer(Keeping):
         command = self._settings.find(arguments(data, 1)[0])
         if command.kind in BARRIERS:
             raise ours(b"%b of more than %d bytes" % (command.name.encode(), REQUEST_BUFFER))
-        if command.kind == LISTEN and len(data) <= LISTEN_BUFFER:
+        if command.kind == LISTEN and len(data) <= self._settings.subscribe_buffer:
             self._keep(data)
             return
         self._add(Frame(data, FIRST | command.marks, command), command, frames)

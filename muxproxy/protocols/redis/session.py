@@ -173,6 +173,14 @@ class RedisSession:
         """Whole, though the command may still be coming in: what comes of it is nobody's."""
         return Frame(b"" if self._mute else reply, FIRST | LAST | ANSWER | marks, reason)
 
+    def has_room(self, user: bytes, password: bytes, name: bytes) -> bool:
+        """May it be remembered by all these?"""
+        return len(user) + len(password) + len(name) <= self.protocol.session_buffer
+
+    def too_much(self) -> Frame:
+        why = f"name, user and password are more than session_buffer, {self.protocol.session_buffer} bytes"
+        return self.answer(say.ours(why), reason=Reason.SESSION_FULL)
+
     def forward(self, frame: Frame, note: Any = None, marks: int = 0, data: bytes = b"") -> Frame:
         """`note` takes care of muting by itself."""
         if self._is_pinned():
@@ -373,7 +381,8 @@ class RedisSession:
 
     def _on_listen(self, frame: Frame, command: Command) -> Frame:
         if not frame.marks & LAST:
-            return self.answer(say.ours(f"{command.name} of more than 1 MiB, ask in smaller pieces"))
+            bound = self.protocol.settings.subscribe_buffer
+            return self.answer(say.ours(f"{command.name} of more than {bound} bytes, ask in smaller pieces"))
         names = arguments(frame.data)[1:]
         kind, joins = VERBS[command.name]
         if joins and not names:
@@ -381,6 +390,10 @@ class RedisSession:
         listening = self.subscriptions
         if listening is None:
             listening = self.subscriptions = Listening(self)
+        bound = self.protocol.channels_buffer
+        if joins and listening.size + listening.more(kind, names) > bound:
+            why = f"what it listens to, names and 512 bytes each, is more than channels_buffer, {bound} bytes"
+            return self.answer(say.ours(why), reason=Reason.SESSION_FULL)
         request = Request(command, self, names, mute=self.is_mute())
         if not self.listening:
             if not joins:  # from nothing: no server need know
@@ -401,6 +414,10 @@ class RedisSession:
             return self.answer(say.arity(command.name))
         if command.name == "client|reply":
             return self._on_client_reply(words[2].upper())
+        if command.name == "client|setname" and not self.has_room(
+            self.state.user, self.state.password, words[2]
+        ):
+            return self.too_much()
         return self.answer(client_command.answer(self, command.name, words))
 
     def _on_client_reply(self, mode: bytes) -> Frame:

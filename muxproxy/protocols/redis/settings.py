@@ -21,6 +21,7 @@ HEAD_LENGTH = 64  # room for such a name behind its count and its length
 MAX_ARGUMENT = 512 * 1024 * 1024
 MAX_ARGUMENTS = 1024 * 1024
 SUBSCRIBER_BUFFER = 8 * 1024 * 1024
+SUBSCRIBE_BUFFER = 1024 * 1024
 
 # Commands that go as one frame at the most: what waits, is sent and is lost together.
 MAX_RUN = 32
@@ -47,6 +48,7 @@ class Settings:
         "max_arguments",
         "max_run",
         "remembers",
+        "subscribe_buffer",
         "subscriber_buffer",
         "table",
     )
@@ -58,12 +60,14 @@ class Settings:
         max_arguments: int = MAX_ARGUMENTS,
         max_argument: int = MAX_ARGUMENT,
         subscriber_buffer: int = SUBSCRIBER_BUFFER,
+        subscribe_buffer: int = SUBSCRIBE_BUFFER,
         max_run: int = MAX_RUN,
     ) -> None:
         self.table = table
         self.max_arguments = max_arguments  # words of one command
         self.max_argument = max_argument  # bytes of one word
         self.subscriber_buffer = subscriber_buffer  # bytes of one push
+        self.subscribe_buffer = subscribe_buffer  # bytes of a SUBSCRIBE that is coming in
         self.max_run = max_run  # commands of one frame
         self.remembers = True  # False: both memos stay empty, and nothing else changes
         self.known: dict[bytes, Command] = {}

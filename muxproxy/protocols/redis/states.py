@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from muxproxy.protocols.redis.common import State
 
-# Users x dbs x 2 x 2 of one backend, in truth a few dozen. Beyond it the oldest goes, which costs its clients
-# a look (connections compare values before they write), never a wrong state.
-MAX_STATES = 10_000
+EACH = 512  # bytes that a state costs, beside its user and password
 
 Key = tuple[bytes, bytes, int, int, bool]  # State.key
 
 
 class States:
-    """`base`: a connection's after its greeting, which clients begin in. Never forgotten."""
+    """`base`: a connection's after its greeting, which clients begin in. Never forgotten. The others are
+    users x dbs x 2 x 2 of one backend, in truth a few dozen. Beyond `bound` bytes the oldest goes: its
+    clients pay a look (connections compare values before they write), and are never in a wrong state."""
 
-    def __init__(self, base: State, *, proven: bool = True) -> None:
+    def __init__(self, base: State, bound: int = 1 << 22, *, proven: bool = True) -> None:
         self.base = base
+        self.size = 0
+        self._bound = bound
         self._proven = proven  # False: its user may be one that may do nothing before AUTH (passthrough)
         self._states: dict[Key, State] = {}
 
@@ -39,10 +41,15 @@ class States:
         found = self._states.get(key)
         if found is not None:
             return found
-        if len(self._states) >= MAX_STATES:
-            del self._states[next(iter(self._states))]
+        self.size += _cost(key)
         self._states[key] = state
+        while self.size > self._bound and len(self._states) > 1:
+            self._drop(next(iter(self._states)))
         return state
+
+    def _drop(self, key: Key) -> None:
+        if self._states.pop(key, None) is not None:
+            self.size -= _cost(key)
 
     def for_listening(self, state: State) -> State:
         """The state of the connection that a session in `state` listens on: channels know no db."""
@@ -52,4 +59,8 @@ class States:
 
     def forget(self, state: State) -> None:
         """It works no longer (a password was changed): who asks for it next asks a server."""
-        self._states.pop(state.key, None)
+        self._drop(state.key)
+
+
+def _cost(key: Key) -> int:
+    return EACH + len(key[0]) + len(key[1])

@@ -256,3 +256,19 @@ def test_who_listens_does_not_become_another() -> None:
     ann.says("SUBSCRIBE a")
     text = "ERR muxproxy: AUTH while subscribed is not possible, UNSUBSCRIBE first"
     assert ann.says("AUTH bob secret") == error(text)
+
+
+# -- what is remembered of one client is bounded -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "asks", ["AUTH ann {}", "HELLO 3 AUTH ann {}", "HELLO 3 SETNAME {}", "CLIENT SETNAME {}"]
+)
+def test_names_and_passwords_are_remembered_up_to_session_buffer(asks: str) -> None:
+    ann = Talk(auth="passthrough", session_buffer=1024)
+    ann.session.on_trusted()
+    answer = ann.says(asks.format("x" * 1024 + "x"))
+    assert answer == error("ERR muxproxy: name, user and password are more than session_buffer, 1024 bytes")
+    assert ann.frame.note is Reason.SESSION_FULL
+    assert ann.says(asks.format("x" * 1000)) != answer
+    assert ann.frame.note is not Reason.SESSION_FULL

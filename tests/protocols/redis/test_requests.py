@@ -10,7 +10,8 @@ import pytest
 from muxproxy.protocols.contract import ANSWER, BROKEN, END_CLIENT, FIRST, IDEMPOTENT, LAST
 from muxproxy.protocols.redis.common import Command
 from muxproxy.protocols.redis.grammar import MAX_LINE, arguments, commands, multibulk
-from muxproxy.protocols.redis.requests import LISTEN_BUFFER, REQUEST_BUFFER, RequestFramer
+from muxproxy.protocols.redis.requests import REQUEST_BUFFER, RequestFramer
+from muxproxy.protocols.redis.settings import SUBSCRIBE_BUFFER
 from tests.protocols.redis.feeding import GET, SET, Seen, bytewise, cmd, requests, settings
 
 BEHIND = cmd("GET behind")
@@ -220,7 +221,7 @@ def test_a_command_about_channels_is_whole_up_to_a_mebibyte(size: int) -> None:
     names = [b"channel-%06d" % number for number in range(80_000)]
     for count, is_whole in ((49_000, True), (80_000, False)):
         data = multibulk([b"SUBSCRIBE", *names[:count]])
-        assert (len(data) <= LISTEN_BUFFER) is is_whole
+        assert (len(data) <= SUBSCRIBE_BUFFER) is is_whole
         seen = requests([data[at : at + size] for at in range(0, len(data), size)])
         assert (seen.data, seen.names) == ([data], ["subscribe"])
         assert (seen.messages[0].frames == 1) is is_whole

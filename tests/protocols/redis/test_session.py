@@ -343,7 +343,10 @@ def test_what_needs_its_words_is_not_taken_in_pieces() -> None:
     ann = Talk()
     long = b"x" * 100_000
     for head, text in (
-        (b"*3\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n", "subscribe of more than 1 MiB, ask in smaller pieces"),
+        (
+            b"*3\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n",
+            f"subscribe of more than {1 << 20} bytes, ask in smaller pieces",
+        ),
         (b"*3\r\n$6\r\nCLIENT\r\n$7\r\nSETNAME\r\n", "client setname of more than 64 KiB"),
     ):
         talk = Talk()

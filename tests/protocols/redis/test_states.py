@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
-from muxproxy.protocols.redis import states as module
 from muxproxy.protocols.redis.common import State
-from muxproxy.protocols.redis.states import States
+from muxproxy.protocols.redis.states import EACH, States
 
 BASE = State(b"", b"", 0, 2, False)
 
@@ -41,9 +38,20 @@ def test_all_who_listen_as_one_user_in_one_version_need_one_state() -> None:
     assert states.for_listening(State(b"ann", b"pw", 1, 3, True)) is not resp3
 
 
-def test_they_are_bounded_and_the_oldest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_STATES", 3)
-    states = States(BASE)
+def test_they_are_bounded_and_the_oldest_goes() -> None:
+    states = States(BASE, 3 * EACH)
     kept = [states.keep(State(b"", b"", db, 2, False)) for db in range(1, 5)]
     assert [states.find(state.key) is state for state in kept] == [False, True, True, True]
     assert states.find(BASE.key) is BASE
+
+
+def test_large_passwords_count_as_what_they_are() -> None:
+    states = States(BASE, 1 << 20)
+    kept = [states.keep(State(b"u%d" % n, bytes(60_000), 0, 2, False)) for n in range(1_000)]
+    known = [state for state in kept if states.find(state.key) is state]
+    assert known == kept[-len(known) :]
+    assert len(known) == 17
+    assert states.size <= 1 << 20
+    for state in known:
+        states.forget(state)
+    assert states.size == 0
