@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from muxproxy.config.model import Backend
+from muxproxy.config.model import Backend, Node
 
 MAX_MESSAGE = 64 * 1024 * 1024  # bytes; far above any status, so that a broken peer cannot ask for memory
 _LENGTH = 4
@@ -31,6 +31,7 @@ class Configure(msgspec.Struct, tag=True, frozen=True):
     backends: list[Backend]
     # backend name -> (address as configured, inherited descriptor)
     listeners: dict[str, list[tuple[str, int]]]
+    memory: int = Node().memory
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True):

@@ -342,6 +342,7 @@ class ToySession:
     connection."""
 
     pin_reason = "toy"
+    size = 0
 
     def __init__(self) -> None:
         self.patience = 0.0

@@ -165,6 +165,7 @@ def check_file(text: str) -> None:
 
 NODE: Table = {
     "workers": Count(1, 256),
+    "memory": Size(1 * MIB, 1024 * GIB),
     "drain_timeout": Duration(1 * MS, 1 * H, zero="cut off at once what is owed"),
     "admin": AdminPath(),
     "log_level": OneOf(("debug", "info", "warning", "error")),

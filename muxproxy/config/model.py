@@ -241,6 +241,9 @@ class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`muxproxy.toml`: the process as a whole. All of it may be absent."""
 
     workers: int = 1  # each backend has one owner; more workers spread backends over processes
+    # What one worker holds for its clients in all; beyond it, who holds most ends. Four clients that use all
+    # of their pipeline_buffer, or a thousand of a mebibyte. Envoy's overload manager asks for such a number.
+    memory: int = 1024 * MIB
     drain_timeout: float = 30.0  # on SIGTERM, for what is owed; systemd's TimeoutStopSec is 90 s
     admin: str = ""  # unix socket of status and metrics; "": /run/muxproxy/admin.sock for root, else per user
     log_level: str = "info"

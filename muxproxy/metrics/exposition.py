@@ -105,6 +105,9 @@ _OF_WORKERS = (
         "counter",
         "Times descriptors were too short to accept.",
     ),
+    ("memory_held", "worker_held_bytes", "gauge", "What is held for clients that hold much."),
+    ("memory_max", "worker_held_bytes_max", "gauge", "memory in muxproxy.toml."),
+    ("memory_shed", "worker_shed_total", "counter", "Clients that were ended because it was too much."),
 )
 
 # (name without the prefix, type, help, reader). A bound stands right below what it bounds.

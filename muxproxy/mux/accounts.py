@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from muxproxy.config.model import Backend
+from muxproxy.config.model import Backend, Node
 from muxproxy.metrics.histogram import Histogram
 from muxproxy.metrics.snapshot import LimitSnapshot
 from muxproxy.mux.deadlines import INF, Deadlines
 from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, STREAM, WAITING, Exchange
 from muxproxy.mux.gate import Gate
 from muxproxy.mux.lookout import Lookout
+from muxproxy.mux.memory import Memory
 from muxproxy.mux.offenders import Offenders
 from muxproxy.mux.ports import Wire, World
 from muxproxy.mux.queue import Queue
@@ -55,6 +56,7 @@ class Accounts:
         self.world = world
         self.fine = fine
         self.slow = slow
+        self.memory = Memory(Node().memory, fine)  # its own, until its worker says which
         self.clients: set[Client] = set()
         self.upstreams: set[Upstream] = set()  # every one that counts against the bound
         self.servers: list[Server] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import ABANDONED, DONE, NEW, REPLYING, SENT, STREAM, WAITING, Exchange
+from muxproxy.mux.memory import HEAVY
 from muxproxy.mux.patience import BODY, ENDING, HEAD, IDLE, OWED, STALLED, TUNNEL
 from muxproxy.mux.replying import Replying
 from muxproxy.mux.work import LARGE
@@ -205,6 +206,8 @@ class Client(Replying):
         if exchange.marks & EAGER or len(exchange.data) >= self.pool.clients_config.request_buffer:
             self._submit_streaming(exchange, now)
             self._regulate()
+        elif len(exchange.data) > HEAVY:
+            self.pool.memory.add(self)
 
     def _submit_streaming(self, exchange: Exchange, now: float) -> None:
         """NEW => as Pool.submit, with more of the request to come."""
@@ -308,6 +311,23 @@ class Client(Replying):
             left += self.leave(Reason.DRAINING, now)
             self.abort()
         return left
+
+    def shed(self, text: str, now: float) -> None:
+        """What is held for it is needed: it ends, with a word if there is nothing before that."""
+        if self.phase == ENDING:  # it has been told
+            self.abort()
+            return
+        self.pool.fault(Reason.MEMORY, text)
+        first = self.first
+        if not self.unread() and first is not None and first is self.filling and not first.begun:
+            self._refuse_rest(first, Reason.MEMORY, text, now)
+        elif not self.unread() and first is None:
+            self.refuse_connection(Reason.MEMORY, f"{self.pool.name}: {text}", now)
+        else:
+            if first is None:
+                self.pool.count(Reason.MEMORY)
+            self.leave(Reason.MEMORY, now)
+            self.abort()
 
     def on_bug(self, now: float) -> None:
         """Ours: something raised while its bytes were handled. What it may have touched is closed (P2)."""

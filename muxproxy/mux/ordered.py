@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from muxproxy.mux.client import Client
 from muxproxy.mux.exchange import NEW, SENT, WAITING, Exchange
+from muxproxy.mux.memory import HEAVY
 from muxproxy.mux.patience import ENDING
 from muxproxy.protocols.contract import EAGER, LISTEN, PIN, UNPIN, Frame, Reason
 
@@ -77,6 +78,12 @@ class OrderedClient(Client):
         """Read on for a while, though nothing of it can go yet: who has left is seen only so."""
         bound = self.pool.clients_config.request_buffer
         return self.framer.held > bound or (self._held is not None and self._ahead > bound)
+
+    def _grows_heavy(self) -> bool:
+        return (self._held is not None and self._ahead > HEAVY) or super()._grows_heavy()
+
+    def weight(self) -> int:
+        return super().weight() + self._pushed
 
     def _is_pipelining(self) -> bool:
         return True  # others come to wait for the connection that it has alone, if it is not read

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from muxproxy.mux.backlog import Backlog
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import NEW, WAITING
+from muxproxy.mux.memory import HEAVY
 from muxproxy.mux.work import Working
 from muxproxy.protocols.contract import EAGER, INTERIM, Reason
 
@@ -46,6 +47,7 @@ CONTINUE_TIMEOUT = 1.0  # seconds
 LOOK_AGAIN = 0.25  # seconds, until a client that must see an RST has taken what came before it
 # What the objects of a parked frame cost, beside its bytes: a client may ask for a thousand answers of five.
 PARKED = 100
+LEDGER = 256  # exchanges that are looked at where a client's are weighed: its last, which have not been sent
 LINGER_TIMEOUT = 2.0  # seconds; nginx lingering_timeout 5 s, lingering_time 30 s
 
 
@@ -73,6 +75,7 @@ class Patience(Working):
         "filling",
         "first",
         "holding",
+        "is_heavy",
         "last",
         "phase",
         "pool",
@@ -110,6 +113,7 @@ class Patience(Working):
         self._apart = 0  # TAGGED: so many bytes are kept apart from what was written last
         self._parked = 0  # bytes of reply frames that wait for their turn
         self._unsent = 0  # what its socket had not taken when the deadline last looked
+        self.is_heavy = False  # the worker's Memory looks at it
         self._took_at = -INF  # when a socket that had been full was so no longer
 
     def leave(self, reason: Reason, now: float) -> int:
@@ -258,6 +262,8 @@ class Patience(Working):
         wire = self.wire
         if wire is None or self.phase == ENDING:
             return
+        if not self.is_heavy and self._grows_heavy():
+            self.pool.memory.add(self)
         if self.busy or self._is_full():
             if not self._read_paused:
                 self._read_paused = True
@@ -336,6 +342,25 @@ class Patience(Working):
         if self._backlog is not None:
             size += self._backlog.size
         return size if self.wire is None else size + self.wire.get_write_buffer_size()
+
+    def _grows_heavy(self) -> bool:
+        """It may weigh more than what everybody may."""
+        filling = self.filling
+        return self.write_paused or self._parked > HEAVY or (filling is not None and filling.size > HEAVY)
+
+    def shed(self, text: str, now: float) -> None:
+        """What is held for it is needed."""
+        raise NotImplementedError
+
+    def weight(self) -> int:
+        """Bytes that are held for it: what it has sent and what it has not read."""
+        size = self.unread()
+        exchange, left = self.last, LEDGER
+        while exchange is not None and left:
+            size += len(exchange.data) + exchange.size
+            exchange = exchange.before
+            left -= 1
+        return size
 
     def _all_unsent(self) -> int:
         unsent = 0 if self._backlog is None else self._backlog.size

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import BEGUN, DONE, Exchange
+from muxproxy.mux.memory import HEAVY
 from muxproxy.mux.patience import ENDING, IDLE, OWED, PARKED, TUNNEL, Patience
 from muxproxy.protocols.contract import (
     END_CLIENT,
@@ -215,6 +216,15 @@ class Replying(Patience):
             upstream.pause_reading()
         elif upstream.read_paused:
             upstream.resume_reading(now)
+
+    def _grows_heavy(self) -> bool:
+        return self.framer.held > HEAVY or super()._grows_heavy()
+
+    def weight(self) -> int:
+        if self.wire is None:
+            return 0
+        size = super().weight() + self.framer.held
+        return size if self.session is None else size + self.session.size
 
     def _is_pipelining(self) -> bool:
         """It has asked for more before it has read this."""

@@ -19,6 +19,7 @@ from muxproxy.mux.client import Client
 from muxproxy.mux.deadlines import INF, Deadlines
 from muxproxy.mux.exchange import WAITING, Exchange
 from muxproxy.mux.feed import FeedClient
+from muxproxy.mux.memory import HEAVY
 from muxproxy.mux.ordered import OrderedClient
 from muxproxy.mux.ports import Wire, World
 from muxproxy.mux.queue import Queue
@@ -117,6 +118,8 @@ class SharedPool(Alone):
         if feed is None:
             feed = self.feeds[exchange.needs] = FeedClient(self, exchange.needs, now)
         feed.ask(exchange, client, now)
+        if client.session is not None and client.session.size > HEAVY:
+            self.memory.add(client)
 
     def _place_for(self, exchange: Exchange, now: float) -> Upstream | None:
         client = exchange.client

@@ -122,6 +122,7 @@ class TaggedClient(Client):
 
     def _on_waits(self, frame: Frame) -> None:
         if len(frame.data) >= _LARGE:
+            self.pool.memory.add(self)
             self._regulate()
 
     def _on_aside(self, frame: Frame, now: float) -> None:

@@ -109,6 +109,7 @@ class Reason(enum.Enum):
     CLIENTS_FULL = ("refused", "clients_full")  # [clients] max_connections reached
     DRAINING = ("refused", "draining")
     UNREAD = ("refused", "unread")  # asked for more with pipeline_buffer of replies unread
+    MEMORY = ("refused", "memory")  # a worker holds as much as it may, and most of it for this client
     SESSION_FULL = ("refused", "session_full")  # more than is remembered of one client
     LIMIT_FULL = ("refused", "limit_full")  # max_waiting wait for places under limits
     QUEUE_TIMEOUT = ("expired", "queue_timeout")  # waited [queue] timeout, servers are alive but busy
@@ -199,6 +200,11 @@ class Session(Interface):
     pin_reason: str  # PIN: why, one or two words for operators
     patience: float  # PIN: seconds beyond reply_timeout that its reply may take, for it blocks by design
     listening: bool  # it is fed by a Feed: silence is no reason to close it
+
+    @property
+    def size(self) -> int:
+        """Bytes that it remembers, or about so many."""
+        ...
 
     def on_request(self, frame: Frame) -> Frame:
         """The frame to go on with: itself (forward), or one marked ANSWER, PIN, UNPIN or LISTEN. FIRST frames

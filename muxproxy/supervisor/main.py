@@ -85,7 +85,7 @@ class Supervisor:
         self._log = log
         self._started = trio.current_time()
         self._workers = [
-            Worker(index, backends, listeners.backends, spawn, log, patience)
+            Worker(index, backends, listeners.backends, spawn, log, patience, memory=config.node.memory)
             for index, backends in enumerate(assign_workers(config))
         ]
         self._bound = {

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import trio
 
-from muxproxy.config.model import Backend
+from muxproxy.config.model import Backend, Node
 from muxproxy.messages import Configure, Drain, Drained, Message, Ready, Stats
 from muxproxy.messages import Log as LogLine
 from muxproxy.supervisor.channel import Channel
@@ -82,7 +82,9 @@ class Worker:
         log: Log,
         patience: Patience = PATIENCE,
         jitter: Callable[[], float] = random.random,
+        memory: int = Node().memory,
     ) -> None:
+        self._memory = memory
         self.index = index
         self.backends = backends
         self.state = State.STARTING
@@ -162,7 +164,7 @@ class Worker:
             return f"could not be started: {error}"
         self.pid = process.pid
         self._channel = channel = Channel(process.channel)
-        channel.say(Configure(list(self.backends), self._descriptors()))
+        channel.say(Configure(list(self.backends), self._descriptors(), self._memory))
         try:
             async with trio.open_nursery() as nursery:
                 heard_all = trio.Event()

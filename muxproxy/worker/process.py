@@ -16,6 +16,7 @@ from muxproxy.config.address import parse_listen
 from muxproxy.config.limits import client_sockets
 from muxproxy.messages import Configure, Drain, Drained, Log, Ready
 from muxproxy.mux.failures import INTERVAL, Failures
+from muxproxy.mux.memory import Memory
 from muxproxy.mux.pool import Pool
 from muxproxy.mux.pools import new_pool
 from muxproxy.mux.statistics import statistics
@@ -39,6 +40,7 @@ class Worker:
         self._engine = Engine(loop, self._log)
         self._engine.on_drained = lambda pool: self._on_drained()
         self._pools: dict[str, Pool] = {}
+        self._memory: Memory | None = None
         self._failures: list[Failures] = []
         self._accepting: Accepting | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -64,6 +66,7 @@ class Worker:
         return {
             **self._engine.statistics(),
             "accepting_paused": 0 if self._accepting is None else self._accepting.paused,
+            **({} if self._memory is None else self._memory.statistics()),
             "backends": {name: statistics(pool, now) for name, pool in self._pools.items()},
         }
 
@@ -104,9 +107,11 @@ class Worker:
 
     async def _start(self, message: Configure) -> None:
         listeners: list[Listener] = []
+        memory = self._memory = Memory(message.memory, self._engine.fine)
         for backend in message.backends:
             protocol = build(backend)
             pool = new_pool(backend, protocol, self._engine, self._engine.fine, self._engine.slow)
+            pool.memory = memory
             self._pools[backend.name] = pool
             self._failures.append(Failures(pool))
             task = Resolver(pool, self._engine.time).start()

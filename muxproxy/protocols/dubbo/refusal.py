@@ -38,6 +38,7 @@ STATUS = {
     Reason.LIMIT_TIMEOUT: EXHAUSTED,
     Reason.DRAINING: EXHAUSTED,
     Reason.UNREAD: EXHAUSTED,
+    Reason.MEMORY: EXHAUSTED,
 }  # all others: SERVER_ERROR, the provider is lost
 
 MAX_TEXT = 1000  # characters: what fits into the short form of every serialization

@@ -35,6 +35,7 @@ STATUS = {
     Reason.CLIENTS_FULL: 503,
     Reason.DRAINING: 503,
     Reason.UNREAD: 503,
+    Reason.MEMORY: 503,
     Reason.QUEUE_TIMEOUT: 503,
     Reason.REPLY_TIMEOUT: 504,
 }

@@ -23,7 +23,14 @@ from muxproxy.protocols.redis.words import error, is_passing_text
 
 # The command was not sent. DRAINING is not one of these: what is cut off at the end of a drain may have run.
 OVERLOAD = frozenset(
-    (Reason.QUEUE_FULL, Reason.CLIENTS_FULL, Reason.QUEUE_TIMEOUT, Reason.NO_SERVER, Reason.UNREAD)
+    (
+        Reason.QUEUE_FULL,
+        Reason.CLIENTS_FULL,
+        Reason.QUEUE_TIMEOUT,
+        Reason.NO_SERVER,
+        Reason.UNREAD,
+        Reason.MEMORY,
+    )
 )
 WRITTEN = frozenset((Reason.REPLY_TIMEOUT, Reason.SERVER_CLOSED, Reason.SERVER_BROKE, Reason.INTERNAL))
 # A server's no to who its client is, or to how it speaks (connection.py): its password was changed, or its

@@ -130,6 +130,11 @@ class RedisSession:
             return frame
         return self._on_special(frame, kind)
 
+    @property
+    def size(self) -> int:
+        size = len(self.state.user) + len(self.state.password) + len(self.name)
+        return size if self.subscriptions is None else size + self.subscriptions.size
+
     def on_changed(self, state: State, name: bytes | None) -> None:
         """A server, or what we know of it, has agreed to another state."""
         self.state = state

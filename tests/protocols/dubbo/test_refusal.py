@@ -42,6 +42,7 @@ def test_overload_is_100_a_late_reply_31_and_a_lost_provider_80(reason: Reason) 
         "limit_full": 100,
         "limit_timeout": 100,
         "unread": 100,
+        "memory": 100,
         "no_server": 80,
         "reply_timeout": 31,
         "request_timeout": 31,

@@ -1,0 +1,87 @@
+"""What a worker holds for its clients, in all: one bound, at which who holds most goes first (P7, P10).
+
+One accounting for bytes of every kind: what a framer keeps, what waits, what is parked, what a client does
+not read, what it listens to. A client that holds much says so once (`add`); the sum is taken while there is
+any, some times a second and never for a request. So it is late by what comes in INTERVAL.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol as Interface
+
+from muxproxy.mux.deadlines import INF, Deadlines
+
+# Bytes from which on a client is looked at. All others together: so much for each of [clients]
+# max_connections.
+HEAVY = 8 * 1024
+INTERVAL = 0.1  # seconds
+# A tenth of a percent of the time for each client that is looked at, however many there are.
+_EACH = 0.001
+
+
+class Holder(Interface):
+    is_heavy: bool
+
+    def weight(self) -> int:
+        """Bytes that are held for it now."""
+
+    def shed(self, text: str, now: float) -> None:
+        """They are needed: end it, with a word if it can be told."""
+
+
+class Memory:
+    """Of a worker. `bound`: bytes."""
+
+    def __init__(self, bound: int, deadlines: Deadlines) -> None:
+        self.bound = bound
+        self.held = 0  # when last looked
+        self.shed = 0  # clients that were ended for it
+        self.deadline = INF
+        self.wake = INF
+        self._deadlines = deadlines
+        self._heavy: set[Holder] = set()
+
+    def add(self, holder: Holder) -> None:
+        if not holder.is_heavy:
+            holder.is_heavy = True
+            self._heavy.add(holder)
+            if self.deadline == INF:
+                self.deadline = 0.0  # as soon as may be
+                self._deadlines.watch(self)
+
+    def on_deadline(self, now: float) -> None:
+        weights: list[tuple[int, Holder]] = []
+        for holder in list(self._heavy):
+            weight = holder.weight()
+            if weight < HEAVY:
+                holder.is_heavy = False
+                self._heavy.discard(holder)
+            else:
+                weights.append((weight, holder))
+        self.held = sum(weight for weight, _ in weights)
+        self.deadline = INF
+        if self._heavy:
+            self._look_again(now)
+        if self.held > self.bound:
+            weights.sort(key=lambda each: each[0], reverse=True)
+            self._end_largest(weights, now)
+
+    def _end_largest(self, weights: list[tuple[int, Holder]], now: float) -> None:
+        text = f"{self.held} bytes are held for clients, memory is {self.bound}"
+        for weight, holder in weights:
+            if self.held <= self.bound:
+                return
+            self.held -= weight
+            self.shed += 1
+            holder.shed(f"{text}; of these {weight} for this one", now)
+
+    def _look_again(self, now: float) -> None:
+        self.deadline = now + INTERVAL + _EACH * len(self._heavy)
+        self._deadlines.watch(self)
+
+    def statistics(self) -> dict[str, int]:
+        return {"memory_held": self.held, "memory_max": self.bound, "memory_shed": self.shed}
+
+    def on_bug(self, now: float) -> None:
+        """Ours: what is held is looked at again all the same."""
+        self._look_again(now)

@@ -1,0 +1,86 @@
+"""One bound for what a worker holds in all: who holds most goes first, and a look costs nothing where nobody
+holds much."""
+
+from __future__ import annotations
+
+import pytest
+
+from muxproxy.mux.deadlines import INF
+from muxproxy.mux.memory import INTERVAL
+from muxproxy.protocols.contract import Sharing
+from tests.fakes import Stage
+from tests.toys import Toy
+
+EXCLUSIVE, ORDERED, TAGGED = Sharing.EXCLUSIVE, Sharing.ORDERED, Sharing.TAGGED
+
+
+def test_who_has_most_unread_is_cut_and_nobody_else() -> None:
+    stage = Stage(ORDERED, max_connections=1, response_buffer=1000, pipeline_buffer=1 << 20)
+    stage.pool.memory.bound = 100_000
+    ann, bob, eve = (stage.asks(b"ask\n" * 10) for _ in range(3))
+    server = stage.connects()
+    for peer, size in ((ann, 2_000), (bob, 8_000), (eve, 3_000)):
+        peer.stops_reading()
+        server.sends((b"ask +%d\n" % size + b"x" * size) * 10)
+    assert stage.pool.memory.held == 0
+    stage.passes(2 * INTERVAL)
+    assert [peer.is_open for peer in (ann, bob, eve)] == [True, False, True]
+    assert bob.wire.was_reset
+    assert 50_000 < stage.pool.memory.held <= 100_000
+    assert stage.pool.memory.statistics()["memory_shed"] == 1
+    assert stage.outcomes()["memory"] == 1
+    assert "memory is 100000" in next(iter(stage.pool.faults.values()))
+    ann.reads()
+    eve.reads()
+    assert len(ann.got()) + len(eve.got()) == 10 * (2_000 + 3_000 + 2 * 10)
+    stage.passes(2 * INTERVAL)
+    assert (stage.pool.memory.held, stage.pool.memory.deadline) == (0, INF)
+
+
+@pytest.mark.parametrize("sharing", [EXCLUSIVE, ORDERED])
+def test_who_sends_a_body_for_which_there_is_no_place_is_told(sharing: Sharing) -> None:
+    stage = Stage(sharing, max_connections=1, request_buffer=1 << 20, timeout=100.0)
+    stage.pool.memory.bound = 100_000
+    ann, bob = stage.asks(b"a +500000\n" + b"x" * 70_000), stage.asks(b"b +500000\n" + b"x" * 60_000)
+    stage.passes(2 * INTERVAL)
+    assert ann.got().startswith(b"no memory bye | toys: 130")
+    assert b" bytes are held for clients, memory is 100000; of these 70010 for this one\n" in (
+        bytes(ann.wire.received)
+    )
+    assert ann.wire.eof
+    assert bob.got() == b""
+    assert stage.outcomes() == {"memory": 1}
+
+
+def test_what_a_listener_listens_to_counts() -> None:
+    stage = Stage(Toy(ORDERED, sessions=True), max_connections=2)
+    ann = stage.client()
+    ann.wire.brain.session.size = 200_000
+    ann.sends(b"go listen=news\n")
+    stage.passes(2 * INTERVAL)
+    assert stage.pool.memory.held >= 200_000
+    stage.pool.memory.bound = 100_000
+    stage.passes(2 * INTERVAL)
+    assert not ann.is_open or ann.wire.eof
+    assert stage.outcomes() == {"memory": 1}
+
+
+@pytest.mark.parametrize("sharing", [EXCLUSIVE, ORDERED, TAGGED])
+def test_nobody_is_looked_at_where_nobody_holds_much(sharing: Sharing) -> None:
+    stage = Stage(sharing, max_connections=1)
+    line = b"00000001 a\n" if sharing is TAGGED else b"a\n"
+    ann = stage.asks(line)
+    server = stage.connects()
+    server.sends(server.got())
+    assert ann.got() == line
+    assert stage.pool.memory.deadline == INF
+
+
+def test_who_is_gone_weighs_nothing() -> None:
+    stage = Stage(EXCLUSIVE, max_connections=1, request_buffer=1 << 20, timeout=100.0)
+    ann = stage.asks(b"a +500000\n" + b"x" * 70_000)
+    stage.passes(2 * INTERVAL)
+    assert stage.pool.memory.held > 70_000
+    ann.breaks_off()
+    stage.passes(2 * INTERVAL)
+    assert stage.pool.memory.held == 0
