@@ -7,6 +7,7 @@ any, some times a second and never for a request. So it is late by what comes in
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol as Interface
 
 from muxproxy.mux.deadlines import INF, Deadlines
@@ -15,6 +16,7 @@ from muxproxy.mux.deadlines import INF, Deadlines
 # max_connections.
 HEAVY = 8 * 1024
 INTERVAL = 0.1  # seconds
+MUCH = 32 * 1024 * 1024  # bytes: below, what an allocator keeps of it is not worth a look
 # A tenth of a percent of the time for each client that is looked at, however many there are.
 _EACH = 0.001
 
@@ -32,8 +34,13 @@ class Holder(Interface):
 class Memory:
     """Of a worker. `bound`: bytes."""
 
-    def __init__(self, bound: int, deadlines: Deadlines) -> None:
+    def __init__(
+        self, bound: int, deadlines: Deadlines, on_relief: Callable[[], None] = lambda: None
+    ) -> None:
+        """`on_relief`: much was held, and is no longer."""
         self.bound = bound
+        self._on_relief = on_relief
+        self._most = 0  # that was held since then
         self.held = 0  # when last looked
         self.shed = 0  # clients that were ended for it
         self.deadline = INF
@@ -59,9 +66,13 @@ class Memory:
             else:
                 weights.append((weight, holder))
         self.held = sum(weight for weight, _ in weights)
+        self._most = max(self._most, self.held)
         self.deadline = INF
         if self._heavy:
             self._look_again(now)
+        if self._most > MUCH and 2 * self.held < self._most:
+            self._most = self.held
+            self._on_relief()
         if self.held > self.bound:
             weights.sort(key=lambda each: each[0], reverse=True)
             self._end_largest(weights, now)

@@ -6,6 +6,8 @@ start -> Configure -> Ready -> (Ask -> Stats)* -> Drain -> Drained -> exit 0
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import gc
 import os
 import resource
@@ -107,7 +109,7 @@ class Worker:
 
     async def _start(self, message: Configure) -> None:
         listeners: list[Listener] = []
-        memory = self._memory = Memory(message.memory, self._engine.fine)
+        memory = self._memory = Memory(message.memory, self._engine.fine, _give_back)
         for backend in message.backends:
             protocol = build(backend)
             pool = new_pool(backend, protocol, self._engine, self._engine.fine, self._engine.slow)
@@ -160,6 +162,13 @@ class Worker:
     def _log(self, level: str, event: str, fields: dict[str, Any]) -> None:
         if self._channel is not None:
             self._channel.send(Log(level, event, fields))
+
+
+def _give_back() -> None:
+    """To the kernel, what was freed: glibc keeps it where anything that lives stands behind it (measured: 170
+    MiB when 190 MiB of unread replies were gone, and nothing with this)."""
+    with contextlib.suppress(OSError, AttributeError):  # another libc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _settle_gc() -> None:

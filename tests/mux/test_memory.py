@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from muxproxy.mux.deadlines import INF
-from muxproxy.mux.memory import INTERVAL
+from muxproxy.mux.memory import INTERVAL, MUCH
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Stage
 from tests.toys import Toy
@@ -84,3 +84,20 @@ def test_who_is_gone_weighs_nothing() -> None:
     ann.breaks_off()
     stage.passes(2 * INTERVAL)
     assert stage.pool.memory.held == 0
+
+
+def test_who_holds_the_memory_is_told_when_much_has_become_little() -> None:
+    told: list[int] = []
+    stage = Stage(ORDERED, max_connections=1, response_buffer=1000, pipeline_buffer=1 << 30)
+    stage.pool.memory._on_relief = lambda: told.append(stage.pool.memory.held)
+    ann = stage.asks(b"ask\n")
+    ann.stops_reading()
+    server = stage.connects()
+    server.sends(b"ask +%d\n" % (2 * MUCH) + bytes(2 * MUCH))
+    stage.passes(2 * INTERVAL)
+    assert told == []
+    ann.breaks_off()
+    stage.passes(2 * INTERVAL)
+    assert told == [0]
+    stage.passes(10 * INTERVAL)
+    assert told == [0]

@@ -201,6 +201,7 @@ class PubSub:
             for name in list(listening.joined[kind]):
                 self._part(listening, kind, name)
         listening.settle()
+        listener.subscriptions = None  # or each would hold the other, until a collection
         return self.flush()
 
     def take(self) -> Sequence[tuple[Any, bytes]]:
