@@ -341,8 +341,7 @@ class ToySession:
     """Remembers a database, and a transaction from `pin` to `unpin`, whose requests must all go to one
     connection."""
 
-    pin_reason = "toy"
-    size = 0
+    pin_reason, size = "toy", 0
 
     def __init__(self) -> None:
         self.patience = 0.0
