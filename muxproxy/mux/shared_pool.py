@@ -213,7 +213,15 @@ class SharedPool(Alone):
         """What it has not written need not stand behind what is stuck; and who waits for no other than silent
         ones may have to make do with them."""
         if self._is_other(now):
-            self.take_back(None, upstream.take_unwritten(), [])
+            back = upstream.take_unwritten()
+            # What its client would have sent there behind these goes with them, or would overtake them (P2).
+            clients = {exchange.client for exchange in back}
+            queue = upstream.queue
+            behind = [] if queue is None else [each for each in queue.entries if each.client in clients]
+            for exchange in behind:
+                if queue is not None:
+                    queue.remove(exchange)
+            self.take_back(None, back, behind)
         self.serve(now)
 
     def _by_load(self, now: float) -> list[Server]:

@@ -151,6 +151,20 @@ def test_what_is_unwritten_behind_it_moves_in_its_clients_order() -> None:
     assert stage.outcomes() == {"local": 1, "ok": 5}
 
 
+def test_and_takes_along_what_its_client_would_have_sent_there_behind_it() -> None:
+    stage = ordered(max_connections=2, max_in_flight=2)
+    silent = stuck(stage)
+    ann = stage.client()
+    ann.sends(b"me db=1\na1\n")
+    ann.sends(b"a2\n")  # there is no room for it
+    stage.passes(0.25)
+    silent.sends(b"stuck\nok\n")
+    server = stage.connects()
+    server.sends(b"ok\n")
+    assert silent.got() + server.got() in (b"select db=1\na1\na2\n", b"select db=1\nselect db=1\na1\na2\n")
+    assert stage.statistics()["waiting"] == 0
+
+
 def test_but_not_what_is_behind_its_clients_own() -> None:
     stage = ordered(max_connections=2)
     ann = stage.asks(b"a0\n")

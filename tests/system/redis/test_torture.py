@@ -39,7 +39,12 @@ TABLES = {
     # Nobody is cut for being slow in the middle of MULTI: on a busy machine all these clients are.
     "clients": {"max_connections": 2 * CLIENTS, "backlog": 2 * CLIENTS, "hold_timeout": "60s"},
     "queue": {"max_waiting": 20 * CLIENTS, "timeout": "10s"},
-    "upstream": {"max_connections": BOUND, "max_pinned": PINNED, "max_in_flight": 128},
+    "upstream": {
+        "max_connections": BOUND,
+        "max_pinned": PINNED,
+        "max_in_flight": 128,
+        "suspect_after": "5ms",  # so that connections stand still again and again, one by one
+    },
 }
 
 

@@ -105,7 +105,7 @@ class World:
         due = time.monotonic() - self.plan.patience
         for client in self.clients:
             if client.due and client.since < due:
-                self.wrong(f"client {client.keeper.number} waits for {client.due[0].data[:200]!r}")
+                self.note(f"client {client.keeper.number} waits for {client.due[0].data[:200]!r}")
                 client.fail(TIMEOUT)
 
 
