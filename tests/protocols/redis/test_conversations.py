@@ -33,6 +33,8 @@ class Play:
             max_in_flight=most,
             reply_timeout=5.0,
             timeout=2.0,
+            response_buffer=random.choice((100, 64 * 1024)),
+            pipeline_buffer=1 << 28,
         )
         self.askers: list[Asker] = []
         self.servers: list[Server] = []
@@ -53,6 +55,7 @@ class Play:
             self.ask(random.choice(askers))
         elif what < 0.58 and askers:
             asker = askers.pop(random.randrange(len(askers)))
+            asker.peer.reads()
             asker.peer.closes() if random.random() < 0.6 else asker.peer.breaks_off()
         elif what < 0.62 and servers and self.losses:
             peer = random.choice(servers).peer
@@ -72,6 +75,10 @@ class Play:
 
     def ask(self, asker: Asker) -> None:
         random = self.random
+        if random.random() < 0.1:  # writes all before it reads anything
+            asker.peer.stops_reading()
+        elif random.random() < 0.2:
+            asker.peer.reads()
         for _ in range(random.choice((1, 1, 2, 4))):
             asker.says()
         cut = len(asker.unsent) if random.random() < 0.8 else random.randrange(len(asker.unsent) + 1)
@@ -91,6 +98,7 @@ class Play:
         for asker in list(self.askers):
             asker.hears()
             if asker.was_refused or not asker.peer.is_open:
+                asker.peer.reads()
                 asker.peer.closes()
                 self.askers.remove(asker)
         self.servers[:] = [server for server in self.servers if server.peer.is_open]
@@ -101,6 +109,7 @@ class Play:
     def end(self) -> None:
         """All leave; whoever still waits or blocks is served."""
         for asker in self.askers:
+            asker.peer.reads()
             asker.peer.closes()
         for _ in range(1000):
             for server in self.servers:
