@@ -353,11 +353,11 @@ class Pool(Accounts):
         if self.config.max_lifetime:
             # spread over a tenth, or connections opened together would end together
             upstream.retire_at = now + self.config.max_lifetime * (0.9 + 0.1 * self.world.jitter())
-        self._on_open(upstream)
+        self._on_open(upstream, now)
         self.release(upstream, now)
         self.grow(now)  # a server in doubt was probed by this one alone
 
-    def _on_open(self, upstream: Upstream) -> None: ...
+    def _on_open(self, upstream: Upstream, now: float) -> None: ...
 
     def on_closing(self, upstream: Upstream, now: float) -> None:
         """No more requests for it; its socket still counts."""

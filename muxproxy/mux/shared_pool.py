@@ -80,9 +80,13 @@ class SharedPool(Alone):
         kind = ByTag if self.sharing is Sharing.TAGGED else ByOrder
         return kind(self, server, now)
 
-    def _on_open(self, upstream: Upstream) -> None:
+    def _on_open(self, upstream: Upstream, now: float) -> None:
         assert isinstance(upstream, ByOrder)
         upstream.server.open.append(upstream)
+        if self.some_stop:  # with this one there may be somebody who serves in their stead
+            for server in self.servers:
+                if server.stopping and self.others_serve(server):
+                    self._retire_all(server, "server is about to stop", now)
 
     def _places(self) -> int:
         return self.config.max_in_flight
@@ -245,10 +249,13 @@ class SharedPool(Alone):
         server.on_last_call(now, cast(TaggedProtocol, self.protocol).stop_timeout)
         upstream.on_last_call(why, now)
         if self.others_serve(server):
-            for each in list(server.open):
-                if each is not upstream and isinstance(each, ByTag):
-                    each.on_last_call(why, now)
-                    self.release(each, now)
+            self._retire_all(server, why, now)
+
+    def _retire_all(self, server: Server, why: str, now: float) -> None:
+        for each in list(server.open):
+            if isinstance(each, ByTag) and not each.retiring:
+                each.on_last_call(why, now)
+                self.release(each, now)
 
     def _why_not_reusable(self, upstream: Upstream, now: float) -> str:
         why = super()._why_not_reusable(upstream, now)
