@@ -115,6 +115,11 @@ def arguments(data: bytes, limit: int = MAX_INT64) -> list[bytes]:
     return words
 
 
+def argument_count(data: bytes) -> int:
+    """How many words a multibulk command says it has behind its name."""
+    return int(data[1 : data.find(CRLF)]) - 1
+
+
 def commands(data: bytes) -> list[bytes]:
     """The commands of a request frame that is a whole transaction, each as a frame of its own would be."""
     found = []

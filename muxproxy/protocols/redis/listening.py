@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from muxproxy.protocols.redis.common import Command, Note
-from muxproxy.protocols.redis.words import bulk, null
+from muxproxy.protocols.redis.words import null
 
 if TYPE_CHECKING:
     from muxproxy.protocols.redis.session import RedisSession
@@ -34,13 +34,15 @@ Names = dict[bytes, None]  # ordered, so that what depends on the order is the s
 class Request(Note):
     """One (P|S)(UN)SUBSCRIBE, or the RESET of a client that listens; the note of its frame."""
 
-    __slots__ = ("error", "is_told", "names", "resp", "session", "waiting")
+    __slots__ = ("error", "head", "is_told", "names", "resp", "session", "waiting")
 
     def __init__(self, command: Command, session: RedisSession, names: list[bytes], *, mute: bool) -> None:
         super().__init__(command, mute=mute)
         self.session = session
         self.resp = session.state.resp  # a RESET behind it does not change how it is answered
         self.names = names
+        verb = command.name.encode("latin-1")
+        self.head = b"%b3\r\n$%d\r\n%b\r\n" % (b">" if self.resp == 3 else b"*", len(verb), verb)
         self.is_told = False  # the feed has it; until then it is held behind the client's earlier commands
         self.waiting = 0  # channels that the server has not acknowledged yet
         self.error = b""  # its error for one of them, the whole reply
@@ -55,7 +57,7 @@ class Request(Note):
 class Listening:
     """By kind: channels, patterns, shard channels."""
 
-    __slots__ = ("joined", "requests", "session", "size", "wanted")
+    __slots__ = ("failed", "joined", "requests", "session", "size", "wanted")
 
     def __init__(self, session: RedisSession) -> None:
         self.session = session
@@ -63,6 +65,7 @@ class Listening:
         self.wanted: tuple[Names, Names, Names] = ({}, {}, {})
         self.requests: deque[Request] = deque()  # asked, not answered
         self.size = 0  # what it wants costs so many bytes
+        self.failed = False  # something that it asked for did not come to be, or ended by itself
 
     def wants(self) -> bool:
         channels, patterns, shards = self.wanted
@@ -100,15 +103,18 @@ class Listening:
 
     def take_back(self, request: Request) -> None:
         """It is not to be."""
+        self.failed = True
         if request in self.requests:
             self.requests.remove(request)
         if not self.requests:
             self.settle()
 
     def settle(self) -> None:
-        """Nothing is on its way any more: what it wants is what it has, be it that something failed."""
+        """Nothing is on its way any more: what it wants is what it has, be it that something failed.
+        Only then are they compared: there may be tens of thousands, at each of its requests (P10)."""
+        failed, self.failed = self.failed, False
         for wanted, joined in zip(self.wanted, self.joined, strict=True):
-            if wanted != joined:
+            if failed and wanted != joined:
                 wanted.clear()
                 wanted.update(joined)
                 self.size = sum(EACH + len(name) for names in self.wanted for name in names)
@@ -131,7 +137,6 @@ class Listening:
         """As Redis writes it to this client now: channels and patterns are counted together."""
         channels, patterns, shards = self.joined
         count = len(shards) if kind == SHARD else len(channels) + len(patterns)
-        mark = b">" if request.resp == 3 else b"*"
-        verb = request.command.name.encode()
-        shown = null(request.resp) if name is None else bulk(name)
-        return b"%b3\r\n$%d\r\n%b\r\n%b:%d\r\n" % (mark, len(verb), verb, shown, count)
+        if name is None:
+            return b"%b%b:%d\r\n" % (request.head, null(request.resp), count)
+        return b"%b$%d\r\n%b\r\n:%d\r\n" % (request.head, len(name), name, count)

@@ -16,11 +16,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from muxproxy.protocols.contract import Frame
-from muxproxy.protocols.redis.grammar import multibulk
 from muxproxy.protocols.redis.listening import CHANNEL, PATTERN, SHARD, VERBS, Listening, Request
 
 _SUBSCRIBE = (b"SUBSCRIBE", b"PSUBSCRIBE", b"SSUBSCRIBE")
 _UNSUBSCRIBE = (b"UNSUBSCRIBE", b"PUNSUBSCRIBE", b"SUNSUBSCRIBE")
+# How their commands for one name begin; by kind, and whether it is left or joined.
+_HEADS = [
+    tuple(b"*2\r\n$%d\r\n%b\r\n" % (len(word), word) for word in words)
+    for words in zip(_UNSUBSCRIBE, _SUBSCRIBE, strict=True)
+]
 # How messages begin behind their first four bytes, and the kind of what follows.
 _MESSAGE = b"$7\r\nmessage\r\n$"
 _PMESSAGE = b"$8\r\npmessage\r\n$"
@@ -93,8 +97,8 @@ class PubSub:
             request.waiting += 1
 
     def _say(self, channel: _Channel, joins: bool) -> None:
-        words = _SUBSCRIBE if joins else _UNSUBSCRIBE
-        self._out.append(multibulk([words[channel.kind], channel.name]))
+        name = channel.name
+        self._out.append(b"%b$%d\r\n%b\r\n" % (_HEADS[channel.kind][joins], len(name), name))
         self._owed.append((channel, joins))
 
     def flush(self) -> bytes:
@@ -139,11 +143,13 @@ class PubSub:
         for name in request.names:
             channel = self._channels[kind].get(name)
             if channel is None:
+                listening.failed = True
                 continue  # the server refused it
             channel.waiters.pop(request, None)
             if not channel.waiters:
                 channel.waiters = {}  # one that was not empty keeps its room
             if request.error:
+                listening.failed = True
                 self._maybe_drop(channel)
             else:
                 channel.join(listening.session)
@@ -200,6 +206,7 @@ class PubSub:
         for kind in (CHANNEL, PATTERN, SHARD):
             for name in list(listening.joined[kind]):
                 self._part(listening, kind, name)
+        listening.failed = True
         listening.settle()
         listener.subscriptions = None  # or each would hold the other, until a collection
         return self.flush()
@@ -290,6 +297,7 @@ class PubSub:
         for session in channel.listeners:
             listening: Listening = session.subscriptions
             del listening.joined[SHARD][channel.name]
+            listening.failed = True
             self._advance(listening)
         return data, tuple(channel.listeners)
 

@@ -47,8 +47,8 @@ from muxproxy.protocols.redis.common import (
     Note,
     State,
 )
-from muxproxy.protocols.redis.grammar import arguments, multibulk
-from muxproxy.protocols.redis.listening import VERBS, Listening, Request
+from muxproxy.protocols.redis.grammar import argument_count, arguments, multibulk
+from muxproxy.protocols.redis.listening import EACH, VERBS, Listening, Request
 from muxproxy.protocols.redis.notes import Aborted, SkipFirst, Tried, Unknown
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 _BEFORE_AUTH = frozenset((AUTH, HELLO, RESET, QUIT))
 _WHILE_SUBSCRIBED = frozenset((LISTEN, PING, RESET, QUIT))
 _NOT_IN_MULTI = frozenset((AUTH, HELLO, LISTEN))
+_FEW_NAMES = 1024  # of channels in one command: taken with any channels_buffer
 _PING = multibulk([b"PING"])
 _DISCARD = multibulk([b"DISCARD"])
 # Seen on 7.0.15: an error to a command with subcommands names both words.
@@ -388,6 +389,10 @@ class RedisSession:
         if not frame.marks & LAST:
             bound = self.protocol.settings.subscribe_buffer
             return self.answer(say.ours(f"{command.name} of more than {bound} bytes, ask in smaller pieces"))
+        bound = self.protocol.channels_buffer
+        if argument_count(frame.data) > max(bound // EACH, _FEW_NAMES):  # not even looked at (P10)
+            why = f"{command.name.upper()} of more names than channels_buffer, {bound} bytes, has room for"
+            return self.answer(say.ours(why), reason=Reason.SESSION_FULL)
         names = arguments(frame.data)[1:]
         kind, joins = VERBS[command.name]
         if joins and not names:
@@ -395,7 +400,6 @@ class RedisSession:
         listening = self.subscriptions
         if listening is None:
             listening = self.subscriptions = Listening(self)
-        bound = self.protocol.channels_buffer
         if joins and listening.size + listening.more(kind, names) > bound:
             why = f"what it listens to, names and 512 bytes each, is more than channels_buffer, {bound} bytes"
             return self.answer(say.ours(why), reason=Reason.SESSION_FULL)
