@@ -29,7 +29,7 @@ STATES = ("new", "waiting", "sent", "replying", "abandoned", "done")
 _PIN = ("pinned", 0.0)
 BEGUN = 1  # what else it may be is a mark of contract.py
 SMALL = 2048  # bytes of a part of a body that is joined with the next
-STREAM = 1 << 16  # a mark of ours, beside the protocol's: alone (PIN) only while its request is coming in
+STREAM = 1 << 24  # a mark of ours, above all of contract.py: alone (PIN) only while its request is coming in
 
 # state -> bits of the states it may move to
 _MOVES = (

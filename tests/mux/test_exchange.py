@@ -7,7 +7,18 @@ import itertools
 import pytest
 
 from muxproxy.errors import BugError
-from muxproxy.mux.exchange import ABANDONED, DONE, NEW, REPLYING, SENT, STATES, WAITING, Exchange
+from muxproxy.mux.exchange import (
+    ABANDONED,
+    DONE,
+    NEW,
+    REPLYING,
+    SENT,
+    STATES,
+    STREAM,
+    WAITING,
+    Exchange,
+)
+from muxproxy.protocols import contract
 from muxproxy.protocols.contract import FIRST, IDEMPOTENT, LAST, Frame
 
 ALLOWED = {
@@ -68,3 +79,9 @@ def test_a_body_in_tiny_pieces_is_kept_in_few() -> None:
     assert b"".join(exchange.more) == body + body
     assert exchange.size == 2 * len(body)
     assert len(exchange.more) < 20
+
+
+def test_a_mark_of_ours_is_none_of_a_protocols() -> None:
+    marks = [value for name, value in vars(contract).items() if name.isupper() and isinstance(value, int)]
+    assert contract.UNTOLD in marks
+    assert max(marks) < STREAM

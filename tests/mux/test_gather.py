@@ -134,6 +134,18 @@ def test_a_quiet_request_that_was_not_written_goes_elsewhere_when_the_connection
     assert ann.got() == b"login\n"
 
 
+def test_a_quiet_request_of_who_has_a_connection_alone_waits_for_its_own_earlier_ones() -> None:
+    stage = sessions()
+    ann = stage.asks(b"a1 pin\na2\nlogin quiet\na3\n")
+    server = stage.connects()
+    assert server.got() == b"a1 pin\na2\n"
+    server.sends(b"a1\na2\n")
+    assert server.got() == b"login quiet\na3\n"
+    assert stage.statistics()["pinned"] == {"toy": 1}
+    server.sends(b"login\na3\n")
+    assert ann.got() == b"a1\na2\nlogin\na3\n"
+
+
 def test_a_connection_that_ends_with_the_reply_that_was_waited_for_serves_nobody_who_waited() -> None:
     class Tries(ToyConnection):
         def prelude(self, needs: object) -> tuple[bytes, int]:
