@@ -97,9 +97,9 @@ class Listening:
                     self.size -= EACH + len(name)
 
     def more(self, kind: int, names: list[bytes]) -> int:
-        """Bytes that they would cost besides."""
-        wanted = self.wanted[kind]
-        return sum(EACH + len(name) for name in names if name not in wanted)
+        """Bytes that they would cost besides, each named once."""
+        new = set(names).difference(self.wanted[kind])
+        return EACH * len(new) + sum(map(len, new))
 
     def take_back(self, request: Request) -> None:
         """It is not to be."""
