@@ -3,10 +3,16 @@
 A `FeedClient` is a client of our own. It asks its pool for a connection alone, as any session that needs one
 does, so that the connection is inside every bound (P1), keeps it while anybody listens, and gets another
 when it is lost. Listeners that ask wait here until the server has acknowledged.
+
+A message is a write for each who listens. In a turn of the loop so many get theirs (LISTENERS); what is left
+is `_late`, the replies that came behind it too, and meanwhile the connection is not read (P10). So `_late` is
+never more than what one chunk brought.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from muxproxy.mux.deadlines import INF
@@ -32,6 +38,7 @@ if TYPE_CHECKING:
     from muxproxy.mux.shared_pool import SharedPool
 
 FRAME = LINES // FRAMES  # what a frame counts, in lines
+LISTENERS = 512  # that get a message in one turn: some 5 ms of system calls
 REASON = "listening"  # why it has a connection alone
 
 
@@ -45,7 +52,9 @@ class FeedClient(OrderedClient):
         "_asks",
         "_clients",
         "_feed",
+        "_given",
         "_heard",
+        "_late",
         "_lost_at",
         "_needs",
         "_probing",
@@ -66,6 +75,9 @@ class FeedClient(OrderedClient):
         self._upstream: ByOrder | None = None  # once it has been told what we listen to
         self._heard = now  # when it last said anything
         self._probing = False
+        self._given = 0  # messages since its last turn
+        # (message, who has not got it yet, None) or (reply, who gets it, to which exchange), oldest first
+        self._late: deque[tuple[bytes, Sequence[Any], Exchange | None]] = deque()
         self._lost_at = INF  # since when listeners may miss something
         self.deadline = INF
 
@@ -96,14 +108,59 @@ class FeedClient(OrderedClient):
         if self._lost_at != INF:
             self._on_restored(now)
         data, listeners = self._feed.on_push(frame)
+        self._weigh(len(listeners))
         if listeners:
             self.pool.messages += 1
-        self._weigh(len(listeners))
-        clients = self._clients
-        behind = [listener for listener in listeners if not (data and clients[listener].push(data))]
-        for listener in behind:  # apart, because it takes them off `listeners`
-            clients[listener].fall_behind(now)
+            self._late.append((data, listeners, None))
+            if not self.busy:
+                self._push_late(now)
         self._tell(b"", now)
+
+    def _push_late(self, now: float) -> None:
+        """Until nothing is left, or this turn has had its share."""
+        late = self._late
+        while late and not self.busy:
+            data, whom, exchange = late.popleft()
+            if exchange is not None:
+                self._acknowledge(whom[0], exchange, data, now)
+                continue
+            room = LISTENERS - self._given
+            if len(whom) > room:
+                late.appendleft((data, whom[room:], None))
+                whom = whom[:room]
+            self._push(data, whom, now)
+            self._given += len(whom)
+            # As Working.take: whether those before were of this very turn nobody tells.
+            if self._given >= LISTENERS:
+                self.postpone()
+
+    def _push(self, data: bytes, listeners: Sequence[Any], now: float) -> None:
+        clients = [client for each in listeners if (client := self._clients.get(each)) is not None]
+        behind = [client for client in clients if not (data and client.push(data))]
+        for client in behind:  # apart, because it takes them off the channel
+            client.fall_behind(now)
+
+    def postpone(self) -> None:
+        self.busy = True
+        if self._upstream is not None:
+            self._upstream.pause_reading()
+        self.pool.world.postpone(self)
+
+    def go_on(self, now: float) -> None:
+        self.busy = False
+        self._given = 0
+        self.pool.corked = []
+        try:
+            self._push_late(now)
+        finally:
+            corked, self.pool.corked = self.pool.corked, None
+            for client in corked:
+                client.uncork()
+        if not self.busy:
+            if self._upstream is not None:
+                self._heard = now  # it was us who did not read
+                self._upstream.resume_reading(now)
+            self._tell(b"", now)
 
     def _tell(self, data: bytes, now: float) -> None:
         """What the feed wants said, where there is somebody to say it to; a connection is got or given back
@@ -123,9 +180,15 @@ class FeedClient(OrderedClient):
     def _answer_all(self, now: float) -> None:
         for listener, reply in self._feed.take():
             exchange = self._forget_ask(listener)
-            client = self._clients.get(listener)
-            if exchange is not None and client is not None:
-                client.deliver(exchange, Frame(reply, FIRST | LAST), now)
+            if self._late and exchange is not None:  # behind the messages that came before
+                self._late.append((reply, (listener,), exchange))
+            else:
+                self._acknowledge(listener, exchange, reply, now)
+
+    def _acknowledge(self, listener: Any, exchange: Exchange | None, reply: bytes, now: float) -> None:
+        client = self._clients.get(listener)
+        if exchange is not None and client is not None:
+            client.deliver(exchange, Frame(reply, FIRST | LAST), now)
 
     def _forget_ask(self, listener: Any) -> Exchange | None:
         exchange = self._asks.pop(listener, None)
@@ -163,6 +226,8 @@ class FeedClient(OrderedClient):
         assert isinstance(upstream, ByOrder)
         self._upstream = upstream
         upstream.feeder = self
+        if self.busy:
+            upstream.pause_reading()
         self._weigh(len(self._clients))
         self._heard, self._probing = now, False
         self._look_at(now + self.pool.config.idle_timeout)
@@ -178,6 +243,8 @@ class FeedClient(OrderedClient):
         if upstream is not None:
             self.deadline = INF
             upstream.feeder = None
+            if self.busy:
+                upstream.resume_reading(now)
             upstream.on_owner_left(now)
 
     def on_lost(self, error: str, now: float) -> None:
@@ -273,7 +340,10 @@ class FeedClient(OrderedClient):
             self._look_at(self._heard + config.idle_timeout)
 
     def on_bug(self, now: float) -> None:
-        """Ours: try again later, or listeners would wait for ever."""
+        """Ours: try again later, or listeners would wait for ever. Messages that are left are a gap."""
+        if self._upstream is not None and self._upstream.read_paused and not self.busy:
+            self._late.clear()
+            self._upstream.on_bug(now)
         self._look_at(now + self.pool.config.backoff_max)
 
     def statistics(self) -> dict[str, int]:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
+from muxproxy.mux import feed
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Peer, Stage
 from tests.toys import Toy
@@ -223,3 +228,100 @@ def test_no_more_than_max_waiting_wait_for_an_acknowledgement() -> None:
     stage.asks(b"go listen=a\n")
     stage.asks(b"go listen=b\n")
     assert stage.asks(b"go listen=c\n").got().startswith(b"no queue_full")
+
+
+def in_turns(stage: Stage, count: int = 5) -> tuple[Peer, list[Peer]]:
+    """Two of them get a message in each turn. The first turn begins anew."""
+    server, clients = listeners(stage, count)
+    stage.one_turn_each = True
+    return server, clients
+
+
+def test_a_message_of_many_goes_to_some_in_each_turn_and_all_get_all_in_order(monkeypatch: Any) -> None:
+    """P10"""
+    monkeypatch.setattr(feed, "LISTENERS", 2)
+    stage = stage_of()
+    server, clients = in_turns(stage)
+    server.sends(b"*msg news one\n*msg news two\n")
+    assert [client.got() for client in clients] == [b"*msg news one\n"] * 2 + [b""] * 3
+    assert server.is_paused  # so no more than this waits here
+    stage.world.next_turn()
+    assert [client.got() for client in clients] == [b""] * 2 + [b"*msg news one\n"] * 2 + [b""]
+    stage.world.next_turns()
+    assert not server.is_paused
+    rest = [b"*msg news two\n"] * 4 + [b"*msg news one\n*msg news two\n"]
+    assert [client.got() for client in clients] == rest
+    server.sends(b"*msg news three\n")
+    stage.world.next_turns()
+    assert [client.got() for client in clients] == [b"*msg news three\n"] * 5
+
+
+def test_an_acknowledgement_stands_behind_the_messages_that_came_before_it(monkeypatch: Any) -> None:
+    """P2: who has been told that it has left gets nothing any more."""
+    monkeypatch.setattr(feed, "LISTENERS", 2)
+    stage = stage_of()
+    server, clients = in_turns(stage)
+    server.sends(b"*msg news one\n")
+    clients[4].sends(b"go unlisten=news\n")
+    late = stage.asks(b"go listen=news\n")
+    assert clients[4].got() == b""
+    stage.world.next_turns()
+    assert clients[4].got() == b"*msg news one\nunlistened\n"
+    assert late.got() == b"listening news\n"
+
+
+def test_who_leaves_or_stops_reading_while_a_message_is_on_its_way_keeps_nobody(monkeypatch: Any) -> None:
+    monkeypatch.setattr(feed, "LISTENERS", 2)
+    stage = stage_of()
+    server, clients = in_turns(stage)
+    server.sends(b"*msg news one\n*msg news two\n")
+    clients[2].closes()
+    clients[3].stops_reading()
+    stage.world.next_turns()
+    assert clients[4].got() == b"*msg news one\n*msg news two\n"
+    for client in (*clients[:2], *clients[3:]):
+        client.closes()
+    stage.world.next_turns()
+    assert stage.statistics()["pinned"] == {}
+    assert not server.is_paused
+
+
+def test_a_connection_that_is_lost_while_a_message_is_on_its_way_takes_nothing_of_it_along(
+    monkeypatch: Any,
+) -> None:
+    monkeypatch.setattr(feed, "LISTENERS", 2)
+    stage = stage_of()
+    server, clients = in_turns(stage)
+    server.sends(b"*msg news one\n")
+    server.breaks_off()
+    stage.world.next_turns()
+    assert [client.got() for client in clients] == [b"*msg news one\n"] * 5
+    stage.passes(0.1)
+    server = stage.connects()
+    assert server.got() == b"sub news\n"
+    server.sends(b"*sub news\n*msg news two\n")
+    stage.world.next_turns()
+    assert [client.got() for client in clients] == [b"*msg news two\n"] * 5
+
+
+def test_a_bug_of_ours_in_a_later_turn_is_a_gap_and_not_the_end(monkeypatch: Any) -> None:
+    monkeypatch.setattr(feed, "LISTENERS", 2)
+    stage = stage_of()
+    server, clients = in_turns(stage)
+    server.sends(b"*msg news one\n")
+    (mine,) = stage.pool.feeds.values()
+
+    def broken(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(feed.FeedClient, "_push", broken)
+    with pytest.raises(RuntimeError):
+        stage.world.next_turn()
+    monkeypatch.undo()
+    mine.on_bug(stage.world.now)  # as worker/engine.py
+    stage.passes(1)
+    server = stage.connects()
+    server.sends(b"*sub news\n*msg news two\n")
+    stage.world.next_turns()
+    assert clients[4].got() == b"*msg news two\n"
+    assert stage.statistics()["pushed"]["interrupted"] == 1
