@@ -16,6 +16,8 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +199,33 @@ class FullBacklog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def accepting_and_closing(host: str, port: int) -> Iterator[list[socket.socket]]:
+    """What stands in a server's place for a while: it accepts, and closes without a word. Yields what it has
+    accepted so far."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    listener.listen(4096)
+    accepted: list[socket.socket] = []
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):  # the end: nobody listens any more
+            while True:
+                sock, _ = listener.accept()
+                sock.close()
+                accepted.append(sock)
+
+    thread = threading.Thread(target=accept)
+    thread.start()
+    try:
+        yield accepted
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        listener.close()
 
 
 class Program:

@@ -17,6 +17,9 @@ from tests.system.redis.wire import command as encode
 
 Check = Callable[[Any], bool]
 _NAMES = 8  # keys of each kind that a client has
+USERS = (b"alice", b"bob")
+GUEST = b"carol"  # who anybody is for a while, by one of two passwords, of which one is good at a time
+PASSWORDS = (b"one", b"two")
 
 
 class LostError(Exception):
@@ -32,6 +35,7 @@ class Command(NamedTuple):
 class Batch(NamedTuple):
     commands: list[Command]
     exchanges: int  # as muxproxy counts
+    reads_after: bool = False  # nothing is read before all is written
 
 
 Script = Generator[Batch, list[Any], None]
@@ -52,14 +56,15 @@ def is_queued(reply: Any) -> bool:
 class Keeper:
     """What one client knows of its own data, over all its connections."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, *, users: bool = False) -> None:
         self.number = number
+        self.user = USERS[number // 8 % 2] if users else b""  # its password is its name
         self.db = number % 4
         self.resp = 2 + number // 4 % 2
         self.group = number // 8  # with three others in the other dbs: the same key names
         self.name = b"client-%d" % number
         self.clean = True  # nothing of this batch's script was refused so far
-        self.pinned = False  # in the middle of MULTI or WATCH, whose end is its connection's
+        self.pinned = False  # in the middle of MULTI or WATCH, whose end is its connection's, or the guest
         self.serial = 0
         self.confirmed: dict[bytes, int] = {}  # key (and field) -> the write that was acknowledged last
         self.maybe: dict[bytes, set[int]] = {}  # -> writes of unknown fate
@@ -175,9 +180,11 @@ class Keeper:
 
 def set_up(keeper: Keeper) -> Script:
     keeper.pinned = False
-    commands = [keeper.exact(("HELLO", keeper.resp), None)]
-    commands.append(keeper.exact(("SELECT", keeper.db), b"OK"))
-    commands.append(keeper.exact(("CLIENT", "SETNAME", keeper.name), b"OK"))
+    who = ("AUTH", keeper.user, keeper.user) if keeper.user else ()
+    commands = [keeper.exact(("HELLO", keeper.resp, *who), None)]
+    wanted = keeper.if_clean if keeper.user else keeper.exact  # who is nobody may do little
+    commands.append(wanted(("SELECT", keeper.db), b"OK"))
+    commands.append(wanted(("CLIENT", "SETNAME", keeper.name), b"OK"))
     yield from surely(keeper, commands)
 
 
@@ -192,7 +199,7 @@ def surely(keeper: Keeper, commands: list[Command], *, whole: bool = False) -> S
 def pick(keeper: Keeper, random: Random) -> Script:
     keeper.clean, keeper.pinned = True, False
     choice = random.random()
-    for script, share in _SHARES:
+    for script, share in _SHARES + _USERS_SHARES if keeper.user else _SHARES:
         choice -= share
         if choice < 0:
             return script(keeper, random)
@@ -225,8 +232,29 @@ def pipeline(keeper: Keeper, random: Random) -> Script:
     yield Batch(commands, len(commands))
 
 
+def whole_pipeline(keeper: Keeper, random: Random) -> Script:
+    """Some hundred, of which no reply is read before all are written: more than the sockets take."""
+    commands: list[Command] = []
+    for _ in range(random.choice((100, 200, 400))):
+        number = random.randrange(_NAMES)
+        match random.randrange(6):
+            case 0:
+                commands.append(keeper.set(keeper.key(b"s", number)))
+            case 1 | 2:
+                commands.append(keeper.get(keeper.key(b"s", number)))
+            case 3:
+                commands.append(keeper.incr(keeper.key(b"n", number)))
+            case _:
+                token = b"%d/%d" % (keeper.number, random.getrandbits(60))
+                words = ("EVAL", "return string.rep(ARGV[1], 200)", 0, token)
+                commands.append(keeper.exact(words, token * 200))
+    yield Batch(commands, len(commands), reads_after=True)
+
+
 def little(keeper: Keeper, random: Random) -> Command:
     token = b"%d/%d" % (keeper.number, random.getrandbits(60))
+    if keeper.user and random.random() < 0.5:
+        return keeper.exact(("ACL", "WHOAMI"), keeper.user)
     match random.randrange(6):
         case 0:
             return keeper.exact(("ECHO", token), token)
@@ -332,10 +360,53 @@ def visit(keeper: Keeper, random: Random) -> Script:
     )
 
 
-_SHARES: tuple[tuple[Callable[[Keeper, Random], Script], float], ...] = (
+def wrong_password(keeper: Keeper, random: Random) -> Script:
+    """It is told so, and stays who it is."""
+    words = random.choice(
+        (
+            ("AUTH", keeper.user, "no"),
+            ("HELLO", keeper.resp, "AUTH", keeper.user, "no"),
+            ("AUTH", "nobody", "no"),
+        )
+    )
+    key = keeper.key(b"s", random.randrange(_NAMES))
+    commands = [
+        keeper.get(key),
+        keeper.fails(words, "WRONGPASS"),
+        keeper.exact(("ACL", "WHOAMI"), keeper.user),
+        keeper.get(key),
+    ]
+    yield Batch(commands, len(commands))
+
+
+def guest(keeper: Keeper, random: Random) -> Script:
+    """The guest, if that is its password just now, and itself again. While it is the guest another password
+    may end its connection."""
+    is_guest = False
+
+    def entered(reply: Any) -> bool:
+        nonlocal is_guest
+        is_guest = reply == b"OK"
+        return is_guest or str(reply).startswith("WRONGPASS")
+
+    def is_it(reply: Any) -> bool:
+        return bool(reply == (GUEST if is_guest else keeper.user))
+
+    keeper.pinned = True
+    commands = [Command(encode("AUTH", GUEST, random.choice(PASSWORDS)), entered, nothing)]
+    commands += [Command(encode("ACL", "WHOAMI"), is_it, nothing)] * random.randrange(4)
+    commands.append(keeper.exact(("AUTH", keeper.user, keeper.user), b"OK"))
+    commands.append(keeper.if_clean(("ACL", "WHOAMI"), keeper.user))
+    yield from surely(keeper, commands)
+
+
+_Shares = tuple[tuple[Callable[[Keeper, Random], Script], float], ...]
+_SHARES: _Shares = (
+    (whole_pipeline, 0.003),
     (whole_transaction, 0.05),
     (transaction_in_pieces, 0.01),
     (watched, 0.01),
     (queue, 0.02),
     (visit, 0.02),
 )
+_USERS_SHARES: _Shares = ((wrong_password, 0.05), (guest, 0.05))

@@ -27,8 +27,10 @@ RIGHT = "right"
 REFUSED = "refused"  # an error that muxproxy made itself, or the server's -LOADING
 WRONG = "wrong"  # any other reply
 CLOSED = "closed"  # the connection ended first
-ORPHANED = "orphaned"  # the same in the middle of MULTI or WATCH, as when the server closes that connection
+ORPHANED = "orphaned"  # the same in the middle of MULTI or WATCH, as when the server closes that connection,
+# or as a user whose password is not good any more
 TIMEOUT = "timeout"
+LOOKS_UP = 0.05  # seconds after which who writes all before it reads looks whether all is written
 
 
 @dataclass
@@ -39,6 +41,7 @@ class Plan:
     first: int = 0  # the number of the first client
     patience: float = 30.0  # seconds without the reply that is due
     seed: int = 1
+    users: bool = False  # each is one of the server's users (steps.py), and gives wrong passwords at times
 
 
 @dataclass
@@ -70,7 +73,8 @@ class World:
         self.busy = 0  # clients that have not come to the end of their last step
         self.connections: list[tuple[float, int]] = []
         self.examples: list[str] = []
-        self.clients = [Client(self, plan.first + number) for number in range(plan.clients)]
+        numbers = range(plan.first, plan.first + plan.clients)
+        self.clients = [Client(self, number, users=plan.users) for number in numbers]
         self.idle = asyncio.Event()
 
     @property
@@ -112,9 +116,9 @@ class World:
 class Client(asyncio.Protocol):
     """One connection at a time; a new one when it was lost and there is more to do."""
 
-    def __init__(self, world: World, number: int) -> None:
+    def __init__(self, world: World, number: int, *, users: bool) -> None:
         self.world = world
-        self.keeper = Keeper(number)
+        self.keeper = Keeper(number, users=users)
         self.transport: asyncio.Transport | None = None
         self.reader = hiredis.Reader()
         self.script: Script | None = None
@@ -173,7 +177,20 @@ class Client(asyncio.Protocol):
         self.since = time.monotonic()
         self.exchanges += batch.exchanges
         self.world.commands += len(self.due)
+        if batch.reads_after:
+            self.transport.pause_reading()
         self.transport.write(b"".join([command.data for command in self.due]))
+        if batch.reads_after:
+            asyncio.get_running_loop().call_later(LOOKS_UP, self.read_on, self.transport)
+
+    def read_on(self, transport: asyncio.Transport) -> None:
+        """When all is written, and not before."""
+        if transport.is_closing():
+            return
+        if transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(LOOKS_UP, self.read_on, transport)
+        else:
+            transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         self.reader.feed(data)
