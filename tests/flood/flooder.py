@@ -98,8 +98,8 @@ def as_server(kind: Kind, port: int, listener: socket.socket, until: float) -> i
             if sock is listener:
                 waiting[listener.accept()[0]] = b""
             elif sock is client:
-                try:
-                    is_over = client.recv(BLOCK) == b""
+                try:  # an answer without a flood is a refusal: the server was left alone for a while
+                    is_over = client.recv(BLOCK) == b"" or not floods
                 except OSError:
                     is_over = True
                 if is_over:

@@ -108,11 +108,27 @@ class Probe:
         self.protocol = protocol
         self.port = port
         self.times: list[float] = []  # seconds from the question to the last byte of the reply
+        self.work: list[float] = []  # seconds of CPU that the worker took meanwhile, if there is a meter
         self.wrong: list[str] = []
+        self.meter: Callable[[], float] | None = None
+        self._since: float | None = None  # what it showed when the open question began
+
+    def begin_anew(self, meter: Callable[[], float]) -> None:
+        """What was before is nobody's fault, be it of a question that is still open."""
+        self.meter = meter
+        self._since = None if self._since is None else meter()
+        for seen in (self.times, self.work, self.wrong):
+            seen.clear()
+
+    def _on_worked(self) -> None:
+        if self.meter is not None and self._since is not None:
+            self.work.append(self.meter() - self._since)
+        self._since = None
 
     async def ask(self, number: int, streams: Any) -> Any:
         """One question; a connection of its own, or the last one's once more."""
         began = time.monotonic()
+        self._since = None if self.meter is None else self.meter()
         asked, right = question(self.protocol, number)
         try:
             if streams is None:
@@ -122,6 +138,8 @@ class Probe:
         except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
             self.wrong.append(f"{number}: {error!r}")
             return None
+        finally:
+            self._on_worked()
         self.times.append(time.monotonic() - began)
         if got != right:
             self.wrong.append(f"{number}: {got!r} instead of {right!r}")
@@ -138,9 +156,13 @@ class Probe:
             await asyncio.sleep(EVERY)
 
     def result(self) -> dict[str, Any]:
+        """An open question counts as far as it has come."""
+        self._on_worked()
         times = sorted(self.times) or [float("inf")]
         p50, p99 = (times[int(len(times) * part)] for part in (0.5, 0.99))
         found = {"asked": len(self.times), "p50": p50, "p99": p99, "max": times[-1]}
+        if self.work:
+            found["work"] = sorted(self.work)[int(len(self.work) * 0.99)]
         return found | {"wrong": self.wrong[:20], "wrongs": len(self.wrong)}
 
 
