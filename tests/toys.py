@@ -7,7 +7,7 @@ name:
     request   name [+N: a body of N bytes] [idem] [eager] [bye: end my connection] [oneway] [pin] [unpin]
               [local: the session answers] [refuse: the session refuses] [db=N: the session remembers]
               [quiet] [block=N: alone, its reply may take N seconds longer] [reset: the session forgets all]
-              [listen=X] [unlisten=X]
+              [listen=X] [unlisten=X] [anywhere: means the same in each db]
     push      *sub X | *unsub X | *msg X ...: an acknowledgement, or for who listens to X
     reply     name [+N] [~: the body ends with the connection] [100: interim] [101: switch] [close] [hint=N]
     refusal   no LABEL [retry=N] [bye] | text
@@ -25,6 +25,7 @@ from typing import Any
 from muxproxy.mux.deadlines import INF
 from muxproxy.protocols.contract import (
     ANSWER,
+    ANYWHERE,
     BROKEN,
     EAGER,
     END_CLIENT,
@@ -56,6 +57,7 @@ from muxproxy.protocols.contract import (
 MAX_LINE = 100  # bytes
 TAG = 9  # bytes of a tag and its space
 _MARKS = {"idem": IDEMPOTENT, "eager": EAGER, "oneway": ONEWAY, "pin": PIN, "quiet": QUIET}
+_MARKS["anywhere"] = ANYWHERE
 _STATES = {f"db={n}": f"db={n}" for n in range(10)}  # one object per state: states are compared by identity
 _HEAD, _BODY, _STOPPED, _OPAQUE, _DEAD = range(5)
 
@@ -71,8 +73,7 @@ class Toy:
     probe_interval = 0.0  # this and what follows is TAGGED's: tests/tagged_toys.py has more of it
     probe_keep, probe_key = INF, "heartbeat"
     remarks, goodbye = tuple, bytes  # () and b"": it has nothing to say
-    probe_misses = 2
-    request_buffer = 0
+    probe_misses, request_buffer = 2, 0
     limits: Sequence[Limit] = ()
     frames = FRAMES  # of one feed
 
@@ -390,8 +391,7 @@ class ToySession:
 class ToyConnection:
     """`greets`: it says `hi` first. `resets`: it can."""
 
-    greets = False
-    resets = True
+    greets, resets, is_alike = False, True, staticmethod(bool)  # of any db
 
     def __init__(self) -> None:
         self.state: Any = _STATES["db=0"]

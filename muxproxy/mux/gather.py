@@ -18,6 +18,7 @@ from muxproxy.mux.exchange import SENT, STREAM, Exchange
 from muxproxy.mux.queue import Queue
 from muxproxy.mux.upstream import CONNECTING, GREETING, OPEN, Upstream
 from muxproxy.protocols.contract import (
+    ANYWHERE,
     FIRST,
     IDEMPOTENT,
     LAST,
@@ -173,7 +174,7 @@ class Gathering(Upstream):
         exchange.upstream = self
         exchange.sent = now
         needs = exchange.needs
-        if needs is not self.needs:
+        if needs is not self.needs and not exchange.marks & ANYWHERE:
             self.before, self.needs = self.needs, needs
         if self.connection is not None and (needs is not self.connection.state or exchange.marks & QUIET):
             self._mixed = True
@@ -263,10 +264,24 @@ class Gathering(Upstream):
         if out[0] is self._calm:
             return []
         end = next((at for at, exchange in enumerate(out) if exchange.marks & QUIET), len(out))
-        ready = [exchange for exchange in out[:end] if exchange.needs is state]
-        self._out = [exchange for exchange in out[:end] if exchange.needs is not state] + out[end:]
+        ready: list[Exchange] = []
+        waits: list[Exchange] = []
+        for exchange in out[:end]:
+            is_ready = exchange.needs is state or (exchange.marks & ANYWHERE and self._is_free(exchange))
+            (ready if is_ready else waits).append(exchange)
+        self._out = waits + out[end:]
         self._mixed = len(self._out) > 0
         return ready
+
+    def _is_free(self, exchange: Exchange) -> bool:
+        """It needs no prelude. Behind others of its client it would overtake them."""
+        client = exchange.client
+        return (
+            client is not None
+            and client.first is exchange
+            and self.connection is not None
+            and self.connection.is_alike(exchange.needs)
+        )
 
     def _change_state(self, now: float) -> None:
         """None of those gathered may go as it is: make it so for the first of them."""

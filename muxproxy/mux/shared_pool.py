@@ -28,7 +28,7 @@ from muxproxy.mux.shared import ByOrder
 from muxproxy.mux.tag import ByTag
 from muxproxy.mux.tagged import TaggedClient
 from muxproxy.mux.upstream import APART, OPEN, Upstream
-from muxproxy.protocols.contract import LISTEN, PIN, Protocol, Reason, Sharing, TaggedProtocol
+from muxproxy.protocols.contract import ANYWHERE, LISTEN, PIN, Protocol, Reason, Sharing, TaggedProtocol
 
 # What bringing a connection into another state costs, in exchanges in flight: a round trip in which it stands
 # still. Below it, who needs that state joins the fewer of a longer queue.
@@ -175,7 +175,7 @@ class SharedPool(Alone):
             return self._least_suspect(exchange.weight, now) if self.suspects else None
         if not best.in_flight and now < best.server.doubted_until and best.is_left(now):
             return self._least_loaded(exchange, now)
-        if best.needs is not needs and best.before is needs:
+        if best.needs is not needs and best.before is needs and not exchange.marks & ANYWHERE:
             self._dial_another(now)
         return best
 

@@ -71,6 +71,8 @@ QUIET = 65536
 # reply, FIRST: only the end of its client's connection will tell where it ends, and only an RST that it was
 # cut
 UNTOLD = 1 << 17
+# ORDERED request: means the same in every state that Connection.is_alike says, so it waits for no prelude
+ANYWHERE = 1 << 18
 
 
 # P10: the work of one feed. Beyond either a framer stops, keeps the rest, and says so with `more`. Measured:
@@ -230,6 +232,10 @@ class Connection(Interface):
     def prelude(self, needs: Any) -> tuple[bytes, int]:
         """Bytes that bring the connection into state `needs`, and the number of replies to swallow. Sets
         `state`. Asked again when they are in; (b"", 0): the request may be written now."""
+        ...
+
+    def is_alike(self, needs: Any) -> bool:
+        """A request marked ANYWHERE that needs `needs` means the same in the state there is."""
         ...
 
     def must_be_quiet(self, needs: Any) -> bool:

@@ -28,6 +28,7 @@ WORDS: dict[Sharing, tuple[str, ...]] = {
         "local",
         "db=1",
         "db=2",
+        "anywhere",
         "pin",
         "unpin",
         "",

@@ -196,6 +196,37 @@ def test_a_prelude_that_must_be_quiet_is_so_and_those_who_come_meanwhile_do_not_
     assert (ann.got(), bob.got()) == (b"use remembered\na1\n", b"b1\nb2\n")
 
 
+def test_what_means_the_same_in_every_state_waits_for_no_prelude_and_changes_nothing() -> None:
+    stage = sessions()
+    ann = stage.asks(b"a1\n")
+    server = stage.connects()
+    bob = stage.asks(b"use db=1\nb1 anywhere\n")
+    eve = stage.asks(b"use db=2\ne1\n")
+    fay = stage.asks(b"use db=3\nf1 anywhere\n")
+    assert server.got() == b"a1\nb1 anywhere\nselect db=2\n"  # and f1 comes while that is in doubt
+    server.sends(b"a1\nb1\ndenied\n")
+    assert eve.got() == b"use remembered\nno state_refused | one:1: select: denied\n"
+    assert server.got() == b"f1 anywhere\n"
+    server.sends(b"f1\n")
+    assert [peer.got() for peer in (ann, bob, fay)] == [
+        b"a1\n",
+        *[b"use remembered\n%b1\n" % c for c in (b"b", b"f")],
+    ]
+
+
+def test_what_means_the_same_in_every_state_does_not_overtake_its_clients_own() -> None:
+    stage = sessions()
+    stage.asks(b"b1\n")
+    server = stage.connects()
+    ann = stage.asks(b"use db=1\na1\na2 anywhere\n")
+    server.sends(b"b1\n")
+    assert server.got() == b"b1\nselect db=1\n"
+    server.sends(b"ok\n")
+    assert server.got() == b"a1\na2 anywhere\n"
+    server.sends(b"a1\na2\n")
+    assert ann.got() == b"use remembered\na1\na2\n"
+
+
 def test_a_prelude_that_the_server_refuses_costs_who_needed_it_an_error_and_nobody_else_anything() -> None:
     stage = sessions()
     bob = stage.asks(b"b1\n")

@@ -343,7 +343,8 @@ class Machine(RuleBasedStateMachine):
         assert serial > self.came_on.get(request.name, 0), f"P9: {request.name} again on an older connection"
         self.came_on[request.name] = serial
         assert self.arrivals[request.name] <= may, f"P9: {request.name}: {self.arrivals[request.name]} times"
-        assert f"in:{request.database}" in request.words, f"P2: {request.words} in {request.database}"
+        is_right = f"in:{request.database}" in request.words or "anywhere" in request.words
+        assert is_right, f"P2: {request.words} in {request.database}"
         if self.sharing is not Sharing.ORDERED:
             return
         for other in self.servers:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from muxproxy.protocols.contract import IDEMPOTENT
+from muxproxy.protocols.contract import ANYWHERE, IDEMPOTENT
 
 if TYPE_CHECKING:
     from muxproxy.protocols.redis.connection import RedisConnection
@@ -49,13 +49,14 @@ class Command:
         kind: int = SHARED,
         *,
         is_readonly: bool = False,
+        is_anywhere: bool = False,
         block: str = "",
         subcommands: dict[bytes, Command] | None = None,
         why: str = "",
     ) -> None:
         self.name = name
         self.kind = kind
-        self.marks = IDEMPOTENT if is_readonly else 0  # P9
+        self.marks = (IDEMPOTENT if is_readonly else 0) | (ANYWHERE if is_anywhere else 0)  # P9
         # BLOCKING: where its timeout stands: "last:s", "last:ms", "first:s", "BLOCK:ms" (after that word;
         # absent: it does not block), "" not known: it may block for ever
         self.block = block
@@ -81,11 +82,13 @@ class State:
 
 
 class Anywhere:
-    """What a request needs that means the same in every db and RESP version: that its own user sends it."""
+    """What a request needs that means the same in every db and RESP version: that its own user sends it.
+    `resp`: not 0: in every db, in this version."""
 
-    __slots__ = ("password", "user")
+    __slots__ = ("password", "resp", "user")
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, resp: int = 0) -> None:
+        self.resp = resp
         self.user = state.user
         self.password = state.password
 

@@ -98,7 +98,7 @@ class RedisConnection:
     def prelude(self, needs: Any) -> tuple[bytes, int]:
         attempt = needs if isinstance(needs, Attempt) else None
         target = self._target_of(needs)
-        if isinstance(needs, Anywhere) and self._is(target):
+        if isinstance(needs, Anywhere) and self._is(target) and self._resp == target.resp:
             return b"", 0  # and the name can wait
         parts: list[bytes] = []
         if (self._user or self._password) and not (target.user or target.password):
@@ -113,6 +113,10 @@ class RedisConnection:
             self.state = None if attempt is not None else target
             self._tried = target
         return data, replies
+
+    def is_alike(self, needs: Any) -> bool:
+        target = self._target_of(needs)
+        return self._is(target) and (not isinstance(needs, Anywhere) or self._resp == target.resp)
 
     def must_be_quiet(self, needs: Any) -> bool:
         target = self._target_of(needs)
@@ -172,7 +176,7 @@ class RedisConnection:
 
     def _target_of(self, needs: Any) -> State:
         if isinstance(needs, Anywhere):
-            return State(needs.user, needs.password, self._db, self._resp, self._readonly)
+            return State(needs.user, needs.password, self._db, needs.resp or self._resp, self._readonly)
         if not isinstance(needs, Attempt):
             state: State = needs
             return state

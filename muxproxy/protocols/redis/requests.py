@@ -13,7 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from muxproxy.protocols.contract import ANSWER, BROKEN, END_CLIENT, FIRST, FRAMES, LAST, LINES, Frame
+from muxproxy.protocols.contract import (
+    ANSWER,
+    ANYWHERE,
+    BROKEN,
+    END_CLIENT,
+    FIRST,
+    FRAMES,
+    IDEMPOTENT,
+    LAST,
+    LINES,
+    Frame,
+)
 from muxproxy.protocols.redis import client_command
 from muxproxy.protocols.redis.common import (
     AUTH,
@@ -463,9 +474,9 @@ def _as_one(data: bytes, commands: list[Command]) -> Frame:
     if len(commands) == 1:
         return Frame(data, WHOLE | commands[0].marks, commands[0])
     # P9: repeated as one, so only if each may be; and what is told of a loss is told of all.
-    changes = [command for command in commands if not command.marks]
+    changes = [command for command in commands if not command.marks & IDEMPOTENT]
     command = changes[0] if changes else commands[0]
-    return Frame(data, WHOLE | command.marks, Run(command, len(commands)), 0, len(commands))
+    return Frame(data, WHOLE | command.marks & ~ANYWHERE, Run(command, len(commands)), 0, len(commands))
 
 
 def _is_plain(frame: Frame, command: Command) -> bool:

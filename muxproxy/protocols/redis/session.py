@@ -15,7 +15,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from muxproxy.protocols.contract import ANSWER, END_CLIENT, FIRST, LAST, PIN, QUIET, UNPIN, Frame, Reason
+from muxproxy.protocols.contract import (
+    ANSWER,
+    ANYWHERE,
+    END_CLIENT,
+    FIRST,
+    LAST,
+    PIN,
+    QUIET,
+    UNPIN,
+    Frame,
+    Reason,
+)
 from muxproxy.protocols.contract import LISTEN as TO_FEED
 from muxproxy.protocols.redis import blocking, client_command, login
 from muxproxy.protocols.redis import words as say
@@ -295,7 +306,9 @@ class RedisSession:
     def _on_shared(self, frame: Frame, command: Command) -> Frame:
         if command.name in client_command.LENGTHS:
             return self._on_client(frame, command)
-        return self.forward(frame)
+        if command.name == "function|stats":  # it answers while the server is busy, in RESP3 with maps
+            self.needs = Anywhere(self.state, self.state.resp)
+        return self.forward(frame, marks=command.marks & ANYWHERE)
 
     def _on_ping(self, frame: Frame, command: Command) -> Frame:
         if not self._is_subscribed():
@@ -367,7 +380,7 @@ class RedisSession:
         """Seen on 7.0.15: sent behind the script, SCRIPT KILL is read when it has ended. And behind a SELECT
         never, which is answered with BUSY."""
         self.needs = Anywhere(self.state)
-        return self.forward(frame, marks=self._for_once(command.name.replace("|", " ")))
+        return self.forward(frame, marks=ANYWHERE | self._for_once(command.name.replace("|", " ")))
 
     def _on_reset(self, frame: Frame, command: Command) -> Frame:
         if not frame.data.startswith(b"*1\r\n"):

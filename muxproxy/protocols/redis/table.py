@@ -61,6 +61,24 @@ KINDS = {
     "function|kill": common.ALONE,
     "client|unpause": common.ALONE,
 }
+# They mean the same in every db, and (but for FUNCTION STATS, session.py) their replies are the same in every
+# RESP version: no keys, and neither maps, sets, numbers with a point, nulls nor verbatim text.
+EVERYWHERE = frozenset(
+    {
+        "bgrewriteaof",
+        "bgsave",
+        "echo",
+        "function|stats",
+        "lastsave",
+        "ping",
+        "publish",
+        "script|exists",
+        "script|flush",
+        "script|load",
+        "time",
+        "unwatch",
+    }
+)
 _APART = frozenset({"client", "script", "function"})  # their subcommands are told apart in any case
 
 # Where a blocking command's timeout stands (Command.block).
@@ -243,10 +261,10 @@ def _plain(name: str, known: Flags, why: str) -> Command:
     if why:
         return Command(name, REFUSED, why=why)
     if name in KINDS:
-        return Command(name, KINDS[name])
+        return Command(name, KINDS[name], is_anywhere=name in EVERYWHERE)
     if "blocking" in known.get(name, ()):
         return Command(name, BLOCKING, block=BLOCK.get(name, ""))
-    return Command(name, is_readonly=_is_repeatable(name, known))
+    return Command(name, is_readonly=_is_repeatable(name, known), is_anywhere=name in EVERYWHERE)
 
 
 def _is_repeatable(name: str, known: Flags) -> bool:

@@ -80,9 +80,18 @@ def test_what_means_the_same_anywhere_needs_its_own_user_and_no_prelude() -> Non
     assert upstream.prelude(Anywhere(three)) == (b"", 0)  # the name waits, too
     assert upstream.state is upstream._protocol.states.base
     assert not upstream.must_be_quiet(Anywhere(three))
+    assert upstream.is_alike(three)
+    assert upstream.is_alike(Anywhere(three))
+    assert not upstream.is_alike(Anywhere(three, 3))
+    assert upstream.prelude(Anywhere(three, 3)) == (SETNAME + command("HELLO 3"), 2)
+    assert told(upstream, error("BUSY Redis is busy running a script."), HELLO_REPLY) == [None, None]
+    assert upstream.state.key == (b"", b"", 0, 3, False)
+    assert upstream.is_alike(Anywhere(three, 3))
     upstream = greeted(auth="passthrough")
     ann = Anywhere(State(b"ann", b"pw", 3, 3, False))
     assert upstream.must_be_quiet(ann)
+    assert not upstream.is_alike(ann)
+    assert not upstream.is_alike(State(b"ann", b"pw", 0, 2, False))
     assert upstream.prelude(ann) == (command("AUTH ann pw"), 1)
     assert told(upstream, OK) == [None]
     assert upstream.state.key == (b"ann", b"pw", 0, 2, False)

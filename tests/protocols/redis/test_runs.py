@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muxproxy.config.model import Batch, Redis
-from muxproxy.protocols.contract import FIRST, IDEMPOTENT, INTERIM, LAST, Frame
+from muxproxy.protocols.contract import ANYWHERE, FIRST, IDEMPOTENT, INTERIM, LAST, Frame
 from muxproxy.protocols.redis import RedisProtocol
 from muxproxy.protocols.redis.common import Command, Run
 from muxproxy.protocols.redis.grammar import multibulk
@@ -193,6 +193,16 @@ def test_a_run_whose_replies_are_late_is_told_and_they_reach_nobody(late: bytes)
     assert (ann.got(), bob.got()) == (b"", b"$1\r\nv\r\n")
     assert stage.outcomes() == {"reply_timeout": 3, "ok": 3}
     assert stage.statistics()["in_flight"] == 0
+
+
+def test_a_run_stays_together_and_in_its_clients_state() -> None:
+    """Though each of it would mean the same in any: a mark of one is not a mark of all."""
+    made = framer()
+    echo = multibulk([b"ECHO", b"x"])
+    made.feed(echo)
+    for data in (echo * 3, echo + GET * 2, GET * 2 + echo):
+        (frame,) = made.feed(data)
+        assert (frame.weight, frame.marks & ANYWHERE) == (data.count(b"*"), 0)
 
 
 def test_a_chunk_full_of_the_smallest_commands_is_split_once_and_not_for_each_run() -> None:

@@ -6,9 +6,9 @@ from math import inf
 
 import pytest
 
-from muxproxy.protocols.contract import ANSWER, LAST, PIN, UNPIN, Reason
+from muxproxy.protocols.contract import ANSWER, ANYWHERE, LAST, PIN, UNPIN, Reason
 from muxproxy.protocols.redis.common import Attempt
-from tests.protocols.redis.talk import Talk, command, connection, error
+from tests.protocols.redis.talk import HELLO_REPLY, Talk, command, connection, error
 
 ABORT = error("EXECABORT Transaction discarded because of previous errors.")
 NOT_HERE = (
@@ -136,6 +136,28 @@ def test_wait_waits_for_all_writes_and_not_for_its_own_connections() -> None:
     assert ann.frame.data == command("PING") + command("WAIT 1 500")
     assert ann.hears(b"+PONG\r\n", b":1\r\n") == b":1\r\n"
     assert ann.frame.note.owed == 1
+
+
+def test_what_means_the_same_in_every_db_and_version_is_marked_so_one_by_one() -> None:
+    ann = Talk()
+    ann.says("HELLO 3")
+    ann.hears(HELLO_REPLY)
+    for line in ("PING", "PING x", "ECHO x", "TIME", "LASTSAVE", "PUBLISH c x", "SCRIPT EXISTS x", "UNWATCH"):
+        assert ann.says(line) == "shared"
+        assert ann.frame.marks & ANYWHERE, line
+        assert ann.session.needs is ann.session.state, line  # and what follows at once needs the same
+    for line in ("GET a", "DBSIZE", "FUNCTION LIST", "COMMAND COUNT", "EVAL x 0", "PUBSUB NUMPAT"):
+        ann.says(line)
+        assert not ann.frame.marks & ANYWHERE, line
+    for line, resp in (
+        ("SCRIPT KILL", 0),
+        ("FUNCTION KILL", 0),
+        ("CLIENT UNPAUSE", 0),
+        ("FUNCTION STATS", 3),
+    ):
+        ann.says(line)
+        assert ann.frame.marks & ANYWHERE, line
+        assert (ann.session.needs.user, ann.session.needs.resp) == (b"", resp)
 
 
 def test_a_subcommand_that_the_server_does_not_know_is_asked_about_once_and_takes_no_place() -> None:

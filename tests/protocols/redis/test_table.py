@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from muxproxy.config.refusals import NEVER
-from muxproxy.protocols.contract import IDEMPOTENT
+from muxproxy.protocols.contract import ANYWHERE, IDEMPOTENT
 from muxproxy.protocols.redis import common, table
 from muxproxy.protocols.redis.commands import COMMANDS
 from muxproxy.protocols.redis.common import BLOCKING, CONTAINER, REFUSED, SHARED, UNKNOWN, Command
@@ -264,3 +264,16 @@ def test_what_a_server_says_to_what_it_does_not_know_is_kept_within_bounds() -> 
     assert [table.denial(word) for word in (b"x" * (MAX_NAME + 1), b"large")] == [b"", b""]
     table.forget_denials()
     assert table.denial(b"word1") == b""
+
+
+@pytest.mark.parametrize("name", sorted(table.EVERYWHERE))
+def test_what_means_the_same_in_every_db_is_marked_so(name: str) -> None:
+    assert name in DATA
+    assert look(Table(), name).marks & ANYWHERE
+    assert not DATA[name] & {"readonly", "blocking"}  # no keys, for those that have them and only read
+
+
+def test_nothing_else_is() -> None:
+    one = Table()
+    found = {command.name for command in one.commands.values() if command.marks & ANYWHERE}
+    assert found == {name for name in table.EVERYWHERE if "|" not in name}

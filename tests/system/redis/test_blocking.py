@@ -12,6 +12,7 @@ from tests.system.redis.server import RedisServer
 from tests.system.redis.wire import Wire, command
 
 ON_ALL_SERVERS = True
+STUCK = "#!lua name=stuck\nredis.register_function('stuck', function() while true do end end)"
 
 
 def blocked(server: RedisServer) -> int:
@@ -100,7 +101,6 @@ def test_what_a_server_may_do_while_it_is_busy_needs_no_select(
 ) -> None:
     """Of a client in another db and RESP version than the connections; and what is in vain is told so in the
     server's own words."""
-    library = "#!lua name=stuck\nredis.register_function('stuck', function() while true do end end)"
     with (
         proxied(clean) as proxy,
         Wire(proxy.address) as ann,
@@ -108,7 +108,7 @@ def test_what_a_server_may_do_while_it_is_busy_needs_no_select(
         Wire(proxy.address) as eve,
     ):
         assert clean.ask("CONFIG", "SET", "busy-reply-threshold", 100) == b"+OK\r\n"
-        assert clean.ask("FUNCTION", "LOAD", "REPLACE", library) == b"$5\r\nstuck\r\n"
+        assert clean.ask("FUNCTION", "LOAD", "REPLACE", STUCK) == b"$5\r\nstuck\r\n"
         assert eve.ask("SELECT", 3) == b"+OK\r\n"
         assert bob.ask("HELLO", 3).startswith(b"%7")
         assert bob.ask("SELECT", 3) == b"+OK\r\n"
@@ -122,6 +122,48 @@ def test_what_a_server_may_do_while_it_is_busy_needs_no_select(
         assert bob.ask(*kill) == b"+OK\r\n"
         assert b"killed" in ann.reply()
         assert [wire.ask("GET", "a") for wire in (eve, bob)] == [b"$-1\r\n", b"_\r\n"]
+
+
+def test_what_means_the_same_in_every_db_asks_for_no_select(clean: RedisServer) -> None:
+    """Of clients in a db that no connection was ever in, and in both RESP versions; also while SELECT is
+    refused."""
+
+    def calls(name: str) -> int:
+        stats = clean.info("commandstats").get(f"cmdstat_{name}", "calls=0")
+        return int(stats.partition("calls=")[2].partition(",")[0])
+
+    with (
+        proxied(clean, upstream={"min_connections": 2}) as proxy,
+        Wire(proxy.address) as ann,
+        Wire(proxy.address) as eve,
+        Wire(proxy.address) as bob,
+    ):
+        assert clean.ask("CONFIG", "SET", "busy-reply-threshold", 100) == b"+OK\r\n"
+        assert clean.ask("FUNCTION", "LOAD", "REPLACE", STUCK) == b"$5\r\nstuck\r\n"
+        wait_for(lambda: len(clean.clients()) == 2, within=10, what="one is left beside the script's")
+        assert eve.ask("SELECT", 5) == b"+OK\r\n"
+        assert bob.ask("HELLO", 3).startswith(b"%7")
+        assert bob.ask("SELECT", 5) == b"+OK\r\n"
+        assert ann.ask("GET", "a") == b"$-1\r\n"
+        before = calls("select"), calls("hello")
+        for words in (
+            ("PING",),
+            ("PING", "x"),
+            ("ECHO", "x"),
+            ("LASTSAVE",),
+            ("PUBLISH", "c", "x"),
+            ("TIME",),
+        ):
+            got = [wire.ask(*words) for wire in (ann, eve, bob)]
+            assert words == ("TIME",) or got == [clean.ask(*words)] * 3
+        assert (calls("select"), calls("hello")) == before
+        ann.send(command("FCALL", "stuck", 0))
+        wait_for(lambda: clean.ask("GET", "a").startswith(b"-BUSY"), within=10, what="the script is too long")
+        assert eve.ask("PING") == clean.ask("PING")
+        assert eve.ask("FUNCTION", "STATS").startswith(b"*4\r\n$14\r\nrunning_script\r\n*6\r\n")
+        assert bob.ask("FUNCTION", "STATS").startswith(b"%2\r\n$14\r\nrunning_script\r\n%3\r\n")
+        assert eve.ask("FUNCTION", "KILL") == b"+OK\r\n"
+        assert b"killed" in ann.reply()
 
 
 def test_a_pause_is_ended_though_what_it_holds_is_on_the_same_connection(clean: RedisServer) -> None:
