@@ -19,6 +19,12 @@ INTERVAL = 0.1  # seconds
 MUCH = 32 * 1024 * 1024  # bytes: below, what an allocator keeps of it is not worth a look
 # A tenth of a percent of the time for each client that is looked at, however many there are.
 _EACH = 0.001
+# What objects cost beside their bytes, or a request of two bytes, or an answer of five, would cost a hundred
+# times what it counts for. Of an exchange (280 bytes and its note), and of a frame that is parked with it
+# (90), which may be the answer to one of which nothing else is kept.
+OBJECTS = 320
+PARKED = 400
+LEDGER = 1024  # exchanges that are looked at where a client's are weighed: its last, which have not been sent
 
 
 class Holder(Interface):

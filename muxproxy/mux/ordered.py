@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from muxproxy.mux.client import Client
 from muxproxy.mux.exchange import NEW, SENT, WAITING, Exchange
-from muxproxy.mux.memory import HEAVY
+from muxproxy.mux.memory import HEAVY, OBJECTS
 from muxproxy.mux.patience import ENDING
 from muxproxy.protocols.contract import EAGER, LISTEN, PIN, UNPIN, Frame, Reason
 
@@ -39,7 +39,7 @@ class OrderedClient(Client):
 
     def __init__(self, pool: Pool, wire: Wire | None, now: float) -> None:
         super().__init__(pool, wire, now)
-        self._ahead = 0  # bytes of what is held
+        self._ahead = 0  # bytes of what is held, objects and all (P7)
         self._latest: Exchange | None = None  # the last that went to the pool
         self._in_pin = False  # it began a pin and did not end it
         self._proceeding = False  # proceed's loop is running
@@ -61,7 +61,7 @@ class OrderedClient(Client):
         if self._held is None:
             self._held = exchange
             self._ahead = 0
-        self._ahead += len(exchange.data)
+        self._ahead += len(exchange.data) + OBJECTS
         self._regulate()
         return True
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from muxproxy.mux.backlog import Backlog
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import NEW, WAITING
-from muxproxy.mux.memory import HEAVY
+from muxproxy.mux.memory import HEAVY, LEDGER, OBJECTS, PARKED
 from muxproxy.mux.work import Working
 from muxproxy.protocols.contract import EAGER, INTERIM, Reason
 
@@ -45,9 +45,6 @@ LINGER_BYTES = 64 * 1024 * 1024
 # By then a server has said 100 Continue, if it says it at all: curl's --expect100-timeout.
 CONTINUE_TIMEOUT = 1.0  # seconds
 LOOK_AGAIN = 0.25  # seconds, until a client that must see an RST has taken what came before it
-# What the objects of a parked frame cost, beside its bytes: a client may ask for a thousand answers of five.
-PARKED = 100
-LEDGER = 256  # exchanges that are looked at where a client's are weighed: its last, which have not been sent
 LINGER_TIMEOUT = 2.0  # seconds; nginx lingering_timeout 5 s, lingering_time 30 s
 
 
@@ -357,7 +354,7 @@ class Patience(Working):
         size = self.unread()
         exchange, left = self.last, LEDGER
         while exchange is not None and left:
-            size += len(exchange.data) + exchange.size
+            size += len(exchange.data) + exchange.size + OBJECTS
             exchange = exchange.before
             left -= 1
         return size

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import BEGUN, DONE, Exchange
-from muxproxy.mux.memory import HEAVY
-from muxproxy.mux.patience import ENDING, IDLE, OWED, PARKED, TUNNEL, Patience
+from muxproxy.mux.memory import HEAVY, PARKED
+from muxproxy.mux.patience import ENDING, IDLE, OWED, TUNNEL, Patience
 from muxproxy.protocols.contract import (
     END_CLIENT,
     FIRST,

@@ -439,7 +439,8 @@ class Machine(RuleBasedStateMachine):
             client.peer.sends(client.unsent)
         for _ in range(60):
             self._do_duties()
-            if not any(exchange.reason is None for exchange in self.exchanges):
+            asks_on = any(client.peer.wire.brain.busy for client in self.clients)  # in its next turn
+            if not asks_on and not any(exchange.reason is None for exchange in self.exchanges):
                 break
         for client in self.clients:
             client.check()

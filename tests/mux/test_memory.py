@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import pytest
 
+from muxproxy.mux.client import Client
 from muxproxy.mux.deadlines import INF
-from muxproxy.mux.memory import INTERVAL, MUCH
-from muxproxy.protocols.contract import Sharing
+from muxproxy.mux.memory import INTERVAL, LEDGER, MUCH, OBJECTS
+from muxproxy.protocols.contract import FRAMES, Sharing
 from tests.fakes import Stage
 from tests.toys import Toy
 
@@ -44,12 +45,53 @@ def test_who_sends_a_body_for_which_there_is_no_place_is_told(sharing: Sharing) 
     ann, bob = stage.asks(b"a +500000\n" + b"x" * 70_000), stage.asks(b"b +500000\n" + b"x" * 60_000)
     stage.passes(2 * INTERVAL)
     assert ann.got().startswith(b"no memory bye | toys: 130")
-    assert b" bytes are held for clients, memory is 100000; of these 70010 for this one\n" in (
-        bytes(ann.wire.received)
-    )
+    told = b" bytes are held for clients, memory is 100000; of these %d for this one\n" % (70_010 + OBJECTS)
+    assert told in bytes(ann.wire.received)
     assert ann.wire.eof
     assert bob.got() == b""
     assert stage.outcomes() == {"memory": 1}
+
+
+def exchanges(brain: Client) -> int:
+    number, exchange = 0, brain.first
+    while exchange is not None:
+        number, exchange = number + 1, exchange.after
+    return number
+
+
+def test_a_hundred_thousand_requests_of_two_bytes_count_for_what_their_objects_cost() -> None:
+    stage = Stage(ORDERED, max_connections=1, timeout=100.0)
+    stage.pool.memory.bound = 10_000_000
+    anns = [stage.client() for _ in range(3)]
+    for ann in anns:
+        ann.sends(b"a\n" * 100_000)
+        stage.passes(INTERVAL)
+        assert ann.is_paused
+        assert 100 < exchanges(ann.wire.brain) <= 64 * 1024 // OBJECTS + FRAMES
+    held = stage.pool.memory.held
+    assert held > 3 * 64 * 1024
+    stage.pool.memory.bound = held - 1
+    stage.passes(2 * INTERVAL)
+    assert stage.outcomes()["memory"] > 100  # of one client
+    assert sum(ann.is_open for ann in anns) == 2
+
+
+def test_answers_that_are_parked_count_for_what_their_objects_cost() -> None:
+    stage = Stage(Toy(ORDERED, sessions=True))
+    ann = stage.asks(b"slow\n")
+    ann.sends(b"x local\n" * 100_000)
+    assert ann.is_paused
+    assert exchanges(ann.wire.brain) <= 64 * 1024 // OBJECTS + FRAMES
+    stage.passes(INTERVAL)
+    assert stage.pool.memory.held > 64 * 1024
+
+
+def test_calls_that_wait_are_weighed_all_of_them() -> None:
+    stage = Stage(TAGGED, max_connections=1, timeout=100.0, request_buffer=1 << 20)
+    ann = stage.asks(b"".join(b"%08d %s\n" % (n, b"x" * 4500 if n == 1000 else b"x") for n in range(1, 1001)))
+    stage.passes(2 * INTERVAL)
+    assert exchanges(ann.wire.brain) <= LEDGER
+    assert stage.pool.memory.held > 1000 * OBJECTS
 
 
 def test_what_a_listener_listens_to_counts() -> None:
