@@ -72,7 +72,7 @@ class Toy:
     may_close_unsaid, is_reserved = False, staticmethod(lambda data: False)
     probe_interval = 0.0  # this and what follows is TAGGED's: tests/tagged_toys.py has more of it
     probe_keep, probe_key = INF, "heartbeat"
-    remarks, goodbye = tuple, bytes  # () and b"": it has nothing to say
+    remarks, goodbye, remembered = tuple, bytes, int  # (), b"", 0: it has nothing to say
     probe_misses, request_buffer = 2, 0
     limits: Sequence[Limit] = ()
     frames = FRAMES  # of one feed

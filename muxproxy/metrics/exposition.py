@@ -30,7 +30,7 @@ def exposition(
     _family(lines, "worker_restarts_total", "counter", "Times the worker process was replaced.", restarts)
     for key, name, kind, text in _OF_WORKERS:
         known = [(_worker(w), w["process"][key]) for w in workers if key in w.get("process", {})]
-        _family(lines, name, kind, text, known)
+        _family(lines, name, kind, text, [each for labels, value in known for each in _kinds(labels, value)])
     for name, kind, text, read in _FAMILIES:
         samples = [
             ({"backend": backend} | labels, value)
@@ -44,6 +44,12 @@ def exposition(
 
 def _worker(worker: Mapping[str, Any]) -> Labels:
     return {"worker": str(worker["index"])}
+
+
+def _kinds(labels: Labels, value: int | dict[str, int]) -> list[Sample]:
+    if isinstance(value, dict):
+        return [(labels | {"kind": kind}, number) for kind, number in value.items()]
+    return [(labels, value)]
 
 
 # Readers: one snapshot to the samples of one family. A key that is absent gives no sample.
@@ -106,6 +112,12 @@ _OF_WORKERS = (
         "Times descriptors were too short to accept.",
     ),
     ("memory_held", "worker_held_bytes", "gauge", "What is held for clients that hold much."),
+    (
+        "memory_kinds",
+        "worker_held_bytes_by_kind",
+        "gauge",
+        "The same: requests that wait, replies that are unread, what is remembered of a client.",
+    ),
     ("memory_max", "worker_held_bytes_max", "gauge", "memory in muxproxy.toml."),
     ("memory_shed", "worker_shed_total", "counter", "Clients that were ended because it was too much."),
 )
@@ -139,6 +151,12 @@ _FAMILIES: tuple[tuple[str, str, str, Read], ...] = (
     ("limit_active_max", "gauge", "actives of the limit.", _limits("active_max")),
     ("limit_waiting", "gauge", "Requests that wait for a place under the limit.", _limits("waiting")),
     ("limit_waited_total", "counter", "Requests that had to wait for it and got it.", _limits("waited")),
+    (
+        "remembered_bytes",
+        "gauge",
+        "Users, passwords and dbs that have worked ([redis] states_buffer).",
+        _number("remembered"),
+    ),
     ("events_total", "counter", "What the protocol counts beside exchanges.", _table("events", "event")),
     ("listening", "gauge", "What clients listen to, and how many do.", _table("listening", "what")),
     (

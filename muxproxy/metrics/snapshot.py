@@ -48,6 +48,7 @@ class BackendSnapshot(TypedDict):
     retried: int  # P9
     events: dict[str, int]  # of the protocol's own, by name; {} for most
     remarks: list[str]  # what does not work as it is configured, one line each; [] for most
+    remembered: int  # bytes of users, passwords and dbs that have worked
     limited: dict[str, LimitSnapshot]  # by name; {} without [[dubbo.limits]]
     listening: dict[
         str, int

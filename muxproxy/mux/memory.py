@@ -33,6 +33,9 @@ class Holder(Interface):
     def weight(self) -> int:
         """Bytes that are held for it now."""
 
+    def shares(self) -> tuple[int, int]:
+        """Of these, what it has not read, and what is remembered of it; the rest are requests."""
+
     def shed(self, text: str, now: float) -> None:
         """They are needed: end it, with a word if it can be told."""
 
@@ -48,6 +51,7 @@ class Memory:
         self._on_relief = on_relief
         self._most = 0  # that was held since then
         self.held = 0  # when last looked
+        self._counted = self._unread = self._remembered = 0  # of that, before anybody was ended
         self.shed = 0  # clients that were ended for it
         self.deadline = INF
         self.wake = INF
@@ -64,6 +68,7 @@ class Memory:
 
     def on_deadline(self, now: float) -> None:
         weights: list[tuple[int, Holder]] = []
+        self._unread = self._remembered = 0
         for holder in list(self._heavy):
             weight = holder.weight()
             if weight < HEAVY:
@@ -71,7 +76,10 @@ class Memory:
                 self._heavy.discard(holder)
             else:
                 weights.append((weight, holder))
-        self.held = sum(weight for weight, _ in weights)
+                unread, remembered = holder.shares()
+                self._unread += unread
+                self._remembered += remembered
+        self.held = self._counted = sum(weight for weight, _ in weights)
         self._most = max(self._most, self.held)
         self.deadline = INF
         if self._heavy:
@@ -96,8 +104,19 @@ class Memory:
         self.deadline = now + INTERVAL + _EACH * len(self._heavy)
         self._deadlines.watch(self)
 
-    def statistics(self) -> dict[str, int]:
-        return {"memory_held": self.held, "memory_max": self.bound, "memory_shed": self.shed}
+    def statistics(self) -> dict[str, int | dict[str, int]]:
+        unread, remembered = self._unread, self._remembered
+        kinds = {
+            "requests": self._counted - unread - remembered,
+            "unread": unread,
+            "remembered": remembered,
+        }
+        return {
+            "memory_held": self.held,
+            "memory_kinds": kinds,
+            "memory_max": self.bound,
+            "memory_shed": self.shed,
+        }
 
     def on_bug(self, now: float) -> None:
         """Ours: what is held is looked at again all the same."""

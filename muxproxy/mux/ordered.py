@@ -85,6 +85,10 @@ class OrderedClient(Client):
     def weight(self) -> int:
         return super().weight() + self._pushed
 
+    def shares(self) -> tuple[int, int]:
+        unread, remembered = super().shares()
+        return unread + self._pushed, remembered
+
     def _is_pipelining(self) -> bool:
         return True  # others come to wait for the connection that it has alone, if it is not read
 

@@ -359,6 +359,9 @@ class Patience(Working):
             left -= 1
         return size
 
+    def shares(self) -> tuple[int, int]:
+        return self.unread(), 0
+
     def _all_unsent(self) -> int:
         unsent = 0 if self._backlog is None else self._backlog.size
         return unsent if self.wire is None else unsent + self.pool.world.unsent(self.wire)

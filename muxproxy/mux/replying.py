@@ -226,6 +226,9 @@ class Replying(Patience):
         size = super().weight() + self.framer.held
         return size if self.session is None else size + self.session.size
 
+    def shares(self) -> tuple[int, int]:
+        return self.unread(), 0 if self.session is None else self.session.size
+
     def _is_pipelining(self) -> bool:
         """It has asked for more before it has read this."""
         return self.framer.held > 0 and self.phase != TUNNEL

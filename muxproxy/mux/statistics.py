@@ -49,6 +49,7 @@ def statistics(pool: Pool, now: float) -> BackendSnapshot:
         "listening": pool.listening(),
         "events": dict(pool.all_events()),
         "remarks": list(pool.protocol.remarks()),
+        "remembered": pool.protocol.remembered(),
         "limited": pool.limits_snapshot(),
         "pushed": pool.pushed(),
         "closed": dict(pool.closed),

@@ -377,6 +377,10 @@ class Protocol(Interface):
     def probe(self) -> bytes | None:
         return None  # there is no question that every server answers; a connect is the probe
 
+    def remembered(self) -> int:
+        """Bytes that are kept of what has worked, beyond any connection."""
+        return 0
+
     def remarks(self) -> Sequence[str]:
         """What operators should know of how the configuration works, one line each: for log and status."""
         return ()

@@ -172,3 +172,13 @@ def test_every_limit_and_the_pauses_of_accepting_are_shown():
     assert limit == {"clients.request_buffer": 65536, "queue.timeout": 0.5}
     assert samples["muxproxy_worker_client_sockets", (("worker", "0"),)] == 900
     assert samples["muxproxy_worker_accept_pauses_total", (("worker", "0"),)] == 2
+
+
+def test_what_is_held_is_shown_by_kind_and_what_is_remembered_by_backend():
+    kinds = {"requests": 10, "unread": 20, "remembered": 30}
+    busy = worker() | {"process": {"memory_held": 60, "memory_kinds": kinds, "memory_max": 100}}
+    samples = parse(exposition("0.1.0", [busy], {"web": snapshot() | {"remembered": 700}}))
+    assert samples["muxproxy_worker_held_bytes", (("worker", "0"),)] == 60
+    for kind, size in kinds.items():
+        assert samples["muxproxy_worker_held_bytes_by_kind", (("worker", "0"), ("kind", kind))] == size
+    assert samples["muxproxy_remembered_bytes", (("backend", "web"),)] == 700

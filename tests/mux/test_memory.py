@@ -84,6 +84,11 @@ def test_answers_that_are_parked_count_for_what_their_objects_cost() -> None:
     assert exchanges(ann.wire.brain) <= 64 * 1024 // OBJECTS + FRAMES
     stage.passes(INTERVAL)
     assert stage.pool.memory.held > 64 * 1024
+    kinds = stage.pool.memory.statistics()["memory_kinds"]
+    assert isinstance(kinds, dict)
+    assert kinds["requests"] > 100 * OBJECTS
+    assert kinds["unread"] > 64 * 1024
+    assert kinds["requests"] + kinds["unread"] == stage.pool.memory.held
 
 
 def test_calls_that_wait_are_weighed_all_of_them() -> None:
@@ -101,6 +106,9 @@ def test_what_a_listener_listens_to_counts() -> None:
     ann.sends(b"go listen=news\n")
     stage.passes(2 * INTERVAL)
     assert stage.pool.memory.held >= 200_000
+    kinds = stage.pool.memory.statistics()["memory_kinds"]
+    assert isinstance(kinds, dict)
+    assert (kinds["unread"], kinds["remembered"]) == (0, 200_000)
     stage.pool.memory.bound = 100_000
     stage.passes(2 * INTERVAL)
     assert not ann.is_open or ann.wire.eof

@@ -104,6 +104,9 @@ class RedisProtocol(Protocol):
     def feed(self) -> PubSub:
         return PubSub()
 
+    def remembered(self) -> int:
+        return self.states.size
+
     def refusal(
         self,
         reason: Reason,
