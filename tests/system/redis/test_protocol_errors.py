@@ -8,6 +8,8 @@ from tests.system.proxy import Proxy
 from tests.system.redis.proxied import Pair, telling
 from tests.system.redis.wire import Wire, command
 
+ON_ALL_SERVERS = True
+
 CASES = {
     "a count that is no number": b"*x\r\n",
     "a count that is empty": b"*\r\n",
@@ -24,7 +26,6 @@ CASES = {
     "a length that never ends": b"*1\r\n$" + b"1" * 70_000,
     "an inline command that never ends": b"x" * 70_000,
     "quotes that do not match": b'SET a "b\r\n',
-    "quotes with something behind": b'SET a "b"c\r\n',
     "single quotes that do not match": b"GET 'a\r\n",
     "good ones before a bad one": command("PING") + command("SET", "a", 1) + b"*1\r\n:1\r\n",
     "a good one behind a bad one": b"*1\r\n:1\r\n" + command("PING"),
@@ -44,6 +45,17 @@ def test_what_is_no_resp_is_answered_as_redis_answers_it(pair: Pair, case: str) 
     direct = conversation(pair.direct.address, CASES[case])
     with telling(pair.proxy):
         assert conversation(pair.proxy.address, CASES[case]) == direct
+
+
+def test_quotes_with_something_behind_are_an_error_as_in_redis(pair: Pair, make: str) -> None:
+    """To a Valkey 9 "b"c is one word, bc."""
+    data = b'SET a "b"c\r\n'
+    refused = b"-ERR Protocol error: unbalanced quotes in request\r\n"
+    assert conversation(pair.direct.address, data + command("QUIT")) == (
+        b"+OK\r\n+OK\r\n" if make == "valkey" else refused
+    )
+    with telling(pair.proxy):
+        assert conversation(pair.proxy.address, data) == refused
 
 
 ODD = {

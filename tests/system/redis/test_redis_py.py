@@ -17,6 +17,8 @@ from redis._parsers import _HiredisParser, _RESP2Parser, _RESP3Parser
 from tests.system.redis import scenarios, scenarios_async
 from tests.system.redis.proxied import Pair
 
+ON_ALL_SERVERS = True
+
 PARSERS = {
     "resp2-python": (2, _RESP2Parser),
     "resp2-hiredis": (2, _HiredisParser),
