@@ -429,6 +429,11 @@ class ToyConnection:
 class ToyFeed:
     """Listeners by what they listen to. One `sub X` or `unsub X` for the first and the last of each."""
 
+    more = False  # a turn is enough
+
+    def go_on(self) -> bytes:
+        return b""
+
     def __init__(self) -> None:
         self._listeners: dict[str, dict[Any, None]] = {}
         self._asks: dict[Any, str] = {}

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from muxproxy.mux.shared_pool import SharedPool
 
 FRAME = LINES // FRAMES  # what a frame counts, in lines
-LISTENERS = 512  # that get a message in one turn: some 5 ms of system calls
+LISTENERS = 2  # that get a message in one turn: some 5 ms of system calls
 REASON = "listening"  # why it has a connection alone
 
 
@@ -112,14 +112,14 @@ class FeedClient(OrderedClient):
         if listeners:
             self.pool.messages += 1
             self._late.append((data, listeners, None))
-            if not self.busy:
+            if self._given < LISTENERS:
                 self._push_late(now)
         self._tell(b"", now)
 
     def _push_late(self, now: float) -> None:
         """Until nothing is left, or this turn has had its share."""
         late = self._late
-        while late and not self.busy:
+        while late and self._given < LISTENERS:
             data, whom, exchange = late.popleft()
             if exchange is not None:
                 self._acknowledge(whom[0], exchange, data, now)
@@ -130,9 +130,11 @@ class FeedClient(OrderedClient):
                 whom = whom[:room]
             self._push(data, whom, now)
             self._given += len(whom)
-            # As Working.take: whether those before were of this very turn nobody tells.
-            if self._given >= LISTENERS:
-                self.postpone()
+        # As Working.take: whether those before were of this very turn nobody tells.
+        if self._given >= LISTENERS:
+            if self._upstream is not None:
+                self._upstream.pause_reading()
+            self.postpone()
 
     def _push(self, data: bytes, listeners: Sequence[Any], now: float) -> None:
         clients = [client for each in listeners if (client := self._clients.get(each)) is not None]
@@ -141,10 +143,9 @@ class FeedClient(OrderedClient):
             client.fall_behind(now)
 
     def postpone(self) -> None:
-        self.busy = True
-        if self._upstream is not None:
-            self._upstream.pause_reading()
-        self.pool.world.postpone(self)
+        if not self.busy:
+            self.busy = True
+            self.pool.world.postpone(self)
 
     def go_on(self, now: float) -> None:
         self.busy = False
@@ -156,11 +157,10 @@ class FeedClient(OrderedClient):
             corked, self.pool.corked = self.pool.corked, None
             for client in corked:
                 client.uncork()
-        if not self.busy:
-            if self._upstream is not None:
-                self._heard = now  # it was us who did not read
-                self._upstream.resume_reading(now)
-            self._tell(b"", now)
+        if self._upstream is not None and self._upstream.read_paused and self._given < LISTENERS:
+            self._heard = now  # it was us who did not read
+            self._upstream.resume_reading(now)
+        self._tell(self._feed.go_on() if self._feed.more else b"", now)
 
     def _tell(self, data: bytes, now: float) -> None:
         """What the feed wants said, where there is somebody to say it to; a connection is got or given back
@@ -172,6 +172,8 @@ class FeedClient(OrderedClient):
         data = self._feed.flush()
         if upstream is not None and data and upstream.wire is not None:
             upstream.wire.write(data)
+        if self._feed.more:
+            self.postpone()
         if self._feed.is_empty():
             self._give_back(now)
         else:
@@ -226,7 +228,7 @@ class FeedClient(OrderedClient):
         assert isinstance(upstream, ByOrder)
         self._upstream = upstream
         upstream.feeder = self
-        if self.busy:
+        if self._given >= LISTENERS:
             upstream.pause_reading()
         self._weigh(len(self._clients))
         self._heard, self._probing = now, False
@@ -243,7 +245,7 @@ class FeedClient(OrderedClient):
         if upstream is not None:
             self.deadline = INF
             upstream.feeder = None
-            if self.busy:
+            if self._given >= LISTENERS:
                 upstream.resume_reading(now)
             upstream.on_owner_left(now)
 

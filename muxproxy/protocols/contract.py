@@ -268,6 +268,15 @@ class Feed(Interface):
     A listener is a Session. Nothing here knows whether there is a connection: what is to be written is
     returned, and on a new connection `restore` says all of it again."""
 
+    @property
+    def more(self) -> bool:
+        """Work of many names is not done yet: go_on() in the next turn (P10)."""
+        ...
+
+    def go_on(self) -> bytes:
+        """A turn's share of it. Bytes for the server."""
+        ...
+
     def on_request(self, listener: Any, frame: Frame) -> bytes:
         """A frame marked LISTEN. Bytes for the server, b"" for none; the reply comes with `take`, perhaps at
         once."""

@@ -12,7 +12,8 @@ acknowledged, whole and in its order; only then it joins, so no message comes be
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from muxproxy.protocols.contract import Frame
@@ -32,6 +33,8 @@ _SMESSAGE = b"$8\r\nsmessage\r\n$"
 _SUNSUBSCRIBE = b"$12\r\nsunsubscribe\r\n$"
 _PROBE = b"muxproxy-probe"  # a channel that nobody listens to
 _MOVED = b"-ERR muxproxy: the slot of a channel has moved to another server, ask CLUSTER SLOTS\r\n"
+# Names that are looked at in one turn of the loop (P10): some 5 ms. What is more goes on in the next ones.
+NAMES = 2048
 _NOBODY: tuple[Any, ...] = ()
 
 
@@ -68,6 +71,7 @@ class PubSub:
         self._answered: list[tuple[Any, bytes]] = []
         self._listeners: dict[Any, None] = {}  # who listens or asks
         self._out: list[bytes] = []  # commands that this call makes
+        self._jobs: deque[Iterator[None]] = deque()  # of many names, each to be gone on with
         self.messages = 0
         self.gaps = 0
 
@@ -79,12 +83,37 @@ class PubSub:
         self._listeners[listener] = None
         verb = VERBS.get(request.command.name)
         if verb is not None and verb[1]:
-            kind = verb[0]
-            for name in dict.fromkeys(request.names):
-                self._await(request, kind, name)
+            request.waiting += 1  # for this itself
+            self._begin(self._await_all(request, listening, verb[0]))
         request.is_told = True
         self._advance(listening)
         return self.flush()
+
+    @property
+    def more(self) -> bool:
+        return len(self._jobs) > 0
+
+    def go_on(self) -> bytes:
+        self._begin(self._jobs.popleft())
+        return self.flush()
+
+    def _begin(self, job: Iterator[None]) -> None:
+        """A turn's share of it; the rest stands behind others."""
+        for _ in job:
+            self._jobs.append(job)
+            return
+
+    def _await_all(self, request: Request, listening: Listening, kind: int) -> Iterator[None]:
+        for names in _parts(dict.fromkeys(request.names)):
+            for name in names:
+                self._await(request, kind, name)
+            if len(names) == NAMES:
+                yield
+                if request not in listening.requests:
+                    return  # it was refused meanwhile, or its client is gone
+        request.waiting -= 1
+        if request.is_told:  # else it is not over yet
+            self._advance(listening)
 
     def _await(self, request: Request, kind: int, name: bytes) -> None:
         channels = self._channels[kind]
@@ -110,32 +139,47 @@ class PubSub:
         """Answer what can be answered: one after the other, as a server does it."""
         requests = listening.requests
         while requests and requests[0].is_told and not requests[0].waiting:
-            request = requests.popleft()
-            self._answered.append((listening.session, self._carry_out(request, listening)))
+            request = requests[0]
+            verb = VERBS.get(request.command.name)
+            if verb is None or not verb[1]:
+                request.waiting = 1  # for this itself
+                self._begin(self._part_all(request, listening))
+                if request.waiting:
+                    return
+                continue
+            requests.popleft()
+            self._answered.append((listening.session, self._join(request, listening, verb[0])))
         self._maybe_forget(listening)
         if not requests:
             listening.settle()
 
-    def _carry_out(self, request: Request, listening: Listening) -> bytes:
+    def _part_all(self, request: Request, listening: Listening) -> Iterator[None]:
+        """(P|S)UNSUBSCRIBE, or RESET."""
         verb = VERBS.get(request.command.name)
-        if verb is None:  # RESET
-            for kind in (CHANNEL, PATTERN, SHARD):
-                for name in list(listening.joined[kind]):
-                    self._part(listening, kind, name)
-            return b"+RESET\r\n"
-        kind, joins = verb
-        if joins:
-            return self._join(request, listening, kind)
-        joined = listening.joined[kind]
-        names: Sequence[bytes] = request.names or list(joined)
         replies = []
-        for name in names:
-            if name in joined:
-                self._part(listening, kind, name)
-            replies.append(listening.acknowledge(request, kind, name))
-        if not replies:
-            replies.append(listening.acknowledge(request, kind, None))
-        return b"".join(replies)
+        is_late = False
+        for kind in (CHANNEL, PATTERN, SHARD) if verb is None else verb[:1]:
+            joined = listening.joined[kind]
+            for names in _parts(request.names or list(joined)):
+                for name in names:
+                    if name in joined:
+                        self._part(listening, kind, name)
+                    if verb is not None:
+                        replies.append(listening.acknowledge(request, kind, name))
+                if len(names) == NAMES:
+                    is_late = True
+                    yield
+                    if request not in listening.requests:
+                        return
+        if verb is None:
+            replies.append(b"+RESET\r\n")
+        elif not replies:
+            replies.append(listening.acknowledge(request, verb[0], None))
+        listening.requests.popleft()
+        request.waiting = 0
+        self._answered.append((listening.session, b"".join(replies)))
+        if is_late:  # else it is _advance that asks
+            self._advance(listening)
 
     def _join(self, request: Request, listening: Listening, kind: int) -> bytes:
         joined = listening.joined[kind]
@@ -176,7 +220,7 @@ class PubSub:
     def cancel(self, listener: Any) -> bytes:
         listening: Listening = listener.subscriptions
         for request in [request for request in listening.requests if request.is_told]:
-            self._give_up(request)
+            self._give_up(request, request.names)
             listening.take_back(request)
         self._maybe_forget(listening)
         return self.flush()
@@ -186,10 +230,10 @@ class PubSub:
         if not any(listening.joined) and not any(request.is_told for request in listening.requests):
             self._listeners.pop(listening.session, None)
 
-    def _give_up(self, request: Request) -> None:
+    def _give_up(self, request: Request, names: list[bytes]) -> None:
         """What it waited for joins nobody."""
         kind = VERBS.get(request.command.name, (CHANNEL, False))[0]
-        for name in request.names:
+        for name in names:
             channel = self._channels[kind].get(name)
             if channel is not None and request in channel.waiters:
                 del channel.waiters[request]
@@ -200,16 +244,27 @@ class PubSub:
         self._listeners.pop(listener, None)
         if listening is None:
             return b""
-        for request in listening.requests:
-            self._give_up(request)
+        asked = list(listening.requests)
         listening.requests.clear()
-        for kind in (CHANNEL, PATTERN, SHARD):
-            for name in list(listening.joined[kind]):
-                self._part(listening, kind, name)
-        listening.failed = True
-        listening.settle()
         listener.subscriptions = None  # or each would hold the other, until a collection
+        listener.on_listening()
+        self._begin(self._part_late(listening, asked))
         return self.flush()
+
+    def _part_late(self, listening: Listening, asked: list[Request]) -> Iterator[None]:
+        """Of one that is gone: what comes for it until then finds nobody."""
+        for request in asked:
+            for names in _parts(request.names):
+                self._give_up(request, names)
+                if len(names) == NAMES:
+                    yield
+        for kind in (CHANNEL, PATTERN, SHARD):
+            for names in _parts(list(listening.joined[kind])):
+                for name in names:
+                    if name in listening.joined[kind]:
+                        self._part(listening, kind, name)
+                if len(names) == NAMES:
+                    yield
 
     def take(self) -> Sequence[tuple[Any, bytes]]:
         answered = self._answered
@@ -279,8 +334,8 @@ class PubSub:
                 request.waiting -= 1
                 if not request.waiting:
                     listening = request.session.subscriptions
-                    assert listening is not None
-                    self._advance(listening)
+                    if listening is not None:  # else it is gone
+                        self._advance(listening)
         if error and channel.listeners:  # restored in vain: they are cut, for they believe that they listen
             return b"", tuple(channel.listeners)
         return b"", _NOBODY
@@ -295,7 +350,9 @@ class PubSub:
         for request in channel.waiters:
             request.error = request.error or _MOVED
         for session in channel.listeners:
-            listening: Listening = session.subscriptions
+            listening: Listening | None = session.subscriptions
+            if listening is None:
+                continue  # it is gone, and has not been taken off everywhere
             del listening.joined[SHARD][channel.name]
             listening.failed = True
             self._advance(listening)
@@ -325,7 +382,7 @@ class PubSub:
         return self.flush()
 
     def is_empty(self) -> bool:
-        return not self._listeners
+        return not (self._listeners or self._jobs)
 
     def statistics(self) -> dict[str, int]:
         channels, patterns, shards = self._channels
@@ -336,3 +393,10 @@ class PubSub:
             "messages": self.messages,
             "gaps": self.gaps,
         }
+
+
+def _parts(names: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """So many names as are looked at in one turn, each time."""
+    left = iter(names)
+    while part := list(islice(left, NAMES)):
+        yield part

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from muxproxy.protocols.contract import FIRST, LAST, PUSH, Frame
+from muxproxy.protocols.redis import pubsub
 from muxproxy.protocols.redis.pubsub import PubSub
 from tests.protocols.redis.talk import HELLO_REPLY, Talk, command, error, protocol
 
@@ -385,3 +386,89 @@ def test_statistics_are_what_there_is_now_and_what_there_was() -> None:
     room.pushes(message("a", "hi"))
     expected = {"channels": 3, "patterns": 1, "subscribers": 2, "messages": 1, "gaps": 0}
     assert room.feed.statistics() == expected
+
+
+# -- many names: in turns (P10) ------------------------------------------------------------------------------
+
+
+NAMES = ("a", "b", "c", "d", "e")
+
+
+def in_turns(monkeypatch: pytest.MonkeyPatch) -> tuple[Room, Talk]:
+    """Two names in each turn; one client that asks for five."""
+    monkeypatch.setattr(pubsub, "NAMES", 2)
+    room = Room()
+    ann = room.client()
+    assert room.asks(ann, "SUBSCRIBE a b c d e") == command("SUBSCRIBE a") + command("SUBSCRIBE b")
+    return room, ann
+
+
+def joined(monkeypatch: pytest.MonkeyPatch) -> tuple[Room, Talk]:
+    room, ann = in_turns(monkeypatch)
+    while room.feed.more:
+        room.feed.go_on()
+    for number, name in enumerate(NAMES):
+        room.pushes(ack("subscribe", name, number + 1))
+    room.answers(ann)
+    return room, ann
+
+
+def test_many_names_are_asked_for_in_turns_and_answered_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    room, ann = in_turns(monkeypatch)
+    for number, name in enumerate("ab"):  # sooner than we have asked for the others
+        room.pushes(ack("subscribe", name, number + 1))
+    assert room.answers() == []
+    assert room.feed.go_on() == command("SUBSCRIBE c") + command("SUBSCRIBE d")
+    assert room.pushes(message("a", "x"))[1] == []
+    assert room.feed.go_on() == command("SUBSCRIBE e")
+    assert not room.feed.more
+    for number, name in enumerate("cde"):
+        assert room.answers() == []
+        room.pushes(ack("subscribe", name, number + 3))
+    whole = b"".join(ack("subscribe", name, number + 1) for number, name in enumerate(NAMES))
+    assert room.answers(ann) == [whole]
+
+
+@pytest.mark.parametrize("verb", ["UNSUBSCRIBE", "RESET"])
+def test_many_channels_are_left_in_turns(monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    room, ann = joined(monkeypatch)
+    told = room.asks(ann, verb)
+    assert room.pushes(message("a", "x"))[1] == []
+    assert room.pushes(message("e", "x"))[1] == [ann.session]
+    assert room.answers() == []
+    while room.feed.more:
+        told += room.feed.go_on()
+    assert told == b"".join(command(f"UNSUBSCRIBE {name}") for name in NAMES)
+    left = b"".join(ack("unsubscribe", name, 4 - number) for number, name in enumerate(NAMES))
+    assert room.answers(ann) == [b"+RESET\r\n" if verb == "RESET" else left]
+    assert room.feed.is_empty()
+
+
+def test_who_is_gone_is_taken_off_its_channels_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    room, ann = joined(monkeypatch)
+    bob = room.client()
+    told = room.asks(ann, "UNSUBSCRIBE") + room.feed.leave(ann.session)
+    assert not room.feed.is_empty()
+    assert room.asks(bob, "SUBSCRIBE e") == b""
+    while room.feed.more:
+        told += room.feed.go_on()
+    assert told == b"".join(command(f"UNSUBSCRIBE {name}") for name in "abcd")
+    assert room.pushes(message("e", "x"))[1] == [bob.session]
+    assert room.answers(bob) == [ack("subscribe", "e", 1)]
+    room.feed.leave(bob.session)
+    assert room.feed.is_empty()
+
+
+@pytest.mark.parametrize("how", ["leave", "cancel"])
+def test_who_goes_while_its_names_are_asked_for_has_asked_for_nothing(
+    monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    room, ann = in_turns(monkeypatch)
+    told = room.feed.leave(ann.session) if how == "leave" else room.feed.cancel(ann.session)
+    for number, name in enumerate("ab"):
+        room.pushes(ack("subscribe", name, number + 1))
+    while room.feed.more:
+        told += room.feed.go_on()
+    assert told == command("UNSUBSCRIBE a") + command("UNSUBSCRIBE b")
+    assert room.answers() == []
+    assert room.feed.is_empty()
