@@ -429,10 +429,7 @@ class ToyConnection:
 class ToyFeed:
     """Listeners by what they listen to. One `sub X` or `unsub X` for the first and the last of each."""
 
-    more = False  # a turn is enough
-
-    def go_on(self) -> bytes:
-        return b""
+    more, go_on, flush = False, bytes, bytes  # a turn is enough, and nothing is left to say
 
     def __init__(self) -> None:
         self._listeners: dict[str, dict[Any, None]] = {}
@@ -478,9 +475,6 @@ class ToyFeed:
     def take(self) -> Sequence[tuple[Any, bytes]]:
         replies, self._replies = self._replies, []
         return replies
-
-    def flush(self) -> bytes:
-        return b""
 
     def cancel(self, listener: Any) -> bytes:
         self._asks.pop(listener, None)

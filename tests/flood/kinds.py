@@ -43,6 +43,7 @@ CLIENTS: dict[str, dict[str, Kind]] = {
         "denied inline": Kind(b"MONITOR\n"),
         "UNSUBSCRIBE": Kind(command(b"UNSUBSCRIBE")),
         "UNSUBSCRIBE of many": Kind(command(b"UNSUBSCRIBE", *([b""] * 10_000))),
+        "UNSUBSCRIBE of too many": Kind(command(b"UNSUBSCRIBE", *([b""] * 170_000))),
         "CLIENT SETNAME": Kind(command(b"CLIENT", b"SETNAME", b"n" * 65_000)),
         "CLIENT ID": Kind(command(b"CLIENT", b"ID")),
         "CLIENT REPLY": Kind(command(b"CLIENT", b"REPLY", b"ON")),
