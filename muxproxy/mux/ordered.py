@@ -234,6 +234,7 @@ class OrderedClient(Client):
     def leave(self, reason: Reason, now: float) -> int:
         self._held = self._latest = None
         ended = super().leave(reason, now)
+        self.pin_start = None  # it leads back here, and a cycle is kept for long
         if self.feed is not None:
             self.feed.drop(self, now)
         return ended

@@ -218,12 +218,13 @@ class Replying(Patience):
             upstream.resume_reading(now)
 
     def _grows_heavy(self) -> bool:
-        return self.framer.held > HEAVY or super()._grows_heavy()
+        framer = self.framer
+        return framer.held > HEAVY or framer.more > HEAVY or super()._grows_heavy()
 
     def weight(self) -> int:
         if self.wire is None:
             return 0
-        size = super().weight() + self.framer.held
+        size = super().weight() + self.framer.held + self.framer.more
         return size if self.session is None else size + self.session.size
 
     def shares(self) -> tuple[int, int]:

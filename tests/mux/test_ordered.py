@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+
+import pytest
+
+from muxproxy.mux.ordered import OrderedClient
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Stage
 from tests.toys import Toy
@@ -264,3 +269,27 @@ def test_the_reply_to_a_large_request_does_not_end_the_pin_of_who_came_after_it(
     bob.sends(b"multi pin\n")
     server.sends(b"multi\n")
     assert stage.statistics()["pinned"] == {"toy": 1}
+
+
+@pytest.mark.parametrize("last", [b"a pin\n", b"a pin\nb\nc unpin\n", b"a\nb\n"])
+def test_nothing_keeps_a_client_that_has_left_but_what_still_owes_it(last: bytes) -> None:
+    """A cycle would wait for the collector, with all that the client had sent (P7)."""
+    stage = stage_of(max_connections=2, max_pinned=1)
+    gc.collect()
+    gc.disable()
+    try:
+        known = {id(each) for each in gc.get_objects() if isinstance(each, OrderedClient)}
+        bob = stage.asks(last)
+        server = stage.connects()
+        server.sends(server.got())
+        bob.closes()
+        server.closes()
+        stage.passes(0.01)
+        bob.wire.brain = None  # the fakes keep their wires
+        del bob, server
+        left = [
+            each for each in gc.get_objects() if isinstance(each, OrderedClient) and id(each) not in known
+        ]
+        assert left == []
+    finally:
+        gc.enable()
