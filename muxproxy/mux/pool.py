@@ -306,7 +306,7 @@ class Pool(Accounts):
         """Keep min_connections, while servers can be reached."""
         while not self.draining and len(self.upstreams) < self.config.min_connections:
             server = self._server_to_dial(now)
-            if server is None:
+            if server is None or (server.reached and self._room() <= self._kept()):
                 return
             self._dial(server, now)
 

@@ -194,10 +194,6 @@ class SharedPool(Alone):
         silent = [u for u in silent if u.owner is None and u.has_room(weight) and not self._is_reserved(u)]
         return min(silent, key=_in_flight, default=None)
 
-    def _kept(self) -> int:
-        """Each has room for many: nobody is short of one while a server cannot be reached."""
-        return 0
-
     def is_pressed(self, now: float) -> bool:
         """Who is in flight on a shared connection that is silent waits, too, and not alone."""
         return self.suspects > 0 or super().is_pressed(now)

@@ -299,8 +299,12 @@ def test_no_connection_is_closed_for_a_server_that_cannot_be_reached(bound: int)
     assert len(servers) <= bound
 
 
-def test_and_it_gets_its_share_when_it_is_back_all_the_same() -> None:
-    stage = Stage(EXCLUSIVE, servers=("one:1", "dead:2"), max_connections=4)
+@pytest.mark.parametrize("warm", [0, 4])
+@pytest.mark.parametrize("sharing", [EXCLUSIVE, Sharing.ORDERED])
+def test_and_it_gets_its_share_when_it_is_back_all_the_same(sharing: Sharing, warm: int) -> None:
+    stage = Stage(
+        sharing, servers=("one:1", "dead:2"), max_connections=4, min_connections=warm, max_in_flight=1
+    )
     servers: list[Peer] = []
     clients = [stage.asks(b"x\n") for _ in range(8)]
     under_load(stage, servers, clients, 5.0, "dead:2")
