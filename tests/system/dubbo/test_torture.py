@@ -1,22 +1,27 @@
 """1,000 consumer connections whose ids collide on purpose, replies in random order, providers killed.
 
-Every caller gets its own reply or its own error, and towards both providers together there are never more
-than 8 sockets, by the kernel's list. MUXPROXY_TORTURE=500000 makes so many calls; without it there are few
-enough for every day.
+They are silent before they are killed, and while they are away something that accepts and closes may be
+there. Every caller gets its own reply or its own error, and towards both providers together there are never
+more than 8 sockets, by the kernel's list. MUXPROXY_TORTURE=500000 makes so many calls; without it there are
+few enough for every day.
 """
 
 from __future__ import annotations
 
 import os
+import signal
+import time
 from contextlib import ExitStack
 
 from tests.system.dubbo.own import Callers, pair
+from tests.system.origins import accepting_and_closing
 from tests.system.process import wait_for
 from tests.system.proxy import Proxy
 from tests.system.sockdiag import Sampler
 
-CALLS = int(os.environ.get("MUXPROXY_TORTURE", "60000"))
+CALLS = int(os.environ.get("MUXPROXY_TORTURE", "50000"))
 CONNECTIONS, PROCESSES = 1000, 2
+SILENT = 0.6  # seconds
 
 
 def test_every_caller_gets_its_own_reply_or_its_own_error() -> None:
@@ -53,6 +58,10 @@ def test_every_caller_gets_its_own_reply_or_its_own_error() -> None:
                 lambda goal=goal: sum(proxy.outcomes().values()) >= goal, within=300, what=f"{goal} calls"
             )
             victim = (one, two)[part % 2]
+            if part in (2, 3):  # longer than it takes to be asked, and suspect: the other one serves
+                os.kill(victim.child.pid, signal.SIGSTOP)
+                time.sleep(SILENT)
+                os.kill(victim.child.pid, signal.SIGCONT)
             victim.kill()
             wait_for(
                 lambda v=victim: any(
@@ -61,6 +70,9 @@ def test_every_caller_gets_its_own_reply_or_its_own_error() -> None:
                 within=10,
                 what="the loss is noticed",
             )
+            if part in (3, 4):
+                with accepting_and_closing(victim.host, victim.port) as accepted:
+                    wait_for(lambda a=accepted: len(a) >= 3, within=20, what="connects while it is away")
             victim.start()
         results = [load.ends(within=300) for load in loads]
         ends: dict[str, int] = {}
