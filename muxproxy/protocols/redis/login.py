@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from muxproxy.protocols.contract import QUIET, Frame
+from muxproxy.protocols.contract import ANYWHERE, QUIET, Frame
 from muxproxy.protocols.redis import words as say
-from muxproxy.protocols.redis.common import Attempt, Command, State
+from muxproxy.protocols.redis.common import Anywhere, Attempt, Command, State
 from muxproxy.protocols.redis.grammar import arguments, multibulk, number
 from muxproxy.protocols.redis.notes import Change
 from muxproxy.protocols.redis.states import Key
@@ -144,9 +144,12 @@ def _go(
     found = session.protocol.states.find(key)
     if found is None:
         return _try(session, frame, command, State(*key), anyone=anyone, name=name)
-    session.needs = found
     note = Change(command, session, found, None, name, mute=session.is_mute())
-    return session.forward(frame, note, QUIET if anyone else 0)
+    if anyone:
+        session.needs = found
+        return session.forward(frame, note, QUIET)
+    session.needs = Anywhere(found, found.resp)  # HELLO's reply says nothing of the db
+    return session.forward(frame, note, ANYWHERE)
 
 
 def _try(

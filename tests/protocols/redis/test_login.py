@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from muxproxy.protocols.contract import Reason
-from muxproxy.protocols.redis.common import Attempt
+from muxproxy.protocols.contract import ANYWHERE, Reason
+from muxproxy.protocols.redis.common import Anywhere, Attempt
 from tests.protocols.redis.talk import HELLO_REPLY, Talk, command, error, protocol
 
 WRONGPASS = error("WRONGPASS invalid username-password pair or user is disabled.")
@@ -102,7 +102,8 @@ def test_hello_passes_with_the_clients_own_id_and_nothing_else_changed() -> None
     assert reply == HELLO_REPLY.replace(b":4\r\n", b":%d\r\n" % ann.session.client_id)
     assert ann.session.state.resp == 3
     bob.says("HELLO 3")
-    assert bob.session.needs is ann.session.state  # it has worked once: no need to be alone
+    assert isinstance(bob.session.needs, Anywhere)  # it has worked once: no need to be alone, nor of a db
+    assert (bob.session.needs.resp, bob.frame.marks & ANYWHERE) == (3, ANYWHERE)
     assert bob.hears(HELLO_REPLY).count(b":%d\r\n" % bob.session.client_id) == 1
     assert bob.session.state is ann.session.state
     assert ann.session.client_id != bob.session.client_id

@@ -8,9 +8,11 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import pytest
 import redis
+from redis._parsers import _HiredisParser, _RESP2Parser, _RESP3Parser
 
 from tests.system.process import node_modules, tool, wait_for
 from tests.system.proxy import Proxy
@@ -78,21 +80,34 @@ def test_a_subcommand_that_the_server_does_not_know_gets_its_own_error(clean: Re
             ]
 
 
-@pytest.mark.parametrize(
-    ("package", "program"),
-    [("ioredis@5.11.1", IOREDIS), ("redis@6.3.1", NODE_REDIS)],
-    ids=["ioredis", "node-redis"],
-)
-def test_the_libraries_of_node_need_no_place(clean: RedisServer, package: str, program: str) -> None:
+def node_gets(package: str, program: str, host: str, port: int) -> None:
     node, modules = tool("node"), node_modules(package)
+    done = subprocess.run(
+        [node, "-e", program.replace("HOST", json.dumps(host)).replace("PORT", str(port))],
+        env=os.environ | {"NODE_PATH": modules},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout.strip(), done.stderr) == (b"null", b"")
+
+
+def redis_py_gets(protocol: int, parser: type[object], host: str, port: int) -> None:
+    pool = redis.ConnectionPool(host=host, port=port, db=2, protocol=protocol, parser_class=parser)
+    assert redis.Redis(connection_pool=pool).get("a") is None
+    pool.disconnect()
+
+
+NODE = {"ioredis": ("ioredis@5.11.1", IOREDIS), "node-redis": ("redis@6.3.1", NODE_REDIS)}
+LIBRARIES = {name: partial(node_gets, *program) for name, program in NODE.items()} | {
+    "redis-py": partial(redis_py_gets, 2, _RESP2Parser),
+    "redis-py, RESP3": partial(redis_py_gets, 3, _RESP3Parser),
+    "redis-py, hiredis": partial(redis_py_gets, 3, _HiredisParser),
+}
+
+
+@pytest.mark.parametrize("library", NODE)
+def test_the_libraries_of_node_need_no_place(clean: RedisServer, library: str) -> None:
     with all_pins_taken(clean) as proxy:
-        code = program.replace("HOST", json.dumps(proxy.host)).replace("PORT", str(proxy.port))
-        done = subprocess.run(
-            [node, "-e", code],
-            env=os.environ | {"NODE_PATH": modules},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-        assert (done.stdout.strip(), done.stderr) == (b"null", b"")
+        LIBRARIES[library](proxy.host, proxy.port)
