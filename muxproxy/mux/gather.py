@@ -304,7 +304,7 @@ class Gathering(Upstream):
         else:
             self._write([self._out.pop(0)], now)
             self._mixed = True
-            if self.connection.state is None:
+            if self.connection.state is None and not exchange.marks & ONEWAY:  # whose reply would end it
                 self._doubt = exchange
 
     def _write(self, out: list[Exchange], now: float) -> None:
