@@ -56,7 +56,7 @@ def without_framing(seen: Seen) -> Seen:
     """A body that ends with its connection is put into chunks as it comes: compare what is in them."""
     for message in seen.messages:
         head, _, body = message.data.partition(b"\r\n\r\n")
-        if message.why == "read until close" and b"Transfer-Encoding: chunked" in head:
+        if message.why == "read until close" and b"\r\nTransfer-Encoding: chunked\r\n" in head + b"\r\n":
             inner = b""
             while body:
                 size, _, body = body.partition(b"\r\n")
