@@ -124,6 +124,12 @@ def left_behind(backend: dict[str, Any]) -> dict[str, int]:
     return {what: backend[what] for what in ("clients", "in_flight", "waiting", "pinned") if backend[what]}
 
 
+def left_over(folder: Path) -> dict[str, dict[str, int]]:
+    """What is left behind, by backend."""
+    backends = ready(folder).get("backends", {})
+    return {name: left for name, one in backends.items() if "clients" in one and (left := left_behind(one))}
+
+
 def play(
     seconds: float, seed: int, parallel: int, tell: Callable[[float], None] = lambda part: None
 ) -> Report:
@@ -156,7 +162,11 @@ def play(
             report.clients = clients.results(within=30)
             report.held = {protocol: sampler.result().held for protocol, sampler in samplers.items()}
         report.probes = probes.results(within=60)
-        report.status = wait_for(lambda: quiet(folder), within=30, what="all that were hostile are gone")
+        try:
+            report.status = wait_for(lambda: quiet(folder), within=30, what="all that were hostile are gone")
+        except AssertionError as failure:
+            failure.add_note(f"seed {seed}: {left_over(folder)}")
+            raise
         assert report.status["workers"][0]["pid"] == worker, log.read_text()[-3000:]
         report.memory_after = memory(worker)
         assert end(process, signal.SIGTERM, 20) == 0, log.read_text()[-3000:]
