@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -191,7 +192,7 @@ def test_a_whole_note_sees_each_reply_and_says_what_the_client_gets() -> None:
     for chunks in ([data], bytewise(data)):
         note = Replaced(2)
         framer = ReplyFramer(settings())
-        framer.connection = connection = object()
+        framer.connection = connection = SimpleNamespace(spoilt="")
         framer.expect(note)
         seen = Seen()
         for chunk in chunks:
