@@ -157,8 +157,9 @@ class Redis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fence: int = 0  # an ECHO proves the order of replies every so many commands (P2); 0: never
     # What a subscriber may be behind before it is cut. Redis client-output-buffer-limit pubsub: 8 MiB (soft).
     subscriber_buffer: int = 8 * MIB
-    # What one client may listen to: names of channels and patterns, and 512 bytes for each. Some 30,000.
-    channels_buffer: int = 16 * MIB
+    # What one client may listen to: names of channels and patterns, and 512 bytes for each. Some 15,000: the
+    # last acknowledgement of so many at once is one turn, 2 us each (P10).
+    channels_buffer: int = 8 * MIB
     # A SUBSCRIBE is held until it is whole: client libraries that reconnect name all of theirs in one.
     subscribe_buffer: int = 1 * MIB
     # What is remembered of one client: the name, user and password that it gave. Redis takes no more than
