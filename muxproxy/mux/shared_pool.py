@@ -181,18 +181,20 @@ class SharedPool(Alone):
 
     def _place_apart(self, weight: int) -> ByOrder | None:
         """Whoever has held up a connection stays with its like, while there are such."""
-        apart = [u for server in self.servers for u in server.open if u.suspect == APART]
-        apart = [u for u in apart if u.owner is None and u.has_room(weight) and not self._is_reserved(u)]
-        return min(apart, key=_in_flight, default=None)
+        return min(
+            (u for u in self._suspects_with_room(weight) if u.suspect == APART), key=_in_flight, default=None
+        )
 
     def _least_suspect(self, weight: int, now: float) -> ByOrder | None:
         """All that have room owe and are silent: the least loaded of them, unless another one will do."""
         may_wait = not self.gate.is_full() or self._is_place_coming(now)
         if may_wait and self._is_other(now):
             return None
+        return min(self._suspects_with_room(weight), key=_in_flight, default=None)
+
+    def _suspects_with_room(self, weight: int) -> list[ByOrder]:
         silent = [u for server in self.servers for u in server.open if u.suspect]
-        silent = [u for u in silent if u.owner is None and u.has_room(weight) and not self._is_reserved(u)]
-        return min(silent, key=_in_flight, default=None)
+        return [u for u in silent if u.owner is None and u.has_room(weight) and not self._is_reserved(u)]
 
     def is_pressed(self, now: float) -> bool:
         """Who is in flight on a shared connection that is silent waits, too, and not alone."""

@@ -116,8 +116,8 @@ class Engine:
             sock.detach()
 
     def has_left(self, wire: Wire) -> bool:
-        sock = cast(asyncio.Transport, wire).get_extra_info("socket")
-        if sock is None or sock.fileno() < 0:
+        sock = _socket(wire)
+        if sock is None:
             return True
         poll = select.poll()
         poll.register(sock.fileno(), select.POLLRDHUP | select.POLLHUP | select.POLLERR)
@@ -147,8 +147,8 @@ class Engine:
 
     def unsent(self, wire: Wire) -> int:
         buffered = wire.get_write_buffer_size()
-        sock = cast(asyncio.Transport, wire).get_extra_info("socket")
-        if sock is None or sock.fileno() < 0:
+        sock = _socket(wire)
+        if sock is None:
             return buffered
         try:
             queued = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
