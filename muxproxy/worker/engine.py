@@ -69,7 +69,7 @@ class Engine:
 
     def dial(self, server: Server, upstream: Upstream) -> None:
         # A task per connect, not per request: a few a minute. create_connection cannot be had without one.
-        hands = UpstreamSocket(self, upstream)
+        hands = UpstreamSocket(upstream, self.time, self.soon, self.on_upstream_bug)
         task = self._loop.create_task(self._connect(server.address, hands))
         self._connects[upstream] = task
         # not at the end of _connect(), which never begins if hang_up() comes before the task's first step

@@ -9,26 +9,34 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable
+from typing import cast
 
+from muxproxy.mux.ports import Wire
 from muxproxy.mux.upstream import Upstream
 from muxproxy.worker import life
 from muxproxy.worker.remains import unread
-
-if TYPE_CHECKING:
-    from muxproxy.worker.engine import Engine
 
 # Request bytes a server has not taken yet: beyond it its client is not read (P7). asyncio's own mark.
 REQUEST_HIGH_WATER = 64 * 1024
 
 
 class UpstreamSocket(asyncio.Protocol):
-    __slots__ = ("_brain", "_engine", "_gone", "_time", "_wire", "connected")
+    """`soon`: one turn of the loop later. `on_bug`: of ours, in what `brain` did; the wire is to be cut."""
 
-    def __init__(self, engine: Engine, brain: Upstream) -> None:
-        self._engine = engine
+    __slots__ = ("_brain", "_gone", "_on_bug", "_soon", "_time", "_wire", "connected")
+
+    def __init__(
+        self,
+        brain: Upstream,
+        time: Callable[[], float],
+        soon: Callable[[Callable[[], None]], None],
+        on_bug: Callable[[Upstream, Wire | None], None],
+    ) -> None:
         self._brain = brain
-        self._time = engine.time
+        self._time = time
+        self._soon = soon
+        self._on_bug = on_bug
         self._wire: asyncio.BaseTransport | None = None
         self.connected = False
         self._gone = False
@@ -45,36 +53,36 @@ class UpstreamSocket(asyncio.Protocol):
         try:
             self._brain.on_connected(wire, self._time())
         except Exception:
-            self._engine.on_upstream_bug(self._brain, wire)
+            self._on_bug(self._brain, wire)
 
     def data_received(self, data: bytes) -> None:
         try:
             self._brain.on_data(data, self._time())
         except Exception:
-            self._engine.on_upstream_bug(self._brain, self._brain.wire)
+            self._on_bug(self._brain, self._brain.wire)
 
     def eof_received(self) -> bool:
         try:
             return self._brain.on_server_eof(self._time())
         except Exception:
-            self._engine.on_upstream_bug(self._brain, self._brain.wire)
+            self._on_bug(self._brain, self._brain.wire)
             return False
 
     def pause_writing(self) -> None:
         try:
             self._brain.on_write_paused(self._time())
         except Exception:
-            self._engine.on_upstream_bug(self._brain, self._brain.wire)
+            self._on_bug(self._brain, self._brain.wire)
 
     def resume_writing(self) -> None:
         try:
             self._brain.on_write_resumed(self._time())
         except Exception:
-            self._engine.on_upstream_bug(self._brain, self._brain.wire)
+            self._on_bug(self._brain, self._brain.wire)
 
     def connection_lost(self, exc: Exception | None) -> None:
         error = (exc.strerror if isinstance(exc, OSError) else None) or str(exc or "")
-        self._engine.soon(lambda: self.on_gone(error))
+        self._soon(lambda: self.on_gone(error))
         wire, self._wire = self._wire, None
         try:
             if exc is not None and wire is not None:
@@ -82,7 +90,7 @@ class UpstreamSocket(asyncio.Protocol):
                     self._brain.on_data(data, self._time())
             self._brain.on_lost(error, self._time())
         except Exception:
-            self._engine.on_upstream_bug(self._brain, None)
+            self._on_bug(self._brain, None)
 
     def on_gone(self, error: str) -> None:
         """The socket is closed, or was never connected. Who tells it may not be the only one."""
@@ -92,4 +100,4 @@ class UpstreamSocket(asyncio.Protocol):
         try:
             self._brain.on_closed(error, self._time())
         except Exception:
-            self._engine.on_upstream_bug(self._brain, None)
+            self._on_bug(self._brain, None)
