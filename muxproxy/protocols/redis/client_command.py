@@ -7,29 +7,15 @@ server's operator can prevent, and reads through it touch what they read.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from muxproxy.protocols.redis import words as say
 from muxproxy.protocols.redis.login import is_name
+from muxproxy.protocols.redis.memory import Memory
 
-if TYPE_CHECKING:
-    from muxproxy.protocols.redis.session import RedisSession
-
-# name -> words of the whole command. CLIENT REPLY is the session's own.
-LENGTHS = {
-    "client|setname": 3,
-    "client|getname": 2,
-    "client|id": 2,
-    "client|setinfo": 4,
-    "client|reply": 3,
-    "client|no-evict": 3,
-    "client|no-touch": 3,
-}
 _INFO = (b"LIB-NAME", b"LIB-VER")
 
 
-def answer(session: RedisSession, name: str, words: list[bytes]) -> bytes:
-    """The reply to `words`, of the length that LENGTHS says."""
+def answer(session: Memory, name: str, words: list[bytes]) -> bytes:
+    """The reply to `words`, as many as CLIENTS_OWN says. CLIENT REPLY is the session's own."""
     if name == "client|setname":
         if not is_name(words[2]):
             return say.BAD_NAME

@@ -1,4 +1,4 @@
-"""What the files of this folder share: commands, states, and the notes that go from a request to its reply.
+"""Commands and their kinds.
 
 A `Command` is what the table says of one command, one object for all its requests; it is the note of nearly
 every frame. What needs more than a look at it (a transaction, HELLO, a muted reply ...) has a `Note` instead.
@@ -6,12 +6,7 @@ every frame. What needs more than a look at it (a transaction, HELLO, a muted re
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from muxproxy.protocols.contract import ANYWHERE, IDEMPOTENT
-
-if TYPE_CHECKING:
-    from muxproxy.protocols.redis.connection import RedisConnection
 
 # Kinds of commands: what the session has to do about one. SHARED: nothing, and that is nearly all of them.
 (
@@ -36,6 +31,18 @@ if TYPE_CHECKING:
     WHOLE,  # no Command's, but a Note's: a transaction from MULTI to EXEC in one frame
     ALONE,  # ends what a server waits for: behind another command on its connection it would wait too
 ) = range(20)
+
+# CLIENT's subcommands about the client's own connection, which is everybody's, so that only the session can
+# answer them -> words of the whole command.
+CLIENTS_OWN = {
+    "client|setname": 3,
+    "client|getname": 2,
+    "client|id": 2,
+    "client|setinfo": 4,
+    "client|reply": 3,
+    "client|no-evict": 3,
+    "client|no-touch": 3,
+}
 
 
 class Command:
@@ -65,81 +72,3 @@ class Command:
 
     def __repr__(self) -> str:
         return f"<Command {self.name}>"
-
-
-class State:
-    """A connection's state as far as commands depend on it. One object per state (contract: by identity)."""
-
-    __slots__ = ("db", "key", "password", "readonly", "resp", "user")
-
-    def __init__(self, user: bytes, password: bytes, db: int, resp: int, readonly: bool) -> None:
-        self.key = (user, password, db, resp, readonly)
-        self.user = user  # b"": the default user without AUTH (password b"" too)
-        self.password = password
-        self.db = db
-        self.resp = resp  # 2 | 3
-        self.readonly = readonly  # READONLY was said (cluster replicas)
-
-
-class Anywhere:
-    """What a request needs that means the same in every db and RESP version: that its own user sends it.
-    `resp`: not 0: in every db, in this version."""
-
-    __slots__ = ("password", "resp", "user")
-
-    def __init__(self, state: State, resp: int = 0) -> None:
-        self.resp = resp
-        self.user = state.user
-        self.password = state.password
-
-
-class Attempt:
-    """What a request needs whose own reply decides the connection's state: AUTH, HELLO, SELECT for the first
-    time. `base`: the state it is tried in. `target`: the state after success."""
-
-    __slots__ = ("anyone", "base", "target")
-
-    def __init__(self, base: State, target: State, *, anyone: bool = False) -> None:
-        self.base = base
-        self.target = target
-        self.anyone = anyone  # it brings its own user: whose connection it is tried on does not matter
-
-
-class Note:
-    """What a reply framer must know of a request, where its Command does not say it all."""
-
-    __slots__ = ("command", "mute", "owed", "replies")
-
-    kind = WHOLE  # as a request framer makes them; beside Command.kind, for one question to both
-
-    def __init__(self, command: Command, replies: int = 1, *, owed: int = 0, mute: bool = False) -> None:
-        self.command = command
-        self.replies = replies  # top-level replies that together answer it, the last one LAST
-        self.owed = owed or replies  # so many of them are the client's: a refusal must keep it in step
-        self.mute = mute  # CLIENT REPLY OFF or SKIP: the client gets none of it (frames without bytes)
-
-    def on_refused(self) -> None:
-        """The heart has answered it itself; a reply may still come."""
-
-
-class Run(Note):
-    """Pipelined commands that touch no state, as one frame. `command`: one of them, and if any changes
-    data, one that does."""
-
-    __slots__ = ("done",)
-
-    kind = SHARED
-
-    def __init__(self, command: Command, replies: int) -> None:
-        super().__init__(command, replies)
-        self.done = 0  # of the replies, so many have come
-
-
-class Whole(Note):
-    """A note whose replies are collected, each given to on_reply as a whole."""
-
-    __slots__ = ()
-
-    def on_reply(self, number: int, reply: bytes, connection: RedisConnection) -> bytes:
-        """`reply`: the `number`th (from 0), whole. Returns what the client gets instead, b"" for nothing."""
-        raise NotImplementedError

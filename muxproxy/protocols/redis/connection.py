@@ -10,16 +10,15 @@ was and no other, and the state afterwards is known whatever happened.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from muxproxy.protocols.contract import Frame
-from muxproxy.protocols.redis.common import Anywhere, Attempt, State
+from muxproxy.protocols.redis.backend import Backend
 from muxproxy.protocols.redis.grammar import multibulk
+from muxproxy.protocols.redis.note import Carrier
+from muxproxy.protocols.redis.replies import ReplyFramer
+from muxproxy.protocols.redis.states import Anywhere, Attempt, State
 from muxproxy.protocols.redis.words import is_passing, of_server
-
-if TYPE_CHECKING:
-    from muxproxy.protocols.redis import RedisProtocol
-    from muxproxy.protocols.redis.replies import ReplyFramer
 
 _AUTH, _NAME, _HELLO, _SELECT, _REPLICA, _RESET, _FENCE = range(7)
 _WORDS = ("AUTH", "CLIENT SETNAME", "HELLO", "SELECT", "READONLY or READWRITE", "RESET", "ECHO")
@@ -37,7 +36,7 @@ class _Step:
         self.last = False
 
 
-class RedisConnection:
+class RedisConnection(Carrier):
     """contract.Connection"""
 
     __slots__ = (
@@ -54,12 +53,11 @@ class RedisConnection:
         "_tried",
         "_user",
         "_why",
-        "dirty",
-        "spoilt",
         "state",
     )
 
-    def __init__(self, protocol: RedisProtocol, replies: ReplyFramer) -> None:
+    def __init__(self, protocol: Backend, replies: ReplyFramer) -> None:
+        super().__init__()
         self._protocol = protocol
         self._replies = replies
         self._steps: deque[_Step] = deque()
@@ -70,8 +68,6 @@ class RedisConnection:
         self._name = _UNSAID
         self._forget()
         self.state: State | None = protocol.states.base
-        self.dirty = False
-        self.spoilt = ""  # why nothing but its end would make it anybody's again (notes.Tried)
 
     def _forget(self) -> None:
         """What a new connection has, and one after RESET."""
@@ -158,10 +154,9 @@ class RedisConnection:
         self.state = self._actual()
         return why
 
-    # -- what notes tell (notes.py) --------------------------------------------------------------------
+    # -- what notes tell (Carrier) ---------------------------------------------------------------------
 
     def on_attempt(self, target: State | None) -> None:
-        """The reply to an Attempt is in: `target` is its state now, None: it failed."""
         state = target if target is not None else self._tried
         assert state is not None
         self._user, self._password, self._db, self._resp, self._readonly = state.key

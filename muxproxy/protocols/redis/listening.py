@@ -9,13 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from muxproxy.protocols.redis.common import Command, Note
+from muxproxy.protocols.redis.common import Command
+from muxproxy.protocols.redis.note import Note
 from muxproxy.protocols.redis.words import null
-
-if TYPE_CHECKING:
-    from muxproxy.protocols.redis.session import RedisSession
 
 CHANNEL, PATTERN, SHARD = range(3)
 # command -> (kind, does it join)
@@ -31,15 +28,30 @@ EACH = 512  # bytes that a channel costs, beside its name
 Names = dict[bytes, None]  # ordered, so that what depends on the order is the same every time
 
 
+class Listener:
+    """A session, as far as it listens."""
+
+    __slots__ = ("subscriptions",)
+
+    def __init__(self) -> None:
+        self.subscriptions: Listening | None = None
+
+    def on_listening(self) -> None:
+        """What it listens to has changed, or what it has asked for."""
+        raise NotImplementedError
+
+
 class Request(Note):
     """One (P|S)(UN)SUBSCRIBE, or the RESET of a client that listens; the note of its frame."""
 
     __slots__ = ("error", "head", "is_told", "names", "resp", "session", "waiting")
 
-    def __init__(self, command: Command, session: RedisSession, names: list[bytes], *, mute: bool) -> None:
+    def __init__(
+        self, command: Command, session: Listener, resp: int, names: list[bytes], *, mute: bool
+    ) -> None:
         super().__init__(command, mute=mute)
         self.session = session
-        self.resp = session.state.resp  # a RESET behind it does not change how it is answered
+        self.resp = resp  # when it came: a RESET behind it does not change how it is answered
         self.names = names
         verb = command.name.encode("latin-1")
         self.head = b"%b3\r\n$%d\r\n%b\r\n" % (b">" if self.resp == 3 else b"*", len(verb), verb)
@@ -59,7 +71,7 @@ class Listening:
 
     __slots__ = ("failed", "joined", "requests", "session", "size", "wanted")
 
-    def __init__(self, session: RedisSession) -> None:
+    def __init__(self, session: Listener) -> None:
         self.session = session
         self.joined: tuple[Names, Names, Names] = ({}, {}, {})
         self.wanted: tuple[Names, Names, Names] = ({}, {}, {})

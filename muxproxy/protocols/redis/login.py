@@ -1,30 +1,27 @@
 """AUTH, HELLO, SELECT, READONLY and READWRITE: the commands that change what a client's later ones mean.
 
-A connection is everybody's, so what they ask for becomes a state (common.State) that the session's requests
+A connection is everybody's, so what they ask for becomes a state (states.State) that the session's requests
 need. A state that no server has confirmed yet is tried: the client's own command goes to the server, alone,
-and its reply decides (Attempt). So the texts that client libraries fall back on (HELLO unknown to an old
-server, NOPROTO, a db out of range) are always the server's own.
+and its reply decides (Attempt, Change). So the texts that client libraries fall back on (HELLO unknown to an
+old server, NOPROTO, a db out of range) are always the server's own.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from muxproxy.protocols.contract import ANYWHERE, QUIET, Frame
 from muxproxy.protocols.redis import words as say
-from muxproxy.protocols.redis.common import Anywhere, Attempt, Command, State
+from muxproxy.protocols.redis.common import Command
 from muxproxy.protocols.redis.grammar import arguments, multibulk, number
-from muxproxy.protocols.redis.notes import Change
-from muxproxy.protocols.redis.states import Key
-
-if TYPE_CHECKING:
-    from muxproxy.protocols.redis.session import RedisSession
+from muxproxy.protocols.redis.memory import Memory
+from muxproxy.protocols.redis.note import Carrier, Whole
+from muxproxy.protocols.redis.states import Anywhere, Attempt, Key, State
 
 _is_name = re.compile(rb"[!-~]*+").fullmatch
 
 
-def auth(session: RedisSession, frame: Frame, command: Command) -> Frame:
+def auth(session: Memory, frame: Frame, command: Command) -> Frame:
     words = arguments(frame.data)
     if len(words) < 2:
         return session.answer(say.arity(command.name))
@@ -44,7 +41,7 @@ def auth(session: RedisSession, frame: Frame, command: Command) -> Frame:
     return _go(session, frame, command, (user, password, db, resp, readonly), anyone=True)
 
 
-def hello(session: RedisSession, frame: Frame, command: Command) -> Frame:
+def hello(session: Memory, frame: Frame, command: Command) -> Frame:
     """Without its SETNAME, and with its AUTH only where that is the server's to judge."""
     words = arguments(frame.data)
     user, password, db, resp, readonly = session.state.key
@@ -92,7 +89,7 @@ def hello(session: RedisSession, frame: Frame, command: Command) -> Frame:
     return _go(session, frame, command, key, anyone=authenticates, name=name)
 
 
-def select(session: RedisSession, frame: Frame, command: Command) -> Frame:
+def select(session: Memory, frame: Frame, command: Command) -> Frame:
     words = arguments(frame.data)
     if len(words) != 2:
         return session.answer(say.arity(command.name))
@@ -105,7 +102,7 @@ def select(session: RedisSession, frame: Frame, command: Command) -> Frame:
     return _remember(session, frame, command, (user, password, db, resp, readonly))
 
 
-def replica(session: RedisSession, frame: Frame, command: Command) -> Frame:
+def replica(session: Memory, frame: Frame, command: Command) -> Frame:
     """READONLY, READWRITE."""
     if len(arguments(frame.data, 2)) > 1:
         return session.answer(say.arity(command.name))
@@ -121,7 +118,7 @@ def is_name(name: bytes) -> bool:
     return _is_name(name) is not None
 
 
-def _remember(session: RedisSession, frame: Frame, command: Command, key: Key) -> Frame:
+def _remember(session: Memory, frame: Frame, command: Command, key: Key) -> Frame:
     """What has worked once needs no server again."""
     found = session.protocol.states.find(key)
     if found is None or session.is_sticky:  # sticky: its connection is in a state that we do not know
@@ -131,7 +128,7 @@ def _remember(session: RedisSession, frame: Frame, command: Command, key: Key) -
 
 
 def _go(
-    session: RedisSession,
+    session: Memory,
     frame: Frame,
     command: Command,
     key: Key,
@@ -153,7 +150,7 @@ def _go(
 
 
 def _try(
-    session: RedisSession,
+    session: Memory,
     frame: Frame,
     command: Command,
     target: State,
@@ -165,3 +162,56 @@ def _try(
     session.needs = attempt
     note = Change(command, session, target, attempt, name, mute=session.is_mute())
     return session.forward(frame, note, QUIET if anyone else 0)
+
+
+class Change(Whole):
+    """AUTH, HELLO, SELECT, READONLY: on success its session and the connection are in another state.
+
+    `attempt`: None where the connection is in `target` already, as one was before (States): then the reply is
+    the session's only. HELLO's reply names the session's own id instead of its connection's, and nothing else
+    in it is changed."""
+
+    __slots__ = ("attempt", "is_void", "name", "session", "target")
+
+    def __init__(
+        self,
+        command: Command,
+        session: Memory,
+        target: State,
+        attempt: Attempt | None,
+        name: bytes | None = None,
+        *,
+        mute: bool,
+    ) -> None:
+        super().__init__(command, mute=mute)
+        self.session = session
+        self.target = target
+        self.attempt = attempt
+        self.name = name  # HELLO ... SETNAME
+        self.is_void = False  # the client was told that it failed, so for the session it has
+
+    def on_refused(self) -> None:
+        self.is_void = True
+
+    def on_reply(self, number: int, reply: bytes, connection: Carrier) -> bytes:
+        if reply.startswith(b"-"):
+            if self.attempt is not None:
+                connection.on_attempt(None)
+            self.session.protocol.states.forget(self.target)
+        else:
+            target = self.session.protocol.states.keep(self.target)
+            if self.attempt is not None:
+                connection.on_attempt(target)
+            if not self.is_void:
+                self.session.on_changed(target, self.name)
+            reply = with_id(reply, self.session.client_id)
+        return b"" if self.mute else reply
+
+
+def with_id(reply: bytes, client_id: int) -> bytes:
+    """A HELLO reply with another id; any other reply as it is."""
+    key = b"\r\n$2\r\nid\r\n:"
+    at = reply.find(key) + len(key)
+    if at < len(key):
+        return reply
+    return b"%b%d%b" % (reply[:at], client_id, reply[reply.find(b"\r\n", at) :])

@@ -14,10 +14,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
 
 from muxproxy.protocols.contract import Frame
-from muxproxy.protocols.redis.listening import CHANNEL, PATTERN, SHARD, VERBS, Listening, Request
+from muxproxy.protocols.redis.listening import CHANNEL, PATTERN, SHARD, VERBS, Listener, Listening, Request
 
 _SUBSCRIBE = (b"SUBSCRIBE", b"PSUBSCRIBE", b"SSUBSCRIBE")
 _UNSUBSCRIBE = (b"UNSUBSCRIBE", b"PUNSUBSCRIBE", b"SUNSUBSCRIBE")
@@ -35,7 +34,7 @@ _PROBE = b"muxproxy-probe"  # a channel that nobody listens to
 _MOVED = b"-ERR muxproxy: the slot of a channel has moved to another server, ask CLUSTER SLOTS\r\n"
 # Names that are looked at in one turn of the loop (P10): some 5 ms. What is more goes on in the next ones.
 NAMES = 2048
-_NOBODY: tuple[Any, ...] = ()
+_NOBODY: tuple[Listener, ...] = ()
 
 
 class _Channel:
@@ -48,15 +47,15 @@ class _Channel:
         self.kind = kind
         self.name = name
         self.is_live = False  # the server has acknowledged it
-        self.listeners: dict[Any, None] = {}
-        self.shown: tuple[Any, ...] | None = _NOBODY
+        self.listeners: dict[Listener, None] = {}
+        self.shown: tuple[Listener, ...] | None = _NOBODY
         self.waiters: dict[Request, None] = {}  # requests that are to join it
 
-    def join(self, session: Any) -> None:
+    def join(self, session: Listener) -> None:
         self.listeners[session] = None
         self.shown = None
 
-    def leave(self, session: Any) -> None:
+    def leave(self, session: Listener) -> None:
         if session in self.listeners:
             del self.listeners[session]
             self.shown = None
@@ -68,8 +67,8 @@ class PubSub:
     def __init__(self) -> None:
         self._channels: tuple[dict[bytes, _Channel], ...] = ({}, {}, {})
         self._owed: deque[tuple[_Channel, bool]] = deque()  # and: was it asked for, or left
-        self._answered: list[tuple[Any, bytes]] = []
-        self._listeners: dict[Any, None] = {}  # who listens or asks
+        self._answered: list[tuple[Listener, bytes]] = []
+        self._listeners: dict[Listener, None] = {}  # who listens or asks
         self._out: list[bytes] = []  # commands that this call makes
         self._jobs: deque[Iterator[None]] = deque()  # of many names, each to be gone on with
         self.messages = 0
@@ -77,9 +76,10 @@ class PubSub:
 
     # -- what clients ask ------------------------------------------------------------------------------
 
-    def on_request(self, listener: Any, frame: Frame) -> bytes:
+    def on_request(self, listener: Listener, frame: Frame) -> bytes:
         request: Request = frame.note
-        listening: Listening = listener.subscriptions
+        listening = listener.subscriptions
+        assert listening is not None
         self._listeners[listener] = None
         verb = VERBS.get(request.command.name)
         if verb is not None and verb[1]:
@@ -217,8 +217,9 @@ class PubSub:
                 del channels[channel.name]
                 self._say(channel, False)
 
-    def cancel(self, listener: Any) -> bytes:
-        listening: Listening = listener.subscriptions
+    def cancel(self, listener: Listener) -> bytes:
+        listening = listener.subscriptions
+        assert listening is not None
         for request in [request for request in listening.requests if request.is_told]:
             self._give_up(request, request.names)
             listening.take_back(request)
@@ -239,8 +240,8 @@ class PubSub:
                 del channel.waiters[request]
                 self._maybe_drop(channel)
 
-    def leave(self, listener: Any) -> bytes:
-        listening: Listening | None = listener.subscriptions
+    def leave(self, listener: Listener) -> bytes:
+        listening = listener.subscriptions
         self._listeners.pop(listener, None)
         if listening is None:
             return b""
@@ -266,7 +267,7 @@ class PubSub:
                 if len(names) == NAMES:
                     yield
 
-    def take(self) -> Sequence[tuple[Any, bytes]]:
+    def take(self) -> Sequence[tuple[Listener, bytes]]:
         answered = self._answered
         if answered:
             self._answered = []
@@ -274,7 +275,7 @@ class PubSub:
 
     # -- what the server says --------------------------------------------------------------------------
 
-    def on_push(self, frame: Frame) -> tuple[bytes, Sequence[Any]]:
+    def on_push(self, frame: Frame) -> tuple[bytes, Sequence[Listener]]:
         data = frame.data
         if data.startswith(_MESSAGE, 4):
             channels, start = self._channels[CHANNEL], 18
@@ -296,7 +297,7 @@ class PubSub:
         # Larger than subscriber_buffer, it was skipped: whoever should have had it is too far behind.
         return (data if frame.note is None else b""), shown
 
-    def _on_other(self, data: bytes) -> tuple[bytes, Sequence[Any]]:
+    def _on_other(self, data: bytes) -> tuple[bytes, Sequence[Listener]]:
         if data.startswith(b"-"):
             return self._on_answer(data)
         if data.startswith(_SUNSUBSCRIBE, 4) and not self._is_due(data):
@@ -314,7 +315,7 @@ class PubSub:
         head = b"$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(verb), verb, len(channel.name), channel.name)
         return data.startswith(head, 4)
 
-    def _on_answer(self, error: bytes) -> tuple[bytes, Sequence[Any]]:
+    def _on_answer(self, error: bytes) -> tuple[bytes, Sequence[Listener]]:
         """b"": acknowledged."""
         if not self._owed:
             return b"", _NOBODY
@@ -340,7 +341,7 @@ class PubSub:
             return b"", tuple(channel.listeners)
         return b"", _NOBODY
 
-    def _on_moved(self, data: bytes) -> tuple[bytes, Sequence[Any]]:
+    def _on_moved(self, data: bytes) -> tuple[bytes, Sequence[Listener]]:
         """A slot went to another node, and its shard channels with it: listeners are told in Redis' words."""
         start = 4 + len(_SUNSUBSCRIBE)
         end = data.find(b"\r\n", start)
@@ -350,7 +351,7 @@ class PubSub:
         for request in channel.waiters:
             request.error = request.error or _MOVED
         for session in channel.listeners:
-            listening: Listening | None = session.subscriptions
+            listening = session.subscriptions
             if listening is None:
                 continue  # it is gone, and has not been taken off everywhere
             del listening.joined[SHARD][channel.name]

@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from muxproxy.protocols.contract import BROKEN, END_UPSTREAM, FIRST, INTERIM, LAST, LINES, PUSH, Frame
-from muxproxy.protocols.redis.common import Command, Note, Run, Whole
+from muxproxy.protocols.redis.common import Command
 from muxproxy.protocols.redis.extent import INCOMPLETE, UNFINISHED, ReplyExtent
 from muxproxy.protocols.redis.grammar import CRLF, LENGTHS, SIZES, SMALL, MalformedError, number
 from muxproxy.protocols.redis.keeping import FRAME
+from muxproxy.protocols.redis.note import Carrier, Note, Run, Whole
 from muxproxy.protocols.redis.settings import Settings
 
 # Bytes of a reply that are held until it is whole; a larger one is passed on in parts.
@@ -100,7 +101,7 @@ class ReplyFramer:
         self.push_cost = FRAME
         self.idle_hint: float | None = None  # Redis does not say
         self.early = False
-        self.connection: Any = None  # a RedisConnection, for Whole.on_reply; set by protocol.connection()
+        self.connection = Carrier()  # for Whole.on_reply; set by protocol.connection()
         self._settings = settings
         self._expected: deque[Any] = deque()
         # Once for each command: the queue's own method is the shortest there is.
@@ -402,7 +403,7 @@ class ReplyFramer:
         if isinstance(note, Whole):
             if way == _COLLECT:
                 data = note.on_reply(number, data, self.connection)
-            if is_last and self.connection is not None:
+            if is_last:
                 spoilt = self.connection.spoilt or None
         if self._listening and data == _RESET:
             self._listening = False

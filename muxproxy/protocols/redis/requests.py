@@ -25,9 +25,9 @@ from muxproxy.protocols.contract import (
     LINES,
     Frame,
 )
-from muxproxy.protocols.redis import client_command
 from muxproxy.protocols.redis.common import (
     AUTH,
+    CLIENTS_OWN,
     CONTAINER,
     DISCARD,
     EXEC,
@@ -42,8 +42,6 @@ from muxproxy.protocols.redis.common import (
     SHARED,
     UNKNOWN,
     Command,
-    Note,
-    Run,
 )
 from muxproxy.protocols.redis.extent import INCOMPLETE, UNFINISHED, CommandExtent
 from muxproxy.protocols.redis.grammar import (
@@ -67,6 +65,7 @@ from muxproxy.protocols.redis.grammar import (
     span,
 )
 from muxproxy.protocols.redis.keeping import FRAME, Keeping
+from muxproxy.protocols.redis.note import Note, Run
 from muxproxy.protocols.redis.settings import HEAD_LENGTH, Head, Settings
 
 # Bytes of a command that are held until it is whole; a larger one is sent on in parts. Also the largest
@@ -488,4 +487,4 @@ def _is_plain(frame: Frame, command: Command) -> bool:
     known = subcommands.get(words[1].upper())
     # Not if only the session may answer it, or nobody knows it: CLIENT REPLY OFF, in a transaction that goes
     # as one, would silence a connection that is everybody's (P2).
-    return known is not None and known.kind == SHARED and known.name not in client_command.LENGTHS
+    return known is not None and known.kind == SHARED and known.name not in CLIENTS_OWN

@@ -1,4 +1,4 @@
-"""What one client's connection remembers, and what that makes of each of its commands.
+"""What becomes of each command of a client, by what its connection remembers.
 
 Nearly every command of nearly every client passes on_request's first lines and nothing else. The rest is
 Redis' own order of questions (processCommand() in server.c): may it run commands; is the command allowed; is
@@ -13,13 +13,10 @@ transaction is done as it was asked for or not at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
 
 from muxproxy.protocols.contract import (
-    ANSWER,
     ANYWHERE,
     END_CLIENT,
-    FIRST,
     LAST,
     PIN,
     QUIET,
@@ -35,6 +32,7 @@ from muxproxy.protocols.redis.common import (
     ALONE,
     AUTH,
     BLOCKING,
+    CLIENTS_OWN,
     CONTAINER,
     DISCARD,
     EXEC,
@@ -52,19 +50,13 @@ from muxproxy.protocols.redis.common import (
     UNWATCH,
     WATCH,
     WHOLE,
-    Anywhere,
-    Attempt,
     Command,
-    Note,
-    State,
 )
 from muxproxy.protocols.redis.grammar import argument_count, arguments, multibulk
 from muxproxy.protocols.redis.listening import EACH, VERBS, Listening, Request
+from muxproxy.protocols.redis.memory import NOT_MUTE, OFF, SKIPPED, Memory
 from muxproxy.protocols.redis.notes import Aborted, SkipFirst, Tried, Unknown
-
-if TYPE_CHECKING:
-    from muxproxy.protocols.redis import RedisProtocol
-    from muxproxy.protocols.redis.requests import RequestFramer
+from muxproxy.protocols.redis.states import Anywhere, Attempt
 
 _BEFORE_AUTH = frozenset((AUTH, HELLO, RESET, QUIT))
 _WHILE_SUBSCRIBED = frozenset((LISTEN, PING, RESET, QUIT))
@@ -76,64 +68,12 @@ _DISCARD = multibulk([b"DISCARD"])
 _CONTAINERS = frozenset(
     name.partition("|")[0] for _, names in COMMANDS for name in names.split() if "|" in name
 )
-_NOT_MUTE, _SKIPPED, _OFF = range(3)
 
 
-class RedisSession:
+class RedisSession(Memory):
     """contract.Session"""
 
-    __slots__ = (
-        "_feed_state",
-        "_framer",
-        "_is_aborted",
-        "_is_in_multi",
-        "_is_off",
-        "_is_plain",
-        "_is_watching",
-        "_mute",
-        "_skips",
-        "client_id",
-        "is_sticky",
-        "is_trusted",
-        "listening",
-        "name",
-        "needs",
-        "patience",
-        "pin_reason",
-        "protocol",
-        "state",
-        "subscriptions",
-    )
-
-    def __init__(self, protocol: RedisProtocol, framer: RequestFramer) -> None:
-        self.protocol = protocol
-        self.client_id = protocol.next_client_id()
-        self._framer = framer
-        self.subscriptions: Listening | None = None
-        self.listening = False
-        self.pin_reason = ""
-        self.patience = 0.0
-        self._mute = _NOT_MUTE  # of the command at hand
-        self._begin()
-        self.needs: State | Attempt | Anywhere = self.state
-        self._feed_state = self.state
-
-    def _begin(self) -> None:
-        """As Redis has it after accept(), and after RESET."""
-        protocol = self.protocol
-        self.state = protocol.states.base
-        self.name = b""
-        # It may run commands, as far as we know: with passthrough a server may still say NOAUTH.
-        self.is_trusted = self._framer.trusted = protocol.is_open and not protocol.needs_auth
-        self._is_off = False  # CLIENT REPLY OFF
-        self._skips = False  # CLIENT REPLY SKIP: the next one
-        self._is_in_multi = False
-        self._is_watching = False
-        self._is_aborted = False  # in MULTI: we refused something, so EXEC must not be carried out
-        self.is_sticky = False  # its pinned connection is in a state that only the server knows
-        self._replan()
-
-    # -- what others ask and tell ----------------------------------------------------------------------
+    __slots__ = ()
 
     def on_request(self, frame: Frame) -> Frame:
         kind = frame.note.kind
@@ -142,100 +82,12 @@ class RedisSession:
             return frame
         return self._on_special(frame, kind)
 
-    @property
-    def size(self) -> int:
-        size = len(self.state.user) + len(self.state.password) + len(self.name)
-        return size if self.subscriptions is None else size + self.subscriptions.size
-
-    def on_changed(self, state: State, name: bytes | None) -> None:
-        """A server, or what we know of it, has agreed to another state."""
-        self.state = state
-        if name is not None:
-            self.name = name
-        self.on_trusted()
-
-    def on_trusted(self) -> None:
-        self.is_trusted = self._framer.trusted = True
-        self._replan()
-
-    def on_listening(self) -> None:
-        """What it listens to has changed, or what it has asked for."""
-        listening = self.subscriptions
-        self.listening = listening is not None and (listening.wants() or listening.expects())
-        self._replan()
-
-    def is_mute(self) -> bool:
-        return self._mute != _NOT_MUTE
-
-    def _replan(self) -> None:
-        self._is_plain = (
-            self.is_trusted
-            and not (self._is_off or self._skips or self._is_pinned())
-            and not self._is_subscribed()
-        )
-        self._framer.runs = self._is_plain
-        self._framer.groups = not self._is_subscribed()  # there, each command is refused, or PING answered
-
-    def _is_pinned(self) -> bool:
-        return self._is_in_multi or self._is_watching or self.is_sticky
-
-    def _is_subscribed(self) -> bool:
-        """In the mode of RESP2 in which a connection takes little else than (UN)SUBSCRIBE."""
-        listening = self.subscriptions
-        return listening is not None and self.state.resp == 2 and listening.wants()
-
-    # -- frames to go on with --------------------------------------------------------------------------
-
-    def answer(self, reply: bytes, marks: int = 0, reason: Reason = Reason.LOCAL) -> Frame:
-        """Whole, though the command may still be coming in: what comes of it is nobody's."""
-        return Frame(b"" if self._mute else reply, FIRST | LAST | ANSWER | marks, reason)
-
-    def has_room(self, user: bytes, password: bytes, name: bytes) -> bool:
-        """May it be remembered by all these?"""
-        return len(user) + len(password) + len(name) <= self.protocol.session_buffer
-
-    def too_much(self) -> Frame:
-        why = f"name, user and password are more than session_buffer, {self.protocol.session_buffer} bytes"
-        return self.answer(say.ours(why), reason=Reason.SESSION_FULL)
-
-    def forward(self, frame: Frame, note: Any = None, marks: int = 0, data: bytes = b"") -> Frame:
-        """`note` takes care of muting by itself."""
-        if self._is_pinned():
-            marks |= PIN
-            self.pin_reason = self._why_pinned()
-        if note is None:
-            note = frame.note
-            if self._mute:
-                note = self._muted(note)
-        if note is frame.note and not marks:
-            return frame
-        return Frame(data or frame.data, frame.marks | marks, note)
-
-    def _why_pinned(self) -> str:
-        if self.is_sticky:
-            return "state in transaction"
-        return "multi" if self._is_in_multi else "watch"
-
-    def _muted(self, note: Any) -> Note:
-        if note.kind != WHOLE:
-            return Note(note, mute=True)
-        if self._mute == _OFF:
-            return Note(note.command, note.replies, mute=True)
-        return SkipFirst(note.command, note.replies, owed=note.replies - 1)  # MULTI's own +OK
-
-    def _for_once(self, reason: str) -> int:
-        """Marks of a command that needs a connection alone and leaves it again."""
-        if self._is_pinned():
-            return PIN
-        self.pin_reason = reason
-        return PIN | UNPIN
-
     # -- Redis' order of questions ---------------------------------------------------------------------
 
     def _on_special(self, frame: Frame, kind: int) -> Frame:
         self.needs = self.state
         self.patience = 0.0
-        self._mute = _OFF if self._is_off else _SKIPPED if self._skips else _NOT_MUTE
+        self._mute = OFF if self._is_off else SKIPPED if self._skips else NOT_MUTE
         if self._skips:
             self._skips = False
             self._replan()
@@ -276,7 +128,7 @@ class RedisSession:
             return self._end_multi(frame, command, kind)
         if kind == RESET:
             return self._on_reset(frame, command)
-        if kind in _NOT_IN_MULTI or command.name in client_command.LENGTHS:
+        if kind in _NOT_IN_MULTI or command.name in CLIENTS_OWN:
             self._is_aborted = True
             name = command.name.upper().replace("|", " ")
             return self.answer(say.ours(f"{name} is not possible inside of MULTI, send it before"))
@@ -304,7 +156,7 @@ class RedisSession:
     # -- what each kind of command is, outside of MULTI ------------------------------------------------
 
     def _on_shared(self, frame: Frame, command: Command) -> Frame:
-        if command.name in client_command.LENGTHS:
+        if command.name in CLIENTS_OWN:
             return self._on_client(frame, command)
         if command.name == "function|stats":  # it answers while the server is busy, in RESP3 with maps
             self.needs = Anywhere(self.state, self.state.resp)
@@ -386,13 +238,13 @@ class RedisSession:
         if not frame.data.startswith(b"*1\r\n"):
             self._is_aborted = self._is_in_multi
             return self.answer(say.arity(command.name))
-        self._mute = _NOT_MUTE  # it ends that too
+        self._mute = NOT_MUTE  # it ends that too
         marks = UNPIN if self._is_pinned() else 0
         if not self.listening or self.subscriptions is None:
             self._begin()
             return self.answer(b"+RESET\r\n", marks)
         # After the acknowledgements that it is still owed: the feed's to answer.
-        request = Request(command, self, [], mute=False)
+        request = Request(command, self, self.state.resp, [], mute=False)
         self.subscriptions.ask(request)
         self.needs = self._feed_state
         self._begin()
@@ -416,11 +268,11 @@ class RedisSession:
         if joins and listening.size + listening.more(kind, names) > bound:
             why = f"what it listens to, names and 512 bytes each, is more than channels_buffer, {bound} bytes"
             return self.answer(say.ours(why), reason=Reason.SESSION_FULL)
-        request = Request(command, self, names, mute=self.is_mute())
+        request = Request(command, self, self.state.resp, names, mute=self.is_mute())
         if not self.listening:
             if not joins:  # from nothing: no server need know
                 each: Sequence[bytes | None] = names or [None]
-                self._mute = _NOT_MUTE  # seen on 7.0.15: CLIENT REPLY OFF does not silence them
+                self._mute = NOT_MUTE  # seen on 7.0.15: CLIENT REPLY OFF does not silence them
                 return self.answer(listening.acknowledge_none(request, kind, each))
             self._feed_state = self.protocol.states.for_listening(self.state)
         listening.ask(request)
@@ -432,7 +284,7 @@ class RedisSession:
         if not frame.marks & LAST:
             return self.answer(say.ours(f"{command.name.replace('|', ' ')} of more than 64 KiB"))
         words = arguments(frame.data)
-        if len(words) != client_command.LENGTHS[command.name]:
+        if len(words) != CLIENTS_OWN[command.name]:
             return self.answer(say.arity(command.name))
         if command.name == "client|reply":
             return self._on_client_reply(words[2].upper())
@@ -446,13 +298,13 @@ class RedisSession:
         """Seen on 7.0.15: ON is answered whatever was before, OFF and SKIP never, and SKIP changes no OFF."""
         if mode == b"ON":
             self._is_off = False
-            self._mute = _NOT_MUTE
+            self._mute = NOT_MUTE
         elif mode == b"OFF":
             self._is_off = True
-            self._mute = _OFF
+            self._mute = OFF
         elif mode == b"SKIP":
             self._skips = not self._is_off
-            self._mute = _SKIPPED
+            self._mute = SKIPPED
         else:
             return self.answer(say.SYNTAX)
         self._replan()

@@ -1,17 +1,53 @@
-"""The states of connections that are known to work, one object each (contract: compared by identity).
+"""The states of connections, and those that are known to work, one object each (contract: by identity).
 
-A state enters when a server has said +OK to it. From then on SELECT of its db is answered without a server,
-and HELLO and AUTH need not wait to see what comes of them. Nothing that a client only asks for is kept here:
-who guesses passwords or dbs fills nothing (P7).
+A state enters `States` when a server has said +OK to it. From then on SELECT of its db is answered without a
+server, and HELLO and AUTH need not wait to see what comes of them. Nothing that a client only asks for is
+kept there: who guesses passwords or dbs fills nothing (P7).
 """
 
 from __future__ import annotations
 
-from muxproxy.protocols.redis.common import State
-
 EACH = 512  # bytes that a state costs, beside its user and password
 
 Key = tuple[bytes, bytes, int, int, bool]  # State.key
+
+
+class State:
+    """A connection's state as far as commands depend on it. One object per state (contract: by identity)."""
+
+    __slots__ = ("db", "key", "password", "readonly", "resp", "user")
+
+    def __init__(self, user: bytes, password: bytes, db: int, resp: int, readonly: bool) -> None:
+        self.key = (user, password, db, resp, readonly)
+        self.user = user  # b"": the default user without AUTH (password b"" too)
+        self.password = password
+        self.db = db
+        self.resp = resp  # 2 | 3
+        self.readonly = readonly  # READONLY was said (cluster replicas)
+
+
+class Anywhere:
+    """What a request needs that means the same in every db and RESP version: that its own user sends it.
+    `resp`: not 0: in every db, in this version."""
+
+    __slots__ = ("password", "resp", "user")
+
+    def __init__(self, state: State, resp: int = 0) -> None:
+        self.resp = resp
+        self.user = state.user
+        self.password = state.password
+
+
+class Attempt:
+    """What a request needs whose own reply decides the connection's state: AUTH, HELLO, SELECT for the first
+    time. `base`: the state it is tried in. `target`: the state after success."""
+
+    __slots__ = ("anyone", "base", "target")
+
+    def __init__(self, base: State, target: State, *, anyone: bool = False) -> None:
+        self.base = base
+        self.target = target
+        self.anyone = anyone  # it brings its own user: whose connection it is tried on does not matter
 
 
 class States:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from muxproxy.protocols.redis.client_command import LENGTHS
+from muxproxy.protocols.redis.common import CLIENTS_OWN
 from tests.protocols.redis.talk import HELLO_REPLY, Talk, command, error, protocol
 
 OK = b"+OK\r\n"
@@ -66,7 +66,7 @@ def test_every_client_has_an_id_of_its_own() -> None:
     assert ids[0] != ids[1]
 
 
-@pytest.mark.parametrize("name", LENGTHS)
+@pytest.mark.parametrize("name", CLIENTS_OWN)
 def test_no_transaction_takes_it_to_a_connection_that_is_shared(name: str) -> None:
     """CLIENT REPLY OFF there would silence everybody's (P2)."""
     framer = protocol().requests()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from muxproxy.protocols.contract import PUSH
-from muxproxy.protocols.redis.common import Anywhere, Attempt, State
 from muxproxy.protocols.redis.connection import RedisConnection
+from muxproxy.protocols.redis.states import Anywhere, Attempt, State
 from tests.protocols.redis.talk import HELLO_REPLY, command, connection, error, protocol, told
 
 OK = b"+OK\r\n"

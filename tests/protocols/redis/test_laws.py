@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muxproxy.protocols.contract import PUSH
-from muxproxy.protocols.redis.common import Command, Note, Whole
+from muxproxy.protocols.redis.common import Command
 from muxproxy.protocols.redis.grammar import MAX_LINE, arguments, commands
+from muxproxy.protocols.redis.note import Note, Whole
 from muxproxy.protocols.redis.replies import MAX_WHOLE, REPLY_HOLD, ReplyFramer
 from muxproxy.protocols.redis.requests import REQUEST_BUFFER, RequestFramer
 from tests.protocols.redis import strategies as some

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from muxproxy.protocols.contract import ANYWHERE, Reason
-from muxproxy.protocols.redis.common import Anywhere, Attempt
+from muxproxy.protocols.redis.login import with_id
+from muxproxy.protocols.redis.states import Anywhere, Attempt
 from tests.protocols.redis.talk import HELLO_REPLY, Talk, command, error, protocol
 
 WRONGPASS = error("WRONGPASS invalid username-password pair or user is disabled.")
@@ -259,17 +260,6 @@ def test_who_listens_does_not_become_another() -> None:
     assert ann.says("AUTH bob secret") == error(text)
 
 
-# -- what is remembered of one client is bounded -------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "asks", ["AUTH ann {}", "HELLO 3 AUTH ann {}", "HELLO 3 SETNAME {}", "CLIENT SETNAME {}"]
-)
-def test_names_and_passwords_are_remembered_up_to_session_buffer(asks: str) -> None:
-    ann = Talk(auth="passthrough", session_buffer=1024)
-    ann.session.on_trusted()
-    answer = ann.says(asks.format("x" * 1024 + "x"))
-    assert answer == error("ERR muxproxy: name, user and password are more than session_buffer, 1024 bytes")
-    assert ann.frame.note is Reason.SESSION_FULL
-    assert ann.says(asks.format("x" * 1000)) != answer
-    assert ann.frame.note is not Reason.SESSION_FULL
+def test_only_the_id_of_a_hello_reply_is_changed() -> None:
+    assert with_id(HELLO_REPLY, 12345) == HELLO_REPLY.replace(b":4\r\n", b":12345\r\n")
+    assert with_id(b"+OK\r\n", 5) == b"+OK\r\n"

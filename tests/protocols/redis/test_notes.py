@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from muxproxy.protocols.redis.common import UNKNOWN, Command
-from muxproxy.protocols.redis.notes import Aborted, SkipFirst, Unknown, with_id
-from tests.protocols.redis.talk import HELLO_REPLY, connection, error, protocol
+from muxproxy.protocols.redis.notes import Aborted, SkipFirst, Unknown
+from tests.protocols.redis.talk import connection, error, protocol
 
 GET = Command("get")
 
@@ -36,8 +36,3 @@ def test_what_an_unknown_command_leaves_behind_is_not_anothers() -> None:
     assert redis.table.is_asked("foo")
     assert note.on_reply(1, b"+x\r\n", upstream) == b"+x\r\n"
     assert upstream.dirty
-
-
-def test_only_the_id_of_a_hello_reply_is_changed() -> None:
-    assert with_id(HELLO_REPLY, 12345) == HELLO_REPLY.replace(b":4\r\n", b":12345\r\n")
-    assert with_id(b"+OK\r\n", 5) == b"+OK\r\n"

@@ -6,7 +6,6 @@ from typing import Any
 
 from muxproxy.config.model import Batch
 from muxproxy.protocols.contract import Sharing
-from muxproxy.protocols.redis import FIRST_ID
 from tests.fakes import Peer, Stage
 from tests.protocols.redis.talk import HELLO_REPLY, command, error, protocol
 
@@ -25,20 +24,6 @@ def test_many_in_flight_in_order_and_no_half_open_connections() -> None:
     assert (redis.name, redis.sharing, redis.half_close) == ("redis", Sharing.ORDERED, False)
     assert (redis.fence, redis.subscriber_buffer) == (100, 5)
     assert redis.probe() == command("PING")
-
-
-def test_an_idle_server_is_asked_in_its_language_and_ids_are_no_servers() -> None:
-    redis = protocol()
-    assert redis.session(redis.requests()).client_id == FIRST_ID
-    assert redis.session(redis.requests()).client_id == FIRST_ID + 1
-
-
-def test_a_secret_is_checked_without_telling_how_much_of_it_was_right() -> None:
-    redis = protocol(client_password="sec")
-    assert redis.check(b"", b"sec") == b""
-    assert redis.check(b"default", b"sec") == b""
-    assert redis.check(b"", b"sex").startswith(b"-WRONGPASS ")
-    assert redis.check(b"ann", b"sec").startswith(b"-WRONGPASS ")
 
 
 # -- with the heart ------------------------------------------------------------------------------------------

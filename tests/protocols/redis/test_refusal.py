@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from muxproxy.protocols.contract import END_CLIENT, FIRST, LAST, Reason
-from muxproxy.protocols.redis.common import MULTI, Command, Note
+from muxproxy.protocols.redis.common import MULTI, Command
+from muxproxy.protocols.redis.note import Note
 from muxproxy.protocols.redis.notes import SkipFirst
 from muxproxy.protocols.redis.refusal import OVERLOAD, WRITTEN
 from tests.protocols.redis.talk import Talk, protocol

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from muxproxy.protocols.contract import BROKEN, FIRST, LAST, PUSH
-from muxproxy.protocols.redis.common import Note, Whole
+from muxproxy.protocols.redis.note import Note, Whole
 from muxproxy.protocols.redis.replies import CUT, MAX_WHOLE, REPLY_HOLD, TOO_LARGE, UNASKED, ReplyFramer
 from tests.protocols.redis.feeding import GET, SET, Seen, bytewise, replies, settings
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from muxproxy.config.model import Batch, Redis
 from muxproxy.protocols.contract import ANYWHERE, FIRST, IDEMPOTENT, INTERIM, LAST, Frame
 from muxproxy.protocols.redis import RedisProtocol
-from muxproxy.protocols.redis.common import Command, Run
+from muxproxy.protocols.redis.common import Command
 from muxproxy.protocols.redis.grammar import multibulk
+from muxproxy.protocols.redis.note import Run
 from muxproxy.protocols.redis.requests import RequestFramer
 from muxproxy.protocols.redis.settings import MAX_RUN
 from tests.fakes import Peer, Stage

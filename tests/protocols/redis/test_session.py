@@ -6,8 +6,8 @@ from math import inf
 
 import pytest
 
-from muxproxy.protocols.contract import ANSWER, ANYWHERE, LAST, PIN, UNPIN, Reason
-from muxproxy.protocols.redis.common import Attempt
+from muxproxy.protocols.contract import ANSWER, ANYWHERE, LAST, Reason
+from muxproxy.protocols.redis.states import Attempt
 from tests.protocols.redis.talk import HELLO_REPLY, Talk, command, connection, error
 
 ABORT = error("EXECABORT Transaction discarded because of previous errors.")
@@ -231,40 +231,6 @@ def test_what_is_denied_is_refused_in_redis_own_form() -> None:
     assert ann.says("CONFIG GET a") == "shared"
 
 
-# -- CLIENT REPLY --------------------------------------------------------------------------------------------
-
-
-def test_client_reply_off_silences_all_until_on() -> None:
-    ann = Talk()
-    said = [ann.says(f"CLIENT REPLY {mode}") for mode in ("OFF", "x")]
-    said += [ann.says(line) for line in ("GET a", "CLIENT ID", "SYNC", "BLPOP a 1", "HELLO 3")]
-    assert said == [b"", b"", "shared mute", b"", b"", "pin unpin mute", "shared mute"]
-    assert ann.hears(b"-ERR unknown command 'HELLO'\r\n") == b""
-    assert ann.says(command("MULTI") + command("EXEC")) == "shared mute"
-    assert ann.frame.note.replies == 2
-    assert ann.says("CLIENT REPLY ON") == b"+OK\r\n"
-    assert ann.says("GET a") == "shared"
-
-
-def test_client_reply_skip_silences_one() -> None:
-    ann = Talk()
-    skip = "CLIENT REPLY SKIP"
-    said = [ann.says(line) for line in (skip, "GET a", "GET a", skip, skip, "GET a", "GET a", skip)]
-    assert said == [b"", "shared mute", "shared", b"", b"", "shared mute", "shared", b""]
-    assert ann.says("CLIENT REPLY ON") == b"+OK\r\n"
-    assert [ann.says(line) for line in ("CLIENT REPLY OFF", skip, "GET a")] == [b"", b"", "shared mute"]
-    assert ann.says("RESET") == b"+RESET\r\n"
-    assert ann.says("GET a") == "shared"
-
-
-def test_client_reply_skip_before_a_whole_transaction_silences_its_multi_alone() -> None:
-    ann = Talk()
-    ann.says("CLIENT REPLY SKIP")
-    ann.says(command("MULTI") + command("GET a") + command("EXEC"))
-    assert ann.hears(b"+OK\r\n", b"+QUEUED\r\n", b"*1\r\n$-1\r\n") == b"+QUEUED\r\n*1\r\n$-1\r\n"
-    assert ann.frame.note.owed == 2
-
-
 # -- before AUTH, and subscribed in RESP2 --------------------------------------------------------------------
 
 NOAUTH = error("NOAUTH Authentication required.")
@@ -377,11 +343,3 @@ def test_what_needs_its_words_is_not_taken_in_pieces() -> None:
     assert ann.session.patience == inf
     assert not ann.frame.marks & LAST
     assert Talk().says(b"*3\r\n$6\r\nSCRIPT\r\n$4\r\nLOAD\r\n$200000\r\n" + long) == "shared"
-
-
-def test_marks_of_a_pin_are_on_each_of_its_frames() -> None:
-    ann = Talk()
-    ann.says("WATCH a")
-    assert ann.frame.marks & (PIN | UNPIN) == PIN
-    ann.says("GET a")
-    assert ann.frame.marks & (PIN | UNPIN) == PIN

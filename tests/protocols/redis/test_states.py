@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from muxproxy.protocols.redis.common import State
-from muxproxy.protocols.redis.states import EACH, States
+from muxproxy.protocols.redis.states import EACH, State, States
 
 BASE = State(b"", b"", 0, 2, False)
+
+
+def test_a_states_key_is_all_of_it() -> None:
+    state = State(b"u", b"p", 1, 3, True)
+    assert State(*state.key).key == state.key == (b"u", b"p", 1, 3, True)
 
 
 def test_only_what_was_kept_is_known_and_there_is_one_of_it() -> None:

@@ -1,0 +1,60 @@
+"""What is remembered of one client: whether it hears its replies, what is pinned, and how much at most."""
+
+from __future__ import annotations
+
+import pytest
+
+from muxproxy.protocols.contract import PIN, UNPIN, Reason
+from tests.protocols.redis.talk import Talk, command, error
+
+
+def test_client_reply_off_silences_all_until_on() -> None:
+    ann = Talk()
+    said = [ann.says(f"CLIENT REPLY {mode}") for mode in ("OFF", "x")]
+    said += [ann.says(line) for line in ("GET a", "CLIENT ID", "SYNC", "BLPOP a 1", "HELLO 3")]
+    assert said == [b"", b"", "shared mute", b"", b"", "pin unpin mute", "shared mute"]
+    assert ann.hears(b"-ERR unknown command 'HELLO'\r\n") == b""
+    assert ann.says(command("MULTI") + command("EXEC")) == "shared mute"
+    assert ann.frame.note.replies == 2
+    assert ann.says("CLIENT REPLY ON") == b"+OK\r\n"
+    assert ann.says("GET a") == "shared"
+
+
+def test_client_reply_skip_silences_one() -> None:
+    ann = Talk()
+    skip = "CLIENT REPLY SKIP"
+    said = [ann.says(line) for line in (skip, "GET a", "GET a", skip, skip, "GET a", "GET a", skip)]
+    assert said == [b"", "shared mute", "shared", b"", b"", "shared mute", "shared", b""]
+    assert ann.says("CLIENT REPLY ON") == b"+OK\r\n"
+    assert [ann.says(line) for line in ("CLIENT REPLY OFF", skip, "GET a")] == [b"", b"", "shared mute"]
+    assert ann.says("RESET") == b"+RESET\r\n"
+    assert ann.says("GET a") == "shared"
+
+
+def test_client_reply_skip_before_a_whole_transaction_silences_its_multi_alone() -> None:
+    ann = Talk()
+    ann.says("CLIENT REPLY SKIP")
+    ann.says(command("MULTI") + command("GET a") + command("EXEC"))
+    assert ann.hears(b"+OK\r\n", b"+QUEUED\r\n", b"*1\r\n$-1\r\n") == b"+QUEUED\r\n*1\r\n$-1\r\n"
+    assert ann.frame.note.owed == 2
+
+
+def test_marks_of_a_pin_are_on_each_of_its_frames() -> None:
+    ann = Talk()
+    ann.says("WATCH a")
+    assert ann.frame.marks & (PIN | UNPIN) == PIN
+    ann.says("GET a")
+    assert ann.frame.marks & (PIN | UNPIN) == PIN
+
+
+@pytest.mark.parametrize(
+    "asks", ["AUTH ann {}", "HELLO 3 AUTH ann {}", "HELLO 3 SETNAME {}", "CLIENT SETNAME {}"]
+)
+def test_names_and_passwords_are_remembered_up_to_session_buffer(asks: str) -> None:
+    ann = Talk(auth="passthrough", session_buffer=1024)
+    ann.session.on_trusted()
+    answer = ann.says(asks.format("x" * 1024 + "x"))
+    assert answer == error("ERR muxproxy: name, user and password are more than session_buffer, 1024 bytes")
+    assert ann.frame.note is Reason.SESSION_FULL
+    assert ann.says(asks.format("x" * 1000)) != answer
+    assert ann.frame.note is not Reason.SESSION_FULL
