@@ -13,13 +13,13 @@ from typing import Any
 
 from muxproxy.config.model import Http, Limit
 from muxproxy.protocols.http import HttpProtocol
-from muxproxy.protocols.redis.settings import Settings
+from muxproxy.protocols.redis.framing.settings import Settings
 from tests.fuzz.samples import cuts, replies, requests, spoiled
 from tests.protocols.dubbo import feeding as dubbo
 from tests.protocols.http import feeding as http
 from tests.protocols.http.test_laws import same, without_framing
-from tests.protocols.redis import feeding as redis
-from tests.protocols.redis.test_laws import outcome
+from tests.protocols.redis.framing import feeding as redis
+from tests.protocols.redis.framing.test_laws import outcome
 
 LIMITED = {"max_head": 600, "max_target": 200}
 

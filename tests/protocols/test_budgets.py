@@ -13,8 +13,8 @@ from muxproxy.protocols.http import HttpProtocol, chunked
 from muxproxy.protocols.http import replies as http_replies
 from muxproxy.protocols.http.common import KEEP, OLD
 from muxproxy.protocols.redis import RedisProtocol
-from muxproxy.protocols.redis import replies as redis_replies
-from muxproxy.protocols.redis import requests as redis_requests
+from muxproxy.protocols.redis.framing import replies as redis_replies
+from muxproxy.protocols.redis.framing import requests as redis_requests
 from tests.fuzz.samples import cuts, replies, requests, spoiled
 
 MADE = {"http": HttpProtocol(Http()), "redis": RedisProtocol(Redis()), "dubbo": DubboProtocol(Dubbo())}

@@ -20,7 +20,7 @@ from muxproxy.protocols.contract import END_CLIENT, LAST, Frame
 from muxproxy.protocols.http import HttpProtocol
 from muxproxy.protocols.http.common import HEAD, KEEP, OLD, UPGRADE
 from muxproxy.protocols.redis import RedisProtocol
-from muxproxy.protocols.redis.grammar import commands
+from muxproxy.protocols.redis.resp.grammar import commands
 from tests.protocols.dubbo import feeding as dubbo
 from tests.protocols.http import strategies as http
 from tests.protocols.redis import strategies as redis

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from muxproxy.protocols.redis import commands
-from muxproxy.protocols.redis.generate import KEPT, read
+from muxproxy.protocols.redis.commands import known as commands
+from muxproxy.protocols.redis.commands.generate import KEPT, read
 from tests.system.process import tool
 
 QUESTION = b"INFO server\r\nCOMMAND\r\nQUIT\r\n"

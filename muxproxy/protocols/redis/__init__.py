@@ -30,13 +30,13 @@ from muxproxy.protocols import contract
 from muxproxy.protocols.contract import Frame, Reason, Sharing
 from muxproxy.protocols.redis.backend import Backend
 from muxproxy.protocols.redis.connection import RedisConnection
-from muxproxy.protocols.redis.grammar import multibulk
-from muxproxy.protocols.redis.pubsub import PubSub
+from muxproxy.protocols.redis.framing.replies import ReplyFramer
+from muxproxy.protocols.redis.framing.requests import RequestFramer
+from muxproxy.protocols.redis.framing.settings import MAX_RUN
+from muxproxy.protocols.redis.pubsub.feed import PubSub
 from muxproxy.protocols.redis.refusal import refusal
-from muxproxy.protocols.redis.replies import ReplyFramer
-from muxproxy.protocols.redis.requests import RequestFramer
-from muxproxy.protocols.redis.session import RedisSession
-from muxproxy.protocols.redis.settings import MAX_RUN
+from muxproxy.protocols.redis.resp.grammar import multibulk
+from muxproxy.protocols.redis.session.session import RedisSession
 
 __all__ = ["RedisProtocol", "ReplyFramer", "RequestFramer"]
 

@@ -10,9 +10,9 @@ import hmac
 from muxproxy.config.model import Redis
 from muxproxy.protocols.contract import Protocol
 from muxproxy.protocols.redis import words as say
-from muxproxy.protocols.redis.settings import MAX_RUN, Settings
+from muxproxy.protocols.redis.commands.table import Table
+from muxproxy.protocols.redis.framing.settings import MAX_RUN, Settings
 from muxproxy.protocols.redis.states import State, States
-from muxproxy.protocols.redis.table import Table
 
 # CLIENT ID and HELLO count from here: were our ids small, CLIENT KILL ID and CLIENT UNBLOCK, which servers
 # carry out, could hit the connection that bears the same number there. JavaScript's integers go to 2**53.

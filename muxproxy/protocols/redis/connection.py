@@ -14,9 +14,9 @@ from typing import Any
 
 from muxproxy.protocols.contract import Frame
 from muxproxy.protocols.redis.backend import Backend
-from muxproxy.protocols.redis.grammar import multibulk
-from muxproxy.protocols.redis.note import Carrier
-from muxproxy.protocols.redis.replies import ReplyFramer
+from muxproxy.protocols.redis.framing.note import Carrier
+from muxproxy.protocols.redis.framing.replies import ReplyFramer
+from muxproxy.protocols.redis.resp.grammar import multibulk
 from muxproxy.protocols.redis.states import Anywhere, Attempt, State
 from muxproxy.protocols.redis.words import is_passing, of_server
 

@@ -17,9 +17,9 @@ from __future__ import annotations
 from typing import Any
 
 from muxproxy.protocols.contract import END_CLIENT, FIRST, IDEMPOTENT, LAST, Frame, Reason
-from muxproxy.protocols.redis.common import WHOLE, Command
-from muxproxy.protocols.redis.login import Change
-from muxproxy.protocols.redis.note import Note, Run, Whole
+from muxproxy.protocols.redis.commands.command import WHOLE, Command
+from muxproxy.protocols.redis.framing.note import Note, Run, Whole
+from muxproxy.protocols.redis.session.login import Change
 from muxproxy.protocols.redis.words import error, is_passing_text
 
 # The command was not sent. DRAINING is not one of these: what is cut off at the end of a drain may have run.

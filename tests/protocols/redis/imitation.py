@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from random import Random
 
-from muxproxy.protocols.redis.grammar import arguments, multibulk
+from muxproxy.protocols.redis.resp.grammar import arguments, multibulk
 from tests.fakes import Peer, Stage
 from tests.plays import sends_part
 from tests.system.redis.wire import extent

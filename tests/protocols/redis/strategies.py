@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from muxproxy.protocols.redis.grammar import CRLF, multibulk
+from muxproxy.protocols.redis.resp.grammar import CRLF, multibulk
 
 WORDS = st.one_of(
     st.binary(max_size=12),

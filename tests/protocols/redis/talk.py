@@ -16,9 +16,9 @@ from muxproxy.config.model import Redis
 from muxproxy.protocols.contract import ANSWER, END_CLIENT, LISTEN, PIN, QUIET, UNPIN, Frame
 from muxproxy.protocols.redis import RedisProtocol
 from muxproxy.protocols.redis.connection import RedisConnection
-from muxproxy.protocols.redis.grammar import multibulk
-from muxproxy.protocols.redis.note import Note, Whole
-from muxproxy.protocols.redis.session import RedisSession
+from muxproxy.protocols.redis.framing.note import Note, Whole
+from muxproxy.protocols.redis.resp.grammar import multibulk
+from muxproxy.protocols.redis.session.session import RedisSession
 from muxproxy.protocols.redis.states import Attempt
 
 _WORDS = ((PIN, "pin"), (UNPIN, "unpin"), (LISTEN, "listen"), (END_CLIENT, "end"), (QUIET, "quiet"))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from muxproxy.protocols.contract import END_CLIENT, FIRST, LAST, Reason
-from muxproxy.protocols.redis.common import MULTI, Command
-from muxproxy.protocols.redis.note import Note
-from muxproxy.protocols.redis.notes import SkipFirst
+from muxproxy.protocols.redis.commands.command import MULTI, Command
+from muxproxy.protocols.redis.framing.note import Note
 from muxproxy.protocols.redis.refusal import OVERLOAD, WRITTEN
+from muxproxy.protocols.redis.session.notes import SkipFirst
 from tests.protocols.redis.talk import Talk, protocol
 
 SET, GET = Command("set"), Command("get", is_readonly=True)

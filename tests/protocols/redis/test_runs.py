@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from muxproxy.config.model import Batch, Redis
 from muxproxy.protocols.contract import ANYWHERE, FIRST, IDEMPOTENT, INTERIM, LAST, Frame
 from muxproxy.protocols.redis import RedisProtocol
-from muxproxy.protocols.redis.common import Command
-from muxproxy.protocols.redis.grammar import multibulk
-from muxproxy.protocols.redis.note import Run
-from muxproxy.protocols.redis.requests import RequestFramer
-from muxproxy.protocols.redis.settings import MAX_RUN
+from muxproxy.protocols.redis.commands.command import Command
+from muxproxy.protocols.redis.framing.note import Run
+from muxproxy.protocols.redis.framing.requests import RequestFramer
+from muxproxy.protocols.redis.framing.settings import MAX_RUN
+from muxproxy.protocols.redis.resp.grammar import multibulk
 from tests.fakes import Peer, Stage
 
 GET, SET = multibulk([b"GET", b"k"]), multibulk([b"SET", b"k", b"v"])

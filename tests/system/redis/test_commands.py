@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from muxproxy.protocols.redis.commands import COMMANDS
+from muxproxy.protocols.redis.commands.known import COMMANDS
 from tests.system.process import wait_for
 from tests.system.redis.proxied import proxied
 from tests.system.redis.server import RedisServer

@@ -1,0 +1,1 @@
+"""Bytes <-> frames: client bytes to requests, server bytes to replies."""

@@ -1,0 +1,1 @@
+"""What clients listen to: all channels over one connection."""

@@ -1,0 +1,1 @@
+"""One client: what its connection remembers, and what becomes of each of its commands."""
