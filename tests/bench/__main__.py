@@ -1,4 +1,4 @@
-"""The command: which suite, how many rounds, how long, and what is printed."""
+"""The command: which suites, loads and builds, how many rounds, how long, and what is printed."""
 
 from __future__ import annotations
 
@@ -6,197 +6,243 @@ import json
 import os
 import platform
 import resource
-from collections.abc import Callable, Sequence
+import sys
+import time
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass, field
 
 import click
-import uvloop
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-import muxproxy
-from tests.bench import report, servers, suite
+from tests.bench import builds, floor, report, servers, suite
+from tests.bench.builds import Build
 from tests.bench.echo import EchoSuite
 from tests.bench.http import HttpSuite
+from tests.bench.latency import HttpLatency, RedisLatency
+from tests.bench.plan import AROUND, IDLE, Task, UnknownNameError, plan
+from tests.bench.progress import Progress, clock_time
 from tests.bench.redis import RedisSuite
 from tests.bench.suite import Stage, Suite
 
 APT = "apt-get install -y haproxy nginx-light wrk redis nutcracker util-linux"
-IDLE = "idle"  # the idle clients' name for --only
+SUITES = ("http", "redis", "dubbo", "tcp", "latency")
 
 
-def check_machine(programs: Sequence[str]) -> None:
+@dataclass
+class Result:
+    """What a suite has come to."""
+
+    suite: Suite
+    machine: str
+    rows: list[report.Row]
+    memory: dict[str, list[report.Memory]] = field(default_factory=dict)
+
+
+@click.command()
+@click.argument("names", metavar="[SUITE]...", nargs=-1, type=click.Choice(SUITES))
+@click.option(
+    "--rounds", default=5, show_default=True, type=click.IntRange(1), help="Measurements of each load."
+)
+@click.option(
+    "--seconds", default=3, show_default=True, type=click.IntRange(1), help="Length of a measurement."
+)
+@click.option("--only", multiple=True, metavar="NAME", help="A load or a proxy; may be repeated.")
+@click.option(
+    "--python",
+    "pythons",
+    multiple=True,
+    metavar="[NAME=]PATH",
+    help="Measure the muxproxy of that interpreter; may be repeated. Default: this one.",
+)
+@click.option(
+    "--also", multiple=True, metavar="NAME=COMMAND", help="One more proxy; {port} and {origin} are filled in."
+)
+@click.option(
+    "--clients", default=6000, show_default=True, type=click.IntRange(1, 7500), help="Idle clients ('idle')."
+)
+@click.option("--floor", "floored", is_flag=True, help="What CPU is spent on, by perf, instead of how much.")
+@click.option("--list", "listed", is_flag=True, help="Name loads and proxies, tell the time, run nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Every single figure instead of the tables.")
+def main(
+    names: tuple[str, ...],
+    rounds: int,
+    seconds: int,
+    only: tuple[str, ...],
+    pythons: tuple[str, ...],
+    also: tuple[str, ...],
+    clients: int,
+    floored: bool,
+    listed: bool,
+    as_json: bool,
+) -> None:
+    """Measure muxproxy beside others, in one run. Nothing is asserted.
+
+    SUITE is http, redis, dubbo, tcp or latency (of http and redis); all of them by default.
+    """
+    try:
+        ours = builds.find(pythons)
+        tasks = plan(suites(names, ours, also), only, 0 if floored else clients)
+    except builds.BuildError as error:
+        raise click.BadParameter(str(error), param_hint="--python") from None
+    except UnknownNameError as error:
+        raise click.BadParameter(str(error), param_hint="--only") from None
+    if listed:
+        click.echo("\n".join(listing(tasks, rounds, seconds)))
+        return
+    check_machine(tasks, floored)
+    run = Run(tasks, ours, rounds, seconds, floored, as_json)
+    run.all()
+    sys.exit(1 if run.failed else 0)
+
+
+def suites(names: Sequence[str], ours: Sequence[Build], also: Sequence[str]) -> list[Suite]:
+    found: list[Suite] = []
+    for name in SUITES:
+        if names and name not in names:
+            continue
+        if name == "http":
+            found.append(HttpSuite(ours))
+        elif name == "redis":
+            found.append(RedisSuite(ours))
+        elif name == "latency":
+            found += [HttpLatency(ours), RedisLatency(ours)]
+        else:
+            found.append(EchoSuite(name, ours))
+    for one in also:
+        label, equals, command = one.partition("=")
+        if not (label and equals and command):
+            raise click.BadParameter(f"{one!r}: NAME=COMMAND is wanted", param_hint="--also")
+        for each in found:
+            each.contestants[label] = servers.Contestant(servers.other(command))
+    return found
+
+
+def check_machine(tasks: Sequence[Task], floored: bool) -> None:
     """Say what is missing before anything is started."""
-    if missing := servers.missing_programs([*programs, "taskset"]):
+    wanted = dict.fromkeys(program for task in tasks for program in task.suite.programs)
+    if missing := servers.missing_programs([*wanted, "taskset"]):
         raise click.ClickException(f"missing: {', '.join(missing)}. On Debian, as root: {APT}")
+    if floored and servers.missing_programs(["perf"]):
+        raise click.ClickException("missing: perf. On Debian, as root: apt-get install -y linux-perf")
     if len(os.sched_getaffinity(0)) < 2:
         raise click.ClickException("two cores are needed: one for the proxy, one for the origin and the load")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def chosen(names: list[str], only: tuple[str, ...]) -> list[str]:
-    """Those of `names` that --only names; all, when it names none of them."""
-    return [name for name in names if name in only] or names
+def listing(tasks: Sequence[Task], rounds: int, seconds: int) -> list[str]:
+    lines = []
+    for task in tasks:
+        loads = [load.name for load in task.loads] + [IDLE] * bool(task.idle)
+        took = clock_time(task.seconds(rounds, seconds))
+        lines.append(f"{task.suite.name}: {', '.join(loads)}; on {', '.join(task.names)}: about {took}")
+    total = sum(task.seconds(rounds, seconds) for task in tasks)
+    return [*lines, f"all: about {clock_time(total)}"]
 
 
-def add_others(found: Suite, also: tuple[str, ...]) -> None:
-    for one in also:
-        name, equals, command = one.partition("=")
-        if not (name and equals and command):
-            raise click.BadParameter(f"{one!r}: NAME=COMMAND is wanted", param_hint="--also")
-        found.contestants[name] = servers.Contestant(servers.other(command))
+class Run:
+    """The tasks one after the other. Each prints its tables as soon as it has them: a run of an hour that is
+    stopped, or whose last suite does not start, has not been for nothing."""
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        ours: Sequence[Build],
+        rounds: int,
+        seconds: int,
+        floored: bool,
+        as_json: bool,
+    ) -> None:
+        self.tasks = tasks
+        self.ours = ours
+        self.rounds = rounds
+        self.seconds = seconds
+        self.floored = floored
+        self.as_json = as_json
+        self.failed = False
+        self.results: list[Result] = []
+        planned = sum(
+            task.floor_seconds(seconds) if floored else task.seconds(rounds, seconds) for task in tasks
+        )
+        until = time.strftime("%H:%M", time.localtime(time.time() + planned))
+        click.echo(f"about {clock_time(planned)}, until {until}", err=True)
+        self.progress = Progress(planned, sys.stderr)
+
+    def all(self) -> None:
+        for task in self.tasks:
+            try:
+                text = self.floor(task) if self.floored else self.measure(task)
+            except servers.StartError as error:
+                self.failed = True
+                text = f"{task.suite.name}: {error}"
+            self.progress.close()
+            if not self.as_json:
+                click.echo(text + "\n")
+        if self.as_json:
+            click.echo(json.dumps([as_data(one) for one in self.results], indent=1))
+            return
+        told = [
+            (one.suite.name, one.suite.reference, one.rows) for one in self.results if one.suite.reference
+        ]
+        if len(told) > 1:
+            click.echo(report.summary(told))
+
+    def measure(self, task: Task) -> str:
+        load_before = os.getloadavg()[0]
+        memory: dict[str, list[report.Memory]] = {}
+        with ExitStack() as stack:
+            task.suite.open(Stage(stack), task.names)
+            rows = suite.measure_loads(
+                task.suite, task.loads, task.names, self.rounds, self.seconds, self.progress, AROUND
+            )
+            if task.idle and isinstance(task.suite, HttpSuite):
+                memory = self.measure_idle(task.suite, task)
+        found = Result(task.suite, self.machine(task.suite, load_before, rows), rows, memory)
+        self.results.append(found)
+        return as_text(found)
+
+    def measure_idle(self, found: HttpSuite, task: Task) -> dict[str, list[report.Memory]]:
+        memory: dict[str, list[report.Memory]] = {name: [] for name in task.proxies}
+        for number in range(1, self.rounds + 1):
+            for name in task.proxies:
+                said = f"{found.name}, {task.idle:,} idle clients: round {number} of {self.rounds}"
+                self.progress.begin(said, name, task.idle_seconds())
+                memory[name].append(found.idle(name, task.idle))
+        return memory
+
+    def floor(self, task: Task) -> str:
+        load_before = os.getloadavg()[0]
+        with ExitStack() as stack:
+            stage = Stage(stack)
+            task.suite.open(stage, task.names)
+            found = floor.measure_all(task.suite, task.loads, task.proxies, self.seconds, self.progress)
+        rows = [one.row for one in found]
+        measured = f"Measured on {self.machine(task.suite, load_before, rows)}."
+        return f"{measured}\n\n{floor.tables(task.suite.unit, found)}"
+
+    def machine(self, found: Suite, load_before: float, rows: list[report.Row]) -> str:
+        programs = {name: servers.version_of(command) for name, command in found.versions}
+        programs |= {build.name: build.describe() for build in self.ours}
+        programs["the loads' Python"] = platform.python_version()
+        return report.machine(programs, load_before, rows)
 
 
-def check_only(only: tuple[str, ...], known: list[str]) -> None:
-    if unknown := [name for name in only if name not in known]:
-        raise click.BadParameter(f"{', '.join(unknown)}; known: {', '.join(known)}", param_hint="--only")
-
-
-def options(rounds: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """What every suite can be told."""
-    offered = [
-        click.option(
-            "--rounds",
-            default=rounds,
-            show_default=True,
-            type=click.IntRange(1),
-            help="Measurements of each load.",
-        ),
-        click.option(
-            "--seconds", default=3, show_default=True, type=click.IntRange(1), help="Length of a measurement."
-        ),
-        click.option("--only", multiple=True, metavar="NAME", help="A load or a proxy; may be repeated."),
-        click.option(
-            "--also",
-            multiple=True,
-            metavar="NAME=COMMAND",
-            help="One more proxy; {port} and {origin} are filled in.",
-        ),
-        click.option("--json", "as_json", is_flag=True, help="Every single figure instead of the tables."),
-    ]
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        for option in reversed(offered):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-@click.group()
-def main() -> None:
-    """Measure muxproxy beside others. Nothing is asserted."""
-
-
-@main.command()
-@options(rounds=5)
-@click.option(
-    "--clients", default=6000, show_default=True, type=click.IntRange(1, 7500), help="Idle clients ('idle')."
-)
-def http(clients: int, **told: Any) -> None:
-    """CPU per request and memory per idle client of muxproxy, HAProxy and nginx."""
-    measure_suite(HttpSuite(), idle_clients=clients, **told)
-
-
-@main.command()
-@options(rounds=3)
-def redis(**told: Any) -> None:
-    """CPU per command of muxproxy, twemproxy and HAProxy, and of the redis-server behind them."""
-    measure_suite(RedisSuite(), **told)
-
-
-@main.command()
-@options(rounds=3)
-def dubbo(**told: Any) -> None:
-    """CPU per call of muxproxy and HAProxy, and of the Dubbo provider behind them."""
-    measure_suite(EchoSuite("dubbo"), **told)
-
-
-@main.command()
-@options(rounds=3)
-def tcp(**told: Any) -> None:
-    """The same with plain bytes, for which muxproxy is no more than a bound."""
-    measure_suite(EchoSuite("tcp"), **told)
-
-
-def measure_suite(
-    found: Suite,
-    rounds: int,
-    seconds: int,
-    only: tuple[str, ...],
-    also: tuple[str, ...],
-    as_json: bool,
-    idle_clients: int = 0,
-) -> None:
-    check_machine(found.programs)
-    load_before = os.getloadavg()[0]
-    add_others(found, also)
-    tasks = [load.name for load in found.loads] + ([IDLE] if idle_clients else [])
-    proxies = [*found.contestants, servers.DIRECT]
-    check_only(only, [*tasks, *proxies])
-    tasks, names = chosen(tasks, only), chosen(proxies, only)
-    loads = [load for load in found.loads if load.name in tasks]
-    memory: dict[str, report.Memory] = {}
-    with ExitStack() as stack:
-        try:
-            found.open(Stage(stack), names)
-            progress = stack.enter_context(progress_line())
-            rows = suite.measure_loads(found, loads, names, rounds, seconds, progress)
-            if IDLE in tasks and isinstance(found, HttpSuite):
-                memory = measure_idle(found, names, idle_clients, progress)
-        except servers.StartError as error:
-            raise click.ClickException(str(error)) from None
-    programs = {name: servers.version_of(command) for name, command in found.versions} | {
-        "muxproxy": muxproxy.__version__,
-        "Python": platform.python_version(),
-        "uvloop": uvloop.__version__,
-    }
-    machine = report.machine(programs, load_before, rows)
-    click.echo(as_text(machine, found.columns, rows, memory, as_json))
-
-
-def measure_idle(
-    found: HttpSuite, names: list[str], clients: int, progress: Progress
-) -> dict[str, report.Memory]:
-    proxies = [name for name in names if name != servers.DIRECT]
-    line = progress.add_task(IDLE, total=len(proxies))
-    memory = {}
-    for name in proxies:
-        progress.update(line, description=f"{clients:,} idle clients: {name}")
-        memory[name] = found.idle(name, clients)
-        progress.advance(line)
-    return memory
-
-
-def progress_line() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    # On stderr, so that the table can be redirected; at four looks a second it costs the load's core little.
-    return Progress(*columns, console=Console(stderr=True), refresh_per_second=4, transient=True)
-
-
-def as_text(
-    machine: str,
-    columns: Sequence[report.Column],
-    rows: list[report.Row],
-    memory: dict[str, report.Memory],
-    as_json: bool,
-) -> str:
-    if as_json:
-        everything = {
-            "machine": machine,
-            "loads": [asdict(row) for row in rows],
-            "idle": {name: asdict(one) for name, one in memory.items()},
-        }
-        return json.dumps(everything, indent=1)
-    parts = [f"Measured on {machine}."]
-    if rows:
-        parts.append(report.load_table(columns, rows))
-    if memory:
-        parts.append(report.memory_table(memory))
+def as_text(found: Result) -> str:
+    parts = [f"### {found.suite.name}\n\nMeasured on {found.machine}."]
+    if found.rows:
+        parts.append(report.load_table(found.suite.columns, found.rows))
+    if found.memory:
+        parts.append(report.memory_table(found.memory))
     return "\n\n".join(parts)
+
+
+def as_data(found: Result) -> dict[str, object]:
+    return {
+        "suite": found.suite.name,
+        "machine": found.machine,
+        "loads": [asdict(row) for row in found.rows],
+        "idle": {name: [asdict(one) for one in looks] for name, looks in found.memory.items()},
+    }
 
 
 if __name__ == "__main__":

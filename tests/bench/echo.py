@@ -8,9 +8,12 @@ proxy's: CPU per call is what to compare.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tests.bench import measure, report, servers
+from tests.bench.builds import Build
 from tests.bench.frames import Dubbo, Plain
 from tests.bench.measure import Figures
 from tests.bench.servers import Command, Contestant, Server
@@ -37,9 +40,9 @@ LOADS_TAGGED = [
     Load("64x8-small", "64 connections, 8 in flight each, 200 B", 64, in_flight=8),
 ]
 # One upstream connection for each of the clients that `tcp` serves at a time.
-MUXPROXY = {
-    "dubbo": servers.muxproxy("dubbo", max_connections=UPSTREAMS, max_in_flight=IN_FLIGHT),
-    "tcp": servers.muxproxy("tcp", max_connections=1000),
+MUXPROXY: dict[str, dict[str, Any]] = {
+    "dubbo": {"max_connections": UPSTREAMS, "max_in_flight": IN_FLIGHT},
+    "tcp": {"max_connections": 1000},
 }
 WIRES = {"dubbo": Dubbo, "tcp": Plain}
 
@@ -50,6 +53,8 @@ def caller_command(protocol: str, load: Load, address: str, seconds: float) -> C
 
 
 class EchoSuite(Suite):
+    unit = "call"
+    reference = "haproxy"
     programs = ("haproxy",)
     versions = (("HAProxy", "haproxy -v"),)
     columns = (
@@ -64,13 +69,11 @@ class EchoSuite(Suite):
         report.BUSY,
     )
 
-    def __init__(self, protocol: str) -> None:
-        self.protocol = protocol
+    def __init__(self, protocol: str, builds: Sequence[Build]) -> None:
+        self.name = self.protocol = protocol
         self.loads = LOADS_TAGGED if WIRES[protocol].tagged else LOADS
-        self.contestants = {
-            "muxproxy": Contestant(MUXPROXY[protocol]),
-            "haproxy": Contestant(servers.haproxy_tcp),
-        }
+        ours = servers.ours(builds, protocol, **MUXPROXY[protocol])
+        self.contestants = ours | {"haproxy": Contestant(servers.haproxy_tcp)}
 
     def start_origin(self) -> None:
         ports = list(self.origin_ports.values())

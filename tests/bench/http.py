@@ -10,10 +10,12 @@ import os
 import re
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench import measure, report, servers
+from tests.bench.builds import Build
 from tests.bench.measure import Figures
 from tests.bench.servers import Command, Contestant, Server
 from tests.bench.suite import Suite
@@ -204,6 +206,10 @@ def parse_accepted(text: str) -> int:
 
 
 class HttpSuite(Suite):
+    name = "http"
+    unit = "request"
+    reference = "haproxy"
+    has_idle = True
     programs = ("haproxy", "nginx", "wrk")
     versions = (("HAProxy", "haproxy -v"), ("nginx", "nginx -v"), ("wrk", "wrk -v"))
     loads = LOADS
@@ -218,12 +224,9 @@ class HttpSuite(Suite):
         report.BUSY,
     )
 
-    def __init__(self) -> None:
-        self.contestants = {
-            "muxproxy": Contestant(servers.muxproxy("http", max_connections=UPSTREAMS)),
-            "haproxy": Contestant(haproxy),
-            "nginx": Contestant(nginx),
-        }
+    def __init__(self, builds: Sequence[Build]) -> None:
+        ours = servers.ours(builds, "http", max_connections=UPSTREAMS)
+        self.contestants = ours | {"haproxy": Contestant(haproxy), "nginx": Contestant(nginx)}
 
     def start_origin(self) -> None:
         room = self.stage.room("origin")

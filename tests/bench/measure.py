@@ -88,6 +88,20 @@ def parse_pss(text: str) -> int:
     return int(match.group(1))
 
 
+def parse_split(text: str) -> tuple[int, int]:
+    """(ticks of user space, of the kernel) from the same. The kernel samples how it shares out CPU time
+    between the two; their sum is exact."""
+    fields = text[text.rindex(")") + 2 :].split()
+    return int(fields[11]) + int(fields[13]), int(fields[12]) + int(fields[14])
+
+
+def split(root: int) -> tuple[float, float]:
+    """CPU seconds of a family: user space, kernel."""
+    texts = [Path(f"/proc/{pid}/stat").read_text() for pid in family(root)]
+    user, system = (sum(ticks) for ticks in zip(*map(parse_split, texts), strict=True))
+    return user / TICKS, system / TICKS
+
+
 def stat(pid: int) -> tuple[int, int] | None:
     try:
         return parse_stat(Path(f"/proc/{pid}/stat").read_text())

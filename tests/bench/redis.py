@@ -11,14 +11,16 @@ import csv
 import re
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.bench import measure, report, servers
+from tests.bench.builds import Build
 from tests.bench.measure import Figures, LoadError
-from tests.bench.servers import Command, Contestant, Server
+from tests.bench.servers import Command, Configure, Contestant, Server
 from tests.bench.suite import Suite
 
 UPSTREAMS = 4  # twemproxy's server_connections and muxproxy's max_connections
@@ -192,10 +194,14 @@ bench:
     return ["nutcracker", "-c", str(config), "-a", "127.0.0.1", "-s", str(stats_port), "-i", "3600000"]
 
 
-MUXPROXY = servers.muxproxy("redis", max_connections=UPSTREAMS, max_in_flight=IN_FLIGHT)
+def muxproxy(build: Build) -> Configure:
+    return servers.muxproxy(build, "redis", max_connections=UPSTREAMS, max_in_flight=IN_FLIGHT)
 
 
 class RedisSuite(Suite):
+    name = "redis"
+    unit = "command"
+    reference = "twemproxy"
     programs = ("redis-server", "redis-benchmark", "nutcracker", "haproxy")
     versions = (
         ("Redis", "redis-server --version"),
@@ -216,13 +222,13 @@ class RedisSuite(Suite):
         report.BUSY,
     )
 
-    def __init__(self) -> None:
-        self.contestants = {
-            "muxproxy": Contestant(MUXPROXY),
-            "muxproxy-unix": Contestant(MUXPROXY, unix=True),
-            "twemproxy": Contestant(twemproxy),
-            "haproxy": Contestant(servers.haproxy_tcp),
-        }
+    def __init__(self, builds: Sequence[Build]) -> None:
+        self.contestants = {}
+        for build in builds:
+            self.contestants[build.name] = Contestant(muxproxy(build))
+            self.contestants[f"{build.name}-unix"] = Contestant(muxproxy(build), unix=True)
+        self.contestants["twemproxy"] = Contestant(twemproxy)
+        self.contestants["haproxy"] = Contestant(servers.haproxy_tcp)
         self.origins: dict[str, Origin] = {}
         self._rates: dict[tuple[str, str], float] = {}  # (load, contestant) -> commands/s, as last seen
 

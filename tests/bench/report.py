@@ -76,12 +76,28 @@ def ratio(header: str, reference: str, value: Value, proxies_only: bool = False)
 
 
 def ratios(row: Row, rows: list[Row], reference: str, value: Value) -> list[float]:
-    """Round by round: what slows the machine for a while slows both alike."""
+    pairs = in_pairs(row, rows, reference)
+    return [value(ours) / value(theirs) for ours, theirs in pairs if value(theirs)]
+
+
+def in_pairs(row: Row, rows: list[Row], reference: str) -> list[tuple[Figures, Figures]]:
+    """(ours, the reference's), round by round: what slows the machine for a while slows both alike."""
     for other in rows:
         if other.load == row.load and other.contestant == reference and not other.failed:
-            pairs = zip(row.rounds, other.rounds, strict=True)
-            return [value(ours) / value(theirs) for ours, theirs in pairs if value(theirs)]
+            return list(zip(row.rounds, other.rounds, strict=True))
     return []
+
+
+def difference(header: str, reference: str, value: Value) -> Column:
+    """A figure less that of the contestant called `reference`."""
+
+    def cell(row: Row, rows: list[Row]) -> str:
+        pairs = in_pairs(row, rows, reference)
+        if not pairs or row.contestant == reference:
+            return "-"
+        return with_spread([value(ours) - value(theirs) for ours, theirs in pairs], ".1f")
+
+    return Column(header, cell)
 
 
 def rate(header: str) -> Column:
@@ -124,18 +140,37 @@ def figures(columns: Sequence[Column], row: Row, rows: list[Row]) -> list[str]:
     return [column.cell(row, rows) for column in columns]
 
 
-def memory_table(memory: dict[str, Memory]) -> str:
+def memory_table(memory: dict[str, list[Memory]]) -> str:
     cells = [
         [
-            f"{one.clients:,}",
+            f"{looks[0].clients:,}",
             name,
-            f"{one.kib_each:.2f}",
-            f"{one.before_kib / 1024:.1f} MiB",
-            f"{one.after_kib / 1024:.1f} MiB",
+            with_spread([one.kib_each for one in looks], ".2f"),
+            f"{statistics.median(one.before_kib for one in looks) / 1024:.1f} MiB",
+            f"{statistics.median(one.after_kib for one in looks) / 1024:.1f} MiB",
         ]
-        for name, one in memory.items()
+        for name, looks in memory.items()
     ]
     return markdown(MEMORY_HEADER, cells)
+
+
+def summary(parts: Sequence[tuple[str, str, list[Row]]]) -> str:
+    """(suite, reference, rows) of each: the CPU of all others in the reference's, one line a load."""
+    others = list(dict.fromkeys(row.contestant for _, _, rows in parts for row in rows))
+    cells = []
+    for name, reference, rows in parts:
+        for load in dict.fromkeys(row.load for row in rows):
+            found = {
+                row.contestant: ratios(row, rows, reference, lambda one: one.cpu_us)
+                for row in rows
+                if row.load == load and row.has_proxy and not row.failed and row.contestant != reference
+            }
+            if any(found.values()):
+                told = [with_spread(found[one], ".2f") if found.get(one) else "" for one in others]
+                cells.append([f"{name}: {load.title}", reference, *told])
+    used = [index for index, _ in enumerate(others) if any(line[index + 2] for line in cells)]
+    header = ["load", "CPU in that of", *(others[index] for index in used)]
+    return markdown(header, [[*line[:2], *(line[index + 2] for index in used)] for line in cells])
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:

@@ -7,19 +7,20 @@ generous that none of them is what is measured. What only one protocol needs sta
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.bench.builds import Build
 from tests.system.proxy import toml
 
 START_TIMEOUT = 30.0  # seconds until a probe is satisfied
@@ -54,6 +55,11 @@ class Server:
             self.process = subprocess.Popen(
                 ["taskset", "-c", str(core), *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
+
+    @property
+    def program(self) -> str:
+        """The name of the file that runs: of a script, that of its interpreter."""
+        return Path(os.readlink(f"/proc/{self.pid}/exe")).name
 
     @property
     def pid(self) -> int:
@@ -136,7 +142,7 @@ def ask(address: str, request: bytes, length: int = 65536) -> bytes:
 # ---- contestants of more than one protocol -----------------------------------------------------------------
 
 
-def muxproxy(protocol: str, **upstream: Any) -> Configure:
+def muxproxy(build: Build, protocol: str, **upstream: Any) -> Configure:
     """muxproxy with one backend; `upstream` is added to its table of that name."""
 
     def configure(directory: Path, address: str, origin_port: int) -> Command:
@@ -156,9 +162,13 @@ def muxproxy(protocol: str, **upstream: Any) -> Configure:
         text = toml({"protocol": protocol})
         text += "".join(f"\n[{name}]\n{toml(table)}" for name, table in tables.items())
         (backends / "bench.toml").write_text(text)
-        return [sys.executable, "-m", "muxproxy", "run", "-c", str(directory)]
+        return [*build.command, "run", "-c", str(directory)]
 
     return configure
+
+
+def ours(builds: Sequence[Build], protocol: str, **upstream: Any) -> dict[str, Contestant]:
+    return {build.name: Contestant(muxproxy(build, protocol, **upstream)) for build in builds}
 
 
 def haproxy_tcp(directory: Path, address: str, origin_port: int) -> Command:

@@ -14,10 +14,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from rich.progress import Progress
-
 from tests.bench import measure, report, servers
 from tests.bench.measure import Figures, Load, LoadError
+from tests.bench.progress import Progress
 from tests.bench.servers import Contestant, Server
 
 WARM_UP = 1  # seconds of every load that do not count
@@ -29,8 +28,10 @@ class Stage:
     def __init__(self, stack: ExitStack) -> None:
         self.stack = stack
         self.directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="muxproxy-bench-")))
-        self.proxy_core, self.load_core = sorted(os.sched_getaffinity(0))[:2]
+        cores = os.sched_getaffinity(0)
+        self.proxy_core, self.load_core = sorted(cores)[:2]
         os.sched_setaffinity(0, {self.load_core})  # the loads inherit it
+        stack.callback(os.sched_setaffinity, 0, cores)
 
     def room(self, name: str) -> Path:
         return Path(tempfile.mkdtemp(prefix=f"{name.replace(' ', '-')}-", dir=self.directory))
@@ -47,6 +48,10 @@ class Stage:
 class Suite(ABC):
     """One protocol's bench. `open` starts the origin; the contestants are started by `start`."""
 
+    name: str
+    unit: str  # what CPU is counted by
+    reference: str  # the contestant whose CPU the others' is told in; "" where that is not the point
+    has_idle = False  # whether it can be asked for `idle` clients
     programs: tuple[str, ...]  # that must be there, beside taskset
     versions: tuple[tuple[str, str], ...]  # (what takes part, the command that tells its version)
     loads: Sequence[Load]
@@ -86,11 +91,16 @@ class Suite(ABC):
 
 
 def measure_loads(
-    suite: Suite, loads: Sequence[Load], names: list[str], rounds: int, seconds: int, progress: Progress
+    suite: Suite,
+    loads: Sequence[Load],
+    names: list[str],
+    rounds: int,
+    seconds: float,
+    progress: Progress,
+    around: float = 0.0,  # seconds that a measurement takes besides, for the plan
 ) -> list[report.Row]:
     if not loads:
         return []
-    line = progress.add_task("starting", total=len(loads) * len(names) * (rounds + 1))
     running = {name: suite.start(name) for name in names}
     rows = []
     for load in loads:
@@ -98,10 +108,10 @@ def measure_loads(
         for number in range(rounds + 1):
             for row in of_load:
                 said = f"round {number} of {rounds}" if number else "warming up"
-                progress.update(line, description=f"{load.name}: {row.contestant}, {said}")
+                length = seconds if number else WARM_UP
+                progress.begin(f"{suite.name}, {load.name}: {said}", row.contestant, length + around)
                 if not row.failed:
-                    one_round(suite, row, running[row.contestant], seconds if number else WARM_UP, number > 0)
-                progress.advance(line)
+                    one_round(suite, row, running[row.contestant], length, number > 0)
         rows += of_load
     return rows
 

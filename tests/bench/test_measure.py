@@ -16,6 +16,11 @@ def test_a_process_name_with_blanks_and_parentheses_does_not_shift_the_fields_of
     assert measure.parse_stat(text) == (7, 124)  # user 100, system 20, reaped children 3 and 1
 
 
+def test_cpu_is_split_into_user_space_and_kernel_with_reaped_children():
+    text = "12 (a) R (b) S 7 12 12 0 -1 4194304 1 2 3 4 100 20 3 1 20 0 1 0 99 0 0"
+    assert measure.parse_split(text) == (103, 21)
+
+
 def test_a_family_holds_the_process_itself_and_what_descends_from_it():
     assert os.getpid() in measure.family(os.getppid())
 

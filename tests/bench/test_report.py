@@ -57,10 +57,42 @@ def test_who_failed_has_no_figures_and_the_reason_stands_below():
 
 
 def test_memory_per_client_is_the_growth_and_not_the_whole():
-    table = report.memory_table({"haproxy": report.Memory(clients=1000, before_kib=10_240, after_kib=12_288)})
+    looks = [
+        report.Memory(clients=1000, before_kib=10_240, after_kib=after) for after in (12_288, 12_188, 12_388)
+    ]
+    table = report.memory_table({"haproxy": looks})
     assert [cell.strip() for cell in table.splitlines()[-1].strip("| ").split("|")] == [
-        "1,000", "haproxy", "2.05", "10.0 MiB", "12.0 MiB",
+        "1,000", "haproxy", "2.05 (1.95..2.15)", "10.0 MiB", "12.0 MiB",
     ]  # a table  # fmt: skip
+
+
+def test_what_a_proxy_adds_is_its_figure_less_that_of_the_same_round_without_it():
+    slow, slower = figures(cpu=1), figures(cpu=1)
+    slower.p50_us = 963.2
+    ours = Row(LOAD, "muxproxy", [slow, slower])
+    direct = Row(LOAD, "direct", [figures(cpu=0), figures(cpu=0)], has_proxy=False)
+    column = report.difference("adds", "direct", lambda one: one.p50_us)
+    assert column.cell(ours, [ours, direct]) == "31.6 (0.0..63.2)"
+    assert column.cell(direct, [ours, direct]) == "-"
+    assert column.cell(ours, [ours]) == "-"
+
+
+def test_a_summary_tells_all_others_cpu_in_that_of_each_suites_reference():
+    other = Load("64", "64 clients", 64)
+    web = [Row(LOAD, "muxproxy", [figures(cpu=19)]), Row(LOAD, "haproxy", [figures(cpu=20)])]
+    cache = [
+        Row(other, "muxproxy", [figures(cpu=9)]),
+        Row(other, "haproxy", [], failed="it refused"),
+        Row(other, "twemproxy", [figures(cpu=12)]),
+        Row(other, "direct", [figures(cpu=0)], has_proxy=False),
+    ]
+    table = report.summary([("http", "haproxy", web), ("redis", "twemproxy", cache)])
+    lines = [[cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines()]
+    assert [lines[0], *lines[2:]] == [
+        ["load", "CPU in that of", "muxproxy"],
+        ["http: keep-alive", "haproxy", "0.95 (0.95..0.95)"],
+        ["redis: 64 clients", "twemproxy", "0.75 (0.75..0.75)"],
+    ]
 
 
 def test_the_machines_noise_is_told_with_its_spread():

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
-from rich.progress import Progress
 
 from tests.bench import servers, suite
 from tests.bench.measure import Figures, Load, LoadError
+from tests.bench.progress import Progress
 from tests.bench.servers import Server
 from tests.bench.suite import Suite
 
 
 class OnPaper(Suite):
     """Nothing is started; `haproxy` fails from its second round on."""
+
+    name = "paper"
 
     class stage:  # noqa: N801 - stands for an object
         proxy_core = 0
@@ -38,7 +42,9 @@ class OnPaper(Suite):
 def test_rounds_take_turns_and_who_fails_is_left_out_of_those_to_come():
     paper = OnPaper()
     load = Load("x", "x", 1)
-    ours, failed = suite.measure_loads(paper, [load], ["muxproxy", "haproxy"], 3, 3, Progress(disable=True))
+    ours, failed = suite.measure_loads(
+        paper, [load], ["muxproxy", "haproxy"], 3, 3, Progress(0, io.StringIO())
+    )
     assert paper.ran == [
         ("muxproxy", 1), ("haproxy", 1),  # warming up
         ("muxproxy", 3), ("haproxy", 3),
