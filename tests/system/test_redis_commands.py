@@ -1,6 +1,6 @@
 """The table of commands against the COMMAND of the redis-server that is installed here.
 
-The same version has exactly what commands.py says; another one may have commands that are unknown there
+The same version has exactly what known.py says; another one may have commands that are unknown there
 (muxproxy asks about these), but none that is flagged otherwise.
 """
 

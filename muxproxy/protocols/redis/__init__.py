@@ -1,21 +1,21 @@
 """Redis, RESP2 and RESP3 (ORDERED): commands of all clients over a few shared pipelines.
 
-    common.py          commands and their kinds; states.py: a connection's states; note.py: what goes from a
-                       request to its reply
-    keeping.py         what a request framer keeps
-    grammar.py         words, numbers and lines of RESP; extent.py: where commands and replies end
-    requests.py        client bytes -> request frames; replies.py: server bytes -> reply frames
-    settings.py        what the framers of one backend share; backend.py: what all the others do
-    table.py           what has to be done about each command; commands.py: what servers say of them
-                       (generate.py made it); info.py, values.py: how they say it
+Each line is imported by those below it only:
 
-    session.py         one client: what becomes of each of its commands; memory.py: what it remembers
-    login.py           its AUTH, HELLO, SELECT, READONLY; client_command.py: its CLIENT; blocking.py: how long
-                       its BLPOP may wait; listening.py: what it is subscribed to
-    notes.py           replies that something must be known of
-    connection.py      one upstream connection and its preludes
-    pubsub.py          all clients' channels over one connection
-    words.py           what a session says in Redis' own words; refusal.py: in ours
+    words.py       what Redis says, in its own words; states.py: states of connections, and which of them work
+    resp/          the bytes. grammar.py: words, numbers, lines; extent.py: where commands and replies end;
+                   values.py: a whole reply, to what we ask ourselves
+    commands/      command.py: commands and their kinds; table.py: what has to be done about each; known.py:
+                   what servers say of them (info.py: how; made by generate.py); blocking.py: for how long
+    framing/       requests.py: client bytes -> request frames (keeping.py: what it keeps); replies.py: server
+                   bytes -> reply frames; note.py: from a request to its reply; settings.py: what all share
+    backend.py     what all sessions and connections of one backend share
+    connection.py  one upstream connection and its preludes
+    pubsub/        feed.py: all clients' channels over one connection; listening.py: one client's side of it
+    session/       one client. session.py: what becomes of each command; memory.py: what is remembered;
+                   login.py: AUTH, HELLO, SELECT, READONLY; client_command.py: CLIENT; notes.py: replies of
+                   which more must be known than where they end
+    refusal.py     "no", in Redis' form
 
 A session never holds a connection, nor a connection a session: a session's request needs a state, and a note
 carries to its reply what that reply decides.

@@ -1,7 +1,7 @@
-r"""Makes commands.py from what real servers answer to COMMAND. Several servers' answers are merged.
+r"""Makes known.py from what real servers answer to COMMAND. Several servers' answers are merged.
 
     ask() { exec 3<>/dev/tcp/127.0.0.1/$1; printf 'INFO server\r\nCOMMAND\r\nQUIT\r\n' >&3; cat <&3; }  # bash
-    (ask 6379; ask 6380) | python -m muxproxy.protocols.redis.commands.generate > commands.py
+    (ask 6379; ask 6380) | python -m muxproxy.protocols.redis.commands.generate > known.py
 
 One server of each kind, the newest that there is: a command is known once one server knows it, and has every
 flag that one of them gives it, save `readonly`, which all must give (P9: what may be sent twice). Kept are
@@ -16,7 +16,7 @@ import textwrap
 from muxproxy.protocols.redis.commands.info import Flags, flags
 from muxproxy.protocols.redis.resp.values import parse
 
-# Sorted, as they stand in commands.py.
+# Sorted, as they stand in known.py.
 KEPT = ("blocking", "connection", "readonly")
 _WIDTH = 98
 
@@ -53,7 +53,7 @@ def merge(merged: Flags, server: Flags) -> None:
 
 
 def write(servers: list[str], merged: Flags) -> str:
-    """The text of commands.py."""
+    """The text of known.py."""
     groups: dict[str, list[str]] = {}
     for name in sorted(merged):
         groups.setdefault(" ".join(flag for flag in KEPT if flag in merged[name]), []).append(name)

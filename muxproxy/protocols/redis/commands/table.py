@@ -1,6 +1,6 @@
 """The table of commands of one backend: from a name as a client spelled it to what has to be done about it.
 
-What servers say of their commands is in commands.py (generated); what follows from it for a shared connection
+What servers say of their commands is in known.py (generated); what follows from it for a shared connection
 is here, with the operator's `allow` and `deny` (config/refusals.py). A name that is in neither is of a module
 or of a newer server: kind UNKNOWN, until `learn` has heard what the live server says of it.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from muxproxy.config.refusals import BY_DEFAULT, NEVER, why_refused
 from muxproxy.protocols.contract import IDEMPOTENT
-from muxproxy.protocols.redis.commands import command as common
+from muxproxy.protocols.redis.commands import command as kinds
 from muxproxy.protocols.redis.commands.command import (
     BLOCKING,
     CONTAINER,
@@ -38,28 +38,28 @@ MAX_DENIAL = 300
 # What the session has to do about it. These are known even to servers whose COMMAND does not list them (QUIT
 # before 7.0).
 KINDS = {
-    "multi": common.MULTI,
-    "exec": common.EXEC,
-    "discard": common.DISCARD,
-    "watch": common.WATCH,
-    "unwatch": common.UNWATCH,
-    "auth": common.AUTH,
-    "hello": common.HELLO,
-    "select": common.SELECT,
+    "multi": kinds.MULTI,
+    "exec": kinds.EXEC,
+    "discard": kinds.DISCARD,
+    "watch": kinds.WATCH,
+    "unwatch": kinds.UNWATCH,
+    "auth": kinds.AUTH,
+    "hello": kinds.HELLO,
+    "select": kinds.SELECT,
     "readonly": REPLICA,
     "readwrite": REPLICA,
-    "ping": common.PING,
-    "quit": common.QUIT,
-    "reset": common.RESET,
+    "ping": kinds.PING,
+    "quit": kinds.QUIT,
+    "reset": kinds.RESET,
     "subscribe": LISTEN,
     "unsubscribe": LISTEN,
     "psubscribe": LISTEN,
     "punsubscribe": LISTEN,
     "ssubscribe": LISTEN,
     "sunsubscribe": LISTEN,
-    "script|kill": common.ALONE,
-    "function|kill": common.ALONE,
-    "client|unpause": common.ALONE,
+    "script|kill": kinds.ALONE,
+    "function|kill": kinds.ALONE,
+    "client|unpause": kinds.ALONE,
 }
 # They mean the same in every db, and (but for FUNCTION STATS, session.py) their replies are the same in every
 # RESP version: no keys, and neither maps, sets, numbers with a point, nulls nor verbatim text.

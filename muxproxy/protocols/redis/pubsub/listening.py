@@ -1,4 +1,4 @@
-"""What one client listens to, and its requests about that: the client's side of pubsub.py.
+"""What one client listens to, and its requests about that: the client's side of feed.py.
 
 `wanted` runs ahead: it is what the client will listen to once its requests so far are answered, for a RESP2
 client is in the subscribed mode from the moment it asks. `joined` is what it gets messages of, and what the

@@ -1,16 +1,15 @@
-"""commands.py is made of what servers said, of one or of several.
+"""known.py is made of what servers said, of one or of several.
 
 command_info.resp is what Redis 7.0.15 and Valkey 9.1.2 replied to INFO server (shortened), COMMAND INFO get
 xread wait object subscribe client|capa nosuch, and QUIT. The real servers' whole COMMAND is held against
-commands.py in tests/system/test_redis_commands.py.
+known.py in tests/system/test_redis_commands.py.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from muxproxy.protocols.redis.commands import generate
-from muxproxy.protocols.redis.commands import known as commands
+from muxproxy.protocols.redis.commands import generate, known
 
 RECORDED = (Path(__file__).parent / "command_info.resp").read_bytes()
 
@@ -33,14 +32,14 @@ def test_a_recorded_answer_gives_the_file_that_is_expected() -> None:
 
 def test_the_committed_file_is_what_its_own_commands_give() -> None:
     """So it is neither edited by hand nor left behind by a change of the generator."""
-    made = {name: frozenset(flags.split()) for flags, names in commands.COMMANDS for name in names.split()}
-    committed = Path(commands.__file__).read_text()
+    made = {name: frozenset(flags.split()) for flags, names in known.COMMANDS for name in names.split()}
+    committed = Path(known.__file__).read_text()
     assert generate.write(["Redis 7.0.15", "Valkey 9.1.2"], made) == committed
 
 
 def test_the_committed_file_has_what_was_recorded() -> None:
     _, recorded = generate.read(RECORDED)
-    committed = {name: set(flags.split()) for flags, names in commands.COMMANDS for name in names.split()}
+    committed = {name: set(flags.split()) for flags, names in known.COMMANDS for name in names.split()}
     assert {name: flags & set(generate.KEPT) for name, flags in recorded.items()} == {
         name: committed[name] for name in recorded
     }

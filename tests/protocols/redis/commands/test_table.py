@@ -8,7 +8,7 @@ import pytest
 
 from muxproxy.config.refusals import NEVER
 from muxproxy.protocols.contract import ANYWHERE, IDEMPOTENT
-from muxproxy.protocols.redis.commands import command as common
+from muxproxy.protocols.redis.commands import command as kinds
 from muxproxy.protocols.redis.commands import table
 from muxproxy.protocols.redis.commands.command import BLOCKING, CONTAINER, REFUSED, SHARED, UNKNOWN, Command
 from muxproxy.protocols.redis.commands.known import COMMANDS
@@ -48,22 +48,22 @@ KINDS = [
     ("client|list", SHARED),
     ("blpop", BLOCKING),
     ("wait", BLOCKING),
-    ("multi", common.MULTI),
-    ("exec", common.EXEC),
-    ("discard", common.DISCARD),
-    ("watch", common.WATCH),
-    ("unwatch", common.UNWATCH),
-    ("auth", common.AUTH),
-    ("hello", common.HELLO),
-    ("select", common.SELECT),
-    ("readonly", common.REPLICA),
-    ("readwrite", common.REPLICA),
-    ("ping", common.PING),
+    ("multi", kinds.MULTI),
+    ("exec", kinds.EXEC),
+    ("discard", kinds.DISCARD),
+    ("watch", kinds.WATCH),
+    ("unwatch", kinds.UNWATCH),
+    ("auth", kinds.AUTH),
+    ("hello", kinds.HELLO),
+    ("select", kinds.SELECT),
+    ("readonly", kinds.REPLICA),
+    ("readwrite", kinds.REPLICA),
+    ("ping", kinds.PING),
     ("echo", SHARED),
-    ("quit", common.QUIT),
-    ("reset", common.RESET),
-    ("ssubscribe", common.LISTEN),
-    ("punsubscribe", common.LISTEN),
+    ("quit", kinds.QUIT),
+    ("reset", kinds.RESET),
+    ("ssubscribe", kinds.LISTEN),
+    ("punsubscribe", kinds.LISTEN),
     ("publish", SHARED),
     ("pubsub|channels", SHARED),
     ("debug|sleep", REFUSED),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from muxproxy.protocols.contract import FIRST, LAST, PUSH, Frame
-from muxproxy.protocols.redis.pubsub import feed as pubsub
+from muxproxy.protocols.redis.pubsub import feed
 from muxproxy.protocols.redis.pubsub.feed import PubSub
 from tests.protocols.redis.talk import HELLO_REPLY, Talk, command, error, protocol
 
@@ -396,7 +396,7 @@ NAMES = ("a", "b", "c", "d", "e")
 
 def in_turns(monkeypatch: pytest.MonkeyPatch) -> tuple[Room, Talk]:
     """Two names in each turn; one client that asks for five."""
-    monkeypatch.setattr(pubsub, "NAMES", 2)
+    monkeypatch.setattr(feed, "NAMES", 2)
     room = Room()
     ann = room.client()
     assert room.asks(ann, "SUBSCRIBE a b c d e") == command("SUBSCRIBE a") + command("SUBSCRIBE b")
