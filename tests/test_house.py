@@ -10,6 +10,7 @@ import ast
 import fnmatch
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,6 +61,28 @@ BANNED: dict[str, set[str]] = {
     "supervisor": {"asyncio", "uvloop"},
 }
 
+# Inside of mux/ as well (DESIGN section 3): what stands there -> what of it each may import. A way of sharing
+# is a folder of its own, and one table names all of them.
+_GROUND = {"exchange", "ports", "deadlines", "budget", "work"}
+_BASE = _GROUND | {"admission", "base"}
+MAY_IMPORT_IN_MUX: dict[str, set[str]] = {
+    **dict.fromkeys(_GROUND, _GROUND),
+    "admission": _GROUND,
+    "base": _GROUND | {"admission"},
+    "exclusive": _BASE,
+    "dedicated": _BASE,
+    "shared": _BASE,
+    "ordered": _BASE | {"shared"},
+    "tagged": _BASE | {"shared"},
+    "sharings": _BASE | {"exclusive", "dedicated", "shared", "ordered", "tagged"},
+    "__init__": set(),
+}
+
+# Folders in which imports may still go round and any number of files stand side by side, with the reason.
+TANGLED: dict[str, str] = {
+    "mux": "one flat folder, which is about to become a folder per way of sharing",
+}
+
 # Modules without a test file of their own, each with the reason. `__init__.py` needs one only if it defines
 # something.
 UNTESTED: dict[str, str] = {
@@ -72,6 +95,7 @@ UNTESTED: dict[str, str] = {
 
 TOP = {"README.md", "LICENSE", "pyproject.toml", "muxproxy", "config", "systemd", "tests"}
 LONGEST_FILE = 500
+FULLEST_FOLDER = 15  # modules
 
 
 def modules() -> dict[str, Path]:
@@ -166,6 +190,156 @@ def test_an_import_against_the_rule_is_found(module: str, source: str) -> None:
 )
 def test_an_import_that_the_rule_allows_is_not_reported(module: str, source: str) -> None:
     assert trespasses(module, source) == []
+
+
+# -- no circles ----------------------------------------------------------------------------------------------
+
+Graph = dict[str, set[str]]  # who -> whom it imports
+
+
+def graph_of(sources: dict[str, str], packages: set[str]) -> Graph:
+    """Between modules, type-checking imports included. `from room import name` imports the file that has the
+    name: a module of the room, or else its `__init__.py`."""
+    graph: Graph = {}
+    for module, source in sources.items():
+        package = f"muxproxy.{module}" if module in packages else f"muxproxy.{module}".rpartition(".")[0]
+        graph[module] = set()
+        for name in imports(source, package):
+            top, _, target = name.partition(".")
+            while target and target not in sources:
+                target = target.rpartition(".")[0]
+            if top == "muxproxy":
+                graph[module].add(target or "__init__")
+    return graph
+
+
+def house() -> Graph:
+    found = modules()
+    packages = {module for module, path in found.items() if path.name == "__init__.py"}
+    return graph_of({module: path.read_text() for module, path in found.items()}, packages - {"__init__"})
+
+
+def round_about(graph: Graph) -> Graph:
+    """What is left when all is taken away that imports nothing of the rest, or is imported by nothing of it:
+    circles, and what leads from one to the next."""
+    left = {who: whom - {who} for who, whom in graph.items()}
+    size = -1
+    while size != len(left):
+        size = len(left)
+        imported = set().union(*left.values())
+        left = {
+            who: whom & left.keys() for who, whom in left.items() if who in imported and whom & left.keys()
+        }
+    return left
+
+
+def side_by_side(graph: Graph, folder: str) -> Graph:
+    """Between the files and folders that stand in `folder`: what is inside of one counts as that one."""
+
+    def child(module: str) -> str:
+        if module == folder:
+            return "__init__"
+        return module[len(folder) + 1 :].split(".")[0] if module.startswith(folder + ".") else ""
+
+    inside: Graph = {}
+    for who, whom in graph.items():
+        if child(who):
+            inside.setdefault(child(who), set()).update({child(each) for each in whom} - {"", child(who)})
+    return inside
+
+
+def folders() -> list[str]:
+    return [name for name, path in modules().items() if path.name == "__init__.py" and name != "__init__"]
+
+
+def is_tangled(module: str) -> bool:
+    return any(module == folder or module.startswith(folder + ".") for folder in TANGLED)
+
+
+def test_no_import_goes_round_from_file_to_file() -> None:
+    assert {who: whom for who, whom in round_about(house()).items() if not is_tangled(who)} == {}
+
+
+def test_no_import_goes_round_between_what_stands_side_by_side_in_a_folder() -> None:
+    graph = house()
+    inside = {
+        folder: round_about(side_by_side(graph, folder)) for folder in folders() if not is_tangled(folder)
+    }
+    assert len(inside) > 5
+    assert {folder: found for folder, found in inside.items() if found} == {}
+
+
+def test_what_may_still_go_round_does() -> None:
+    graph = house()
+    assert [folder for folder in TANGLED if not round_about(side_by_side(graph, folder))] == []
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        {"mux.a": "from muxproxy.mux.b import B", "mux.b": "from muxproxy.mux import a"},
+        {
+            "mux.a": "if TYPE_CHECKING:\n    from muxproxy.mux.b import B",
+            "mux.b": "def later():\n    from .a import A",
+        },
+        {
+            "mux.a": "import muxproxy.mux.b",
+            "mux.b": "from muxproxy.mux.c import C",
+            "mux.c": "from muxproxy.mux.a import A",
+        },
+        {"mux": "from muxproxy.mux.a import A", "mux.a": "from muxproxy.mux import Pool"},
+    ],
+)
+def test_a_circle_is_found(planted: dict[str, str]) -> None:
+    sound = {"errors": "", "config": "from muxproxy.errors import X", "mux.d": "from muxproxy.mux.a import A"}
+    graph = graph_of(sound | {"mux": ""} | planted, {"mux", "config"})
+    assert round_about(graph).keys() == planted.keys()
+    assert round_about(side_by_side(graph, "mux")) != {}
+
+
+def test_a_circle_of_folders_is_found_though_no_file_is_in_one() -> None:
+    graph = graph_of(
+        {
+            "mux.a.one": "from muxproxy.mux.b.one import X",
+            "mux.b.one": "",
+            "mux.b.two": "from muxproxy.mux.a import two",
+            "mux.a.two": "from muxproxy.errors import X",
+            "errors": "",
+        },
+        set(),
+    )
+    assert round_about(graph) == {}
+    assert round_about(side_by_side(graph, "mux")).keys() == {"a", "b"}
+
+
+def uphill(inside: Graph) -> list[str]:
+    """What of mux/ imports something of it that does not stand below, and what has no place in the order."""
+    wrong = [f"{who} has no place" for who in sorted(inside) if who not in MAY_IMPORT_IN_MUX]
+    return wrong + [
+        f"{who} may not import {each}"
+        for who, whom in sorted(inside.items())
+        for each in sorted(whom - MAY_IMPORT_IN_MUX.get(who, whom))
+    ]
+
+
+def test_inside_of_mux_imports_go_from_the_ways_of_sharing_to_the_ground() -> None:
+    if not is_tangled("mux"):
+        assert uphill(side_by_side(house(), "mux")) == []
+    assert uphill({"tagged": {"shared", "base"}, "shared": {"base"}, "ordered": {"exchange"}}) == []
+    assert uphill({"base": {"shared", "admission"}}) == ["base may not import shared"]
+    assert uphill({"ordered": {"tagged"}}) == ["ordered may not import tagged"]
+    assert uphill({"cleverness": {"base"}, "base": set()}) == ["cleverness has no place"]
+
+
+def crowded(paths: list[Path]) -> dict[Path, int]:
+    count = Counter(path.parent for path in paths)
+    return {folder: files for folder, files in count.items() if files > FULLEST_FOLDER}
+
+
+def test_few_enough_modules_stand_side_by_side_to_be_told_apart_by_their_names() -> None:
+    found = modules()
+    assert crowded([path for module, path in found.items() if not is_tangled(module)]) == {}
+    assert crowded([Path(f"mux/{n}.py") for n in range(16)] + [Path("mux/a/b.py")]) == {Path("mux"): 16}
 
 
 def test_every_room_has_its_place_in_the_import_rule() -> None:
