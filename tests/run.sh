@@ -10,6 +10,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin" # nginx lives there, and is not on every user's path
+# A thousand processes of ours are started: they compile their modules once, even in a container image that says
+# otherwise.
+unset PYTHONDONTWRITEBYTECODE
 
 say() { printf 'tests/run.sh: %s\n' "$*" >&2; }
 

@@ -19,9 +19,10 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-import pytest
+if TYPE_CHECKING:
+    import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 T = TypeVar("T")
@@ -31,12 +32,14 @@ def tool(name: str) -> str:
     """The path of a program that the tests need. In CI its absence is a failure, elsewhere a skip."""
     path = shutil.which(name)
     if path is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(missing(name))
+        leave_out(missing(name))
     return path
 
 
 def needs(name: str) -> pytest.MarkDecorator:
     """The same as a mark, for tests that start other things before they come to the program."""
+    import pytest
+
     return pytest.mark.skipif(shutil.which(name) is None and not os.environ.get("CI"), reason=missing(name))
 
 
@@ -44,8 +47,14 @@ def node_modules(package: str) -> str:
     """What NODE_PATH must be for a package (`name@version`) that `tests/run.sh` has installed."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "muxproxy-tests" / "node"
     if not (cache / package / "done").exists():
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(missing(package))
+        leave_out(missing(package))
     return str(cache / package / "node_modules")
+
+
+def leave_out(reason: str) -> NoReturn:
+    import pytest  # here, for our own children import this file hundreds of times, and need no pytest
+
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
 
 
 def missing(name: str) -> str:
