@@ -28,7 +28,7 @@ from tests.bench.suite import WARM_UP, Suite
 PER_SECOND = 1999  # samples; beside a round figure, so as not to beat with timers
 ATTACH = 0.3  # seconds until perf has attached
 TOP = 12  # functions
-EVERYTHING, USER_ONLY = "cpu-clock", "cpu-clock:u"
+EVENTS = ("cpu-clock", "cpu-clock:u")
 OBJECTS = ("own code", "Python", "uvloop", "libc", "other")
 
 
@@ -48,7 +48,11 @@ class Profile:
     kernel: Counter[str] = field(default_factory=Counter)  # by system call
     objects: Counter[str] = field(default_factory=Counter)  # user space, by kind of object
     functions: Counter[Frame] = field(default_factory=Counter)  # user space
-    kernel_seen: bool = True
+
+    @property
+    def kernel_seen(self) -> bool:
+        """perf leaves the kernel out in silence where it may not look there; every load here is sockets."""
+        return bool(self.kernel)
 
 
 @dataclass
@@ -130,8 +134,8 @@ def kind_of(path: str, program: str) -> str:
     return "own code" if "__mypyc" in name or "muxproxy/" in place else "other"
 
 
-def summarize(stacks: Iterable[Stack], program: str, kernel_seen: bool) -> Profile:
-    profile = Profile(kernel_seen=kernel_seen)
+def summarize(stacks: Iterable[Stack], program: str) -> Profile:
+    profile = Profile()
     for stack in stacks:
         profile.samples += 1
         leaf = stack[0]
@@ -148,8 +152,8 @@ def summarize(stacks: Iterable[Stack], program: str, kernel_seen: bool) -> Profi
 
 
 def usable_event(directory: Path) -> str:
-    """What perf may look at here: everything, or user space alone; empty: nothing."""
-    for event in (EVERYTHING, USER_ONLY):
+    """What perf may be asked for here: everything, or user space alone; empty: nothing."""
+    for event in EVENTS:
         command = ["perf", "record", "-q", "-e", event, "-o", str(directory / "try.data"), "--", "true"]
         done = subprocess.run(command, capture_output=True, check=False)
         if done.returncode == 0:
@@ -162,7 +166,6 @@ class Recording:
 
     def __init__(self, pids: Iterable[int], event: str, directory: Path) -> None:
         self.path = directory / "perf.data"
-        self.event = event
         which = ",".join(str(pid) for pid in sorted(pids))
         self.command = ["perf", "record", "-q", "-g", "-e", event, "-F", str(PER_SECOND)]
         self.command += ["-p", which, "-o", str(self.path)]
@@ -188,7 +191,7 @@ class Recording:
         if done.returncode:
             raise LoadError(f"perf script: {done.stderr.strip()[-300:]}")
         stacks = parse_stacks(done.stdout.splitlines())
-        return summarize(stacks, program, self.event == EVERYTHING)
+        return summarize(stacks, program)
 
 
 def measure_all(
@@ -208,7 +211,7 @@ def measure_all(
 
 def measure_one(suite: Suite, load: Load, server: Server, event: str, seconds: float) -> Floor:
     row = report.Row(load, server.name)
-    profile = Profile(kernel_seen=False)
+    profile = Profile()
     share = 0.0
     try:
         suite.run(load, server.name, server, WARM_UP)

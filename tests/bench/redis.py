@@ -194,6 +194,31 @@ bench:
     return ["nutcracker", "-c", str(config), "-a", "127.0.0.1", "-s", str(stats_port), "-i", "3600000"]
 
 
+def predixy(directory: Path, address: str, origin_port: int) -> Command:
+    """One thread. It opens as many connections as it likes: one, unless a client blocks."""
+    config = directory / "predixy.conf"
+    config.write_text(f"""
+Name bench
+Bind {address}
+WorkerThreads 1
+ClientTimeout 0
+Authority {{
+    Auth {{
+        Mode admin
+    }}
+}}
+StandaloneServerPool {{
+    Hash crc16
+    Distribution modula
+    RefreshMethod fixed
+    Group origin {{
+        + 127.0.0.1:{origin_port}
+    }}
+}}
+""")
+    return ["predixy", str(config)]
+
+
 def muxproxy(build: Build) -> Configure:
     return servers.muxproxy(build, "redis", max_connections=UPSTREAMS, max_in_flight=IN_FLIGHT)
 
@@ -229,6 +254,9 @@ class RedisSuite(Suite):
             self.contestants[f"{build.name}-unix"] = Contestant(muxproxy(build), unix=True)
         self.contestants["twemproxy"] = Contestant(twemproxy)
         self.contestants["haproxy"] = Contestant(servers.haproxy_tcp)
+        if not servers.missing_programs(["predixy"]):  # no distribution has it: README.md
+            self.contestants["predixy"] = Contestant(predixy)
+            self.versions = (*self.versions, ("predixy", "predixy --version"))
         self.origins: dict[str, Origin] = {}
         self._rates: dict[tuple[str, str], float] = {}  # (load, contestant) -> commands/s, as last seen
 

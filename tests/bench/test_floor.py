@@ -41,7 +41,7 @@ SCRIPT = """
 
 
 def test_samples_are_told_apart_by_where_they_were_taken():
-    profile = floor.summarize(floor.parse_stacks(SCRIPT.splitlines()), "python3.11", kernel_seen=True)
+    profile = floor.summarize(floor.parse_stacks(SCRIPT.splitlines()), "python3.11")
     assert profile.samples == 6
     assert profile.kernel == {"write": 1, "epoll_wait": 1, "entry, interrupts": 1, "page faults": 1}
     assert profile.objects == {"Python": 1, "other": 1}
@@ -85,7 +85,7 @@ def rows(text: str) -> list[list[str]]:
 
 
 def test_cpu_is_shared_out_by_samples():
-    profile = floor.summarize(floor.parse_stacks(SCRIPT.splitlines()), "python3.11", kernel_seen=True)
+    profile = floor.summarize(floor.parse_stacks(SCRIPT.splitlines()), "python3.11")
     text = floor.tables("command", [made("muxproxy", profile)])
     table = rows(text)
     assert table[2] == [
@@ -97,13 +97,13 @@ def test_cpu_is_shared_out_by_samples():
 
 def test_where_perf_sees_no_kernel_its_share_is_that_of_proc_and_that_is_said():
     stacks = [[Frame("f", "/usr/sbin/haproxy")]]
-    text = floor.tables("command", [made("haproxy", floor.summarize(stacks, "haproxy", False), 0.75)])
+    text = floor.tables("command", [made("haproxy", floor.summarize(stacks, "haproxy"), 0.75)])
     assert rows(text)[2][2:6] == ["20.00", "15.00", "5.00", "5.00"]
     assert "may not see the kernel" in text
 
 
 def test_where_perf_sees_nothing_the_split_alone_is_told():
-    text = floor.tables("command", [made("haproxy", Profile(kernel_seen=False), 0.75)])
+    text = floor.tables("command", [made("haproxy", Profile(), 0.75)])
     assert rows(text)[2][2:6] == ["20.00", "15.00", "5.00", "-"]
     assert "may see nothing" in text
 
