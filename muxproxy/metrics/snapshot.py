@@ -37,7 +37,7 @@ class BackendSnapshot(TypedDict):
     in_flight: int
     upstream_sockets: int  # P1: never above upstream_max
     upstream_max: int
-    # connecting | idle | busy | suspect | pinned | draining | closing -> sockets; sums to the above
+    # connecting | idle | resting | busy | suspect | pinned | draining | closing -> sockets; sums to the above
     upstream: dict[str, int]
     pinned: dict[str, int]  # why sessions are pinned -> how many
     pinned_max: int
