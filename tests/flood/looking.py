@@ -1,7 +1,7 @@
 """The honest ones: `python -m tests.flood.looking`, a program of its own.
 
-The servers and clients of tests/fuzz/probes.py. Each further line of orders is answered with what the clients
-have seen since the one before; it names the worker's process.
+The servers and clients of tests/fuzz/probes.py. Each further line of orders names the worker's process; what
+has been seen until then is told, and forgotten.
 
 A reply that comes late on a machine with other work says nothing. What counts is how much the worker worked
 from a question to its reply while we slept: neither what it had to wait for a CPU is in that, nor what it did
@@ -10,13 +10,9 @@ while we had our reply and could not run.
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
-import sys
 
-from tests.fuzz.probes import HOST, REPLY, Honest, Probe
-from tests.system.process import go_first, say, take_orders
+from tests.fuzz.probes import Probe, main
 
 
 class Meter:
@@ -41,42 +37,20 @@ class Meter:
         os.close(self._mine)
 
 
-async def run() -> None:
-    loop = asyncio.get_running_loop()
-    ports = {}
-    for protocol, reply in REPLY.items():
-        server = await loop.create_server(lambda reply=reply: Honest(reply), HOST, 0)  # type: ignore[misc]
-        ports[protocol] = server.sockets[0].getsockname()[1]
-    say(ports)
-    orders = await loop.run_in_executor(None, take_orders)
-    probes = [Probe(protocol, port) for protocol, port in orders.items()]
-    stopped = asyncio.Event()
-    meters: list[Meter] = []
+class Meters:
+    """A further line of orders names the worker that is looked at from then on."""
 
-    def on_line() -> None:
-        line = sys.stdin.buffer.readline()
-        if not line:
-            loop.remove_reader(sys.stdin.fileno())
-            stopped.set()
-            return
-        say({probe.protocol: probe.result() for probe in probes})
-        meters.append(Meter(json.loads(line)["worker"]))
+    def __init__(self) -> None:
+        self._last: Meter | None = None
+
+    def on_orders(self, probes: list[Probe], orders: dict[str, int]) -> None:
+        meter, before = Meter(orders["worker"]), self._last
         for probe in probes:
-            probe.begin_anew(meters[-1])
-        for meter in meters[:-1]:
-            meter.close()
-        del meters[:-1]
-
-    loop.add_reader(sys.stdin.fileno(), on_line)
-    await asyncio.gather(*(probe.run(stopped) for probe in probes))
-    say({})
-
-
-def main() -> None:
-    take_orders()
-    go_first()  # what it measures is muxproxy's time, not the wait for a core that the flooder keeps busy
-    asyncio.run(run())
+            probe.begin_anew(meter)
+        if before is not None:
+            before.close()
+        self._last = meter
 
 
 if __name__ == "__main__":
-    main()
+    main(Meters().on_orders)

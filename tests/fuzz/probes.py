@@ -1,12 +1,14 @@
 """The honest ones: `python -m tests.fuzz.probes`, a program of its own.
 
 Servers that answer as they should, and a client for each who asks them something through muxproxy again and
-again, checks every byte of the reply, and notes how long it took. Its orders are the ports to ask at.
+again, checks every byte of the reply, and notes how long it took. Its orders are the ports to ask at. Each
+further line of orders is answered with what the clients have seen so far, and so is their end.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import struct
 import sys
 import time
@@ -166,7 +168,14 @@ class Probe:
         return found | {"wrong": self.wrong[:20], "wrongs": len(self.wrong)}
 
 
-async def run() -> None:
+Orders = Callable[[list[Probe], dict[str, Any]], None]  # what a further line of them is for
+
+
+def results(probes: list[Probe]) -> dict[str, dict[str, Any]]:
+    return {probe.protocol: probe.result() for probe in probes}
+
+
+async def run(on_orders: Orders) -> None:
     loop = asyncio.get_running_loop()
     ports = {}
     for protocol, reply in REPLY.items():
@@ -176,15 +185,25 @@ async def run() -> None:
     orders = await loop.run_in_executor(None, take_orders)
     probes = [Probe(protocol, port) for protocol, port in orders.items()]
     stopped = asyncio.Event()
-    loop.add_reader(sys.stdin.fileno(), lambda: (sys.stdin.buffer.read1(1), stopped.set()))
+
+    def on_line() -> None:
+        line = sys.stdin.buffer.readline()
+        if line:
+            say(results(probes))
+            on_orders(probes, json.loads(line))
+        else:
+            loop.remove_reader(sys.stdin.fileno())
+            stopped.set()
+
+    loop.add_reader(sys.stdin.fileno(), on_line)
     await asyncio.gather(*(probe.run(stopped) for probe in probes))
-    say({probe.protocol: probe.result() for probe in probes})
+    say(results(probes))
 
 
-def main() -> None:
+def main(on_orders: Orders = lambda probes, orders: None) -> None:
     take_orders()
     go_first()  # what it measures is muxproxy's time, not the wait for a core that the attackers keep busy
-    asyncio.run(run())
+    asyncio.run(run(on_orders))
 
 
 if __name__ == "__main__":

@@ -51,9 +51,15 @@ class Extent:
         self._closing = False  # behind them: its CRLF
         self._line: bytearray | None = None  # a line that has come in part
 
-    def _close(self, data: bytes, pos: int) -> int:
-        """The CRLF behind a bulk. Redis itself takes any two bytes; a server that does not would see other
-        commands in the same bytes, so that replies no longer fit (P2)."""
+    def _pass(self, data: bytes, pos: int) -> int:
+        """What is left of a bulk, and the CRLF behind it. Redis itself takes any two bytes; a server that
+        does not would see other commands in the same bytes, so that replies no longer fit (P2)."""
+        left = len(data) - pos
+        if self._skip > left:
+            self._skip -= left
+            return INCOMPLETE
+        pos += self._skip
+        self._skip = 0
         line = self._line
         if line is None:
             two = data[pos : pos + 2]
@@ -104,12 +110,7 @@ class CommandExtent(Extent):
         MalformedError."""
         while True:
             if self._closing:
-                left = len(data) - pos
-                if self._skip > left:
-                    self._skip -= left
-                    return INCOMPLETE
-                pos = self._close(data, pos + self._skip)
-                self._skip = 0
+                pos = self._pass(data, pos)
                 if pos < 0:
                     return INCOMPLETE
                 if not self._left:
@@ -197,12 +198,7 @@ class ReplyExtent(Extent):
         MalformedError."""
         while True:
             if self._closing:
-                left = len(data) - pos
-                if self._skip > left:
-                    self._skip -= left
-                    return INCOMPLETE
-                pos = self._close(data, pos + self._skip)
-                self._skip = 0
+                pos = self._pass(data, pos)
                 if pos < 0:
                     return INCOMPLETE
             if not self._left:
@@ -221,7 +217,7 @@ class ReplyExtent(Extent):
                 pos = end + 2
                 size = SIZES.get(line)
                 if size is not None and data[pos + size : pos + size + 2] == CRLF and not self._chunks:
-                    # A small bulk that is whole: what _on_line and _close would do.
+                    # A small bulk that is whole: what _on_line and _pass would do.
                     pos += size + 2
                     self._left -= self._left != _ENDLESS
                     continue
