@@ -222,7 +222,7 @@ class Run:
 
     def machine(self, found: Suite, load_before: float, rows: list[report.Row]) -> str:
         programs = {name: servers.version_of(command) for name, command in found.versions}
-        programs |= {build.name: build.describe() for build in self.ours}
+        programs |= {build.name: build.describe(found.running) for build in self.ours}
         programs["the loads' Python"] = platform.python_version()
         return report.machine(programs, load_before, rows)
 

@@ -1,4 +1,4 @@
-"""Which muxproxy is measured: one per interpreter, and what it says of itself.
+"""Which muxproxy is measured: one per interpreter, what it says of itself, and what runs of it.
 
 `--python PATH` names the interpreter of another environment or branch. Its own muxproxy runs, not the one of
 the directory that the bench was started in: `-I` leaves that out of the path, and $PYTHONPATH with it.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 # Asked of the interpreter itself. That the modules of the two rooms were compiled is seen from what the
@@ -50,10 +50,32 @@ class Build:
     def kind(self) -> str:
         return "compiled" if self.told["compiled"] else "pure"
 
-    def describe(self) -> str:
+    def describe(self, running: Mapping[str, str]) -> str:
+        """`running`: what of its contestants (the same one may come by TCP and by unix socket) is known."""
+        mine = [said for name, said in running.items() if name in (self.name, f"{self.name}-unix")]
         told = self.told
-        parts = f"{told['compiled']} of {told['modules']} modules of mux and protocols compiled"
-        return f"{self.says} ({parts}; Python {told['python']}, uvloop {told['uvloop']}; {self.python})"
+        parts = [
+            f"{told['compiled']} of {told['modules']} modules of mux and protocols are compiled",
+            *dict.fromkeys(mine),
+            f"Python {told['python']}, uvloop {told['uvloop']}",
+            self.python,
+        ]
+        return f"{self.says} ({', '.join(parts)})"
+
+
+def is_ours(path: str) -> bool:
+    """Whether a shared object is a compiled module of muxproxy (mypyc puts the code of several into one file
+    beside the package)."""
+    place = path.rpartition("site-packages/")[2]  # an environment may lie in a folder that is called like us
+    if "lib-dynload/" in place or not place.endswith(".so"):
+        return False
+    return "__mypyc" in place or "muxproxy/" in place
+
+
+def parse_maps(text: str) -> set[str]:
+    """Our compiled modules in /proc/<pid>/maps: what a process has loaded, whatever it says of itself."""
+    fields = (line.split(maxsplit=5) for line in text.splitlines())
+    return {each[5] for each in fields if len(each) == 6 and is_ours(each[5])}
 
 
 def command_of(python: str) -> list[str]:

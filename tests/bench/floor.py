@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.bench import measure, report
+from tests.bench import builds, measure, report
 from tests.bench.measure import Load, LoadError
 from tests.bench.plan import AROUND, PROFILED
 from tests.bench.progress import Progress
@@ -119,19 +119,14 @@ def system_call(stack: Stack) -> str:
 
 def kind_of(path: str, program: str) -> str:
     """Whose code a file of user space is: our compiled modules and another proxy's program are `own code`."""
-    place = path.rpartition("site-packages/")[2]  # an environment may lie in a folder that is called like us
-    name = place.rpartition("/")[2]
-    if name == program:
+    name = path.rpartition("/")[2]
+    if name == program or builds.is_ours(path):
         return "own code"
     if INTERPRETER.match(name):
         return "Python"
-    if "uvloop/" in place:
+    if "/uvloop/" in path:
         return "uvloop"
-    if STANDARD.match(name):
-        return "libc"
-    if "lib-dynload/" in place or not name.endswith(".so"):
-        return "other"
-    return "own code" if "__mypyc" in name or "muxproxy/" in place else "other"
+    return "libc" if STANDARD.match(name) else "other"
 
 
 def summarize(stacks: Iterable[Stack], program: str) -> Profile:

@@ -250,8 +250,8 @@ class RedisSuite(Suite):
     def __init__(self, builds: Sequence[Build]) -> None:
         self.contestants = {}
         for build in builds:
-            self.contestants[build.name] = Contestant(muxproxy(build))
-            self.contestants[f"{build.name}-unix"] = Contestant(muxproxy(build), unix=True)
+            self.contestants[build.name] = Contestant(muxproxy(build), ours=True)
+            self.contestants[f"{build.name}-unix"] = Contestant(muxproxy(build), unix=True, ours=True)
         self.contestants["twemproxy"] = Contestant(twemproxy)
         self.contestants["haproxy"] = Contestant(servers.haproxy_tcp)
         if not servers.missing_programs(["predixy"]):  # no distribution has it: README.md

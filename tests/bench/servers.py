@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench.builds import Build
-from tests.system.proxy import toml
+from tests.bench import measure
+from tests.bench.builds import Build, parse_maps
+from tests.system.proxy import admin_status, toml
 
 START_TIMEOUT = 30.0  # seconds until a probe is satisfied
 STOP_TIMEOUT = 10.0  # seconds between SIGTERM and SIGKILL
@@ -41,6 +42,7 @@ class StartError(Exception):
 class Contestant:
     configure: Configure
     unix: bool = False  # clients come by a unix socket
+    ours: bool = False  # a muxproxy
 
 
 class Server:
@@ -60,6 +62,15 @@ class Server:
     def program(self) -> str:
         """The name of the file that runs: of a script, that of its interpreter."""
         return Path(os.readlink(f"/proc/{self.pid}/exe")).name
+
+    def what_runs(self) -> str:
+        """Of a muxproxy: what it tells of itself, and what its processes have loaded."""
+        status = admin_status(f"{self.log.parent}/admin.sock")
+        told = [f"{key} {status[key]}" for key in ("version", "build") if key in status]
+        loaded = set[str]()
+        for pid in measure.family(self.pid):
+            loaded |= parse_maps(Path(f"/proc/{pid}/maps").read_text())
+        return f"running is {', '.join(told)} with {len(loaded)} compiled objects loaded"
 
     @property
     def pid(self) -> int:
@@ -168,7 +179,8 @@ def muxproxy(build: Build, protocol: str, **upstream: Any) -> Configure:
 
 
 def ours(builds: Sequence[Build], protocol: str, **upstream: Any) -> dict[str, Contestant]:
-    return {build.name: Contestant(muxproxy(build, protocol, **upstream)) for build in builds}
+    configured = {build.name: muxproxy(build, protocol, **upstream) for build in builds}
+    return {name: Contestant(configure, ours=True) for name, configure in configured.items()}
 
 
 def haproxy_tcp(directory: Path, address: str, origin_port: int) -> Command:

@@ -59,10 +59,12 @@ class Suite(ABC):
     columns: tuple[report.Column, ...]
 
     stage: Stage
+    running: dict[str, str]  # contestants that are muxproxy -> which it is
     origin_ports: dict[str, int]  # one each, so that the kernel's list of sockets tells whose a socket is
 
     def open(self, stage: Stage, names: list[str]) -> None:
         self.stage = stage
+        self.running = {}
         self.origin_ports = dict(zip(names, servers.free_ports(len(names)), strict=True))
         self.start_origin()
 
@@ -74,7 +76,10 @@ class Suite(ABC):
         room = self.stage.room(name)
         address = f"unix:{room}/clients.sock" if contestant.unix else servers.free_address()
         command = contestant.configure(room, address, self.origin_ports[name])
-        return self.stage.launch(name, room, address, command, self.stage.proxy_core, self.probe)
+        server = self.stage.launch(name, room, address, command, self.stage.proxy_core, self.probe)
+        if contestant.ours:
+            self.running[name] = server.what_runs()
+        return server
 
     def address(self, name: str, server: Server | None) -> str:
         return server.address if server else f"127.0.0.1:{self.origin_ports[name]}"

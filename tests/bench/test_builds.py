@@ -36,7 +36,21 @@ def test_an_interpreter_is_asked_for_its_own_muxproxy(monkeypatch, tmp_path):
     (build,) = builds.find([])
     assert build.python == sys.executable
     assert build.says.startswith(muxproxy.__version__)
-    assert f"Python {sys.version.split()[0]}" in build.describe()
+    described = build.describe({"muxproxy-unix": "running is version 7", "haproxy": "no"})
+    assert f"running is version 7, Python {sys.version.split()[0]}" in described
+    assert "no" not in described.split(", ")
+
+
+def test_what_a_process_has_loaded_of_us_is_seen_in_its_maps():
+    lines = [
+        "7f00-7f01 r-xp 00001000 fe:00 917 /v/site-packages/muxproxy/mux/pool.cpython-311.so",
+        "7f01-7f02 r--p 00002000 fe:00 917 /v/site-packages/muxproxy/mux/pool.cpython-311.so",
+        "7f02-7f03 r-xp 00000000 fe:00 918 /v/site-packages/3f2a__mypyc.cpython-311.so",
+        "7f03-7f04 r-xp 00000000 fe:00 919 /v/site-packages/uvloop/loop.cpython-311.so",
+        "7f04-7f05 rw-p 00000000 00:00 0",
+        "7f05-7f06 rw-p 00000000 00:00 0 [heap]",
+    ]
+    assert len(builds.parse_maps("\n".join(lines))) == 2
 
 
 @pytest.mark.parametrize("python", ["/nowhere/python", "false"])
