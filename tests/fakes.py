@@ -29,13 +29,13 @@ from typing import Any
 from muxproxy.config.model import Backend, Clients, Http, Queue, Tcp
 from muxproxy.config.model import Upstream as UpstreamConfig
 from muxproxy.metrics.snapshot import BackendSnapshot
-from muxproxy.mux.client import Client
+from muxproxy.mux.base.client import Client
+from muxproxy.mux.base.pool import Pool
+from muxproxy.mux.base.server import Server
+from muxproxy.mux.base.statistics import statistics
+from muxproxy.mux.base.upstream import OPEN, Upstream
 from muxproxy.mux.deadlines import INF, Deadlines
-from muxproxy.mux.pool import Pool
-from muxproxy.mux.pools import new_pool
-from muxproxy.mux.server import Server
-from muxproxy.mux.statistics import statistics
-from muxproxy.mux.upstream import OPEN, Upstream
+from muxproxy.mux.sharings import new_pool
 from muxproxy.mux.work import Working
 from muxproxy.protocols.contract import Protocol, Sharing
 from tests.toys import Toy

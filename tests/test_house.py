@@ -164,7 +164,7 @@ def test_imports_go_downwards_only_and_the_pure_rooms_know_nothing_of_the_world(
         ("mux.pool", "from muxproxy import worker"),
         ("mux.pool", "from ..worker import engine"),
         ("mux.pool", "from .. import supervisor"),
-        ("protocols.http", "from muxproxy.mux.pool import Pool"),
+        ("protocols.http", "from muxproxy.mux.base.pool import Pool"),
         ("worker.client", "import muxproxy.supervisor.main"),
         ("supervisor.main", "from muxproxy.worker.process import run"),
         ("cli.main", "from muxproxy.worker.process import run"),
@@ -183,7 +183,7 @@ def test_an_import_against_the_rule_is_found(module: str, source: str) -> None:
     ("module", "source"),
     [
         ("mux.pool", "from muxproxy.protocols.contract import Frame\nfrom .queue import Queue\nimport math"),
-        ("worker.client", "import asyncio\nfrom muxproxy.mux import client"),
+        ("worker.client", "import asyncio\nfrom muxproxy.mux.base import client"),
         ("config.limits", "import os"),
         ("cli.main", "from muxproxy import __version__\nfrom muxproxy.supervisor import main"),
     ],

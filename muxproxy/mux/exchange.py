@@ -19,9 +19,9 @@ from muxproxy.errors import BugError
 from muxproxy.protocols.contract import IDEMPOTENT, LAST, Frame, Reason
 
 if TYPE_CHECKING:
-    from muxproxy.mux.client import Client
-    from muxproxy.mux.queue import Queue
-    from muxproxy.mux.upstream import Upstream
+    from muxproxy.mux.admission.queue import Queue
+    from muxproxy.mux.base.client import Client
+    from muxproxy.mux.base.upstream import Upstream
 
 NEW, WAITING, SENT, REPLYING, ABANDONED, DONE = range(6)
 STATES = ("new", "waiting", "sent", "replying", "abandoned", "done")

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from typing import Protocol as Interface
 
 if TYPE_CHECKING:
-    from muxproxy.mux.pool import Pool
-    from muxproxy.mux.server import Server
-    from muxproxy.mux.upstream import Upstream
+    from muxproxy.mux.base.pool import Pool
+    from muxproxy.mux.base.server import Server
+    from muxproxy.mux.base.upstream import Upstream
     from muxproxy.mux.work import Working
 
 

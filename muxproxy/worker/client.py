@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from muxproxy.mux.client import Client
-from muxproxy.mux.pool import Pool
+from muxproxy.mux.base.client import Client
+from muxproxy.mux.base.pool import Pool
 from muxproxy.worker.remains import unread
 
 if TYPE_CHECKING:

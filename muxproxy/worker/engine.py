@@ -19,12 +19,12 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from muxproxy.config.address import parse_server
-from muxproxy.mux.client import Client
+from muxproxy.mux.base.client import Client
+from muxproxy.mux.base.pool import Pool
+from muxproxy.mux.base.server import Server
+from muxproxy.mux.base.upstream import Upstream
 from muxproxy.mux.deadlines import INF, Deadlines
-from muxproxy.mux.pool import Pool
 from muxproxy.mux.ports import Wire
-from muxproxy.mux.server import Server
-from muxproxy.mux.upstream import Upstream
 from muxproxy.mux.work import Working
 from muxproxy.worker import life
 from muxproxy.worker.bugs import describe_current

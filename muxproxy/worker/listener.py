@@ -14,7 +14,7 @@ import asyncio
 import socket
 
 from muxproxy.config.sources import Sources
-from muxproxy.mux.pool import Pool
+from muxproxy.mux.base.pool import Pool
 from muxproxy.worker.client import ClientSocket
 from muxproxy.worker.door import Door
 from muxproxy.worker.engine import Engine

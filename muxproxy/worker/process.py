@@ -17,11 +17,11 @@ from muxproxy.config import sources
 from muxproxy.config.address import parse_listen
 from muxproxy.config.limits import client_sockets
 from muxproxy.messages import Configure, Drain, Drained, Log, Ready
-from muxproxy.mux.failures import INTERVAL, Failures
-from muxproxy.mux.memory import Memory
-from muxproxy.mux.pool import Pool
-from muxproxy.mux.pools import new_pool
-from muxproxy.mux.statistics import statistics
+from muxproxy.mux.admission.memory import Memory
+from muxproxy.mux.base.failures import INTERVAL, Failures
+from muxproxy.mux.base.pool import Pool
+from muxproxy.mux.base.statistics import statistics
+from muxproxy.mux.sharings import new_pool
 from muxproxy.protocols import build
 from muxproxy.worker.bugs import describe, describe_current
 from muxproxy.worker.control import ControlChannel, open_control

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 
 from muxproxy.config.address import Address, parse_server
-from muxproxy.mux.pool import Pool
+from muxproxy.mux.base.pool import Pool
 
 _RETRY = 1.0  # seconds after a failure, or name_ttl where that is shorter
 

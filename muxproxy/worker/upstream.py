@@ -12,8 +12,8 @@ import socket
 from collections.abc import Callable
 from typing import cast
 
+from muxproxy.mux.base.upstream import Upstream
 from muxproxy.mux.ports import Wire
-from muxproxy.mux.upstream import Upstream
 from muxproxy.worker import life
 from muxproxy.worker.remains import unread
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from muxproxy.mux.upstream import OPEN
+from muxproxy.mux.base.upstream import OPEN
 from tests.fakes import Stage
 
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from muxproxy.mux import deadlines
-from muxproxy.mux import pool as pool_module
-from muxproxy.mux.client import ENDING, Client
+from muxproxy.mux.base import pool as pool_module
+from muxproxy.mux.base.client import ENDING, Client
+from muxproxy.mux.base.upstream import OPEN, Upstream
 from muxproxy.mux.exchange import Exchange
-from muxproxy.mux.upstream import OPEN, Upstream
 from muxproxy.protocols.contract import ONEWAY, Sharing
 from tests.fakes import Stage
 from tests.mux.judges import nobody_waits_beside_a_free_place

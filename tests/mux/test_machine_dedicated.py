@@ -12,8 +12,8 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from muxproxy.mux.patience import ENDING
-from muxproxy.mux.upstream import OPEN
+from muxproxy.mux.base.patience import ENDING
+from muxproxy.mux.base.upstream import OPEN
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Peer, Stage
 from tests.mux.test_machine import SETTINGS

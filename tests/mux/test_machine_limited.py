@@ -9,8 +9,8 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
-from muxproxy.mux.limited import LimitedPool
-from muxproxy.mux.limits import NONE
+from muxproxy.mux.tagged.limited import LimitedPool
+from muxproxy.mux.tagged.limits import NONE
 from muxproxy.protocols.contract import Limit, Sharing
 from tests.mux.test_machine import PICK, SETTINGS, Machine
 from tests.tagged_toys import TaggedToy, tagged

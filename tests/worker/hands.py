@@ -22,8 +22,8 @@ from typing import Any
 
 import uvloop
 
-from muxproxy.mux.pools import new_pool
-from muxproxy.mux.statistics import statistics
+from muxproxy.mux.base.statistics import statistics
+from muxproxy.mux.sharings import new_pool
 from muxproxy.protocols.contract import Protocol, Sharing
 from muxproxy.worker.engine import Engine
 from muxproxy.worker.listener import Accepting, Listener

@@ -6,7 +6,7 @@ import socket
 from typing import Any
 
 from muxproxy.messages import Ask, Configure, Drain, Drained, Log, Ready, Stats
-from muxproxy.mux.failures import INTERVAL, Failures
+from muxproxy.mux.base.failures import INTERVAL, Failures
 from muxproxy.protocols.contract import Sharing
 from muxproxy.worker.process import EXIT_CANNOT_START, Worker
 from tests.fakes import Stage

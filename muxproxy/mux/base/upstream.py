@@ -1,0 +1,378 @@
+"""One upstream connection's life. Its ledgers: turn.py, one exchange at a time; shared.py, by order; tag.py.
+
+    CONNECTING --> (GREETING -->) OPEN --> CLOSING --> CLOSED
+         '-------------'-----------'---------^------->'
+
+GREETING: connected, and what the protocol says first is not answered yet (shared.py), or its server is one
+that closes what it has accepted, and may do so again in a moment (server.py).
+
+An upstream counts against its pool's bound from before connect() until its socket is gone: from its birth to
+on_closed, in every state (P1).
+
+The ledger is changed before bytes are handed to the wire, and whatever fails between the two closes the
+connection: a reply shifted by one is the worst thing a multiplexer can do (P2).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from muxproxy.mux.deadlines import INF
+from muxproxy.mux.exchange import DONE, SENT, Exchange
+from muxproxy.mux.work import Working
+from muxproxy.protocols.contract import Reason
+
+if TYPE_CHECKING:
+    from muxproxy.mux.base.client import Client
+    from muxproxy.mux.base.pool import Pool
+    from muxproxy.mux.base.server import Server
+    from muxproxy.mux.ports import Wire
+
+CONNECTING, GREETING, OPEN, CLOSING, CLOSED = range(5)
+SILENT, APART = 1, 2  # why a shared connection is suspect (avoided.py)
+CONNECT_TIMEOUT = "connect timeout"
+LAST_TURNS = 16  # of work, for replies that had come before the connection broke
+# A server that ends one connection may be ending all it has (a reload): for so many seconds each idle one is
+# looked at before it is used.
+DOUBT = 1.0
+CLOSE_TIMEOUT = 2.0  # seconds for what is still buffered towards a server when its connection is closed
+
+
+class Upstream(Working):
+    """What every upstream connection has: a state, a server, an owner if pinned. Times are the loop's,
+    seconds."""
+
+    __slots__ = (
+        "_halted",
+        "counts",
+        "deadline",
+        "dialled",
+        "failed",
+        "is_told",
+        "is_tried",
+        "mute",
+        "owner",
+        "pin_reason",
+        "pool",
+        "read_paused",
+        "ready",
+        "replies",
+        "resting",
+        "retire_at",
+        "retiring",
+        "serial",
+        "served",
+        "server",
+        "state",
+        "suspect",
+        "wake",
+        "wire",
+    )
+
+    def __init__(self, pool: Pool, server: Server, now: float) -> None:
+        super().__init__()
+        self.pool = pool
+        self.server = server
+        self.state = CONNECTING
+        self.wire: Wire | None = None
+        self.replies = pool.protocol.replies()
+        self.retire_at = INF  # max_lifetime ends then
+        self.served = 0  # exchanges sent on it so far
+        self.owner: Client | None = None  # pinned: the one client that may send
+        self.pin_reason = ""
+        self.counts = False  # pinned: against max_pinned
+        self.retiring = ""  # why it will be closed as soon as it owes nothing
+        self.ready = False  # it has been OPEN
+        self.mute = True  # its server has not said a word
+        self.is_tried = False  # GREETING: it is watched for a moment, and nothing else is due
+        self.is_told = False  # that its server ended it was counted as a failure
+        self.failed = False  # its end before that counts as a failure of its server
+        self.resting = False  # EXCLUSIVE: nobody's, until its server has ended it or a while has passed
+        self.read_paused = False  # for a client, or until its next turn
+        self._halted = False  # for a client
+        self.suspect = 0  # shared sharings: SILENT | APART, so others get what is new
+        self.dialled = now
+        self.serial = pool.connects  # connects of its pool up to this one
+        self.deadline = now + pool.config.connect_timeout
+        self.wake = INF
+
+    # -- to be supplied by each ledger -------------------------------------------------------------
+
+    def load(self) -> int:
+        """Exchanges in flight."""
+        raise NotImplementedError
+
+    def has_room(self, weight: int = 1) -> bool:
+        """For an exchange that is so many requests."""
+        raise NotImplementedError
+
+    def is_shared(self) -> bool:
+        """Would pausing it for one client hurt others?"""
+        raise NotImplementedError
+
+    def is_opaque(self) -> bool:
+        return False
+
+    def send(self, exchange: Exchange, now: float) -> None:
+        """(NEW | WAITING) => SENT. Only where has_room()."""
+        raise NotImplementedError
+
+    def send_more(self, exchange: Exchange, data: bytes, now: float) -> None:
+        """A further part of a request whose beginning was sent."""
+        raise NotImplementedError
+
+    def abandon(self, exchange: Exchange, now: float) -> None:
+        """(SENT | REPLYING) => (ABANDONED | DONE): nobody waits for this reply any more."""
+        raise NotImplementedError
+
+    def give_up(self, exchange: Exchange, now: float) -> None:
+        """Its request will never be complete."""
+        raise NotImplementedError
+
+    def cut(self, exchange: Exchange, now: float) -> None:
+        """The time to drain is up: its client is told so, and not that a server failed."""
+        self.take_owed()
+        self.close("cut off", now)
+
+    def on_reply_deadline(self, now: float) -> None:
+        raise NotImplementedError
+
+    def take_owed(self) -> list[Exchange]:
+        """Empty the ledger: the connection is ending."""
+        raise NotImplementedError
+
+    def on_data(self, data: bytes, now: float) -> None:
+        raise NotImplementedError
+
+    def on_server_eof(self, now: float) -> bool:
+        """The server sent FIN. True: keep our side open."""
+        raise NotImplementedError
+
+    # -- life --------------------------------------------------------------------------------------
+
+    def on_connected(self, wire: Wire, now: float) -> None:
+        if self.state != CONNECTING:
+            wire.abort()
+            return
+        self.wire = wire
+        if self.server.closes:
+            self.state, self.is_tried = GREETING, True
+            self.expect_by(now + max(self.pool.config.backoff_min, 2.0 * (now - self.dialled)))
+        else:
+            self.open(now)
+
+    def open(self, now: float) -> None:
+        """(CONNECTING | GREETING) => OPEN"""
+        self.state = OPEN
+        self.ready = True
+        self.pool.on_connected(self, now)
+
+    def on_lost(self, error: str, now: float) -> None:
+        """OPEN => CLOSING: the connection has ended and takes no more bytes; its socket is not gone yet."""
+        for _ in range(LAST_TURNS):
+            if self.state != OPEN or not self.replies.more:
+                break
+            self.on_data(b"", now)
+        if self.state == OPEN:
+            self.on_broken_off(now)
+            self.fail("server closed", Reason.SERVER_CLOSED, error or "server closed the connection", now)
+
+    def on_broken_off(self, now: float) -> None:
+        """Its server has ended it, and nothing had said that it would."""
+        self.server.doubted_until = now + DOUBT
+        if self.mute and not self.is_told and (self.ready or self.is_tried) and self._was_meant(now):
+            self.is_told = True
+            self.pool.on_failed(self, "accepted, and closed without a word", now, closes=True)
+
+    def _was_meant(self, now: float) -> bool:
+        """Its end says something about the server. It does not if nobody has used it for a while."""
+        return self.served > 0 or now - self.dialled < self.pool.config.backoff_max
+
+    def on_first_word(self, now: float) -> None:
+        self.mute = False
+        server = self.server
+        if server.closes and self.state == OPEN and self.dialled >= server.failed_at:
+            self.pool.on_server_back(server)
+
+    def is_left(self, now: float) -> bool:
+        """Idle, about to be used while its server is in doubt: it is closed and True if the server has left,
+        though only the kernel knows it yet."""
+        if self.wire is None or not self.pool.world.has_left(self.wire):
+            return False
+        self.on_lost("", now)
+        return True
+
+    def on_closed(self, error: str, now: float) -> None:
+        """Any state => CLOSED: the socket is gone, or the connect failed. Called exactly once."""
+        was, self.state = self.state, CLOSED
+        if was in (OPEN, GREETING):
+            self.on_broken_off(now)
+        owed = self.take_owed()
+        self.wire = None
+        if was == OPEN:
+            self.pool.count_closed("server closed")
+        failed = not self.ready and not self.is_told and (was < OPEN or self.failed)
+        why = self.retiring or error or "closed before it answered the greeting"
+        self.pool.on_closed(self, self.ready, why if failed else "", now)
+        self.lose(owed, Reason.SERVER_CLOSED, error or "server closed the connection", now)
+
+    def close(self, why: str, now: float, label: str = "") -> None:
+        """(CONNECTING | GREETING | OPEN) => CLOSING; what it owes is lost. `why` is counted: a reason for not
+        reusing it."""
+        if self.state >= CLOSING:
+            return
+        was, self.state = self.state, CLOSING
+        owed = self.take_owed()
+        self.pool.on_closing(self, now)
+        if was < OPEN:
+            self.retiring = why
+        if was == CONNECTING:
+            self.pool.world.hang_up(self)
+            return
+        self.pool.count_closed(label or why)
+        assert self.wire is not None
+        if self.is_opaque():  # a session's last bytes are still worth sending
+            self.expect_by(now + CLOSE_TIMEOUT)
+            self.wire.close()
+        else:
+            self.deadline = INF
+            self.wire.abort()
+        self.lose(owed, Reason.SERVER_CLOSED, why, now)
+
+    def fail(self, why: str, reason: Reason, text: str, now: float) -> None:
+        """Close, because of the server; what it owes ends with `reason`."""
+        owed = self.take_owed()
+        self.failed = not self.ready
+        self.close(why, now)
+        self.lose(owed, reason, text, now)
+
+    def on_bug(self, now: float) -> None:
+        """Ours: something raised while its bytes were handled. Its ledger is in doubt, so it is closed
+        (P2)."""
+        self.fail("internal error", Reason.INTERNAL, "internal error, see muxproxy's log", now)
+
+    def lose(self, owed: list[Exchange], reason: Reason, text: str, now: float) -> None:
+        for exchange in owed:
+            exchange.upstream = None
+            client = exchange.client
+            if client is None:
+                if exchange.state != DONE:
+                    exchange.move(DONE)
+            elif self._may_retry(exchange, reason):
+                self.pool.retry(exchange, now)
+            elif self.is_opaque():
+                client.end_session(exchange, now)
+            else:
+                client.refuse(exchange, reason, f"{self.pool.name}: {self.server}: {text}", now)
+
+    def _may_retry(self, exchange: Exchange, reason: Reason) -> bool:
+        """P9: idempotent, not lost before, on a reused connection, no reply byte seen. The keep-alive race
+        and nothing else."""
+        return (
+            reason is Reason.SERVER_CLOSED
+            and exchange.state == SENT
+            and self.served > 1
+            and exchange.is_replayable()
+        )
+
+    def on_deadline(self, now: float) -> None:
+        """CONNECTING => CLOSING | reply too late | idle too long | CLOSING => aborted"""
+        self.deadline = INF
+        if self.is_tried and self.state == GREETING:
+            self.open(now)
+        elif self.state < OPEN:
+            self.failed = True
+            self.close(CONNECT_TIMEOUT, now)
+        elif self.state == CLOSING:
+            if self.wire is not None:
+                self.wire.abort()
+        elif self.load():
+            self.on_reply_deadline(now)
+        else:
+            self.pool.on_idle_deadline(self, now)
+
+    def expect_by(self, deadline: float) -> None:
+        self.deadline = deadline
+        if deadline < self.wake:
+            self.pool.fine.watch(self)
+
+    # -- flow --------------------------------------------------------------------------------------
+
+    def pause_reading(self) -> None:
+        """Its client takes no more for now; the server is not to blame for what follows."""
+        if self.wire is not None:
+            self._halted = True
+            self._stop_reading()
+
+    def resume_reading(self, now: float) -> None:
+        self._halted = False
+        if self.read_paused and not self.busy and self.wire is not None:
+            if self.replies.more:
+                self.postpone()
+            else:
+                self._read_on(now)
+
+    def _stop_reading(self) -> None:
+        if not self.read_paused and self.wire is not None:
+            self.read_paused = True
+            self.deadline = INF
+            self.wire.pause_reading()
+
+    def _read_on(self, now: float) -> None:
+        assert self.wire is not None
+        self.read_paused = False
+        self.wire.resume_reading()
+        if self.load() and not self.is_opaque():  # whose silence its client's idle_timeout bounds
+            self.expect_by(now + self.pool.config.reply_timeout)
+
+    def postpone(self) -> None:
+        if not self.busy and self.wire is not None and self.state < CLOSING:
+            self.busy = True
+            self._stop_reading()
+            self.pool.world.postpone(self)
+
+    def go_on(self, now: float) -> None:
+        self.busy = False
+        self._taken = 0
+        if self.wire is not None and self.state < CLOSING and not self._halted:
+            self._read_on(now)
+            self.on_turn(now)
+
+    def on_turn(self, now: float) -> None:
+        """It is read again: what was held back goes first."""
+        if self.replies.more:
+            self.on_data(b"", now)
+
+    def on_write_paused(self, now: float) -> None: ...
+
+    def on_write_resumed(self, now: float) -> None: ...
+
+    # -- pins --------------------------------------------------------------------------------------
+
+    def pin(self, client: Client, reason: str, *, counts: bool = True) -> None:
+        """`counts`: against max_pinned."""
+        if self.owner is None:
+            self.owner = client
+            self.pin_reason = reason
+            client.pinned = self
+            self.counts = counts
+            self.pool.pinned += counts
+
+    def unpin(self) -> None:
+        owner, self.owner = self.owner, None
+        if owner is not None:
+            owner.pinned = None
+            self.pool.pinned -= self.counts
+
+    def on_owner_left(self, now: float) -> None:
+        """Its session may have left any state behind: never to be another's (P2)."""
+        if self.state == OPEN:
+            self.close("pinned session ended", now)
+
+    def on_client_eof(self, exchange: Exchange, now: float) -> bool:
+        """Opaque sessions only: the client sent FIN. True: the other direction goes on."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        state = ("connecting", "greeting", "open", "closing", "closed")[self.state]
+        return f"<Upstream {self.server} {state} load={self.load()} served={self.served}>"

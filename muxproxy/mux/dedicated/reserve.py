@@ -1,0 +1,88 @@
+"""Places of max_connections that only some sessions get: those that begin with certain bytes ([tcp] reserve).
+
+Such a session is a word about another one, which may be what all the places are full of: PostgreSQL's cancel
+requests come on connections of their own. What a client is shows in its first bytes, and until they have come
+it waits as all do, or, where the queue is full, for a moment. All others, spares too, leave these places.
+"""
+
+from __future__ import annotations
+
+from muxproxy.config.model import Backend
+from muxproxy.mux.base.upstream import Upstream
+from muxproxy.mux.deadlines import Deadlines
+from muxproxy.mux.dedicated.pool import DedicatedPool
+from muxproxy.mux.dedicated.upstream import BySession
+from muxproxy.mux.exchange import NEW, WAITING, Exchange
+from muxproxy.mux.ports import World
+from muxproxy.protocols.contract import PIN, Protocol
+
+MOMENT = 0.1  # seconds in which the first bytes of a client that finds the queue full can come
+
+
+class ReservingPool(DedicatedPool):
+    """A session that may have a reserved place is marked PIN, and waits in `pin_queue`."""
+
+    def __init__(
+        self, backend: Backend, protocol: Protocol, world: World, fine: Deadlines, slow: Deadlines
+    ) -> None:
+        super().__init__(backend, protocol, world, fine, slow)
+        self._common = self.config.max_connections - backend.tcp.reserve  # places that all may have
+
+    # -- whose it is -------------------------------------------------------------------------------
+
+    def on_bytes_ahead(self, exchange: Exchange, now: float) -> None:
+        """(NEW | WAITING): bytes have come before it has a connection."""
+        if exchange.marks & PIN or exchange.state not in (NEW, WAITING):
+            return
+        if not self.protocol.is_reserved(b"".join([exchange.data, *(exchange.more or ())])):
+            return
+        exchange.marks |= PIN
+        if exchange.queue is not None:
+            exchange.queue.remove(exchange)
+            self.pin_queue.push_back(exchange)
+        else:
+            self.gate.waiting += 1
+            self.pin_queue.push(exchange, now)
+        self.count_event("reserved")
+        self.serve(now)
+
+    def _wait(self, exchange: Exchange, now: float) -> None:
+        if exchange.marks & PIN or not self.gate.is_full() or self._is_place_coming(now):
+            super()._wait(exchange, now)
+        else:
+            self.world.later(MOMENT, lambda: self._on_moment(exchange, now + MOMENT))
+
+    def _on_moment(self, exchange: Exchange, now: float) -> None:
+        """NEW => as Pool.submit, if it still is: what it has said makes no difference."""
+        if exchange.state == NEW and exchange.client is not None:
+            super()._wait(exchange, now)
+
+    # -- places ------------------------------------------------------------------------------------
+
+    def _reserved(self) -> int:
+        """Sockets of sessions that may have a reserved place: they are nobody else's loss."""
+        return sum(isinstance(each, BySession) and each.is_reserved for each in self.upstreams)
+
+    def _is_common_free(self, unused: int = 0) -> bool:
+        """May another session of those that have no claim begin? `unused`: at hand for it."""
+        unused += sum(len(server.idle) + server.connecting for server in self.servers)
+        return len(self.upstreams) - unused - self._reserved() < self._common
+
+    def _place_for(self, exchange: Exchange, now: float) -> Upstream | None:
+        if self.pin_queue.entries or not (exchange.marks & PIN or self._is_common_free()):
+            return None
+        return super()._place_for(exchange, now)
+
+    def _next(self, upstream: Upstream) -> Exchange | None:
+        if self.pin_queue.entries:
+            return self.pin_queue.pop()
+        return self.queue.pop() if self.queue.entries and self._is_common_free(1) else None
+
+    def _is_place_coming(self, now: float) -> bool:
+        return len(self.upstreams) - self._reserved() < self._common and super()._is_place_coming(now)
+
+    def _room(self) -> int:
+        """Sockets that may be opened now: for those with a claim, and what is left of the common ones."""
+        claims = len(self.pin_queue)
+        common = self._common - (len(self.upstreams) - self._reserved())
+        return min(self.config.max_connections - len(self.upstreams), max(0, common) + claims)

@@ -1,0 +1,94 @@
+"""Who needs a shared connection alone, and how it gets one (P4).
+
+A session that needs one (PIN) has it for as long as it likes, so there are at most max_pinned of them. A
+request that is merely large (STREAM) has one while it comes in, for its parts must stand together; it takes
+its turn on any, and on the last one too. Where the bound is reached the least loaded connection is reserved:
+it gets no more of the many, and so empties.
+"""
+
+from __future__ import annotations
+
+from muxproxy.config.model import Backend
+from muxproxy.mux.admission.queue import Queue
+from muxproxy.mux.base.pool import Pool
+from muxproxy.mux.base.upstream import Upstream
+from muxproxy.mux.exchange import STREAM, Exchange
+from muxproxy.mux.shared.upstream import ByOrder
+
+
+class Alone(Pool):
+    """The part of a SharedPool that is about having one alone."""
+
+    def _pinned_limit(self, backend: Backend) -> int:
+        """At least one connection stays with the many, where there are many."""
+        return min(backend.upstream.pinned_limit, max(1, backend.upstream.max_connections - 1))
+
+    def _alone_queue(self, exchange: Exchange) -> Queue:
+        return self.stream_queue if exchange.marks & STREAM else self.pin_queue
+
+    def _place_alone(self, exchange: Exchange) -> Upstream | None:
+        is_stream = exchange.marks & STREAM
+        if self._alone_queue(exchange).entries or (not is_stream and self.pinned >= self.pinned_limit):
+            return None
+        for server in self.servers:
+            for upstream in server.open:
+                if (
+                    upstream.owner is None
+                    and not upstream.load()
+                    and upstream.has_room()
+                    and not upstream.is_awaited()
+                ):
+                    upstream.reserved = False
+                    return upstream
+        return None
+
+    def _next_alone(self) -> Exchange | None:
+        """Who may have the next one that is empty: of both kinds the oldest."""
+        stream = self.stream_queue.head()
+        pin = self.pin_queue.head() if self.pinned < self.pinned_limit else None
+        if pin is None or (stream is not None and stream.since < pin.since):
+            return stream
+        return pin
+
+    def _wanted(self) -> int:
+        """Connections, to be had alone."""
+        pins = min(len(self.pin_queue), self.pinned_limit - self.pinned)
+        return max(0, pins) + len(self.stream_queue)
+
+    def grow(self, now: float) -> None:
+        super().grow(now)
+        if (self.pin_queue.entries or self.stream_queue.entries) and (
+            len(self.upstreams) >= self.config.max_connections
+        ):
+            self._reserve()
+
+    def _is_reserved(self, upstream: ByOrder) -> bool:
+        """Being emptied for who needs one alone, and he is still there."""
+        if upstream.reserved and not self._wanted():
+            upstream.reserved = False
+        return upstream.reserved and (self._is_streams_turn() or self._has_another(upstream))
+
+    def _has_another(self, upstream: ByOrder) -> bool:
+        """The many have another one, or may have had it."""
+        for server in self.servers:
+            for other in server.open:
+                if other is not upstream and other.owner is None and not other.reserved:
+                    return True
+        return False
+
+    def _is_streams_turn(self) -> bool:
+        """The last one of the many is emptied for who gives it back soon, and then in its turn: all others
+        wait meanwhile."""
+        head = self.stream_queue.head()
+        others = self.queue.oldest()
+        return head is not None and (others is None or head.since <= others)
+
+    def _reserve(self) -> None:
+        """All connections are shared and at the bound: the least loaded one empties for who needs one alone;
+        the last one of the many not, but for who gives it back soon."""
+        shared = [u for server in self.servers for u in server.open if u.owner is None]
+        free = [u for u in shared if not u.reserved]
+        if self._wanted() <= len(shared) - len(free):
+            return
+        if len(free) > 1 or (free and len(free) == len(shared) and self.stream_queue.entries):
+            min(free, key=lambda u: (u.suspect, u.load())).reserved = True

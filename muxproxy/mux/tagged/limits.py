@@ -1,0 +1,141 @@
+"""So many of some requests at a time (contract.Limit); the others wait their turn here, before the pool.
+
+A place is taken before an exchange goes to the pool, and is free when the server is done with it, not when
+its client is: a call that was abandoned or answered with an error is still being worked on.
+
+What waits here takes no place in the pool's own queue, so that requests without a limit are neither slowed
+nor refused for it. It has a bound of the same size (P7: [queue] max_waiting, of all limits together).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from muxproxy.metrics.snapshot import LimitSnapshot
+from muxproxy.mux.admission.queue import Queue
+from muxproxy.mux.deadlines import Deadlines
+from muxproxy.mux.exchange import NEW, WAITING, Exchange
+from muxproxy.protocols.contract import Limit, Reason
+
+NONE = -1  # Exchange.limit of one that holds no place and waits for none
+
+
+class Turnstile:
+    """One limit: who is in, and who waits."""
+
+    def __init__(self, limit: Limit, queue: Queue) -> None:
+        self.limit = limit
+        self.queue = queue
+        self.active = 0
+        self.expired = 0
+        self.dequeued = 0
+
+
+class Limits:
+    """`go(exchange, now)` gets each whose turn has come; `refuse(exchange, reason, text, now)` each whose
+    time is up, and each that finds `max_waiting` before it."""
+
+    def __init__(
+        self,
+        limits: Sequence[Limit],
+        max_waiting: int,
+        deadlines: Deadlines,
+        go: Callable[[Exchange, float], None],
+        refuse: Callable[[Exchange, Reason, str, float], None],
+    ) -> None:
+        self.waiting = 0
+        self._max_waiting = max_waiting
+        self._go = go
+        self._refuse = refuse
+        self._turnstiles = [
+            Turnstile(limit, Queue(limit.timeout, deadlines, self._on_expired)) for limit in limits
+        ]
+        self._freed: list[Turnstile] = []
+        self._serving = False  # free's loop is running
+
+    def enter(self, exchange: Exchange, number: int, now: float) -> bool:
+        """True: it has a place. False: NEW => (WAITING | DONE)."""
+        turnstile = self._turnstiles[number]
+        limit = turnstile.limit
+        if turnstile.active < limit.places and not turnstile.queue.entries:
+            turnstile.active += 1
+            exchange.limit = number
+            return True
+        if self.waiting >= self._max_waiting:
+            text = f"{self.waiting} requests wait for limits, max_waiting is {self._max_waiting}"
+            self._refuse(exchange, Reason.LIMIT_FULL, f"{limit.name}: {text}", now)
+            return False
+        self.waiting += 1
+        exchange.limit = number
+        turnstile.queue.push(exchange, now)
+        return False
+
+    def take_out(self, exchange: Exchange) -> bool:
+        """It waits here, and shall no longer: its state is the caller's to move. False: it does not."""
+        if not self.holds(exchange):
+            return False
+        self._turnstiles[exchange.limit].queue.remove(exchange)
+        self.waiting -= 1
+        exchange.limit = NONE
+        return True
+
+    def holds(self, exchange: Exchange) -> bool:
+        """Does it wait here?"""
+        return (
+            exchange.limit != NONE
+            and exchange.state == WAITING
+            and exchange.queue is self._turnstiles[exchange.limit].queue
+        )
+
+    def free(self, exchange: Exchange, now: float) -> None:
+        """The server is done with it, or never saw it: its place is for the oldest who waits."""
+        turnstile = self._turnstiles[exchange.limit]
+        exchange.limit = NONE
+        turnstile.active -= 1
+        if not turnstile.queue.entries:
+            return
+        self._freed.append(turnstile)
+        if self._serving:
+            return
+        self._serving = True  # a loop, not a recursion: who goes may be refused at once, and leads back here
+        try:
+            while self._freed:
+                turnstile = self._freed.pop()
+                while turnstile.active < turnstile.limit.places and turnstile.queue.entries:
+                    self._admit(turnstile, now)
+        finally:
+            self._serving = False
+
+    def _admit(self, turnstile: Turnstile, now: float) -> None:
+        """WAITING => NEW, and on."""
+        exchange = turnstile.queue.pop()
+        self.waiting -= 1
+        turnstile.active += 1
+        turnstile.dequeued += 1
+        exchange.move(NEW)
+        self._go(exchange, now)
+
+    def _on_expired(self, exchange: Exchange, now: float) -> None:
+        turnstile = self._turnstiles[exchange.limit]
+        limit = turnstile.limit
+        exchange.limit = NONE
+        self.waiting -= 1
+        turnstile.expired += 1
+        text = f"waited {limit.timeout:g} s for one of {limit.places} places"
+        self._refuse(exchange, Reason.LIMIT_TIMEOUT, f"{limit.name}: {text}", now)
+
+    def oldest_wait(self, now: float) -> float:
+        waits = [now - (turnstile.queue.oldest() or now) for turnstile in self._turnstiles]
+        return max(waits, default=0.0)
+
+    def snapshot(self) -> dict[str, LimitSnapshot]:
+        return {
+            turnstile.limit.name: {
+                "active": turnstile.active,
+                "active_max": turnstile.limit.places,
+                "waiting": len(turnstile.queue),
+                "waited": turnstile.dequeued,
+                "expired": turnstile.expired,
+            }
+            for turnstile in self._turnstiles
+        }

@@ -1,0 +1,292 @@
+"""The ledger by tag: replies by id, in any order.
+
+Every request gets an id that was never used on the connection, those without a reply too: a server that
+answers them all the same answers nobody. So no reply can be another's, and one that matches nothing is
+dropped and counted; the connection lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from muxproxy.mux.base.upstream import OPEN, SILENT
+from muxproxy.mux.deadlines import INF
+from muxproxy.mux.exchange import DONE, REPLYING, Exchange
+from muxproxy.mux.shared.upstream import ByOrder
+from muxproxy.mux.tagged.heartbeat import NOTED, PATIENCE, Heartbeat
+from muxproxy.protocols.contract import (
+    END_UPSTREAM,
+    FIRST,
+    INTERIM,
+    LAST,
+    PIN,
+    Frame,
+    Reason,
+    TaggedProtocol,
+)
+
+if TYPE_CHECKING:
+    from muxproxy.mux.base.client import Client
+    from muxproxy.mux.base.server import Server
+    from muxproxy.mux.shared.pool import SharedPool
+
+_WHOLE = FIRST | LAST
+
+# Answers to the server's own questions that wait until a request has been written to its end.
+MAX_KEPT = 64 * 1024  # bytes; beyond it a question gets no answer
+
+
+class ByTag(ByOrder):
+    """TAGGED: replies by id, in any order. Ids are ours on the wire and the client's own in its reply."""
+
+    __slots__ = ("_asked", "_by_tag", "_heartbeat", "_kept", "_next_tag", "_protocol", "heard")
+
+    def __init__(self, pool: SharedPool, server: Server, now: float) -> None:
+        super().__init__(pool, server, now)
+        self._protocol = cast(TaggedProtocol, pool.protocol)
+        self._by_tag: dict[int, Exchange] = {}  # oldest first, as dicts keep their order
+        self._next_tag = 0
+        self._kept = b""
+        self._asked = False  # whether it lives, and not heard since
+        self.heard = now  # when its server last said anything
+        self._heartbeat: Heartbeat | None = None
+
+    def open(self, now: float) -> None:
+        self.heard = now
+        interval = self._protocol.probe_interval
+        if interval:
+            protocol = self._protocol
+            self._heartbeat = Heartbeat(self, interval, protocol.probe_misses, protocol.probe_keep, now)
+        super().open(now)
+
+    # -- the ledger --------------------------------------------------------------------------------
+
+    def _enter(self, exchange: Exchange) -> None:
+        tag = self._next_tag = self._next_tag + 1
+        self._by_tag[tag] = exchange
+        exchange.data = self._protocol.retag(exchange.data, tag)
+        exchange.wire_tag = tag
+
+    def _pass(self, exchange: Exchange) -> None:
+        tag = self._next_tag = self._next_tag + 1
+        exchange.data = self._protocol.retag(exchange.data, tag)
+
+    def _match(self, frame: Frame) -> Exchange | None:
+        return self._by_tag.get(frame.tag)
+
+    def _strike(self, exchange: Exchange) -> None:
+        del self._by_tag[exchange.wire_tag]
+
+    def _strike_unwritten(self, exchange: Exchange) -> None:
+        self._strike(exchange)
+
+    def _oldest(self) -> Exchange | None:
+        return next(iter(self._by_tag.values()), None)
+
+    def _all(self) -> list[Exchange]:
+        everything = list(self._by_tag.values())
+        self._by_tag.clear()
+        return everything
+
+    def _waiting_for_reply(self) -> list[Exchange]:
+        return list(self._by_tag.values())
+
+    def _for_client(self, exchange: Exchange, frame: Frame) -> Frame:
+        if not frame.marks & FIRST:
+            return frame
+        data = self._protocol.retag(frame.data, exchange.tag)
+        return Frame(data, frame.marks, frame.note, exchange.tag)
+
+    def _stray(self, frame: Frame) -> bool:
+        if frame.marks & FIRST:  # the others are more of it
+            self.pool.count_event("unknown_tags")
+        return True
+
+    # -- what the server says by itself ------------------------------------------------------------
+
+    def on_data(self, data: bytes, now: float) -> None:
+        self.heard = now
+        self._asked = False
+        super().on_data(data, now)
+
+    def _on_frames(self, frames: Sequence[Frame], now: float) -> None:
+        by_tag, retag = self._by_tag, self._protocol.retag
+        for frame in frames:
+            exchange = by_tag.get(frame.tag) if frame.marks == _WHOLE else None
+            client: Any = None if exchange is None else exchange.client  # TaggedClient
+            if exchange is None or client is None or exchange.marks & PIN or exchange.limit >= 0:
+                super()._on_frames((frame,), now)
+                if self.state != OPEN:
+                    return
+                continue
+            # As nearly always.
+            del by_tag[frame.tag]
+            exchange.upstream = None
+            self.in_flight -= exchange.weight
+            self.server.in_flight -= exchange.weight
+            try:
+                client.deliver_whole(exchange, retag(frame.data, exchange.tag), now)
+            except Exception:
+                client.on_bug(now)  # which is on no ledger of ours any more (P2, P3)
+                raise
+            if client.write_paused or exchange.parked is not None:
+                self._hold_for(client, frame, now)
+
+    def _on_push(self, frame: Frame, now: float) -> None:
+        if frame.marks & END_UPSTREAM:
+            self.pool.on_last_call(self, frame.note, now)
+        elif frame.marks & INTERIM:
+            self.server.on_stays("server goes on", now)
+        elif frame.data:
+            self._say(frame.data)
+
+    def _say(self, data: bytes) -> None:
+        """Between two requests: parts of one must stand together."""
+        if self._streaming is not None or self._write_paused:
+            if len(self._kept) + len(data) <= MAX_KEPT:
+                self._kept += data
+        elif self.wire is not None:
+            self.wire.write(data)
+
+    def _say_kept(self) -> None:
+        if self._kept and self._streaming is None:
+            data, self._kept = self._kept, b""
+            self._say(data)
+
+    def send_more(self, exchange: Exchange, data: bytes, now: float) -> None:
+        super().send_more(exchange, data, now)
+        self._say_kept()
+
+    def has_room(self, weight: int = 1) -> bool:
+        return super().has_room(weight) and not self._write_paused
+
+    def on_write_paused(self, now: float) -> None:
+        """Its server does not read as fast as we write: others get the next requests, or these wait (P7)."""
+        super().on_write_paused(now)
+        if self in self.server.open:
+            self.server.open.remove(self)
+
+    def on_write_resumed(self, now: float) -> None:
+        super().on_write_resumed(now)
+        if self.state == OPEN:
+            if self not in self.server.open:
+                self.server.open.append(self)
+            self._say_kept()
+            self.pool.release(self, now)
+
+    def on_last_call(self, why: str, now: float) -> None:
+        """What is in flight finishes here; nothing new is written, not even what was gathered for it."""
+        if self.retiring:
+            return
+        self.retiring = why
+        self.pool.take_back(None, self.take_unwritten(), [])
+
+    # -- silence -----------------------------------------------------------------------------------
+
+    def _clients_bound(self) -> set[Client | None]:
+        return set()  # replies go by id: nobody stands behind another
+
+    def _look_at_silence(self, now: float) -> float:
+        """A call may take its time, and says nothing of its connection: that is asked for a heartbeat, if any
+        was written since it was last heard, and is suspect if it does not answer that either. (Where [dubbo]
+        heartbeat is 0 none is asked for.)"""
+        if self.owner is not None or self.suspect & SILENT:
+            return INF
+        newest = next(reversed(self._by_tag.values()))
+        if newest.sent < self.heard or self.may_be_silent():
+            self._asked = False
+        elif self._asked:
+            self._asked = False
+            return super()._look_at_silence(now)
+        else:
+            self._asked = True
+            if self._protocol.probe_interval:
+                self.ask_for_life()
+        return now + self.pool.first_look
+
+    def written(self) -> float:
+        """When the newest request was, of those that are not answered."""
+        return next(reversed(self._by_tag.values())).sent if self._by_tag else 0.0
+
+    def on_server_eof(self, now: float) -> bool:
+        quiet = now - max(self.heard, self.written())
+        if self._by_tag and quiet >= NOTED and not self.server.stopping:
+            self._on_pace(quiet, now)
+        return super().on_server_eof(now)
+
+    def _on_pace(self, quiet: float, now: float) -> None:
+        """Its server closed it for its silence, as it seems, with calls in flight."""
+        pool, server, protocol = self.pool, self.server, self._protocol
+        pace = quiet / PATIENCE
+        if pace >= server.pace:
+            return
+        text = f"closed after {quiet:.3g} s of silence with requests in flight"
+        advice = f"if it does so by its own heartbeat, set {protocol.probe_key} to {pace:.2g}s or less"
+        where = {"backend": pool.name, "server": str(server)}
+        pool.world.log(
+            "server closes silent connections", level="warning", **where, error=text, advice=advice
+        )
+        if protocol.probe_interval:  # so it is, until somebody does
+            server.pace = pace
+            for each in server.open:
+                if isinstance(each, ByTag) and each._heartbeat is not None:
+                    each._heartbeat.hurry(now)
+
+    def may_be_silent(self) -> bool:
+        """We do not listen, or it takes the rest of a request, and has not been asked anything else."""
+        return self.read_paused or (self._streaming is not None and not self._write_paused)
+
+    def ask_for_life(self) -> None:
+        self._say(self._protocol.probe() or b"")
+
+    def on_silence(self, text: str, now: float) -> None:
+        """Its server is left alone as one that refuses connections is."""
+        where = {"backend": self.pool.name, "server": str(self.server)}
+        self.pool.world.log("server is silent", level="warning", **where, error=text)
+        self.server.on_failed(text, now, now)
+        self.fail("silent", Reason.SERVER_CLOSED, text, now)
+
+    def on_reply_deadline(self, now: float) -> None:
+        """A reply that does not come in twice its time is not waited for any longer, and its id never used
+        again: others are in flight here, and get theirs. A server that said nothing at all meanwhile is
+        stuck."""
+        timeout = self.pool.config.reply_timeout
+        oldest = self._oldest()
+        if oldest is None:
+            return
+        look = self._look_at_silence(now)
+        if oldest is not self._streaming and max(oldest.sent, self.heard) + 2 * timeout <= now:
+            self.fail("reply timeout", Reason.REPLY_TIMEOUT, f"silent for {2 * timeout:g} s", now)
+            return
+        next_look, forgotten = look, 0
+        for exchange in list(self._by_tag.values()):
+            if exchange is self._streaming:
+                continue
+            since = self.heard if exchange.state == REPLYING else exchange.sent
+            due = since + timeout
+            if due <= now:
+                client, exchange.client = exchange.client, None
+                if client is not None:
+                    text = f"{self.server}: no reply for {timeout:g} s"
+                    client.refuse(exchange, Reason.REPLY_TIMEOUT, text, now)
+                due += timeout
+                if due <= now:
+                    self._forget(exchange, now)
+                    forgotten += 1
+                    continue
+            next_look = min(next_look, due)
+        if self.state == OPEN and forgotten:
+            self.pool.release(self, now)  # their places are for those who wait (P4)
+        if self.state == OPEN and self._by_tag:
+            self.expect_by(next_look)
+
+    def _forget(self, exchange: Exchange, now: float) -> None:
+        if self._by_tag.pop(exchange.wire_tag, None) is None:
+            return
+        exchange.upstream = None
+        self.in_flight -= exchange.weight
+        self.server.in_flight -= exchange.weight
+        self.pool.count_event("replies_that_never_came")
+        if exchange.state != DONE:
+            exchange.move(DONE)

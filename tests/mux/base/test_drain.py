@@ -1,0 +1,76 @@
+"""TAGGED clients in a drain: told to ask elsewhere, given what they are owed, and begun nothing new for."""
+
+from __future__ import annotations
+
+from muxproxy.mux.tagged.client import APART
+from tests.fakes import Stage
+from tests.mux.tagged.test_client import ask
+from tests.tagged_toys import GOODBYE, LIVES, TaggedToy, tagged
+
+
+def test_in_a_drain_clients_are_told_and_nothing_new_begins() -> None:
+    stage = Stage(TaggedToy(), max_connections=1)
+    ann = ask(stage, b"a", b"b")
+    server = stage.connects()
+    server.got()
+    with stage.turn():
+        stage.pool.drain(stage.world.now)
+    assert ann.wire.writes == [tagged(0, GOODBYE)]
+    stage.passes(APART)
+    for tag in range(3, 9):  # always something in flight: it kept the drain waiting to its end
+        ann.sends(tagged(tag, b"new\n") + tagged(1, b"note oneway\n") + tagged(0, b"beat\n"))
+        stage.passes(APART)
+    refused = [line for line in ann.got().splitlines() if b"draining" in line]
+    assert [int(line[:8]) for line in refused] == list(range(3, 9))
+    assert server.got() == b""
+    server.sends(tagged(1, b"a\n"))
+    ann.sends(tagged(9, b"new +30\n0123456789"))  # skipped, and the others get theirs
+    assert ann.is_open
+    assert not ann.wire.eof
+    server.sends(tagged(2, b"b\n"))
+    assert ann.wire.eof
+    ann.sends(b"x" * 20 + tagged(10, b"new\n"))  # was on its way
+    ann.closes()
+    assert ann.got().endswith(tagged(2, b"b\n"))
+    assert stage.world.drained_pools == [stage.pool]
+    assert stage.outcomes() == {"ok": 2, "draining": 13, "local": 6}
+
+
+def test_who_has_just_connected_is_told_and_refused_in_words() -> None:
+    stage = Stage(TaggedToy(), max_connections=1)
+    ann, idle = stage.client(), stage.asks(tagged(0, b"beat\n"))
+    stage.passes(1.0)
+    with stage.turn():
+        stage.pool.drain(stage.world.now)
+    ann.sends(tagged(1, b"a\n"))
+    assert ann.got().startswith(tagged(0, GOODBYE) + tagged(1, b"no draining"))
+    assert idle.got() == tagged(0, LIVES) + tagged(0, GOODBYE)
+    assert not idle.is_open
+    assert stage.dials == []
+
+
+def test_goodbye_is_not_said_in_the_middle_of_a_reply() -> None:
+    stage = Stage(TaggedToy(), max_connections=1)
+    ann = ask(stage, b"a", b"b")
+    server = stage.connects()
+    server.sends(tagged(1, b"a +4\nab"))
+    with stage.turn():
+        stage.pool.drain(stage.world.now)
+    server.sends(b"cd" + tagged(2, b"b\n"))
+    assert ann.got() == tagged(1, b"a +4\nabcd") + tagged(0, GOODBYE) + tagged(2, b"b\n")
+
+
+def test_what_is_cut_off_is_told_that_and_not_that_a_server_failed() -> None:
+    stage = Stage(TaggedToy(), max_connections=1, max_in_flight=3, request_buffer=10)
+    ann, bob = ask(stage, b"a", b"b"), ask(stage, b"c", b"d")
+    server = stage.connects()
+    with stage.turn():
+        stage.pool.drain(stage.world.now)
+        assert stage.pool.cut_off(stage.world.now) == 4
+    for client in (ann, bob):
+        said = client.got()
+        assert said.count(b"draining") == 2
+        assert said.count(b"muxproxy is stopping; the request may have been served") == (1, 2)[client is ann]
+    assert stage.outcomes() == {"draining": 4}
+    server.sends(tagged(1, b"a\n"))
+    assert ann.got() == b""
