@@ -31,7 +31,6 @@ from muxproxy.config.model import Upstream as UpstreamConfig
 from muxproxy.metrics.snapshot import BackendSnapshot
 from muxproxy.mux.base.client import Client
 from muxproxy.mux.base.pool import Pool
-from muxproxy.mux.base.server import Server
 from muxproxy.mux.base.statistics import statistics
 from muxproxy.mux.base.upstream import OPEN, Upstream
 from muxproxy.mux.deadlines import INF, Deadlines
@@ -200,8 +199,8 @@ class FakeWorld:
         self._armed = INF
         self._timers: list[tuple[float, Callable[[], None]]] = []
 
-    def dial(self, server: Server, upstream: Upstream) -> None:
-        assert upstream.server is server
+    def dial(self, address: str, upstream: Upstream) -> None:
+        assert upstream.server.address == address
         self.sockets.add(upstream)
         self.dials.append(upstream)
 

@@ -78,11 +78,6 @@ MAY_IMPORT_IN_MUX: dict[str, set[str]] = {
     "__init__": set(),
 }
 
-# Folders in which imports may still go round and any number of files stand side by side, with the reason.
-TANGLED: dict[str, str] = {
-    "mux": "one flat folder, which is about to become a folder per way of sharing",
-}
-
 # Modules without a test file of their own, each with the reason. `__init__.py` needs one only if it defines
 # something.
 UNTESTED: dict[str, str] = {
@@ -252,26 +247,15 @@ def folders() -> list[str]:
     return [name for name, path in modules().items() if path.name == "__init__.py" and name != "__init__"]
 
 
-def is_tangled(module: str) -> bool:
-    return any(module == folder or module.startswith(folder + ".") for folder in TANGLED)
-
-
 def test_no_import_goes_round_from_file_to_file() -> None:
-    assert {who: whom for who, whom in round_about(house()).items() if not is_tangled(who)} == {}
+    assert round_about(house()) == {}
 
 
 def test_no_import_goes_round_between_what_stands_side_by_side_in_a_folder() -> None:
     graph = house()
-    inside = {
-        folder: round_about(side_by_side(graph, folder)) for folder in folders() if not is_tangled(folder)
-    }
+    inside = {folder: round_about(side_by_side(graph, folder)) for folder in folders()}
     assert len(inside) > 5
     assert {folder: found for folder, found in inside.items() if found} == {}
-
-
-def test_what_may_still_go_round_does() -> None:
-    graph = house()
-    assert [folder for folder in TANGLED if not round_about(side_by_side(graph, folder))] == []
 
 
 @pytest.mark.parametrize(
@@ -323,8 +307,7 @@ def uphill(inside: Graph) -> list[str]:
 
 
 def test_inside_of_mux_imports_go_from_the_ways_of_sharing_to_the_ground() -> None:
-    if not is_tangled("mux"):
-        assert uphill(side_by_side(house(), "mux")) == []
+    assert uphill(side_by_side(house(), "mux")) == []
     assert uphill({"tagged": {"shared", "base"}, "shared": {"base"}, "ordered": {"exchange"}}) == []
     assert uphill({"base": {"shared", "admission"}}) == ["base may not import shared"]
     assert uphill({"ordered": {"tagged"}}) == ["ordered may not import tagged"]
@@ -337,8 +320,7 @@ def crowded(paths: list[Path]) -> dict[Path, int]:
 
 
 def test_few_enough_modules_stand_side_by_side_to_be_told_apart_by_their_names() -> None:
-    found = modules()
-    assert crowded([path for module, path in found.items() if not is_tangled(module)]) == {}
+    assert crowded(list(modules().values())) == {}
     assert crowded([Path(f"mux/{n}.py") for n in range(16)] + [Path("mux/a/b.py")]) == {Path("mux"): 16}
 
 

@@ -1,21 +1,16 @@
-"""Ports: the only things the heart may ask of the world.
+"""Ports: the only things the heart may ask of the world, and what the world tells the heart.
 
 `Wire` has the method names of an asyncio transport on purpose: in a worker the wire *is* uvloop's
-transport, so that a write from the heart is one C call. Tests pass a recording wire. Nothing here is
-implemented in this room.
+transport, so that a write from the heart is one C call. Tests pass a recording wire. The brains are told by
+the hands of a connection (worker/client.py, worker/upstream.py). Nothing here is implemented in this file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 from typing import Protocol as Interface
 
-if TYPE_CHECKING:
-    from muxproxy.mux.base.pool import Pool
-    from muxproxy.mux.base.server import Server
-    from muxproxy.mux.base.upstream import Upstream
-    from muxproxy.mux.work import Working
+from muxproxy.mux.work import Working
 
 
 class Wire(Interface):
@@ -41,14 +36,85 @@ class Wire(Interface):
     def get_write_buffer_size(self) -> int: ...
 
 
+class ClientBrain(Working):
+    """What the hands of a client's connection tell. `now`: the loop's time, seconds."""
+
+    __slots__ = ("wire",)
+
+    wire: Wire | None  # None once it is closed
+
+    def on_opened(self, now: float) -> None:
+        raise NotImplementedError
+
+    def on_data(self, data: bytes, now: float) -> None:
+        """Bytes from the client; `b""`: the framer holds a request that may be framed now."""
+        raise NotImplementedError
+
+    def on_eof(self, now: float) -> bool:
+        """It sent FIN. True: keep the connection open for what still goes to it."""
+        raise NotImplementedError
+
+    def wants_remains(self) -> bool:
+        """What it had sent before its connection broke goes on all the same. Else who has left takes back
+        what nobody has done yet."""
+        return False
+
+    def on_write_paused(self, now: float) -> None:
+        raise NotImplementedError
+
+    def on_write_resumed(self, now: float) -> None:
+        raise NotImplementedError
+
+    def on_closed(self, now: float) -> None:
+        """The socket is gone, whoever closed it."""
+        raise NotImplementedError
+
+
+class UpstreamBrain(Working):
+    """What the hands of an upstream connection tell."""
+
+    __slots__ = ("wire",)
+
+    wire: Wire | None  # None before it is open, and once it is closed
+
+    def keepalive(self) -> tuple[float, float]:
+        """Seconds of silence after which our kernel asks its peer's; and for how long that may take nothing
+        of what it is sent."""
+        raise NotImplementedError
+
+    def on_connected(self, wire: Wire, now: float) -> None:
+        raise NotImplementedError
+
+    def on_data(self, data: bytes, now: float) -> None:
+        raise NotImplementedError
+
+    def on_server_eof(self, now: float) -> bool:
+        """The server sent FIN. True: keep our side open."""
+        raise NotImplementedError
+
+    def on_write_paused(self, now: float) -> None:
+        raise NotImplementedError
+
+    def on_write_resumed(self, now: float) -> None:
+        raise NotImplementedError
+
+    def on_lost(self, error: str, now: float) -> None:
+        """It has ended and takes no more bytes; its socket is not gone yet."""
+        raise NotImplementedError
+
+    def on_closed(self, error: str, now: float) -> None:
+        """The socket is gone, or the connect failed. Called exactly once."""
+        raise NotImplementedError
+
+
 class World(Interface):
     """What a pool may ask of its worker."""
 
-    def dial(self, server: Server, upstream: Upstream) -> None:
+    def dial(self, address: str, upstream: UpstreamBrain) -> None:
         """Start a connect. Ends in exactly one of upstream.on_connected(wire, now) and
         upstream.on_closed(error, now); before that `hang_up` may be called, and on_closed still comes."""
 
-    def hang_up(self, upstream: Upstream) -> None:
+    def hang_up(self, upstream: UpstreamBrain) -> None:
         """Give up a connect that `dial` started."""
 
     def reset(self, wire: Wire) -> None:
@@ -89,8 +155,8 @@ class World(Interface):
     def alarm(self, at: float) -> None:
         """Call tick(now) at `at` or a little later; the earliest of all alarms counts."""
 
-    def drained(self, pool: Pool) -> None:
-        """The pool was told to drain, and its last client is gone."""
+    def drained(self, pool: object) -> None:
+        """A pool was told to drain, and its last client is gone."""
 
     def jitter(self) -> float:
         """A random number in [0, 1): a hundred nodes must not knock on a recovering server in one beat."""

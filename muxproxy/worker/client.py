@@ -82,7 +82,7 @@ class ClientSocket(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         wire = self._brain.wire if self._brain is not None else None
         try:
-            if exc is not None and wire is not None and self._pool.is_dedicated:
+            if exc is not None and wire is not None and self._brain.wants_remains():
                 # A session's last words go on. Elsewhere who has left takes back what nobody has done yet.
                 for data in unread(cast(asyncio.Transport, wire)):
                     self._brain.on_data(data, self._time())

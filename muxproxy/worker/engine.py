@@ -19,12 +19,8 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from muxproxy.config.address import parse_server
-from muxproxy.mux.base.client import Client
-from muxproxy.mux.base.pool import Pool
-from muxproxy.mux.base.server import Server
-from muxproxy.mux.base.upstream import Upstream
 from muxproxy.mux.deadlines import INF, Deadlines
-from muxproxy.mux.ports import Wire
+from muxproxy.mux.ports import ClientBrain, UpstreamBrain, Wire
 from muxproxy.mux.work import Working
 from muxproxy.worker import life
 from muxproxy.worker.bugs import describe_current
@@ -56,10 +52,10 @@ class Engine:
         self.client_limit = 0  # from here on on_client_limit is called for each that opens
         self.on_client_limit: Callable[[], None] = lambda: None
         self.accepting_paused = False
-        self.on_drained: Callable[[Pool], None] = lambda pool: None
+        self.on_drained: Callable[[object], None] = lambda pool: None
         self._loop = loop
         self._log = log
-        self._connects: dict[Upstream, asyncio.Task[str]] = {}
+        self._connects: dict[UpstreamBrain, asyncio.Task[str]] = {}
         self._busy: deque[Working] = deque()  # whose work goes on in the next turn
         self._serving = False  # _serve_busy will be called
         self._armed = INF
@@ -67,15 +63,15 @@ class Engine:
 
     # -- mux.ports.World ---------------------------------------------------------------------------
 
-    def dial(self, server: Server, upstream: Upstream) -> None:
+    def dial(self, address: str, upstream: UpstreamBrain) -> None:
         # A task per connect, not per request: a few a minute. create_connection cannot be had without one.
         hands = UpstreamSocket(upstream, self.time, self.soon, self.on_upstream_bug)
-        task = self._loop.create_task(self._connect(server.address, hands))
+        task = self._loop.create_task(self._connect(address, hands))
         self._connects[upstream] = task
         # not at the end of _connect(), which never begins if hang_up() comes before the task's first step
         task.add_done_callback(lambda task: self._on_dialled(upstream, hands, task))
 
-    def hang_up(self, upstream: Upstream) -> None:
+    def hang_up(self, upstream: UpstreamBrain) -> None:
         task = self._connects.get(upstream)
         if task is not None:
             task.cancel()
@@ -175,7 +171,7 @@ class Engine:
                 self._timer.cancel()
             self._timer = self._loop.call_at(at + 0.001, self._ring)  # uvloop's timers round to a millisecond
 
-    def drained(self, pool: Pool) -> None:
+    def drained(self, pool: object) -> None:
         self.on_drained(pool)
 
     def log(self, event: str, *, level: str = "info", **fields: object) -> None:
@@ -191,9 +187,9 @@ class Engine:
             try:
                 working.go_on(now)
             except Exception:
-                if isinstance(working, Client):
+                if isinstance(working, ClientBrain):
                     self.on_client_bug(working)
-                elif isinstance(working, Upstream):
+                elif isinstance(working, UpstreamBrain):
                     self.on_upstream_bug(working, working.wire)
         self._serving = len(busy) > 0
         if busy:
@@ -235,7 +231,7 @@ class Engine:
             return f"internal error: {type(bug).__name__}"
         return ""
 
-    def _on_dialled(self, upstream: Upstream, hands: UpstreamSocket, task: asyncio.Task[str]) -> None:
+    def _on_dialled(self, upstream: UpstreamBrain, hands: UpstreamSocket, task: asyncio.Task[str]) -> None:
         """One turn after the socket of a connect that failed is closed."""
         self._connects.pop(upstream, None)
         if task.cancelled():
@@ -247,7 +243,7 @@ class Engine:
 
     # -- our own bugs ------------------------------------------------------------------------------
 
-    def on_client_bug(self, client: Client) -> None:
+    def on_client_bug(self, client: ClientBrain) -> None:
         """Something raised between a client's bytes and the ledgers: end all connections it may have
         touched."""
         self._log_bug()
@@ -263,7 +259,7 @@ class Engine:
         self._log_bug()
         wire.abort()
 
-    def on_upstream_bug(self, upstream: Upstream, wire: Wire | None) -> None:
+    def on_upstream_bug(self, upstream: UpstreamBrain, wire: Wire | None) -> None:
         self._log_bug()
         try:
             upstream.on_bug(self.time())

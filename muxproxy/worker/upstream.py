@@ -12,8 +12,7 @@ import socket
 from collections.abc import Callable
 from typing import cast
 
-from muxproxy.mux.base.upstream import Upstream
-from muxproxy.mux.ports import Wire
+from muxproxy.mux.ports import UpstreamBrain, Wire
 from muxproxy.worker import life
 from muxproxy.worker.remains import unread
 
@@ -28,10 +27,10 @@ class UpstreamSocket(asyncio.Protocol):
 
     def __init__(
         self,
-        brain: Upstream,
+        brain: UpstreamBrain,
         time: Callable[[], float],
         soon: Callable[[Callable[[], None]], None],
-        on_bug: Callable[[Upstream, Wire | None], None],
+        on_bug: Callable[[UpstreamBrain, Wire | None], None],
     ) -> None:
         self._brain = brain
         self._time = time
@@ -48,8 +47,7 @@ class UpstreamSocket(asyncio.Protocol):
         wire.set_write_buffer_limits(high=REQUEST_HIGH_WATER, low=REQUEST_HIGH_WATER // 4)
         sock = wire.get_extra_info("socket")
         if sock is not None and sock.family != socket.AF_UNIX:
-            pool = self._brain.pool
-            life.prepare(sock, pool.config.keepalive, pool.unacknowledged_timeout())
+            life.prepare(sock, *self._brain.keepalive())
         try:
             self._brain.on_connected(wire, self._time())
         except Exception:

@@ -6,8 +6,10 @@ import pytest
 
 from muxproxy.mux.base.pool import Pool
 from muxproxy.mux.dedicated.pool import DedicatedPool
-from muxproxy.mux.shared.pool import SharedPool
+from muxproxy.mux.exclusive.pool import ExclusivePool
+from muxproxy.mux.ordered.pool import OrderedPool
 from muxproxy.mux.tagged.limited import LimitedPool
+from muxproxy.mux.tagged.pool import TaggedPool
 from muxproxy.protocols.contract import Limit, Protocol, Sharing
 from tests.fakes import Stage
 from tests.tagged_toys import TaggedToy
@@ -17,10 +19,10 @@ from tests.toys import Toy
 @pytest.mark.parametrize(
     ("protocol", "kind"),
     [
-        (Toy(Sharing.EXCLUSIVE), Pool),
+        (Toy(Sharing.EXCLUSIVE), ExclusivePool),
         (Toy(Sharing.DEDICATED), DedicatedPool),
-        (Toy(Sharing.ORDERED), SharedPool),
-        (TaggedToy(), SharedPool),
+        (Toy(Sharing.ORDERED), OrderedPool),
+        (TaggedToy(), TaggedPool),
         (TaggedToy(limits=(Limit("x", 1, 1.0),)), LimitedPool),
     ],
 )

@@ -9,10 +9,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from muxproxy.mux.deadlines import INF, Deadlines
-from muxproxy.mux.exchange import WAITING, Exchange
+from muxproxy.mux.exchange import WAITING, Exchange, Line
 
 
-class Queue:
+class Queue(Line):
     """Times are the loop's, in seconds. `on_expired(exchange, now)` gets each that waited `timeout`,
     already out."""
 

@@ -10,7 +10,7 @@ from muxproxy.mux.admission.memory import HEAVY
 from muxproxy.mux.base.patience import BODY, ENDING, HEAD, IDLE, OWED, STALLED, TUNNEL
 from muxproxy.mux.base.replying import Replying
 from muxproxy.mux.deadlines import INF
-from muxproxy.mux.exchange import ABANDONED, DONE, NEW, REPLYING, SENT, STREAM, WAITING, Exchange
+from muxproxy.mux.exchange import ABANDONED, DONE, NEW, REPLYING, SENT, WAITING, Exchange
 from muxproxy.mux.work import LARGE
 from muxproxy.protocols.contract import (
     ANSWER,
@@ -21,10 +21,8 @@ from muxproxy.protocols.contract import (
     FRAMES,
     LAST,
     PIN,
-    UNPIN,
     Frame,
     Reason,
-    Sharing,
 )
 
 
@@ -42,8 +40,11 @@ class Client(Replying):
         if len(pool.clients) > pool.clients_config.max_connections:
             text = f"{pool.name}: {pool.clients_config.max_connections} clients are connected"
             self.refuse_connection(Reason.CLIENTS_FULL, text, now)
-        elif pool.sharing is Sharing.DEDICATED:
-            self.on_data(b"", now)
+        else:
+            self._begin(now)
+
+    def _begin(self, now: float) -> None:
+        """It is connected, and may stay."""
 
     def on_data(self, data: bytes, now: float) -> None:
         size = len(data)
@@ -76,12 +77,7 @@ class Client(Replying):
             self._after_data(now)
 
     def on_eof(self, now: float) -> bool:
-        """The client sent FIN. True: keep the connection open for what still goes to it."""
-        if self.phase == TUNNEL and self.pool.protocol.half_close and self.first is not None:
-            upstream = self.first.upstream
-            if upstream is not None:
-                return upstream.on_client_eof(self.first, now)
-        # Elsewhere FIN means that the client has left, as for nginx (499) and Go's net/http: a client that
+        # FIN means that the client has left, as for nginx (499) and Go's net/http: a client that
         # waits and one that is gone look alike, and serving the gone is what fills queues.
         self.leave(Reason.CLIENT_LEFT, now)
         if self._cut:
@@ -91,7 +87,6 @@ class Client(Replying):
         return False
 
     def on_closed(self, now: float) -> None:
-        """The socket is gone, whoever closed it."""
         if self.wire is not None:
             self.wire = self._backlog = None
             self.pool.slow.forget(self)
@@ -201,8 +196,7 @@ class Client(Replying):
         self.filling = exchange
         self._halted = False  # that was for another body, whose upstream need not take it to its end
         self.start_clock(exchange, now)
-        if self.pool.sharing is not Sharing.DEDICATED:  # a session may be silent for as long as it waits
-            self.expect(BODY, now + self.pool.clients_config.hold_timeout)
+        self._expect_body(now)
         if exchange.marks & EAGER or len(exchange.data) >= self.pool.clients_config.request_buffer:
             self._submit_streaming(exchange, now)
             self._regulate()
@@ -211,11 +205,10 @@ class Client(Replying):
 
     def _submit_streaming(self, exchange: Exchange, now: float) -> None:
         """NEW => as Pool.submit, with more of the request to come."""
-        if self.pool.sharing in (Sharing.ORDERED, Sharing.TAGGED) and not exchange.marks & PIN:
-            # Its parts must stand together on the connection and may come slowly: it gets one of its own
-            # (P5).
-            exchange.marks |= PIN | UNPIN | STREAM
         self.pool.submit(exchange, now)
+
+    def _expect_body(self, now: float) -> None:
+        self.expect(BODY, now + self.pool.clients_config.hold_timeout)
 
     def _continue(self, frame: Frame, now: float) -> None:
         """A further part of the request that is coming in."""
@@ -272,13 +265,11 @@ class Client(Replying):
             self.expect(OWED, now + self.pool.clients_config.stall_timeout)
 
     def on_sent(self, now: float) -> None:
-        """A request that is still coming in has got its connection: from here on its body flows."""
         if self.filling is not None:
             self.start_clock(self.filling, now)
         self._regulate()
 
     def halt(self, is_full: bool = True) -> None:
-        """Its upstream can take no more of the body, or can again."""
         self._halted = is_full
         self._regulate()
 
@@ -288,7 +279,7 @@ class Client(Replying):
     # -- ends --------------------------------------------------------------------------------------
 
     def drain(self, now: float) -> None:
-        """Leave as soon as nothing is owed but what is in its wire's buffer."""
+        """As soon as nothing is owed but what is in its wire's buffer."""
         if (
             self.first is None
             and self.phase in (IDLE, STALLED)
@@ -298,7 +289,6 @@ class Client(Replying):
         self.hurry(now)
 
     def cut_off(self, now: float) -> int:
-        """The time to drain is up: refuse what can be refused. Returns the number of exchanges cut."""
         left = 0
         while self.first is not None and self.phase != ENDING and not self.first.begun:
             first, left, text = self.first, left + 1, f"{self.pool.name}: muxproxy is stopping"
@@ -342,7 +332,6 @@ class Client(Replying):
         self.abort()
 
     def end_session(self, exchange: Exchange, now: float) -> None:
-        """The other side of an opaque exchange is gone."""
         self.pool.end(exchange, Reason.OK)
         self.end(now, linger=False)
 

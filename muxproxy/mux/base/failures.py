@@ -7,12 +7,10 @@ only counted in the metrics: nobody was refused anything.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from muxproxy.mux.base.pool import Pool
 from muxproxy.protocols.contract import Reason
-
-if TYPE_CHECKING:
-    from muxproxy.mux.base.pool import Pool
 
 INTERVAL = 10.0  # seconds; the worker asks so often
 _QUIET = ("replied", "abandoned")  # outcomes, but for those that have words of their own

@@ -12,14 +12,10 @@ A server that is merely slow, or does not read, is no such case: its kernel answ
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from muxproxy.mux.base.refusing import Refusing
 from muxproxy.mux.base.upstream import OPEN, Upstream
 from muxproxy.mux.deadlines import INF
 from muxproxy.protocols.contract import Reason
-
-if TYPE_CHECKING:
-    from muxproxy.mux.base.accounts import Accounts
 
 EVERY = 0.5  # seconds between two looks
 ASK_AFTER = 1.0  # seconds of silence after which the kernel asks, and as often
@@ -31,7 +27,7 @@ class Lookout:
 
     __slots__ = ("_asked", "_left", "_pool", "deadline", "wake")
 
-    def __init__(self, pool: Accounts) -> None:
+    def __init__(self, pool: Refusing) -> None:
         self._pool = pool
         self._left: list[Upstream] = []  # of this round
         self._asked: set[Upstream] = set()  # whose kernel asks every ASK_AFTER

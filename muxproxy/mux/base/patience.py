@@ -19,20 +19,13 @@ Both rates are of late, not of ever: bytes win time back, but what was sent fast
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from muxproxy.mux.admission.memory import HEAVY, LEDGER, OBJECTS, PARKED
+from muxproxy.mux.base.accounts import Accounts
 from muxproxy.mux.base.backlog import Backlog
 from muxproxy.mux.deadlines import INF
-from muxproxy.mux.exchange import NEW, WAITING
-from muxproxy.mux.work import Working
+from muxproxy.mux.exchange import NEW, WAITING, ClientRole, Exchange, UpstreamRole
+from muxproxy.mux.ports import Wire
 from muxproxy.protocols.contract import EAGER, INTERIM, Reason
-
-if TYPE_CHECKING:
-    from muxproxy.mux.base.pool import Pool
-    from muxproxy.mux.exchange import Exchange
-    from muxproxy.mux.ports import Wire
-    from muxproxy.mux.shared.avoided import Avoided
 
 FRESH, IDLE, HEAD, BODY, OWED, STALLED, TUNNEL, ENDING = range(8)
 # In a drain, for who has connected and is about to ask: its request may be on the wire, and a close without a
@@ -48,7 +41,7 @@ LOOK_AGAIN = 0.25  # seconds, until a client that must see an RST has taken what
 LINGER_TIMEOUT = 2.0  # seconds; nginx lingering_timeout 5 s, lingering_time 30 s
 
 
-class Patience(Working):
+class Patience(ClientRole):
     """The clockwork under a Client. `wire` is None once it is closed."""
 
     __slots__ = (
@@ -70,24 +63,19 @@ class Patience(Working):
         "_unsent",
         "deadline",
         "filling",
-        "first",
         "holding",
         "is_heavy",
-        "last",
         "phase",
         "pool",
-        "slow",
         "wake",
-        "wire",
-        "write_paused",
     )
 
-    def __init__(self, pool: Pool, wire: Wire | None, now: float) -> None:
+    def __init__(self, pool: Accounts, wire: Wire | None, now: float) -> None:
         super().__init__()
         self.pool = pool
         self.wire = wire
-        self.first: Exchange | None = None  # the oldest exchange we owe a reply for
-        self.last: Exchange | None = None
+        self.first = None
+        self.last = None
         self.filling: Exchange | None = None  # the one whose request is still coming in
         self.phase = FRESH
         self.deadline = now + pool.clients_config.idle_timeout
@@ -98,16 +86,16 @@ class Patience(Working):
         self._halted = False  # who takes its body can take no more
         # It is as late as if it had been silent since then. Of who waits for 100 Continue: in the future.
         self._allowed_from = 0.0
-        self.write_paused = False  # its socket is full up to response_buffer
+        self.write_paused = False
         self._backlog: Backlog | None = None  # what is behind that
         self._asks_on = False  # it has sent something since the deadline last looked
         self._discards = 0  # lingering: so much more of what it sends is read
-        self.holding: list[Avoided] = []  # shared connections that are not read because of it
-        self.slow = False  # it has held any
+        self.holding: list[UpstreamRole] = []  # shared connections that are not read because of it
+        self.slow = False
         self._behind_since = self._behind_until = 0.0  # it held any, last
         self._behind_bytes = 0  # that it has to take now
         self._kept: list[bytes] = []  # replies to be written with what follows in this turn
-        self._apart = 0  # TAGGED: so many bytes are kept apart from what was written last
+        self._apart = 0  # so many bytes are kept apart from what was written last
         self._parked = 0  # bytes of reply frames that wait for their turn
         self._unsent = 0  # what its socket had not taken when the deadline last looked
         self.is_heavy = False  # the worker's Memory looks at it
@@ -334,7 +322,6 @@ class Patience(Working):
                 wire.write(data)
 
     def unread(self) -> int:
-        """Bytes of replies that are kept for it."""
         size = self._parked
         if self._backlog is not None:
             size += self._backlog.size
@@ -451,7 +438,7 @@ class Patience(Working):
         if self.wire is not None:
             self.wire.write_eof()
 
-    def hold(self, upstream: Avoided, size: int, now: float) -> None:
+    def hold(self, upstream: UpstreamRole, size: int, now: float) -> None:
         """It takes no more, and `upstream`, which others share, has `size` bytes for it: that one waits. For
         how long: P5."""
         if now > self._behind_until + self.pool.clients_config.hold_timeout:
@@ -471,7 +458,6 @@ class Patience(Working):
             self.cut_in_the_way(now)
 
     def cut_in_the_way(self, now: float) -> None:
-        """Others have waited for it long enough."""
         self.pool.on_offence(self, now)
         self.leave(Reason.CLIENT_STALLED, now)
         self.abort()

@@ -7,31 +7,53 @@ one that is free.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+from muxproxy.config.model import Backend
 from muxproxy.mux.admission.queue import Queue
-from muxproxy.mux.base.accounts import Accounts
 from muxproxy.mux.base.client import Client
+from muxproxy.mux.base.lookout import Lookout
+from muxproxy.mux.base.refusing import Refusing
 from muxproxy.mux.base.server import Server, coming
 from muxproxy.mux.base.upstream import OPEN, Upstream
-from muxproxy.mux.deadlines import INF
+from muxproxy.mux.deadlines import INF, Deadlines
 from muxproxy.mux.exchange import Exchange
-from muxproxy.mux.exclusive.upstream import ByTurn
-from muxproxy.mux.ports import Wire
-from muxproxy.protocols.contract import PIN
+from muxproxy.mux.ports import Wire, World
+from muxproxy.protocols.contract import PIN, Protocol
+
+# The sharing's own, of which the pool knows no more than the base: sharings.py has the table.
+NewClient = Callable[[Any, Wire | None, float], Client]
+NewUpstream = Callable[[Any, Server, float], Upstream]
 
 MANY = 4  # connections of which one is spared for a server that cannot be reached
 _BALANCE_EVERY = 64  # releases between two looks at how connections spread over servers
 
 
-class Pool(Accounts):
+class Pool(Refusing):
     """Times are the loop's, in seconds."""
 
+    def __init__(
+        self,
+        backend: Backend,
+        protocol: Protocol,
+        world: World,
+        fine: Deadlines,
+        slow: Deadlines,
+        new_client: NewClient,
+        new_upstream: NewUpstream,
+    ) -> None:
+        super().__init__(backend, protocol, world, fine, slow)
+        self._new_client = new_client
+        self._new_upstream = new_upstream
+        self.lookout = Lookout(self)
+
     def new_client(self, wire: Wire, now: float) -> Client:
-        return Client(self, wire, now)
+        return self._new_client(self, wire, now)
 
     # -- exchanges in ------------------------------------------------------------------------------
 
     def submit(self, exchange: Exchange, now: float) -> None:
-        """NEW => (SENT | WAITING | DONE: refused)"""
         exchange.since = now
         upstream = self._place_for(exchange, now)
         if upstream is not None:
@@ -57,11 +79,9 @@ class Pool(Accounts):
             return None
         servers = self.servers
         if len(servers) == 1 and now >= servers[0].doubted_until:
-            idle = servers[0].idle
-            if idle:
-                return idle.pop()
-            return self._from_rest(exchange, now) if servers[0].resting else None
-        return self._idle_connection(now) or self._from_rest(exchange, now)
+            idle: list[Upstream] = servers[0].idle
+            return idle.pop() if idle else None
+        return self._idle_connection(now)
 
     def _idle_connection(self, now: float) -> Upstream | None:
         """Off its server's list, and as far as the kernel knows alive if its server is in doubt."""
@@ -89,21 +109,21 @@ class Pool(Accounts):
                 if not server.connections and server.may_dial(now):
                     self._dial(server, now)
                     break
-        return best.idle.pop()
+        idle: list[Upstream] = best.idle
+        return idle.pop()
 
     def _is_place_coming(self, now: float) -> bool:
         """Where nobody may wait for a place, who waits for a connect does not: none would ever be made."""
-        free = self.config.max_connections - len(self.upstreams)
-        places = 0 if self.gate.max_waiting else coming(self.servers, free, now) * self._places()
-        places += 0 if self.gate.max_waiting else sum(len(server.resting) for server in self.servers)
-        return self.gate.waiting < places
+        return not self.gate.max_waiting and self.gate.waiting < self._places_coming(now)
+
+    def _places_coming(self, now: float) -> int:
+        return coming(self.servers, self.config.max_connections - len(self.upstreams), now) * self._places()
 
     def _queue_for(self, exchange: Exchange) -> Queue:
         return self.pin_queue if exchange.marks & PIN else self.queue
 
     def retry(self, exchange: Exchange, now: float) -> None:
-        """SENT => WAITING for a connection that is dialled from here on: P9. The place of the one that it
-        lost is there for that."""
+        """The place of the one that it lost is there for that."""
         exchange.lost_at = self.connects
         self.retried += 1
         self.gate.waiting += 1
@@ -123,79 +143,13 @@ class Pool(Accounts):
     # -- places in ---------------------------------------------------------------------------------
 
     def release(self, upstream: Upstream, now: float) -> None:
-        """`upstream` may have room: to the oldest who waits for such a place, else idle."""
         if upstream.retiring or now > upstream.retire_at or len(self.servers) != 1:
             why = upstream.retiring = self._why_not_reusable(upstream, now)
             if why:
                 if not upstream.load():
                     upstream.close(why, now)
                 return
-        if upstream.served >= upstream.server.lasts and self._rests(upstream, now):
-            return
         self._assign(upstream, now)
-
-    def _rests(self, upstream: Upstream, now: float) -> bool:
-        """Its server may be about to close it: nobody's for now (server.py)."""
-        server = upstream.server
-        if upstream.served > server.lasts:
-            if upstream.served == server.lasts + 1:
-                self._on_outlived(server, now)
-            return False
-        if not server.endings and self._is_next_repeatable():
-            return False
-        upstream.resting = True
-        server.resting.append(upstream)
-        upstream.expect_by(now + server.rest())
-        self.count_event("rests")
-        if self.gate.waiting:
-            self.grow(now)
-        return True
-
-    def _is_next_repeatable(self) -> bool:
-        """May who is next be sent again if the connection turns out to be closed? (P9)"""
-        head = self.queue.head()
-        return (
-            head is not None
-            and head.is_replayable()
-            and not (self.pin_queue.entries or self.retry_queue.entries)
-        )
-
-    def _from_rest(self, exchange: Exchange, now: float) -> Upstream | None:
-        """While nothing speaks against a new server, who may be sent again need not wait for its first rests,
-        unless others wait (P4)."""
-        if exchange.is_replayable() and not self.gate.waiting:
-            for server in self.servers:
-                while server.resting and not server.endings:
-                    upstream = server.resting[-1]
-                    if not upstream.is_left(now):
-                        self._stop_resting(upstream)
-                        return upstream
-        return None
-
-    def _stop_resting(self, upstream: Upstream) -> None:
-        if upstream.resting:
-            upstream.resting = False
-            upstream.server.resting.remove(upstream)
-
-    def _on_rested(self, upstream: Upstream, now: float) -> None:
-        if upstream.is_left(now):
-            return
-        self._stop_resting(upstream)
-        self._to_next(upstream, now)
-        self._on_outlived(upstream.server, now)
-
-    def _on_outlived(self, server: Server, now: float) -> None:
-        if server.on_outlived():
-            for upstream in list(server.resting):
-                self._stop_resting(upstream)
-                self._to_next(upstream, now)
-
-    def _to_next(self, upstream: Upstream, now: float) -> None:
-        why = self._why_not_reusable(upstream, now)
-        if why:
-            upstream.close(why, now)
-        else:
-            self._assign(upstream, now)
 
     def _assign(self, upstream: Upstream, now: float) -> None:
         exchange = self._next(upstream) if self.gate.waiting else None
@@ -227,7 +181,6 @@ class Pool(Accounts):
         upstream.send(exchange, now)
 
     def serve(self, now: float) -> None:
-        """Somebody came to wait, or a pin came free, without a release: look for a place that is free."""
         passed: list[Upstream] = []  # nobody of those who wait may have these
         while self.gate.waiting:
             upstream = self._idle_connection(now)
@@ -273,7 +226,6 @@ class Pool(Accounts):
     # -- connections -------------------------------------------------------------------------------
 
     def grow(self, now: float) -> None:
-        """Dial for those who wait, up to the bound (P1)."""
         if self.draining and not self.gate.waiting:
             return
         missing = len(self.queue) + len(self.retry_queue) + len(self.stream_queue)
@@ -303,7 +255,6 @@ class Pool(Accounts):
         return 1
 
     def warm(self, now: float) -> None:
-        """Keep min_connections, while servers can be reached."""
         while not self.draining and len(self.upstreams) < self.config.min_connections:
             server = self._server_to_dial(now)
             if server is None or (server.reached and self._room() <= self._kept()):
@@ -325,16 +276,13 @@ class Pool(Accounts):
         self.connects += 1
         if not server.connections:
             server.reached = False  # until this one is through
-        upstream = self._new_upstream(server, now)
+        upstream = self._new_upstream(self, server, now)
         self.upstreams.add(upstream)
         server.connections += 1
         server.connecting += 1
         self.fine.watch(upstream)
         self.lookout.start(now)
-        self.world.dial(server, upstream)
-
-    def _new_upstream(self, server: Server, now: float) -> Upstream:
-        return ByTurn(self, server, now)
+        self.world.dial(server.address, upstream)
 
     def on_connected(self, upstream: Upstream, now: float) -> None:
         server = upstream.server
@@ -343,7 +291,7 @@ class Pool(Accounts):
         if server.closes and upstream.mute:
             server.accepts = upstream.dialled >= server.failed_at
         elif server.failures:
-            self.on_server_back(server)
+            server.on_back()
         if server.gone:
             upstream.close("server removed", now)
             return
@@ -360,17 +308,14 @@ class Pool(Accounts):
     def _on_open(self, upstream: Upstream, now: float) -> None: ...
 
     def on_closing(self, upstream: Upstream, now: float) -> None:
-        """No more requests for it; its socket still counts."""
         server = upstream.server
         if upstream in server.idle:
             server.idle.remove(upstream)
         if upstream in server.open:
             server.open.remove(upstream)
-        self._stop_resting(upstream)
         upstream.unpin()
 
     def on_closed(self, upstream: Upstream, connected: bool, error: str, now: float) -> None:
-        """Its socket is gone: one place under the bound. `error`: why its connect failed, if it did."""
         self.on_closing(upstream, now)
         server = upstream.server
         self.fine.forget(upstream)
@@ -384,7 +329,6 @@ class Pool(Accounts):
         self.warm(now)
 
     def on_failed(self, upstream: Upstream, error: str, now: float, *, closes: bool = False) -> None:
-        """Its connect failed, or was in vain."""
         server = upstream.server
         server.reached = False
         self.connect_failures += 1
@@ -394,23 +338,18 @@ class Pool(Accounts):
             self.world.log(event, level="warning", **where, error=error)
         server.on_failed(error, upstream.dialled, now, closes=closes)
 
-    def on_server_back(self, server: Server) -> None:
-        self.world.log("server is back", backend=self.name, server=str(server), failures=server.failures)
-        server.on_succeeded()
-
     def others_serve(self, server: Server) -> bool:
         return any(other is not server and other.can_serve() for other in self.servers)
 
+    def on_stopping(self) -> None:
+        self.some_stop = any(server.stopping for server in self.servers)
+
     def look_at(self, server: Server, now: float) -> None:
-        """Is it gone? If there is a place for a connection that nobody needs (P1)."""
         is_full = self.draining or len(self.upstreams) >= self.config.max_connections
         if not is_full and not server.connecting and self.others_serve(server):
             self._dial(server, now)
 
     def on_idle_deadline(self, upstream: Upstream, now: float) -> None:
-        if upstream.resting:
-            self._on_rested(upstream, now)
-            return
         why = self._why_not_reusable(upstream, now)
         staying = sum(each.state <= OPEN for each in self.upstreams)
         if why or upstream.replies.idle_hint is not None or staying > self.config.min_connections:

@@ -1,18 +1,18 @@
 """What a client gets: replies in its order, refusals, and what follows when one is out.
 
 The half of a Client that writes; client.py is the half that reads. Only the first exchange that is owed may
-write to the client, what others get meanwhile is parked. (TAGGED: any one that has begun may finish; see
-tagged.py.)
+write to the client, what others get meanwhile is parked. (Where replies have ids, any one that has begun may
+finish: tagged/client.py.)
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from muxproxy.mux.admission.memory import HEAVY, PARKED
+from muxproxy.mux.base.accounts import Accounts
 from muxproxy.mux.base.patience import ENDING, IDLE, OWED, TUNNEL, Patience
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import BEGUN, DONE, Exchange
+from muxproxy.mux.ports import Wire
 from muxproxy.protocols.contract import (
     END_CLIENT,
     FIRST,
@@ -23,13 +23,7 @@ from muxproxy.protocols.contract import (
     UNTOLD,
     Frame,
     Reason,
-    Sharing,
 )
-
-if TYPE_CHECKING:
-    from muxproxy.mux.base.pool import Pool
-    from muxproxy.mux.base.upstream import Upstream
-    from muxproxy.mux.ports import Wire
 
 _OK, _LOCAL = Reason.OK, Reason.LOCAL  # looking a member up costs more than the rest of a line
 
@@ -44,33 +38,22 @@ class Replying(Patience):
         "_held",
         "_pushes",
         "framer",
-        "pinned",
         "session",
-        "upstream",
     )
 
-    def __init__(self, pool: Pool, wire: Wire | None, now: float) -> None:
+    def __init__(self, pool: Accounts, wire: Wire | None, now: float) -> None:
         super().__init__(pool, wire, now)
         self.framer = pool.protocol.requests()
         self.session = pool.protocol.session(self.framer)
-        self.pinned: Upstream | None = None  # a connection that is this client's alone
-        self.upstream: Upstream | None = None  # shared sharings: where its last request went
-        self._held: Exchange | None = None  # ORDERED: the first that may not go to the pool yet
-        self._pushes: list[bytes] = []  # ORDERED: what it is fed while a reply is half out
+        self.pinned = None
+        self.upstream = None
+        self._held: Exchange | None = None  # the first that may not go to the pool yet
+        self._pushes: list[bytes] = []  # what it is fed while a reply is half out
         self._framing = False  # on_data's loop is running
         self._flushing = False  # _settle's loop is running
         self._again = False  # the framer holds a request that may be framed now
 
-    def on_data(self, data: bytes, now: float) -> None:
-        """Bytes from the client; `b""`: the framer holds a request that may be framed now."""
-        raise NotImplementedError
-
-    def drain(self, now: float) -> None:
-        """Leave as soon as nothing is owed."""
-        raise NotImplementedError
-
     def deliver(self, exchange: Exchange, frame: Frame, now: float) -> None:
-        """A frame of the reply to `exchange`: written if it is its turn, else parked."""
         if exchange is not self.first:
             self._park(exchange, frame, now)
             return
@@ -95,15 +78,13 @@ class Replying(Patience):
         elif exchange is self.filling:  # 100 Continue, as a rule: now it is the client's turn
             self._allowed_from = now
         if marks & SWITCH:
-            self._switch(exchange, now)
+            self.on_switch(exchange, now)
         elif self.phase == TUNNEL:
             self.deadline = now + self.pool.tunnel_timeout
         if self.write_paused:
             self._pace(now)
 
     def refuse(self, exchange: Exchange, reason: Reason, text: str, now: float) -> None:
-        """End `exchange` with a refusal in the client's language (P8) or, mid-reply, an end that it can tell
-        from the reply's (P2)."""
         self.pool.end(exchange, reason)
         if exchange.begun:
             self.end_cut(now, is_told=not exchange.begun & UNTOLD, linger=not exchange.whole)
@@ -167,8 +148,7 @@ class Replying(Patience):
                 if not self._framing:
                     self.on_data(b"", now)
             elif self.pool.draining and not framer.more:
-                # TAGGED: whoever always has something in flight may be sending the next one now.
-                self.end(now, linger=self.pool.sharing is Sharing.TAGGED)
+                self.end(now, linger=self._may_be_asking())
         elif first.parked is not None and not self._flushing:
             self._flushing = True  # a loop, not a recursion: thousands may be parked behind one slow reply
             while self.first is not None and self.first.parked is not None:
@@ -234,10 +214,11 @@ class Replying(Patience):
         """It has asked for more before it has read this."""
         return self.framer.held > 0 and self.phase != TUNNEL
 
-    def proceed(self, now: float) -> None:
-        """ORDERED: who was in the way of what is held has gone."""
+    def _may_be_asking(self) -> bool:
+        """Its next request may be on its way, though it was answered a moment ago."""
+        return False
 
-    def _push_kept(self) -> None: ...  # ORDERED: the reply that was half out is out
+    def _push_kept(self) -> None: ...  # the reply that was half out is out
 
     def _unpark(self, exchange: Exchange, now: float) -> None:
         parked, exchange.parked = exchange.parked, None
@@ -264,17 +245,11 @@ class Replying(Patience):
             after.before = before
             exchange.after = None
 
-    def _switch(self, exchange: Exchange, now: float) -> None:
-        """The connection is opaque from here: the exchange lasts until a side closes."""
-        self.on_session(exchange, now)
-        self.framer.opaque()
-        if self.framer.held:
-            self._again = True
-            if not self._framing:
-                self.on_data(b"", now)
+    def on_switch(self, exchange: Exchange, now: float) -> None:
+        """(SWITCH) The connection is opaque from here."""
+        raise NotImplementedError
 
     def on_session(self, exchange: Exchange, now: float) -> None:
-        """The exchange is opaque in both directions and lasts until a side closes."""
         exchange.whole = False
         self.filling, self._halted = exchange, False  # as in _begin_body
         self.expect(TUNNEL, now + self.pool.tunnel_timeout)

@@ -7,11 +7,11 @@ and closes (it has as many as it wants, a balancer has nothing behind). So the n
 moment before anybody's request is risked on it, and the server is up again when it has said something on one
 that was dialled since. Others are dialled as soon as one has lasted that moment, unless another server can
 serve: who sends what makes a server close must not make it unreachable for all.
-up --last call--> stopping --gone, as a connect tells--> backing off    (shared sharings; contract.PUSH)
+up --last call--> stopping --gone, as a connect tells--> backing off    (contract.PUSH)
 
 Some servers close each connection after its first reply, or after so many, without having said so (uWSGI's
 `--http-socket`). The FIN comes a moment after the reply: a request written meanwhile is lost, and only what
-is idempotent may be sent again (P9). So an EXCLUSIVE connection on which so many replies have come *rests*:
+is idempotent may be sent again (P9). So a connection on which so many replies have come *rests*:
 it is nobody's until its server has ended it, or a while has shown that it lives on. Connections to a new
 server rest after their first reply until one has lived on, by resting or because a request that may be sent
 again went ahead; from then on none does, until the server is seen to close so. That is forgotten when as many
@@ -24,16 +24,11 @@ connect of ours tells, which is closed at once: an open connection would keep it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 from muxproxy.metrics.snapshot import ServerSnapshot
+from muxproxy.mux.base.accounts import Accounts
 from muxproxy.mux.deadlines import INF
-
-if TYPE_CHECKING:
-    from muxproxy.mux.base.pool import Pool
-    from muxproxy.mux.base.upstream import Upstream
-    from muxproxy.mux.shared.upstream import ByOrder
-
 
 # Seconds. uWSGI's FIN is some 0.1 ms behind its reply; both cores busy with others, some ms.
 REST = 0.05
@@ -41,9 +36,25 @@ MOST_DOUBLINGS = 5  # of a rest: 1.6 s
 MOST_ENDINGS = 8
 
 
+class PoolOfServers(Accounts):
+    """What a server asks of its pool."""
+
+    def others_serve(self, server: Server) -> bool:
+        raise NotImplementedError
+
+    def look_at(self, server: Server, now: float) -> None:
+        """Is it gone? If there is a place for a connection that nobody needs (P1)."""
+        raise NotImplementedError
+
+    def on_stopping(self) -> None:
+        """Another server, or one less, is about to stop."""
+        raise NotImplementedError
+
+
 class Server:
-    """`address` as the dialer takes it. `idle`: EXCLUSIVE connections that owe nothing, last used last
-    (LIFO, P4). `open`: of the shared sharings, all that are connected."""
+    """`address` as the dialer takes it. `idle`: connections that owe nothing, last used last (LIFO, P4).
+    `open`: where connections are shared, all that are connected. Both of the pool's own kind, which has no
+    name here."""
 
     __slots__ = (
         "_ended_after",
@@ -74,11 +85,11 @@ class Server:
         "wake",
     )
 
-    def __init__(self, pool: Pool, address: str) -> None:
+    def __init__(self, pool: PoolOfServers, address: str) -> None:
         self.pool = pool
         self.address = address
-        self.idle: list[Upstream] = []
-        self.open: list[ByOrder] = []
+        self.idle: list[Any] = []
+        self.open: list[Any] = []
         self.connections = 0  # sockets, connecting ones included
         self.connecting = 0
         self.in_flight = 0
@@ -88,7 +99,7 @@ class Server:
         self.accepts = False  # but a connection has lasted for a moment since
         self.last_error = ""
         self.retry_at = 0.0
-        self.pace = INF  # it closes connections that are silent for three times as long (heartbeat.py)
+        self.pace = INF  # it closes connections that are silent for three times as long (tagged/heartbeat.py)
         self.stopping = 0.0  # it wants no more requests; until then, at the latest
         self.doubted_until = 0.0  # it has ended a connection: idle ones are looked at before they are used
         # The last connect that ended had succeeded; True, too, before any has begun: it is worth a try.
@@ -100,7 +111,7 @@ class Server:
         # Replies after which a connection of its rests; INF: none does.
         self.lasts: float = 1 if pool.protocol.may_close_unsaid else INF
         self.endings = 0  # of connections that it closed so, less those that lived on; MOST_ENDINGS at most
-        self.resting: list[Upstream] = []
+        self.resting: list[Any] = []
         self._ended_after = 0  # replies, of the last connection that it closed so
         self._told = False  # the log says it once
 
@@ -152,7 +163,10 @@ class Server:
         self.deadline = self.retry_at
         self.pool.fine.watch(self)
 
-    def on_succeeded(self) -> None:
+    def on_back(self) -> None:
+        """backing off | probing => up"""
+        where = {"backend": self.pool.name, "server": str(self)}
+        self.pool.world.log("server is back", **where, failures=self.failures)
         self.failures = 0
         self.closes = self.accepts = False
         self.deadline = INF
@@ -199,7 +213,7 @@ class Server:
 
     def _set_stopping(self, until: float) -> None:
         self.stopping = until
-        self.pool.some_stop = any(server.stopping for server in self.pool.servers)
+        self.pool.on_stopping()
 
     def _look_later(self, now: float) -> None:
         pause = self.pool.config.backoff_max * (0.5 + 0.5 * self.pool.world.jitter())

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from muxproxy.metrics.snapshot import BackendSnapshot
+from muxproxy.mux.base.pool import Pool
 from muxproxy.mux.base.upstream import CLOSING, OPEN, Upstream
-
-if TYPE_CHECKING:
-    from muxproxy.mux.base.pool import Pool
 
 
 def statistics(pool: Pool, now: float) -> BackendSnapshot:

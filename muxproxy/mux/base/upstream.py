@@ -1,10 +1,10 @@
-"""One upstream connection's life. Its ledgers: turn.py, one exchange at a time; shared.py, by order; tag.py.
+"""One upstream connection's life. Its ledger, who is owed what comes, is in each sharing's upstream.py.
 
     CONNECTING --> (GREETING -->) OPEN --> CLOSING --> CLOSED
          '-------------'-----------'---------^------->'
 
-GREETING: connected, and what the protocol says first is not answered yet (shared.py), or its server is one
-that closes what it has accepted, and may do so again in a moment (server.py).
+GREETING: connected, and what the protocol says first is not answered yet, or its server is one that closes
+what it has accepted, and may do so again in a moment (server.py).
 
 An upstream counts against its pool's bound from before connect() until its socket is gone: from its birth to
 on_closed, in every state (P1).
@@ -15,21 +15,14 @@ connection: a reply shifted by one is the worst thing a multiplexer can do (P2).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from muxproxy.mux.base.server import PoolOfServers, Server
 from muxproxy.mux.deadlines import INF
-from muxproxy.mux.exchange import DONE, SENT, Exchange
-from muxproxy.mux.work import Working
+from muxproxy.mux.exchange import DONE, SENT, ClientRole, Exchange, UpstreamRole
+from muxproxy.mux.ports import Wire
 from muxproxy.protocols.contract import Reason
 
-if TYPE_CHECKING:
-    from muxproxy.mux.base.client import Client
-    from muxproxy.mux.base.pool import Pool
-    from muxproxy.mux.base.server import Server
-    from muxproxy.mux.ports import Wire
-
 CONNECTING, GREETING, OPEN, CLOSING, CLOSED = range(5)
-SILENT, APART = 1, 2  # why a shared connection is suspect (avoided.py)
+SILENT, APART = 1, 2  # why a shared connection is suspect (shared/avoided.py)
 CONNECT_TIMEOUT = "connect timeout"
 LAST_TURNS = 16  # of work, for replies that had come before the connection broke
 # A server that ends one connection may be ending all it has (a reload): for so many seconds each idle one is
@@ -38,7 +31,33 @@ DOUBT = 1.0
 CLOSE_TIMEOUT = 2.0  # seconds for what is still buffered towards a server when its connection is closed
 
 
-class Upstream(Working):
+class PoolOfUpstreams(PoolOfServers):
+    """What an upstream connection asks of its pool."""
+
+    def release(self, upstream: Upstream, now: float) -> None:
+        """`upstream` may have room: to the oldest who waits for such a place, else idle."""
+        raise NotImplementedError
+
+    def on_connected(self, upstream: Upstream, now: float) -> None:
+        raise NotImplementedError
+
+    def on_closing(self, upstream: Upstream, now: float) -> None:
+        """No more requests for it; its socket still counts."""
+        raise NotImplementedError
+
+    def on_closed(self, upstream: Upstream, connected: bool, error: str, now: float) -> None:
+        """Its socket is gone: one place under the bound. `error`: why its connect failed, if it did."""
+        raise NotImplementedError
+
+    def on_failed(self, upstream: Upstream, error: str, now: float, *, closes: bool = False) -> None:
+        """Its connect failed, or was in vain."""
+        raise NotImplementedError
+
+    def on_idle_deadline(self, upstream: Upstream, now: float) -> None:
+        raise NotImplementedError
+
+
+class Upstream(UpstreamRole):
     """What every upstream connection has: a state, a server, an owner if pinned. Times are the loop's,
     seconds."""
 
@@ -51,10 +70,7 @@ class Upstream(Working):
         "is_told",
         "is_tried",
         "mute",
-        "owner",
-        "pin_reason",
         "pool",
-        "read_paused",
         "ready",
         "replies",
         "resting",
@@ -63,22 +79,20 @@ class Upstream(Working):
         "serial",
         "served",
         "server",
-        "state",
         "suspect",
         "wake",
-        "wire",
     )
 
-    def __init__(self, pool: Pool, server: Server, now: float) -> None:
+    def __init__(self, pool: PoolOfUpstreams, server: Server, now: float) -> None:
         super().__init__()
         self.pool = pool
         self.server = server
         self.state = CONNECTING
-        self.wire: Wire | None = None
+        self.wire = None
         self.replies = pool.protocol.replies()
         self.retire_at = INF  # max_lifetime ends then
         self.served = 0  # exchanges sent on it so far
-        self.owner: Client | None = None  # pinned: the one client that may send
+        self.owner = None
         self.pin_reason = ""
         self.counts = False  # pinned: against max_pinned
         self.retiring = ""  # why it will be closed as soon as it owes nothing
@@ -87,52 +101,16 @@ class Upstream(Working):
         self.is_tried = False  # GREETING: it is watched for a moment, and nothing else is due
         self.is_told = False  # that its server ended it was counted as a failure
         self.failed = False  # its end before that counts as a failure of its server
-        self.resting = False  # EXCLUSIVE: nobody's, until its server has ended it or a while has passed
+        self.resting = False  # nobody's, until its server has ended it or a while has passed
         self.read_paused = False  # for a client, or until its next turn
         self._halted = False  # for a client
-        self.suspect = 0  # shared sharings: SILENT | APART, so others get what is new
+        self.suspect = 0  # SILENT | APART: others get what is new
         self.dialled = now
         self.serial = pool.connects  # connects of its pool up to this one
         self.deadline = now + pool.config.connect_timeout
         self.wake = INF
 
     # -- to be supplied by each ledger -------------------------------------------------------------
-
-    def load(self) -> int:
-        """Exchanges in flight."""
-        raise NotImplementedError
-
-    def has_room(self, weight: int = 1) -> bool:
-        """For an exchange that is so many requests."""
-        raise NotImplementedError
-
-    def is_shared(self) -> bool:
-        """Would pausing it for one client hurt others?"""
-        raise NotImplementedError
-
-    def is_opaque(self) -> bool:
-        return False
-
-    def send(self, exchange: Exchange, now: float) -> None:
-        """(NEW | WAITING) => SENT. Only where has_room()."""
-        raise NotImplementedError
-
-    def send_more(self, exchange: Exchange, data: bytes, now: float) -> None:
-        """A further part of a request whose beginning was sent."""
-        raise NotImplementedError
-
-    def abandon(self, exchange: Exchange, now: float) -> None:
-        """(SENT | REPLYING) => (ABANDONED | DONE): nobody waits for this reply any more."""
-        raise NotImplementedError
-
-    def give_up(self, exchange: Exchange, now: float) -> None:
-        """Its request will never be complete."""
-        raise NotImplementedError
-
-    def cut(self, exchange: Exchange, now: float) -> None:
-        """The time to drain is up: its client is told so, and not that a server failed."""
-        self.take_owed()
-        self.close("cut off", now)
 
     def on_reply_deadline(self, now: float) -> None:
         raise NotImplementedError
@@ -141,12 +119,8 @@ class Upstream(Working):
         """Empty the ledger: the connection is ending."""
         raise NotImplementedError
 
-    def on_data(self, data: bytes, now: float) -> None:
-        raise NotImplementedError
-
-    def on_server_eof(self, now: float) -> bool:
-        """The server sent FIN. True: keep our side open."""
-        raise NotImplementedError
+    def keepalive(self) -> tuple[float, float]:
+        return self.pool.config.keepalive, self.pool.unacknowledged_timeout()
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -192,7 +166,7 @@ class Upstream(Working):
         self.mute = False
         server = self.server
         if server.closes and self.state == OPEN and self.dialled >= server.failed_at:
-            self.pool.on_server_back(server)
+            server.on_back()
 
     def is_left(self, now: float) -> bool:
         """Idle, about to be used while its server is in doubt: it is closed and True if the server has left,
@@ -240,7 +214,6 @@ class Upstream(Working):
         self.lose(owed, Reason.SERVER_CLOSED, why, now)
 
     def fail(self, why: str, reason: Reason, text: str, now: float) -> None:
-        """Close, because of the server; what it owes ends with `reason`."""
         owed = self.take_owed()
         self.failed = not self.ready
         self.close(why, now)
@@ -296,10 +269,13 @@ class Upstream(Working):
         if deadline < self.wake:
             self.pool.fine.watch(self)
 
+    def cut(self, exchange: Exchange, now: float) -> None:
+        self.take_owed()
+        self.close("cut off", now)
+
     # -- flow --------------------------------------------------------------------------------------
 
     def pause_reading(self) -> None:
-        """Its client takes no more for now; the server is not to blame for what follows."""
         if self.wire is not None:
             self._halted = True
             self._stop_reading()
@@ -349,7 +325,7 @@ class Upstream(Working):
 
     # -- pins --------------------------------------------------------------------------------------
 
-    def pin(self, client: Client, reason: str, *, counts: bool = True) -> None:
+    def pin(self, client: ClientRole, reason: str, *, counts: bool = True) -> None:
         """`counts`: against max_pinned."""
         if self.owner is None:
             self.owner = client
@@ -368,10 +344,6 @@ class Upstream(Working):
         """Its session may have left any state behind: never to be another's (P2)."""
         if self.state == OPEN:
             self.close("pinned session ended", now)
-
-    def on_client_eof(self, exchange: Exchange, now: float) -> bool:
-        """Opaque sessions only: the client sent FIN. True: the other direction goes on."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         state = ("connecting", "greeting", "open", "closing", "closed")[self.state]

@@ -1,0 +1,1 @@
+"""DEDICATED: a client's whole session owns a connection."""

@@ -7,34 +7,34 @@ RST is. From then on bytes pass both ways as they come, and each side is read as
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from muxproxy.mux.base.client import Client
 from muxproxy.mux.base.patience import ENDING, TUNNEL
 from muxproxy.mux.deadlines import INF
+from muxproxy.mux.dedicated.pool import DedicatedPool
 from muxproxy.mux.exchange import BEGUN, REPLYING, SENT, Exchange
+from muxproxy.mux.ports import Wire
 from muxproxy.mux.work import LARGE
 from muxproxy.protocols.contract import BROKEN, Frame, Reason
-
-if TYPE_CHECKING:
-    from muxproxy.mux.base.pool import Pool
-    from muxproxy.mux.dedicated.pool import DedicatedPool
-    from muxproxy.mux.ports import Wire
 
 
 class DedicatedClient(Client):
     """`first` and `filling` are its session until that ends."""
 
-    pool: DedicatedPool
+    __slots__ = ("_ended", "_idle_timeout", "_sessions")
 
-    __slots__ = ("_ended", "_idle_timeout")
-
-    def __init__(self, pool: Pool, wire: Wire, now: float) -> None:
+    def __init__(self, pool: DedicatedPool, wire: Wire | None, now: float) -> None:
         super().__init__(pool, wire, now)
+        self._sessions = pool  # the same as `pool`, which the base sees as less
         self._ended = False  # it has sent its FIN
         self._idle_timeout = pool.clients_config.idle_timeout
 
     # -- told by the hands -------------------------------------------------------------------------
+
+    def _begin(self, now: float) -> None:
+        self.on_data(b"", now)  # with its first word, or without one: its session is
+
+    def _expect_body(self, now: float) -> None:
+        """It may be silent for as long as it waits."""
 
     def on_data(self, data: bytes, now: float) -> None:
         exchange = self.filling
@@ -42,7 +42,7 @@ class DedicatedClient(Client):
         if exchange is None or upstream is None:
             super().on_data(data, now)
             if exchange is not None:
-                self.pool.on_bytes_ahead(exchange, now)
+                self._sessions.on_bytes_ahead(exchange, now)
             return
         size = len(data)
         if size >= LARGE:
@@ -51,6 +51,9 @@ class DedicatedClient(Client):
         self.deadline = now + self._idle_timeout
         for frame in self.framer.feed(data):
             upstream.send_more(exchange, frame.data, now)
+
+    def wants_remains(self) -> bool:
+        return True
 
     def on_eof(self, now: float) -> bool:
         exchange = self.first

@@ -1,24 +1,21 @@
 """The pool of DEDICATED sessions: each has a connection of its own, so a place comes free only when one ends.
 
-What pool.py does, with one difference: min_connections are spares, connected ahead of the next sessions, not
-a floor under the whole. A spare that is taken is dialled again at once if the bound allows it (P1). One that
-its server ends unused is not: servers may count these against our host, as MySQL does, which blocks it after
-max_connect_errors. The next one is tried after a pause, alone, and each pause is twice the last one, so that
-their number is no more than the logarithm of the time; all are back when a session has had one.
+What base/pool.py does, with one difference: min_connections are spares, connected ahead of the next sessions,
+not a floor under the whole. A spare that is taken is dialled again at once if the bound allows it (P1). One
+that its server ends unused is not: servers may count these against our host, as MySQL does, which blocks it
+after max_connect_errors. The next one is tried after a pause, alone, and each pause is twice the last one, so
+that their number is no more than the logarithm of the time; all are back when a session has had one.
 """
 
 from __future__ import annotations
 
 from muxproxy.config.model import Backend
-from muxproxy.mux.base.client import Client
-from muxproxy.mux.base.pool import Pool
-from muxproxy.mux.base.server import Server, coming
+from muxproxy.mux.base.pool import NewClient, NewUpstream, Pool
+from muxproxy.mux.base.server import coming
 from muxproxy.mux.base.upstream import Upstream
 from muxproxy.mux.deadlines import INF, Deadlines
-from muxproxy.mux.dedicated.client import DedicatedClient
-from muxproxy.mux.dedicated.upstream import BySession
 from muxproxy.mux.exchange import Exchange
-from muxproxy.mux.ports import Wire, World
+from muxproxy.mux.ports import World
 from muxproxy.protocols.contract import Protocol
 
 _MOST_DOUBLINGS = 30  # of the pause: 24 years of 0.7 s
@@ -26,19 +23,21 @@ _MOST_DOUBLINGS = 30  # of the pause: 24 years of 0.7 s
 
 class DedicatedPool(Pool):
     def __init__(
-        self, backend: Backend, protocol: Protocol, world: World, fine: Deadlines, slow: Deadlines
+        self,
+        backend: Backend,
+        protocol: Protocol,
+        world: World,
+        fine: Deadlines,
+        slow: Deadlines,
+        new_client: NewClient,
+        new_upstream: NewUpstream,
     ) -> None:
-        super().__init__(backend, protocol, world, fine, slow)
+        super().__init__(backend, protocol, world, fine, slow, new_client, new_upstream)
+        self.tunnel_timeout = backend.clients.idle_timeout
         self.session_timeout = backend.tcp.session_timeout  # 0: for ever
         self.spares_lost = 0  # times that spares ended unused, since a session has had one
         self.deadline = INF  # no spare is dialled before
         self.wake = INF
-
-    def new_client(self, wire: Wire, now: float) -> Client:
-        return DedicatedClient(self, wire, now)
-
-    def _new_upstream(self, server: Server, now: float) -> Upstream:
-        return BySession(self, server, now)
 
     def submit(self, exchange: Exchange, now: float) -> None:
         super().submit(exchange, now)

@@ -8,10 +8,11 @@ it waits as all do, or, where the queue is full, for a moment. All others, spare
 from __future__ import annotations
 
 from muxproxy.config.model import Backend
+from muxproxy.mux.base.pool import NewClient, NewUpstream
 from muxproxy.mux.base.upstream import Upstream
 from muxproxy.mux.deadlines import Deadlines
 from muxproxy.mux.dedicated.pool import DedicatedPool
-from muxproxy.mux.dedicated.upstream import BySession
+from muxproxy.mux.dedicated.upstream import DedicatedUpstream
 from muxproxy.mux.exchange import NEW, WAITING, Exchange
 from muxproxy.mux.ports import World
 from muxproxy.protocols.contract import PIN, Protocol
@@ -23,9 +24,16 @@ class ReservingPool(DedicatedPool):
     """A session that may have a reserved place is marked PIN, and waits in `pin_queue`."""
 
     def __init__(
-        self, backend: Backend, protocol: Protocol, world: World, fine: Deadlines, slow: Deadlines
+        self,
+        backend: Backend,
+        protocol: Protocol,
+        world: World,
+        fine: Deadlines,
+        slow: Deadlines,
+        new_client: NewClient,
+        new_upstream: NewUpstream,
     ) -> None:
-        super().__init__(backend, protocol, world, fine, slow)
+        super().__init__(backend, protocol, world, fine, slow, new_client, new_upstream)
         self._common = self.config.max_connections - backend.tcp.reserve  # places that all may have
 
     # -- whose it is -------------------------------------------------------------------------------
@@ -61,7 +69,7 @@ class ReservingPool(DedicatedPool):
 
     def _reserved(self) -> int:
         """Sockets of sessions that may have a reserved place: they are nobody else's loss."""
-        return sum(isinstance(each, BySession) and each.is_reserved for each in self.upstreams)
+        return sum(isinstance(each, DedicatedUpstream) and each.is_reserved for each in self.upstreams)
 
     def _is_common_free(self, unused: int = 0) -> bool:
         """May another session of those that have no claim begin? `unused`: at hand for it."""

@@ -10,33 +10,36 @@ not pass for the whole (P2).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from muxproxy.mux.base.server import Server
 from muxproxy.mux.base.upstream import CLOSING, GREETING, OPEN, Upstream
 from muxproxy.mux.deadlines import INF
+from muxproxy.mux.dedicated.pool import DedicatedPool
 from muxproxy.mux.exchange import DONE, REPLYING, SENT, Exchange
 from muxproxy.mux.work import LARGE
 from muxproxy.protocols.contract import PIN, Reason
 
-if TYPE_CHECKING:
-    from muxproxy.mux.base.server import Server
-    from muxproxy.mux.dedicated.pool import DedicatedPool
-
-
 _BEGINNING = 8  # bytes of what a client says, to know one that gets no answer by
 
 
-class BySession(Upstream):
-    """DEDICATED: the one session it has, or is to have."""
+class DedicatedUpstream(Upstream):
+    """`current`: the one session it has, or None as long as it is to have one."""
 
-    pool: DedicatedPool
-
-    __slots__ = ("_client_ended", "_early", "_said", "_server_ended", "_unsent", "current", "is_reserved")
+    __slots__ = (
+        "_client_ended",
+        "_early",
+        "_said",
+        "_server_ended",
+        "_sessions",
+        "_unsent",
+        "current",
+        "is_reserved",
+    )
 
     def __init__(self, pool: DedicatedPool, server: Server, now: float) -> None:
         super().__init__(pool, server, now)
+        self._sessions = pool  # the same as `pool`, which the base sees as less
         self.current: Exchange | None = None
-        self.is_reserved = False  # its session may have a place that others may not (reserve.py)
+        self.is_reserved = False  # its session may have a place that others may not (dedicated/reserve.py)
         self._early: bytearray | None = None  # what the server said to a spare
         self._said = b""  # how its client began
         self._client_ended = False  # its FIN was passed on
@@ -64,7 +67,7 @@ class BySession(Upstream):
         self.is_reserved = exchange.marks & PIN != 0
         self.server.in_flight += 1
         self.served += 1
-        timeout = self.pool.session_timeout
+        timeout = self._sessions.session_timeout
         self.deadline = INF
         if timeout:
             self.expect_by(now + timeout)
@@ -167,7 +170,7 @@ class BySession(Upstream):
     def on_broken_off(self, now: float) -> None:
         super().on_broken_off(now)
         if not self.served:
-            self.pool.on_spare_lost(self, now)
+            self._sessions.on_spare_lost(self, now)
 
     def _was_meant(self, now: float) -> bool:
         """A client that ends first, or says what needs no answer, gets none from a server that is well."""
@@ -234,7 +237,7 @@ class BySession(Upstream):
         self.close("session cut", now)
 
     def on_reply_deadline(self, now: float) -> None:
-        text = f"the session has lasted {self.pool.session_timeout:g} s"
+        text = f"the session has lasted {self._sessions.session_timeout:g} s"
         self.fail("session timeout", Reason.SESSION_TIMEOUT, text, now)
 
     def take_owed(self) -> list[Exchange]:

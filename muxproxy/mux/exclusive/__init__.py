@@ -1,0 +1,1 @@
+"""EXCLUSIVE: one exchange at a time on a connection."""

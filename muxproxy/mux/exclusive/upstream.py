@@ -1,4 +1,4 @@
-"""The simplest ledger: by turn, one exchange at a time on a connection. EXCLUSIVE, and what became opaque.
+"""The ledger of an EXCLUSIVE connection, the simplest: one exchange at a time, or a session that is opaque.
 
 The ledger is changed before bytes are handed to the wire, and whatever fails between the two closes the
 connection (P2).
@@ -7,29 +7,24 @@ connection (P2).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from muxproxy.mux.base.upstream import GREETING, OPEN, Upstream
+from muxproxy.mux.base.server import Server
+from muxproxy.mux.base.upstream import GREETING, OPEN, PoolOfUpstreams, Upstream
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, Exchange
 from muxproxy.mux.work import LARGE
 from muxproxy.protocols.contract import BROKEN, END_UPSTREAM, LAST, ONEWAY, PIN, SWITCH, Frame, Reason
 
-if TYPE_CHECKING:
-    from muxproxy.mux.base.pool import Pool
-    from muxproxy.mux.base.server import Server
-
-
 # Seconds: an end so soon behind a reply is because of it, and no idle timeout.
 BEHIND_REPLY = 1.0
 
 
-class ByTurn(Upstream):
-    """EXCLUSIVE: the one exchange whose turn it is, or none."""
+class ExclusiveUpstream(Upstream):
+    """`current`: the one exchange whose turn it is, or None."""
 
     __slots__ = ("_answered_at", "_half_closed", "_opaque", "_swallowed", "_write_paused", "current")
 
-    def __init__(self, pool: Pool, server: Server, now: float) -> None:
+    def __init__(self, pool: PoolOfUpstreams, server: Server, now: float) -> None:
         super().__init__(pool, server, now)
         self.current: Exchange | None = None
         self._answered_at = 0.0  # its last reply was in
@@ -48,6 +43,9 @@ class ByTurn(Upstream):
         return False
 
     def is_opaque(self) -> bool:
+        return self._opaque
+
+    def is_tunnel(self) -> bool:
         return self._opaque
 
     def send(self, exchange: Exchange, now: float) -> None:

@@ -1,0 +1,1 @@
+"""ORDERED: many in flight, replies in order."""

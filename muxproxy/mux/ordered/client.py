@@ -8,21 +8,16 @@ answered: it may go to another connection, or in another order, and must not ove
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from muxproxy.mux.admission.memory import HEAVY, OBJECTS
-from muxproxy.mux.base.client import Client
+from muxproxy.mux.base.accounts import Accounts
 from muxproxy.mux.base.patience import ENDING
 from muxproxy.mux.exchange import NEW, SENT, WAITING, Exchange
+from muxproxy.mux.ports import Wire
+from muxproxy.mux.shared.client import SharedClient
 from muxproxy.protocols.contract import EAGER, LISTEN, PIN, UNPIN, Frame, Reason
 
-if TYPE_CHECKING:
-    from muxproxy.mux.base.pool import Pool
-    from muxproxy.mux.ordered.feed import FeedClient
-    from muxproxy.mux.ports import Wire
 
-
-class OrderedClient(Client):
+class OrderedClient(SharedClient):
     """One at a time may wait; `_held` and all that came after it are held back."""
 
     __slots__ = (
@@ -37,7 +32,7 @@ class OrderedClient(Client):
         "pin_start",
     )
 
-    def __init__(self, pool: Pool, wire: Wire | None, now: float) -> None:
+    def __init__(self, pool: Accounts, wire: Wire | None, now: float) -> None:
         super().__init__(pool, wire, now)
         self._ahead = 0  # bytes of what is held, objects and all (P7)
         self._latest: Exchange | None = None  # the last that went to the pool
@@ -46,7 +41,7 @@ class OrderedClient(Client):
         self.pin_start: Exchange | None = None  # the first of the pin it is in, or was in last
         self._orphaned = False  # the connection it had alone is gone, and with it what its session was about
         self._is_void = False  # a part of that was refused: it cannot begin elsewhere
-        self.feed: FeedClient | None = None  # what it listens to, if it does
+        self.feed: FeedRole | None = None  # what it listens to, if it does
         self._pushed = 0  # bytes of these
 
     def holds(self, exchange: Exchange, now: float) -> bool:
@@ -238,3 +233,22 @@ class OrderedClient(Client):
         if self.feed is not None:
             self.feed.drop(self, now)
         return ended
+
+
+class FeedRole(OrderedClient):
+    """A client of our own, for all who listen to the same: what they and its connection may ask of it
+    (feed.py)."""
+
+    __slots__ = ()
+
+    def drop(self, client: OrderedClient, now: float) -> None:
+        """A listener is gone, or its session has forgotten all it listened to."""
+        raise NotImplementedError
+
+    def on_push(self, frame: Frame, now: float) -> None:
+        """A message, or what answers a request of ours."""
+        raise NotImplementedError
+
+    def on_lost(self, error: str, now: float) -> None:
+        """Its connection is gone."""
+        raise NotImplementedError

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from muxproxy.mux.admission.queue import Queue
+from muxproxy.mux.base.pool import Pool
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import DONE, Exchange
-from muxproxy.mux.ordered.client import OrderedClient
-from muxproxy.mux.shared.upstream import ByOrder
+from muxproxy.mux.ordered.client import FeedRole, OrderedClient
+from muxproxy.mux.ordered.upstream import OrderedUpstream
+from muxproxy.mux.shared.accounts import SharedAccounts
 from muxproxy.protocols.contract import (
     FIRST,
     FRAMES,
@@ -34,18 +36,13 @@ from muxproxy.protocols.contract import (
     Reason,
 )
 
-if TYPE_CHECKING:
-    from muxproxy.mux.shared.pool import SharedPool
-
 FRAME = LINES // FRAMES  # what a frame counts, in lines
 LISTENERS = 2  # that get a message in one turn: some 5 ms of system calls
 REASON = "listening"  # why it has a connection alone
 
 
-class FeedClient(OrderedClient):
+class FeedClient(FeedRole):
     """One per connection state that listeners need. `wire`: none; nothing is ever written to it."""
-
-    pool: SharedPool
 
     __slots__ = (
         "_asking",
@@ -58,12 +55,18 @@ class FeedClient(OrderedClient):
         "_lost_at",
         "_needs",
         "_probing",
+        "_shared_pool",
         "_unasked",
         "_upstream",
+        "interrupted",
+        "messages",
     )
 
-    def __init__(self, pool: SharedPool, needs: Any, now: float) -> None:
+    def __init__(self, pool: SharedAccounts, needs: Any, now: float) -> None:
         super().__init__(pool, None, now)
+        self._shared_pool = pool  # the same as `pool`, which the base sees as less
+        self.messages = 0  # that came for listeners
+        self.interrupted = 0  # times that they may have missed something
         feed = pool.protocol.feed()
         assert feed is not None
         self._feed: Feed = feed
@@ -72,7 +75,7 @@ class FeedClient(OrderedClient):
         self._asks: dict[Any, Exchange] = {}  # by session: not acknowledged yet
         self._unasked = Queue(pool.queue.timeout, pool.fine, self._on_unasked)  # there is nobody to ask yet
         self._asking = Queue(pool.config.reply_timeout, pool.fine, self._on_unanswered)
-        self._upstream: ByOrder | None = None  # once it has been told what we listen to
+        self._upstream: OrderedUpstream | None = None  # once it has been told what we listen to
         self._heard = now  # when it last said anything
         self._probing = False
         self._given = 0  # messages since its last turn
@@ -80,6 +83,9 @@ class FeedClient(OrderedClient):
         self._late: deque[tuple[bytes, Sequence[Any], Exchange | None]] = deque()
         self._lost_at = INF  # since when listeners may miss something
         self.deadline = INF
+
+    def is_silent_by_design(self) -> bool:
+        return True
 
     # -- listeners -----------------------------------------------------------------------------------
 
@@ -96,7 +102,6 @@ class FeedClient(OrderedClient):
         self._tell(self._feed.on_request(listener, Frame(exchange.data, exchange.marks, exchange.note)), now)
 
     def drop(self, client: OrderedClient, now: float) -> None:
-        """A listener is gone, or its session has forgotten all it listened to."""
         client.feed = None
         if self._clients.pop(client.session, None) is not None:
             self._forget_ask(client.session)
@@ -110,7 +115,7 @@ class FeedClient(OrderedClient):
         data, listeners = self._feed.on_push(frame)
         self._weigh(len(listeners))
         if listeners:
-            self.pool.messages += 1
+            self.messages += 1
             self._late.append((data, listeners, None))
             if self._given < LISTENERS:
                 self._push_late(now)
@@ -213,7 +218,7 @@ class FeedClient(OrderedClient):
             exchange.needs = self._needs
             exchange.pin = (REASON, 0.0)
             self.first = self.last = exchange
-            self.pool.submit_own(exchange, now)
+            Pool.submit(self._shared_pool, exchange, now)  # as everybody's, but nothing holds it
             queue = exchange.queue
             if queue is not None and since < now:
                 queue.remove(exchange)
@@ -225,7 +230,7 @@ class FeedClient(OrderedClient):
         exchange.move(DONE)
         self.first = self.last = None
         upstream = self.pinned
-        assert isinstance(upstream, ByOrder)
+        assert isinstance(upstream, OrderedUpstream)
         self._upstream = upstream
         upstream.feeder = self
         if self._given >= LISTENERS:
@@ -250,7 +255,7 @@ class FeedClient(OrderedClient):
             upstream.on_owner_left(now)
 
     def on_lost(self, error: str, now: float) -> None:
-        """Its connection is gone: get another, and say all of it again."""
+        """Get another, and say all of it again."""
         self._upstream = None
         self.deadline = INF
         if not self._clients:
@@ -259,7 +264,7 @@ class FeedClient(OrderedClient):
             self._look_at(now + self.pool.config.backoff_max)
             return
         self._lost_at = now
-        self.pool.interrupted += 1
+        self.interrupted += 1
         where = {"backend": self.pool.name, "listeners": len(self._clients)}
         self.pool.world.log("listeners may miss something", level="warning", **where, error=error)
         self._look_at(now + self.pool.config.backoff_min)
@@ -303,7 +308,7 @@ class FeedClient(OrderedClient):
         assert isinstance(client, OrderedClient)
         self._asks.pop(client.session, None)
         self._feed.cancel(client.session)
-        self.pool.expire_listener(exchange, now)
+        self.pool.on_expired(exchange, now)
 
     def _on_unanswered(self, exchange: Exchange, now: float) -> None:
         """The server owes an acknowledgement: its connection is stuck, and what this client listens to is in

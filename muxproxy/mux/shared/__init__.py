@@ -1,0 +1,1 @@
+"""What ORDERED and TAGGED have in common: many exchanges in flight on a connection."""

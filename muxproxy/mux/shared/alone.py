@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from muxproxy.config.model import Backend
 from muxproxy.mux.admission.queue import Queue
-from muxproxy.mux.base.pool import Pool
 from muxproxy.mux.base.upstream import Upstream
 from muxproxy.mux.exchange import STREAM, Exchange
-from muxproxy.mux.shared.upstream import ByOrder
+from muxproxy.mux.shared.accounts import SharedAccounts
+from muxproxy.mux.shared.upstream import SharedUpstream
 
 
-class Alone(Pool):
+class Alone(SharedAccounts):
     """The part of a SharedPool that is about having one alone."""
 
     def _pinned_limit(self, backend: Backend) -> int:
@@ -31,7 +31,8 @@ class Alone(Pool):
         if self._alone_queue(exchange).entries or (not is_stream and self.pinned >= self.pinned_limit):
             return None
         for server in self.servers:
-            for upstream in server.open:
+            opened: list[SharedUpstream] = server.open
+            for upstream in opened:
                 if (
                     upstream.owner is None
                     and not upstream.load()
@@ -62,16 +63,17 @@ class Alone(Pool):
         ):
             self._reserve()
 
-    def _is_reserved(self, upstream: ByOrder) -> bool:
+    def _is_reserved(self, upstream: SharedUpstream) -> bool:
         """Being emptied for who needs one alone, and he is still there."""
         if upstream.reserved and not self._wanted():
             upstream.reserved = False
         return upstream.reserved and (self._is_streams_turn() or self._has_another(upstream))
 
-    def _has_another(self, upstream: ByOrder) -> bool:
+    def _has_another(self, upstream: SharedUpstream) -> bool:
         """The many have another one, or may have had it."""
         for server in self.servers:
-            for other in server.open:
+            opened: list[SharedUpstream] = server.open
+            for other in opened:
                 if other is not upstream and other.owner is None and not other.reserved:
                     return True
         return False
@@ -86,7 +88,7 @@ class Alone(Pool):
     def _reserve(self) -> None:
         """All connections are shared and at the bound: the least loaded one empties for who needs one alone;
         the last one of the many not, but for who gives it back soon."""
-        shared = [u for server in self.servers for u in server.open if u.owner is None]
+        shared: list[SharedUpstream] = [u for s in self.servers for u in s.open if u.owner is None]
         free = [u for u in shared if not u.reserved]
         if self._wanted() <= len(shared) - len(free):
             return

@@ -8,38 +8,31 @@ A client that is pipeline_buffer behind holds its connection up: that is not rea
 for their server in vain, so nobody stands behind more than one such wait, whoever causes it: the first client
 that holds it up may be below hold_rate for hold_timeout, and of those that hold up the same others after it
 each gets half of what the one before got, beginning with an eighth (P5). Whose like was cut for it again and
-again gets less (offenders.py).
+again gets less (base/offenders.py).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from muxproxy.mux.base.server import Server
 from muxproxy.mux.base.upstream import APART, OPEN, SILENT
 from muxproxy.mux.deadlines import INF
-from muxproxy.mux.exchange import Exchange
+from muxproxy.mux.exchange import ClientRole, Exchange
+from muxproxy.mux.shared.accounts import SharedAccounts
 from muxproxy.mux.shared.gathering import Gathering
 from muxproxy.protocols.contract import LAST, ONEWAY, Frame
-
-if TYPE_CHECKING:
-    from muxproxy.mux.base.client import Client
-    from muxproxy.mux.base.patience import Patience
-    from muxproxy.mux.base.server import Server
-    from muxproxy.mux.shared.pool import SharedPool
-
 
 # A client is slow that has so many times response_buffer of replies unread.
 BEHIND = 16
 
 
 class Avoided(Gathering):
-    """The part of ByOrder that is about standing still."""
+    """The part of a SharedUpstream that is about standing still."""
 
     __slots__ = ("_cuts", "_held_bytes", "_held_for", "_held_since", "_held_until", "_look")
 
-    def __init__(self, pool: SharedPool, server: Server, now: float) -> None:
+    def __init__(self, pool: SharedAccounts, server: Server, now: float) -> None:
         super().__init__(pool, server, now)
-        self._held_for: dict[Patience, float] = {}  # clients because of whom it is not read, and since when
+        self._held_for: dict[ClientRole, float] = {}  # clients because of whom it is not read, and since when
         self._held_since = 0.0  # those who wait now began to stand behind a client
         self._held_until = -INF
         self._held_bytes = 0  # that such clients have to take now
@@ -51,24 +44,30 @@ class Avoided(Gathering):
     def _waiting_for_reply(self) -> list[Exchange]:
         raise NotImplementedError
 
-    def _clients_bound(self) -> set[Client | None]:
+    def _clients_bound(self) -> set[ClientRole | None]:
         """Whose replies come from here, and in order."""
         raise NotImplementedError
 
     # -- who goes elsewhere ------------------------------------------------------------------------
 
     def avoid(self, why: int, now: float) -> None:
-        if not self.suspect & why:
-            self.pool.suspects += not self.suspect
-            self.suspect |= why
-            self.pool.count_event("suspected" if why == SILENT else "set_apart")
-            self.pool.on_suspect(self, now)
+        if self.suspect & why:
+            return
+        pool = self.shared_pool
+        pool.suspects += not self.suspect
+        self.suspect |= why
+        pool.count_event("suspected" if why == SILENT else "set_apart")
+        if pool.has_other(now):
+            # What it has not written need not stand behind what is stuck.
+            back = self.take_unwritten()
+            pool.take_back(None, back, self._take_waiting(back))
+        pool.serve(now)  # and who waits for no other than silent ones may have to make do with them
 
     def trust(self, why: int = SILENT | APART) -> None:
         """`why` it was avoided is no longer so."""
         if self.suspect & why:
             self.suspect &= ~why
-            self.pool.suspects -= not self.suspect
+            self.shared_pool.suspects -= not self.suspect
 
     def take_unwritten(self) -> list[Exchange]:
         """What is gathered and may go elsewhere, as if it had not been sent: not what must stay behind what
@@ -87,6 +86,18 @@ class Avoided(Gathering):
                 self._calm = None
         return back
 
+    def _take_waiting(self, back: list[Exchange]) -> list[Exchange]:
+        """What the clients of `back` would have sent there behind it goes with it, or would overtake it
+        (P2)."""
+        queue = self.queue
+        if queue is None:
+            return []
+        clients = {exchange.client for exchange in back}
+        behind = [exchange for exchange in queue.entries if exchange.client in clients]
+        for exchange in behind:
+            queue.remove(exchange)
+        return behind
+
     def _look_at_silence(self, now: float) -> float:
         """It has said nothing since its deadline was set. Returns when to look again."""
         if self.owner is None:
@@ -95,7 +106,7 @@ class Avoided(Gathering):
 
     # -- who holds it up ---------------------------------------------------------------------------
 
-    def _hold_for(self, client: Client, frame: Frame, now: float) -> None:
+    def _hold_for(self, client: ClientRole, frame: Frame, now: float) -> None:
         """It takes no more for now: what comes is kept for it, up to pipeline_buffer. What would come then
         cannot be left out, so the connection is not read (P5)."""
         if self.owner is not None or self.state != OPEN:
@@ -112,7 +123,7 @@ class Avoided(Gathering):
                 self._look = min(self._look, look, self._due(client, self._held_for[client], now))
                 self.expect_by(self._look)
 
-    def _begin_hold(self, client: Patience, size: int, now: float) -> None:
+    def _begin_hold(self, client: ClientRole, size: int, now: float) -> None:
         if not self._held_for:
             others = (e.sent for e in self._waiting_for_reply() if e.client is not client)
             if next(others, INF) > self._held_until:  # none of these has stood behind another one before
@@ -140,7 +151,7 @@ class Avoided(Gathering):
         if self._held_for and self.state == OPEN:
             self.expect_by(self._look)
 
-    def _due(self, client: Patience, since: float, now: float) -> float:
+    def _due(self, client: ClientRole, since: float, now: float) -> float:
         """Until then it may hold up others; see above."""
         config = self.pool.clients_config
         due = self._held_since + config.hold_timeout + self._held_bytes / config.hold_rate
@@ -149,7 +160,7 @@ class Avoided(Gathering):
             due = min(due, since + self.pool.grace(client, now) + self._held_bytes / config.hold_rate)
         return due
 
-    def unhold(self, client: Patience, now: float) -> None:
+    def unhold(self, client: ClientRole, now: float) -> None:
         self._held_for.pop(client, None)
         if self._held_for or not self.read_paused or self.state != OPEN:
             return
@@ -160,7 +171,6 @@ class Avoided(Gathering):
         self._rearm(now)
         self.pool.release(self, now)
 
-    def has_others(self, client: Patience) -> bool:
-        """Somebody else waits for replies on it."""
+    def has_others(self, client: ClientRole) -> bool:
         waiting = (*self._waiting_for_reply(), *self._out)
         return any(exchange.client is not client for exchange in waiting)

@@ -12,11 +12,12 @@ flight, and whoever comes meanwhile waits behind it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from muxproxy.mux.admission.queue import Queue
+from muxproxy.mux.base.server import Server
 from muxproxy.mux.base.upstream import CONNECTING, GREETING, OPEN, Upstream
 from muxproxy.mux.exchange import SENT, STREAM, Exchange
+from muxproxy.mux.ports import Wire
+from muxproxy.mux.shared.accounts import SharedAccounts
 from muxproxy.protocols.contract import (
     ANYWHERE,
     FIRST,
@@ -31,11 +32,6 @@ from muxproxy.protocols.contract import (
     Reason,
 )
 
-if TYPE_CHECKING:
-    from muxproxy.mux.base.server import Server
-    from muxproxy.mux.ports import Wire
-    from muxproxy.mux.shared.pool import SharedPool
-
 # In a row, without a request served in between.
 MAX_PRELUDES = 100
 STREAMING = "streaming"  # why it is pinned: a request is coming in, whose parts must stand together
@@ -44,9 +40,7 @@ GREET, PRELUDE, RESET, FENCE = "greeting", "prelude", "reset", "fence"
 
 
 class Gathering(Upstream):
-    """The half of ByOrder that writes."""
-
-    pool: SharedPool
+    """The half of a SharedUpstream that writes."""
 
     __slots__ = (
         "_asker",
@@ -66,10 +60,12 @@ class Gathering(Upstream):
         "needs",
         "queue",
         "reserved",
+        "shared_pool",
     )
 
-    def __init__(self, pool: SharedPool, server: Server, now: float) -> None:
+    def __init__(self, pool: SharedAccounts, server: Server, now: float) -> None:
         super().__init__(pool, server, now)
+        self.shared_pool = pool  # the same as `pool`, which the base sees as less
         connection = self.connection = pool.protocol.connection(self.replies)
         self.queue: Queue | None = None  # clients that must stay on this connection and find it full
         self.reserved = False  # no more for the many: a client waits to have it alone
@@ -199,14 +195,14 @@ class Gathering(Upstream):
             if len(out) == 1:
                 self._gathered = now
                 if is_idle:
-                    look = pool.first_look
+                    look = self.shared_pool.first_look
                     if self.owner is not None or exchange.marks & ONEWAY:  # whose silence means nothing
                         look = pool.config.reply_timeout
                     self.expect_by(exchange.sent + look)
                     self.flush(now)
                 else:
                     self._flush_later()
-            elif pool.batch_delay and not self._is_full:
+            elif self.shared_pool.batch_delay and not self._is_full:
                 self._look_if_full()
         if not exchange.whole and client is not None:
             client.on_sent(now)
@@ -227,7 +223,7 @@ class Gathering(Upstream):
 
     def _flush_later(self) -> None:
         """At the end of this turn of the loop; with a batch, after its delay or when enough have come."""
-        pool = self.pool
+        pool = self.shared_pool
         if not pool.batch_delay:
             pool.world.soon(self._flush_now)
             return
@@ -236,7 +232,7 @@ class Gathering(Upstream):
 
     def _look_if_full(self) -> None:
         """With a batch only: the sum is over no more than its number of exchanges."""
-        if sum(exchange.weight for exchange in self._out) >= self.pool.batch_commands:
+        if sum(exchange.weight for exchange in self._out) >= self.shared_pool.batch_commands:
             self._is_full = True
             self.pool.world.soon(self._flush_now)
 

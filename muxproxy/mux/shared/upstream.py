@@ -1,27 +1,25 @@
-"""Ledgers of connections with many exchanges in flight: by order. (tag.py has the one by tag, gather.py what
-goes out.)
+"""A connection with many exchanges in flight: replies come in, pins come and go, and how it ends.
 
-The oldest on the ledger is whose reply comes next: a reply that nobody is owed, or that is malformed, ends
-the connection before it can shift the others by one (P2). Pinned (`owner` set), the same ledger serves one
-client alone.
+What goes out is gathering.py's, who had better not come avoided.py's, and whose a reply is the ledgers know:
+ordered/upstream.py, tagged/upstream.py.
+
+A reply that nobody is owed, or that is malformed, ends the connection before it can shift the others by one
+(P2). Pinned (`owner` set), the same ledger serves one client alone.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from muxproxy.mux.base.upstream import GREETING, OPEN, SILENT
 from muxproxy.mux.deadlines import INF
-from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, STREAM, Exchange
+from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, STREAM, ClientRole, Exchange
 from muxproxy.mux.shared.avoided import Avoided
 from muxproxy.mux.shared.gathering import GREET, PRELUDE, RESET, STREAMING
 from muxproxy.mux.work import LARGE
 from muxproxy.protocols.contract import (
     BROKEN,
     END_UPSTREAM,
-    FIRST,
     INTERIM,
     LAST,
     ONEWAY,
@@ -30,54 +28,35 @@ from muxproxy.protocols.contract import (
     UNPIN,
     Frame,
     Reason,
-    Sharing,
 )
 
-if TYPE_CHECKING:
-    from muxproxy.mux.base.client import Client
-    from muxproxy.mux.base.server import Server
-    from muxproxy.mux.ordered.feed import FeedClient
-    from muxproxy.mux.shared.pool import SharedPool
 
+class SharedUpstream(Avoided):
+    __slots__ = ()
 
-_WHOLE = FIRST | LAST
-
-
-class ByOrder(Avoided):
-    """ORDERED: replies come in the order of requests."""
-
-    __slots__ = ("feeder", "owed")
-
-    def __init__(self, pool: SharedPool, server: Server, now: float) -> None:
-        super().__init__(pool, server, now)
-        self.owed: deque[Exchange] = deque()  # the ledger, oldest first, with preludes and abandoned ones
-        self.feeder: FeedClient | None = None  # pinned for what many listen to
-
-    # -- the ledger: what ByTag does otherwise -----------------------------------------------------
-
-    def _enter(self, exchange: Exchange) -> None:
-        self.owed.append(exchange)
+    # -- the ledger --------------------------------------------------------------------------------
 
     def _match(self, frame: Frame) -> Exchange | None:
         """Whose reply is this a frame of? None: nobody's."""
-        return self.owed[0] if self.owed else None
+        raise NotImplementedError
 
     def _strike(self, exchange: Exchange) -> None:
-        self.owed.popleft()
-
-    def _newest(self) -> Exchange | None:
-        return self.owed[-1] if self.owed else None
-
-    def _strike_unwritten(self, exchange: Exchange) -> None:
-        self.owed.remove(exchange)
+        raise NotImplementedError
 
     def _oldest(self) -> Exchange | None:
-        return self.owed[0] if self.owed else None
+        raise NotImplementedError
 
     def _all(self) -> list[Exchange]:
-        everything = list(self.owed)
-        self.owed.clear()
-        return everything
+        """Of them, off it."""
+        raise NotImplementedError
+
+    def _on_frames(self, frames: Sequence[Frame], now: float) -> None:
+        """Each to its client at once, where there is nothing more to it than that, else `_on_frame`."""
+        raise NotImplementedError
+
+    def _on_push(self, frame: Frame, now: float) -> None:
+        """What the server says by itself."""
+        raise NotImplementedError
 
     def _for_client(self, exchange: Exchange, frame: Frame) -> Frame:
         return frame
@@ -117,44 +96,18 @@ class ByOrder(Avoided):
     def on_turn(self, now: float) -> None:
         self.on_data(b"", now)  # also where nothing was held back: its room is for who waits (P4)
 
-    def _on_frames(self, frames: Sequence[Frame], now: float) -> None:
-        owed = self.owed
-        for frame in frames:
-            if frame.marks == _WHOLE and owed:  # as nearly always
-                exchange = owed[0]
-                client = exchange.client
-                if client is not None and not exchange.marks & PIN and exchange is not self._doubt:
-                    owed.popleft()
-                    exchange.upstream = None
-                    self.in_flight -= exchange.weight
-                    self.server.in_flight -= exchange.weight
-                    try:
-                        client.deliver(exchange, frame, now)
-                    except Exception:
-                        client.on_bug(now)  # which is on no ledger of ours any more (P2, P3)
-                        raise
-                    if client.write_paused:
-                        self._hold_for(client, frame, now)
-                    continue
-            if frame.marks & BROKEN:
-                self.fail("server broke the protocol", Reason.SERVER_BROKE, frame.note, now)
-                return
-            if frame.marks & PUSH:
-                self._on_push(frame, now)
-            else:
-                whose = self._match(frame)
-                if whose is not None:
-                    self._on_reply(whose, frame, now)
-                elif not self._stray(frame):
-                    why = "a reply that no request asked for"
-                    self.fail("unsolicited bytes", Reason.SERVER_BROKE, why, now)
-                    return
-            if self.state != OPEN and self.state != GREETING:
-                return
-
-    def _on_push(self, frame: Frame, now: float) -> None:
-        if self.feeder is not None:
-            self.feeder.on_push(frame, now)
+    def _on_frame(self, frame: Frame, now: float) -> None:
+        if frame.marks & BROKEN:
+            self.fail("server broke the protocol", Reason.SERVER_BROKE, frame.note, now)
+        elif frame.marks & PUSH:
+            self._on_push(frame, now)
+        else:
+            whose = self._match(frame)
+            if whose is not None:
+                self._on_reply(whose, frame, now)
+            elif not self._stray(frame):
+                why = "a reply that no request asked for"
+                self.fail("unsolicited bytes", Reason.SERVER_BROKE, why, now)
 
     def _stray(self, frame: Frame) -> bool:
         """A reply that matches nothing. True: it may be ignored."""
@@ -202,7 +155,7 @@ class ByOrder(Avoided):
         if exchange.client is not None:
             self.pool.replied += weight
 
-    def _deliver(self, client: Client, exchange: Exchange, frame: Frame, now: float) -> None:
+    def _deliver(self, client: ClientRole, exchange: Exchange, frame: Frame, now: float) -> None:
         try:
             client.deliver(exchange, frame, now)
         except Exception:
@@ -213,7 +166,7 @@ class ByOrder(Avoided):
 
     def _on_pinned_reply(self, exchange: Exchange, now: float) -> None:
         if exchange.pin[1]:  # it blocked, and so did those behind it: their time begins now
-            for other in self.owed:
+            for other in self._waiting_for_reply():
                 other.sent = max(other.sent, now)
         streaming = self._streaming
         if not exchange.marks & UNPIN or self.owner is None:
@@ -260,15 +213,19 @@ class ByOrder(Avoided):
             self.deadline = INF
         else:
             late = oldest.sent + self.pool.config.reply_timeout
-            self.expect_by(late if self.owner is not None else min(late, now + self.pool.first_look))
+            self.expect_by(late if self.owner is not None else min(late, now + self.shared_pool.first_look))
 
     def _read_on(self, now: float) -> None:
         super()._read_on(now)
         if self._oldest() is not None:
             self._rearm(now)
 
-    def _clients_bound(self) -> set[Client | None]:
-        return {exchange.client for exchange in self.owed}
+    def on_last_call(self, why: str) -> None:
+        """What is in flight finishes here; nothing new is written, not even what was gathered for it."""
+        if self.retiring:
+            return
+        self.retiring = why
+        self.shared_pool.take_back(None, self.take_unwritten(), [])
 
     # -- pins --------------------------------------------------------------------------------------
 
@@ -293,7 +250,9 @@ class ByOrder(Avoided):
         connection along at once."""
         if self.state != OPEN:
             return
-        blocks = any(exchange.pin[1] for exchange in (*self.owed, *self._out) if exchange.marks & PIN)
+        blocks = any(
+            exchange.pin[1] for exchange in (*self._waiting_for_reply(), *self._out) if exchange.marks & PIN
+        )
         if self.connection is None or blocks or self.retiring or self._streaming is not None:
             self.close("pinned session ended", now)
             return
@@ -372,9 +331,6 @@ class ByOrder(Avoided):
                 )
         self.expect_by(next_look)
 
-    def _waiting_for_reply(self) -> list[Exchange]:
-        return list(self.owed)
-
     def on_write_paused(self, now: float) -> None:
         self._write_paused = True
         if self._streaming is not None and self._streaming.client is not None:
@@ -390,20 +346,7 @@ class ByOrder(Avoided):
         self.fail("server closed", Reason.SERVER_CLOSED, "server closed the connection", now)
         return False
 
-    def _may_retry(self, exchange: Exchange, reason: Reason) -> bool:
-        """Of one client's only the last: two at once could overtake each other."""
-        if self.pool.sharing is Sharing.ORDERED:
-            client = exchange.client
-            if client is None or client.last is not exchange:
-                return False
-            if exchange.marks & PIN:  # what its session left on the connection is lost
-                return False
-        return super()._may_retry(exchange, reason)
-
     def lose(self, owed: list[Exchange], reason: Reason, text: str, now: float) -> None:
-        feeder, self.feeder = self.feeder, None
-        if feeder is not None:
-            feeder.on_lost(f"{self.server}: {text}", now)
         super().lose(owed, reason, text, now)
         self.pool.serve(now)  # those that take_owed put back may find room elsewhere at once
 
@@ -421,5 +364,5 @@ class ByOrder(Avoided):
             waiting.append(queue.pop())
         if queue is not None:
             queue.close()
-        lost = self.pool.take_back(self.owner, unwritten, waiting)
+        lost = self.shared_pool.take_back(self.owner, unwritten, waiting)
         return owed + lost + [exchange for exchange in out if exchange.client is None]

@@ -1,0 +1,1 @@
+"""TAGGED: many in flight, replies by id."""

@@ -8,12 +8,14 @@ heartbeat. So what follows waits for APART, in which a consumer has read what it
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
-from muxproxy.mux.base.client import Client
+from muxproxy.mux.base.accounts import Accounts
 from muxproxy.mux.base.patience import ENDING, IDLE, OWED
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import DONE, NEW, WAITING, Exchange
+from muxproxy.mux.ports import Wire
+from muxproxy.mux.shared.client import SharedClient
 from muxproxy.protocols.contract import (
     ANSWER,
     ASIDE,
@@ -27,11 +29,6 @@ from muxproxy.protocols.contract import (
     TaggedProtocol,
 )
 
-if TYPE_CHECKING:
-    from muxproxy.mux.base.pool import Pool
-    from muxproxy.mux.ports import Wire
-
-
 # A reader that is awake takes what came within microseconds. The kernel joins what has not been read, and
 # does not say what has: whoever sleeps longer loses here what it would lose without muxproxy, too.
 APART = 0.002  # seconds
@@ -43,12 +40,12 @@ _WHOLE = FIRST | LAST
 _OK = Reason.OK  # looking a member up costs more than the rest of a line
 
 
-class TaggedClient(Client):
+class TaggedClient(SharedClient):
     """Replies in any order, each by itself: whoever has begun to write finishes before another begins."""
 
     __slots__ = ("_aside", "_mute", "_tags", "_talking", "_told")
 
-    def __init__(self, pool: Pool, wire: Wire | None, now: float) -> None:
+    def __init__(self, pool: Accounts, wire: Wire | None, now: float) -> None:
         super().__init__(pool, wire, now)
         self._talking: Exchange | None = None
         self._mute: deque[Exchange] = deque()  # those with parked frames, in the order of their first
@@ -188,6 +185,9 @@ class TaggedClient(Client):
 
     def _is_pipelining(self) -> bool:
         return True
+
+    def _may_be_asking(self) -> bool:
+        return True  # whoever always has something in flight may be sending the next one now
 
     def proceed(self, now: float) -> None:
         """One of those that waited has gone."""

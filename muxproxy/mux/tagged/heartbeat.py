@@ -13,17 +13,39 @@ be too busy to answer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from muxproxy.mux.base.server import Server
 from muxproxy.mux.base.upstream import OPEN
 from muxproxy.mux.deadlines import INF
-
-if TYPE_CHECKING:
-    from muxproxy.mux.tagged.upstream import ByTag
-
+from muxproxy.mux.shared.accounts import SharedAccounts
+from muxproxy.mux.shared.upstream import SharedUpstream
 
 PATIENCE = 3  # of its own heartbeats, for which a server waits
 NOTED = 1.0  # seconds of silence before its end that tell of a server's pace, and not of its death
+
+
+class HasHeartbeat(SharedUpstream):
+    """What a heartbeat asks of its connection."""
+
+    __slots__ = ("heard",)
+
+    def __init__(self, pool: SharedAccounts, server: Server, now: float) -> None:
+        super().__init__(pool, server, now)
+        self.heard = now  # when its server last said anything
+
+    def written(self) -> float:
+        """When the newest request was, of those that are not answered."""
+        raise NotImplementedError
+
+    def may_be_silent(self) -> bool:
+        """We do not listen, or it takes the rest of a request, and has not been asked anything else."""
+        raise NotImplementedError
+
+    def ask_for_life(self) -> None:
+        raise NotImplementedError
+
+    def on_silence(self, text: str, now: float) -> None:
+        """Its server is left alone as one that refuses connections is."""
+        raise NotImplementedError
 
 
 class Heartbeat:
@@ -41,7 +63,7 @@ class Heartbeat:
         "wake",
     )
 
-    def __init__(self, upstream: ByTag, interval: float, misses: int, keep: float, now: float) -> None:
+    def __init__(self, upstream: HasHeartbeat, interval: float, misses: int, keep: float, now: float) -> None:
         self._upstream = upstream
         self._interval = interval
         self._keep = keep

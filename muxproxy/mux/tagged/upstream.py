@@ -8,13 +8,15 @@ dropped and counted; the connection lives.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import cast
 
+from muxproxy.mux.base.server import Server
 from muxproxy.mux.base.upstream import OPEN, SILENT
 from muxproxy.mux.deadlines import INF
-from muxproxy.mux.exchange import DONE, REPLYING, Exchange
-from muxproxy.mux.shared.upstream import ByOrder
-from muxproxy.mux.tagged.heartbeat import NOTED, PATIENCE, Heartbeat
+from muxproxy.mux.exchange import DONE, REPLYING, ClientRole, Exchange
+from muxproxy.mux.shared.accounts import SharedAccounts
+from muxproxy.mux.tagged.client import TaggedClient
+from muxproxy.mux.tagged.heartbeat import NOTED, PATIENCE, HasHeartbeat, Heartbeat
 from muxproxy.protocols.contract import (
     END_UPSTREAM,
     FIRST,
@@ -26,30 +28,24 @@ from muxproxy.protocols.contract import (
     TaggedProtocol,
 )
 
-if TYPE_CHECKING:
-    from muxproxy.mux.base.client import Client
-    from muxproxy.mux.base.server import Server
-    from muxproxy.mux.shared.pool import SharedPool
-
 _WHOLE = FIRST | LAST
 
 # Answers to the server's own questions that wait until a request has been written to its end.
 MAX_KEPT = 64 * 1024  # bytes; beyond it a question gets no answer
 
 
-class ByTag(ByOrder):
-    """TAGGED: replies by id, in any order. Ids are ours on the wire and the client's own in its reply."""
+class TaggedUpstream(HasHeartbeat):
+    """Ids are ours on the wire and the client's own in its reply."""
 
-    __slots__ = ("_asked", "_by_tag", "_heartbeat", "_kept", "_next_tag", "_protocol", "heard")
+    __slots__ = ("_asked", "_by_tag", "_heartbeat", "_kept", "_next_tag", "_protocol")
 
-    def __init__(self, pool: SharedPool, server: Server, now: float) -> None:
+    def __init__(self, pool: SharedAccounts, server: Server, now: float) -> None:
         super().__init__(pool, server, now)
         self._protocol = cast(TaggedProtocol, pool.protocol)
         self._by_tag: dict[int, Exchange] = {}  # oldest first, as dicts keep their order
         self._next_tag = 0
         self._kept = b""
         self._asked = False  # whether it lives, and not heard since
-        self.heard = now  # when its server last said anything
         self._heartbeat: Heartbeat | None = None
 
     def open(self, now: float) -> None:
@@ -80,6 +76,9 @@ class ByTag(ByOrder):
 
     def _strike_unwritten(self, exchange: Exchange) -> None:
         self._strike(exchange)
+
+    def _newest(self) -> Exchange | None:
+        return next(reversed(self._by_tag.values()), None)
 
     def _oldest(self) -> Exchange | None:
         return next(iter(self._by_tag.values()), None)
@@ -114,13 +113,14 @@ class ByTag(ByOrder):
         by_tag, retag = self._by_tag, self._protocol.retag
         for frame in frames:
             exchange = by_tag.get(frame.tag) if frame.marks == _WHOLE else None
-            client: Any = None if exchange is None else exchange.client  # TaggedClient
+            client = None if exchange is None else exchange.client
             if exchange is None or client is None or exchange.marks & PIN or exchange.limit >= 0:
-                super()._on_frames((frame,), now)
+                self._on_frame(frame, now)
                 if self.state != OPEN:
                     return
                 continue
             # As nearly always.
+            assert isinstance(client, TaggedClient)
             del by_tag[frame.tag]
             exchange.upstream = None
             self.in_flight -= exchange.weight
@@ -135,7 +135,7 @@ class ByTag(ByOrder):
 
     def _on_push(self, frame: Frame, now: float) -> None:
         if frame.marks & END_UPSTREAM:
-            self.pool.on_last_call(self, frame.note, now)
+            self._on_last_call(frame.note, now)
         elif frame.marks & INTERIM:
             self.server.on_stays("server goes on", now)
         elif frame.data:
@@ -175,16 +175,17 @@ class ByTag(ByOrder):
             self._say_kept()
             self.pool.release(self, now)
 
-    def on_last_call(self, why: str, now: float) -> None:
-        """What is in flight finishes here; nothing new is written, not even what was gathered for it."""
-        if self.retiring:
-            return
-        self.retiring = why
-        self.pool.take_back(None, self.take_unwritten(), [])
+    def _on_last_call(self, why: str, now: float) -> None:
+        """Its server is about to stop: none of its connections gets more, unless no other server can serve.
+        This one alone is replaced even then: behind the address another may stand by now."""
+        self.server.on_last_call(now, self._protocol.stop_timeout)
+        self.on_last_call(why)
+        if self.pool.others_serve(self.server):
+            self.shared_pool.retire_all(self.server, why, now)
 
     # -- silence -----------------------------------------------------------------------------------
 
-    def _clients_bound(self) -> set[Client | None]:
+    def _clients_bound(self) -> set[ClientRole | None]:
         return set()  # replies go by id: nobody stands behind another
 
     def _look_at_silence(self, now: float) -> float:
@@ -203,10 +204,9 @@ class ByTag(ByOrder):
             self._asked = True
             if self._protocol.probe_interval:
                 self.ask_for_life()
-        return now + self.pool.first_look
+        return now + self.shared_pool.first_look
 
     def written(self) -> float:
-        """When the newest request was, of those that are not answered."""
         return next(reversed(self._by_tag.values())).sent if self._by_tag else 0.0
 
     def on_server_eof(self, now: float) -> bool:
@@ -229,19 +229,18 @@ class ByTag(ByOrder):
         )
         if protocol.probe_interval:  # so it is, until somebody does
             server.pace = pace
-            for each in server.open:
-                if isinstance(each, ByTag) and each._heartbeat is not None:
+            opened: list[TaggedUpstream] = server.open
+            for each in opened:
+                if each._heartbeat is not None:
                     each._heartbeat.hurry(now)
 
     def may_be_silent(self) -> bool:
-        """We do not listen, or it takes the rest of a request, and has not been asked anything else."""
         return self.read_paused or (self._streaming is not None and not self._write_paused)
 
     def ask_for_life(self) -> None:
         self._say(self._protocol.probe() or b"")
 
     def on_silence(self, text: str, now: float) -> None:
-        """Its server is left alone as one that refuses connections is."""
         where = {"backend": self.pool.name, "server": str(self.server)}
         self.pool.world.log("server is silent", level="warning", **where, error=text)
         self.server.on_failed(text, now, now)

@@ -42,7 +42,8 @@ NAMES = {
 }
 
 # Providers close a connection from which they have read nothing for three of their own heartbeats. This is
-# less than three of 2 s; of those that are shorter still the provider shows its pace (mux/tagged/upstream.py).
+# less than three of 2 s; of those that are shorter still the provider shows its pace
+# (mux/tagged/upstream.py).
 KEEP = 5.0  # seconds
 
 # Events say null (a heartbeat), "R" or "W": a few bytes in every serialization. They are kept until they are

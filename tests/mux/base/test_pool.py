@@ -93,31 +93,6 @@ def test_requests_wait_for_a_server_that_comes_back_within_the_timeout() -> None
 # -- pins --------------------------------------------------------------------------------------------------
 
 
-def test_upgrades_stay_within_their_limit_and_their_waiters_stand_in_nobodys_way() -> None:
-    stage = Stage(EXCLUSIVE, max_connections=3, max_pinned=1)
-    stage.asks(b"one pin\n")
-    first = stage.connects()
-    first.sends(b"one 101\n")
-    bob = stage.asks(b"two pin\n")
-    assert stage.dials == []  # beyond the limit no connection is dialled for it
-    ann = stage.asks(b"ann\n")
-    server = stage.connects()
-    assert serves(server, ann) == b"ann\n"  # P4: bob came before, but waits for something else
-    assert stage.statistics()["waiting"] == 1
-    first.breaks_off()
-    assert server.got() == b"two pin\n"
-    server.sends(b"two 101\n")
-    assert bob.got() == b"two 101\n"
-
-
-def test_max_upgraded_is_the_limit_where_it_is_set() -> None:
-    stage = Stage(EXCLUSIVE, max_connections=4, max_upgraded=0, timeout=1.0)
-    ann = stage.asks(b"up pin\n")
-    assert stage.dials == []
-    stage.passes(1.1)
-    assert ann.got().startswith(b"no queue_timeout")
-
-
 def test_the_elder_of_both_queues_is_served_first() -> None:
     stage = Stage(EXCLUSIVE, max_connections=1, max_pinned=1)
     ann = stage.asks(b"x\n")

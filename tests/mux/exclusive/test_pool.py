@@ -1,5 +1,6 @@
-"""Servers that close after a reply without having said so: nothing is written on a connection that may be
-closed, as far as can be known, and with a server that does not do it nobody waits (P4, P9)."""
+"""Upgrades and their limit. And servers that close after a reply without having said so: nothing is written
+on a connection that may be closed, as far as can be known, and with a server that does not do it nobody waits
+(P4, P9)."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from muxproxy.protocols.contract import Sharing
 from tests.fakes import Peer, Stage
 from tests.toys import Toy
 
+EXCLUSIVE = Sharing.EXCLUSIVE
 BEHIND = REST + 0.02  # and the grains of the wheel
 
 
@@ -222,3 +224,29 @@ def test_other_protocols_connections_do_not_rest() -> None:
     server = stage.server(b"a\n", b"re a\n")
     stage.asks(b"b\n")
     assert server.got() == b"b\n"
+
+
+def test_upgrades_stay_within_their_limit_and_their_waiters_stand_in_nobodys_way() -> None:
+    stage = Stage(EXCLUSIVE, max_connections=3, max_pinned=1)
+    stage.asks(b"one pin\n")
+    first = stage.connects()
+    first.sends(b"one 101\n")
+    bob = stage.asks(b"two pin\n")
+    assert stage.dials == []  # beyond the limit no connection is dialled for it
+    ann = stage.asks(b"ann\n")
+    server = stage.connects()
+    server.sends(server.got())
+    assert ann.got() == b"ann\n"  # P4: bob came before, but waits for something else
+    assert stage.statistics()["waiting"] == 1
+    first.breaks_off()
+    assert server.got() == b"two pin\n"
+    server.sends(b"two 101\n")
+    assert bob.got() == b"two 101\n"
+
+
+def test_max_upgraded_is_the_limit_where_it_is_set() -> None:
+    stage = Stage(EXCLUSIVE, max_connections=4, max_upgraded=0, timeout=1.0)
+    ann = stage.asks(b"up pin\n")
+    assert stage.dials == []
+    stage.passes(1.1)
+    assert ann.got().startswith(b"no queue_timeout")

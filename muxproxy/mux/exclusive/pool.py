@@ -1,0 +1,116 @@
+"""The pool of EXCLUSIVE connections: what base/pool.py does, and connections that rest.
+
+Some servers close a connection right behind a reply without having said so. A connection on which so many
+replies have come that this may be is nobody's for a moment: base/server.py says when and for how long.
+"""
+
+from __future__ import annotations
+
+from muxproxy.config.model import Backend
+from muxproxy.mux.base.pool import Pool
+from muxproxy.mux.base.server import Server
+from muxproxy.mux.base.upstream import Upstream
+from muxproxy.mux.exchange import Exchange
+from muxproxy.protocols.contract import PIN
+
+
+class ExclusivePool(Pool):
+    def _pinned_limit(self, backend: Backend) -> int:
+        upgraded = backend.http.max_upgraded
+        return super()._pinned_limit(backend) if upgraded is None else upgraded
+
+    def _pin_key(self) -> str:
+        is_all = self.pinned_limit >= self.config.max_connections
+        return "[upstream] max_connections" if is_all else "[http] max_upgraded"
+
+    # -- exchanges in ------------------------------------------------------------------------------
+
+    def _place_for(self, exchange: Exchange, now: float) -> Upstream | None:
+        upstream = super()._place_for(exchange, now)
+        if upstream is None and not (exchange.marks & PIN and self.pinned >= self.pinned_limit):
+            return self._from_rest(exchange, now)
+        return upstream
+
+    def _places_coming(self, now: float) -> int:
+        return super()._places_coming(now) + sum(len(server.resting) for server in self.servers)
+
+    def _from_rest(self, exchange: Exchange, now: float) -> Upstream | None:
+        """While nothing speaks against a new server, who may be sent again need not wait for its first rests,
+        unless others wait (P4)."""
+        if not self.gate.waiting and exchange.is_replayable():
+            for server in self.servers:
+                resting: list[Upstream] = server.resting
+                while resting and not server.endings:
+                    upstream = resting[-1]
+                    if not upstream.is_left(now):
+                        self._stop_resting(upstream)
+                        return upstream
+        return None
+
+    # -- places in ---------------------------------------------------------------------------------
+
+    def _assign(self, upstream: Upstream, now: float) -> None:
+        if upstream.served < upstream.server.lasts or not self._rests(upstream, now):
+            super()._assign(upstream, now)
+
+    def on_idle_deadline(self, upstream: Upstream, now: float) -> None:
+        if upstream.resting:
+            self._on_rested(upstream, now)
+        else:
+            super().on_idle_deadline(upstream, now)
+
+    def on_closing(self, upstream: Upstream, now: float) -> None:
+        self._stop_resting(upstream)
+        super().on_closing(upstream, now)
+
+    def _rests(self, upstream: Upstream, now: float) -> bool:
+        """Its server may be about to close it: nobody's for now (server.py)."""
+        server = upstream.server
+        if upstream.served > server.lasts:
+            if upstream.served == server.lasts + 1:
+                self._on_outlived(server, now)
+            return False
+        if not server.endings and self._is_next_repeatable():
+            return False
+        upstream.resting = True
+        server.resting.append(upstream)
+        upstream.expect_by(now + server.rest())
+        self.count_event("rests")
+        if self.gate.waiting:
+            self.grow(now)
+        return True
+
+    def _is_next_repeatable(self) -> bool:
+        """May who is next be sent again if the connection turns out to be closed? (P9)"""
+        head = self.queue.head()
+        return (
+            head is not None
+            and head.is_replayable()
+            and not (self.pin_queue.entries or self.retry_queue.entries)
+        )
+
+    def _stop_resting(self, upstream: Upstream) -> None:
+        if upstream.resting:
+            upstream.resting = False
+            upstream.server.resting.remove(upstream)
+
+    def _on_rested(self, upstream: Upstream, now: float) -> None:
+        if upstream.is_left(now):
+            return
+        self._stop_resting(upstream)
+        self._to_next(upstream, now)
+        self._on_outlived(upstream.server, now)
+
+    def _on_outlived(self, server: Server, now: float) -> None:
+        if server.on_outlived():
+            resting: list[Upstream] = list(server.resting)
+            for upstream in resting:
+                self._stop_resting(upstream)
+                self._to_next(upstream, now)
+
+    def _to_next(self, upstream: Upstream, now: float) -> None:
+        why = self._why_not_reusable(upstream, now)
+        if why:
+            upstream.close(why, now)
+        else:
+            super()._assign(upstream, now)

@@ -1,0 +1,106 @@
+"""The pool of ORDERED connections: what shared/pool.py does, and two things beside.
+
+What a client has in flight stays in its order, wherever it goes; and those that listen to the same share a
+connection that a client of our own has for them (feed.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from muxproxy.config.model import Backend
+from muxproxy.mux.admission.memory import HEAVY
+from muxproxy.mux.base.pool import NewClient, NewUpstream
+from muxproxy.mux.deadlines import Deadlines
+from muxproxy.mux.exchange import ClientRole, Exchange
+from muxproxy.mux.ordered.client import OrderedClient
+from muxproxy.mux.ordered.feed import FeedClient
+from muxproxy.mux.ports import World
+from muxproxy.mux.shared.pool import SharedPool
+from muxproxy.protocols.contract import LISTEN, PIN, Protocol
+
+
+class OrderedPool(SharedPool):
+    in_order = True
+
+    def __init__(
+        self,
+        backend: Backend,
+        protocol: Protocol,
+        world: World,
+        fine: Deadlines,
+        slow: Deadlines,
+        new_client: NewClient,
+        new_upstream: NewUpstream,
+    ) -> None:
+        super().__init__(backend, protocol, world, fine, slow, new_client, new_upstream)
+        self.feeds: dict[Any, FeedClient] = {}  # by the connection state that their listeners need
+
+    def submit(self, exchange: Exchange, now: float) -> None:
+        """NEW => (NEW: held | SENT | WAITING | DONE: refused)"""
+        client = exchange.client
+        assert isinstance(client, OrderedClient)
+        if client.holds(exchange, now):
+            return
+        if exchange.marks & LISTEN:
+            self._listen(exchange, client, now)
+            return
+        # As Pool.submit: of all calls this is one that every command would pay.
+        exchange.since = now
+        upstream = self._place_for(exchange, now)
+        if upstream is not None:
+            self.unqueued += 1
+            upstream.send(exchange, now)
+        else:
+            self._wait(exchange, now)
+
+    def _listen(self, exchange: Exchange, client: OrderedClient, now: float) -> None:
+        """NEW => (WAITING for the server's acknowledgement | DONE)"""
+        if self.gate.is_full():
+            self._refuse_full(exchange, now)
+            return
+        feed = self.feeds.get(exchange.needs)
+        if feed is None:
+            feed = self.feeds[exchange.needs] = FeedClient(self, exchange.needs, now)
+        feed.ask(exchange, client, now)
+        if client.session is not None and client.session.size > HEAVY:
+            self.memory.add(client)
+
+    # -- a connection is gone ----------------------------------------------------------------------
+
+    def _lost_with(self, owner: ClientRole | None, exchanges: list[Exchange]) -> list[Exchange]:
+        """All of its pin, if that had begun (P2)."""
+        if owner is None:
+            return []
+        assert isinstance(owner, OrderedClient)
+        if owner.pin_start is None or owner.pin_start in exchanges:
+            return []
+        return [exchange for exchange in exchanges if exchange.marks & PIN]
+
+    def _first_of_each(self, exchanges: list[Exchange]) -> list[Exchange]:
+        by_client: dict[OrderedClient, list[Exchange]] = {}
+        for exchange in exchanges:
+            client = exchange.client
+            assert isinstance(client, OrderedClient)
+            by_client.setdefault(client, []).append(exchange)
+        for client, theirs in by_client.items():
+            client.take_back(theirs[0], theirs[1:])
+        return [theirs[0] for theirs in by_client.values()]
+
+    # -- what operators see ------------------------------------------------------------------------
+
+    def listening(self) -> dict[str, int]:
+        totals: dict[str, int] = {}
+        for feed in self.feeds.values():
+            for name, number in feed.statistics().items():
+                totals[name] = totals.get(name, 0) + number
+        return totals
+
+    def pushed(self) -> dict[str, int]:
+        if not self.feeds:
+            return {}
+        return {
+            "messages": sum(feed.messages for feed in self.feeds.values()),
+            "interrupted": sum(feed.interrupted for feed in self.feeds.values()),
+            "cut": self.cut_listeners,
+        }
