@@ -13,8 +13,10 @@ from collections.abc import Iterator, Set
 
 import pytest
 
+from muxproxy.config.model import Backend, Clients, Upstream
 from muxproxy.metrics import exposition
 from muxproxy.metrics.histogram import Histogram
+from muxproxy.protocols import build
 from muxproxy.protocols.contract import Reason
 from muxproxy.protocols.dubbo.common import COUNTERS
 from tests.pages import READMES, ROOT, coded, rows, section
@@ -22,6 +24,7 @@ from tests.pages import READMES, ROOT, coded, rows, section
 OPERATING = READMES["systemd/README.md"].read_text()
 EVERYWHERE = {name: path.read_text() for name, path in READMES.items()}
 PACKAGE = ROOT / "muxproxy"
+REDIS = Backend(name="b", protocol="redis", clients=Clients(listen=()), upstream=Upstream(servers=()))
 
 
 @functools.cache
@@ -75,6 +78,16 @@ def returned(rooms: tuple[str, ...], function: str) -> set[str]:
                 if isinstance(each, ast.Return | ast.Assign) and each.value is not None:
                     found |= texts(each.value)
     return found - {""}
+
+
+def keys_returned(rooms: tuple[str, ...], function: str) -> set[str]:
+    """The keys of dicts that functions of this name return."""
+    found: set[str] = set()
+    for node in trees(*rooms):
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            displays = (each for each in ast.walk(node) if isinstance(each, ast.Dict))
+            found |= {key.value for each in displays for key in each.keys if isinstance(key, ast.Constant)}
+    return found
 
 
 # -- what there is ------------------------------------------------------------------------------------------
@@ -142,6 +155,10 @@ def of_column(title: str, column: str) -> set[str]:
     return {word for row in rows(section(OPERATING, title)) for word in coded(row[column])}
 
 
+def metric_rows() -> list[dict[str, str]]:
+    return rows(section(OPERATING, "Metrics"))
+
+
 CLOSED = "Why a connection was not reused"
 EVENTS = "Events"
 
@@ -155,7 +172,7 @@ def of_protocol(name: str, title: str, column: str) -> set[str]:
 
 
 def test_every_metric_stands_in_the_reference_with_its_type() -> None:
-    told = {name: row["type"] for row in rows(section(OPERATING, "Metrics")) for name in coded(row["metric"])}
+    told = {name: row["type"] for row in metric_rows() for name in coded(row["metric"])}
     assert told == metrics()
     assert len(told) > 40
 
@@ -163,6 +180,12 @@ def test_every_metric_stands_in_the_reference_with_its_type() -> None:
 @pytest.mark.parametrize("name", READMES)
 def test_a_metric_that_is_named_anywhere_is_one(name: str) -> None:
     assert set(re.findall(r"muxproxy_[a-z_]+", EVERYWHERE[name])) <= metrics().keys()
+
+
+def test_every_label_of_what_clients_listen_to_stands_in_the_reference() -> None:
+    told = {name: coded(row["meaning"]) for row in metric_rows() for name in coded(row["metric"])}
+    assert set(told["muxproxy_listening"]) == {"what", *build(REDIS).feed().statistics()}
+    assert set(told["muxproxy_pushed_total"]) == {"what", *keys_returned(("mux",), "pushed")}
 
 
 def test_every_outcome_stands_in_the_reference() -> None:
