@@ -39,6 +39,7 @@ STRICTER = {
     "bad trailers": "likewise, in trailers",
     "a field line is folded": "h11 unfolds; RFC 9112 section 5.2 lets a server refuse instead",
     "among the trailers": "h11 hands trailers on; a recipient may merge them, RFC 9110 section 6.5.1",
+    "Host is missing": "h11 wants one in HTTP/1.1 alone; RFC 9110 section 2.5: a higher 1.x is read as 1.1",
     "Host is not a host and port": "h11 counts Hosts and does not read them; RFC 9112 section 3.2: 400",
     "its first line is not a status line": "h11 parses the digits of any version",
     "it is not HTTP/1.1": "likewise",
