@@ -1,9 +1,10 @@
 """`--floor`: what CPU is spent on, by perf: kernel by system call, user space by object and function.
 
-A load is run twice on each proxy: once as always, which tells the CPU of a request; then with `perf record`
-on the proxy's processes, whose samples tell how that is shared out (perf itself takes a little, so its run
-does not tell how much there is). Samples are of the clock, which every machine has, not of its counters,
-which most virtual ones do not show: what runs with interrupts off is booked where they are on again.
+A load is run three times on each proxy: once as always, which tells the CPU of a request; then with `perf
+record` on the proxy's processes, whose samples tell how that is shared out (perf itself takes a little, so
+this run does not tell how much there is); then with `perf stat`, which counts system calls. Samples are of
+the clock, which every machine has, not of its counters, which most virtual ones do not show: what runs with
+interrupts off is booked where they are on again.
 """
 
 from __future__ import annotations
@@ -27,8 +28,18 @@ from tests.bench.suite import WARM_UP, Suite
 
 PER_SECOND = 1999  # samples; beside a round figure, so as not to beat with timers
 ATTACH = 0.3  # seconds until perf has attached
+LEAST = 0.01  # what is not worth a line: microseconds, calls
 TOP = 12  # functions
 EVENTS = ("cpu-clock", "cpu-clock:u")
+# Counted where the kernel has a trace point for it; what the profile shows besides is counted, too.
+COUNTED = [
+    *("read", "readv", "recvfrom", "recvmsg", "write", "writev", "sendto", "sendmsg"),
+    *("accept4", "connect", "socket", "shutdown", "close", "fcntl", "ioctl", "futex"),
+    *("setsockopt", "getsockopt", "getsockname", "getpeername"),
+    *("epoll_wait", "epoll_pwait", "epoll_ctl", "io_uring_enter"),
+]
+PREFIX_COUNTED = "syscalls:sys_enter_"
+TRACE_POINTS = Path("/sys/kernel/tracing/events/syscalls")
 OBJECTS = ("own code", "Python", "uvloop", "libc", "other")
 
 
@@ -62,6 +73,7 @@ class Floor:
     row: report.Row
     profile: Profile
     kernel_share: float  # of the CPU, without a profile of the kernel
+    calls: dict[str, float] = field(default_factory=dict)  # system calls of a request
 
     def microseconds(self, samples: int) -> float:
         """Of a request."""
@@ -156,37 +168,53 @@ def usable_event(directory: Path) -> str:
     return ""
 
 
-class Recording:
-    """`perf record` on a server's processes, from the start of the block to its end."""
+class Perf:
+    """perf on a server's processes, from the start of the block to its end."""
 
-    def __init__(self, pids: Iterable[int], event: str, directory: Path) -> None:
-        self.path = directory / "perf.data"
-        which = ",".join(str(pid) for pid in sorted(pids))
-        self.command = ["perf", "record", "-q", "-g", "-e", event, "-F", str(PER_SECOND)]
-        self.command += ["-p", which, "-o", str(self.path)]
+    def __init__(self, words: Sequence[str], pids: Iterable[int]) -> None:
+        self.command = ["perf", *words, "-p", ",".join(str(pid) for pid in sorted(pids))]
+        self.output = ""
 
-    def __enter__(self) -> Recording:
+    def __enter__(self) -> Perf:
         self.process = subprocess.Popen(
             self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         time.sleep(ATTACH)
         if self.process.poll() is not None:
-            assert self.process.stdout is not None
-            raise LoadError(f"perf: {self.process.stdout.read().decode(errors='replace').strip()[-300:]}")
+            raise LoadError(f"perf: {self._end()[-300:]}")
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-        self.process.communicate()
+        self.output = self._end()
 
-    def profile(self, program: str) -> Profile:
-        command = ["perf", "script", "-i", str(self.path), "--no-inline", "-F", "ip,sym,dso"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, errors="replace")
-        if done.returncode:
-            raise LoadError(f"perf script: {done.stderr.strip()[-300:]}")
-        stacks = parse_stacks(done.stdout.splitlines())
-        return summarize(stacks, program)
+    def _end(self) -> str:
+        return self.process.communicate()[0].decode(errors="replace").strip()
+
+
+def profile_in(path: Path, program: str) -> Profile:
+    command = ["perf", "script", "-i", str(path), "--no-inline", "-F", "ip,sym,dso"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, errors="replace")
+    if done.returncode:
+        raise LoadError(f"perf script: {done.stderr.strip()[-300:]}")
+    return summarize(parse_stacks(done.stdout.splitlines()), program)
+
+
+def countable(names: Iterable[str]) -> list[str]:
+    """Those system calls that may be counted here: none, mostly, for who is not root."""
+    try:
+        known = {path.name for path in TRACE_POINTS.iterdir()}
+    except OSError:
+        return []
+    return [name for name in dict.fromkeys(names) if f"sys_enter_{name}" in known]
+
+
+def parse_counts(text: str) -> dict[str, int]:
+    """From `perf stat -x ;`: a line for each event, its count first and its name third."""
+    fields = (line.split(";") for line in text.splitlines())
+    named = {each[2]: each[0] for each in fields if len(each) > 2}
+    return {name.removeprefix(PREFIX_COUNTED): int(count) for name, count in named.items() if count.isdigit()}
 
 
 def measure_all(
@@ -198,7 +226,7 @@ def measure_all(
     for load in loads:
         for name, server in running.items():
             assert server is not None, "direct has no CPU to share out"
-            planned = WARM_UP + 2 * (seconds + AROUND) + PROFILED
+            planned = WARM_UP + 3 * (seconds + AROUND) + PROFILED
             progress.begin(f"{suite.name}, {load.name}: what CPU is spent on", name, planned)
             found.append(measure_one(suite, load, server, event, seconds))
     return found
@@ -208,6 +236,7 @@ def measure_one(suite: Suite, load: Load, server: Server, event: str, seconds: f
     row = report.Row(load, server.name)
     profile = Profile()
     share = 0.0
+    calls: dict[str, float] = {}
     try:
         suite.run(load, server.name, server, WARM_UP)
         before = measure.split(server.pid)
@@ -216,13 +245,23 @@ def measure_one(suite: Suite, load: Load, server: Server, event: str, seconds: f
         row.rounds[0].others = noise.share()
         user, system = (now - then for now, then in zip(measure.split(server.pid), before, strict=True))
         share = system / max(user + system, 1e-9)
+        pids = measure.family(server.pid)
         if event:
-            with Recording(measure.family(server.pid), event, suite.stage.directory) as recording:
+            samples = suite.stage.directory / "perf.data"
+            record = ["record", "-q", "-g", "-e", event, "-F", str(PER_SECOND), "-o", str(samples)]
+            with Perf(record, pids):
                 suite.run(load, server.name, server, seconds)
-            profile = recording.profile(server.program)
+            profile = profile_in(samples, server.program)
+        if names := countable([*COUNTED, *profile.kernel]):
+            with Perf(
+                ["stat", "-x", ";", "-e", ",".join(PREFIX_COUNTED + name for name in names)], pids
+            ) as stat:
+                done = suite.run(load, server.name, server, seconds)
+            total = max(1, done.whole or done.done)
+            calls = {name: count / total for name, count in parse_counts(stat.output).items()}
     except LoadError as error:
         row.failed = str(error)
-    return Floor(row, profile, share)
+    return Floor(row, profile, share, calls)
 
 
 # ---- tables ------------------------------------------------------------------------------------------------
@@ -259,18 +298,21 @@ def split_table(unit: str, found: Sequence[Floor]) -> str:
 
 
 def kernel_table(unit: str, load: Load, found: Sequence[Floor]) -> str:
-    """µs of the kernel by system call, the proxies beside each other."""
-    calls: Counter[str] = Counter()
+    """µs of the kernel by system call, and how many calls, the proxies beside each other."""
+    header = [f"{load.title}: kernel", ""]
     for one in found:
-        for name, samples in one.profile.kernel.items():
-            calls[name] += samples
-    header = [f"{load.title}: kernel, µs/{unit}", "", *(one.row.contestant for one in found)]
-    cells = []
-    for name, _ in calls.most_common():
+        header += [f"{one.row.contestant}, µs/{unit}", "calls"]
+    lines = []
+    for name in {name for one in found for name in (*one.profile.kernel, *one.calls)}:
         times = [one.microseconds(one.profile.kernel[name]) for one in found]
-        if max(times) >= 0.01:
-            cells.append([name, "", *(told(time) for time in times)])
-    return report.markdown(header, cells)
+        counts = [one.calls.get(name, 0.0) for one in found]
+        if max(*times, *counts) >= LEAST:
+            pairs = zip(times, counts, strict=True)
+            lines.append((sum(times), [name, "", *(told(each) for pair in pairs for each in pair)]))
+    lines.sort(key=lambda line: -line[0])
+    totals = [(one.kernel_us, sum(one.calls.values())) for one in found]
+    total = ["all", "", *(told(each) for pair in totals for each in pair)]
+    return report.markdown(header, [*(cells for _, cells in lines), total])
 
 
 def function_table(unit: str, load: Load, found: Sequence[Floor]) -> str:

@@ -51,6 +51,7 @@ class Figures:
     origin_cpu_seconds: float = 0.0
     opened: int = 0  # connections that the origin accepted meanwhile
     others: float = 0.0  # share of the proxies' core that somebody else had
+    whole: int = 0  # done in all, where `done` is of a part of the run
 
     @property
     def rate(self) -> float:

@@ -44,7 +44,7 @@ class Task:
         return START + 1.0 + self.idle / IDLE_RATE
 
     def floor_seconds(self, each: float) -> float:
-        return len(self.proxies) * (START + len(self.loads) * (WARM_UP + 2 * (each + AROUND) + PROFILED))
+        return len(self.proxies) * (START + len(self.loads) * (WARM_UP + 3 * (each + AROUND) + PROFILED))
 
 
 def plan(suites: Sequence[Suite], only: Sequence[str], idle_clients: int) -> list[Task]:

@@ -321,6 +321,7 @@ class Watch:
             cpu_seconds=last.cpu - first.cpu,
             sockets=self.sockets.most,
             origin_cpu_seconds=last.origin_cpu - first.origin_cpu,
+            whole=self.samples[-1].done - self.samples[0].done,
         )
 
     def _sample(self) -> Sample:

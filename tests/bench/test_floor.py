@@ -74,6 +74,22 @@ def test_a_file_is_known_by_its_path(path, kind):
     assert floor.kind_of(path, "haproxy") == kind
 
 
+def test_counts_are_read_and_what_could_not_be_counted_is_left_out():
+    text = (
+        "2952;;syscalls:sys_enter_read;154724429;100.00;;\n<not counted>;;syscalls:sys_enter_write;0;0.00;;\n"
+        "0;;syscalls:sys_enter_close;154724429;100.00;;\n"
+    )
+    assert floor.parse_counts(text) == {"read": 2952, "close": 0}
+
+
+def test_where_the_trace_points_cannot_be_seen_nothing_is_counted(monkeypatch, tmp_path):
+    (tmp_path / "sys_enter_read").mkdir()
+    monkeypatch.setattr(floor, "TRACE_POINTS", tmp_path)
+    assert floor.countable(["read", "page faults", "read"]) == ["read"]
+    monkeypatch.setattr(floor, "TRACE_POINTS", tmp_path / "missing")
+    assert floor.countable(["read"]) == []
+
+
 def made(name: str, profile: Profile, kernel_share: float = 0.5) -> Floor:
     figures = Figures(1_000_000, 10.0, 1.0, 1.0, 0, 20.0, 1)
     return Floor(report.Row(Load("64", "64 clients", 64), name, [figures]), profile, kernel_share)
@@ -86,12 +102,16 @@ def rows(text: str) -> list[list[str]]:
 
 def test_cpu_is_shared_out_by_samples():
     profile = floor.summarize(floor.parse_stacks(SCRIPT.splitlines()), "python3.11")
-    text = floor.tables("command", [made("muxproxy", profile)])
+    found = made("muxproxy", profile)
+    found.calls = {"write": 1.02, "futex": 0.1, "socket": 0.001}
+    text = floor.tables("command", [found])
     table = rows(text)
     assert table[2] == [
         "64 clients", "muxproxy", "20.00", "13.33", "6.67", "0.00", "3.33", "0.00", "0.00", "3.33", "6",
     ]  # a table  # fmt: skip
-    assert ["write", "", "3.33"] in table
+    assert ["write", "", "3.33", "1.02"] in table
+    assert ["futex", "", "0.00", "0.10"] in table
+    assert ["all", "", "13.33", "1.12"] in table
     assert ["muxproxy", "__vdso_gettimeofday", "3.33", "50.0%", "[vdso]"] in table
 
 
