@@ -9,10 +9,10 @@ The map. Two processes' worth of rooms; imports go downwards only (tests/test_ho
     protocols/    pure   bytes <-> frames; contract.py is the seam: http, redis, dubbo, tcp
     config/ metrics/ messages.py errors.py      pure leaves
 
-One request: worker/client -> protocols/<p>/requests -> mux/client -> mux/pool -> mux/upstream -> the wire,
-and back: worker/upstream -> protocols/<p>/replies -> mux/upstream -> mux/client -> the wire.
-How requests share an upstream is its protocol's *sharing*: one at a time (http), many in order (redis), many
-by id (dubbo), or not at all (tcp). `mux/__init__.py` says which file does what for which.
+One request: worker/client -> its protocol's requests.py -> its sharing's client.py -> pool.py -> upstream.py
+-> the wire, and back: worker/upstream -> replies.py -> upstream.py -> client.py -> the wire. How requests
+share an upstream is its protocol's *sharing*: one at a time (http), many in order (redis), many by id
+(dubbo), or not at all (tcp). `mux/__init__.py` says which folder is which one's.
 
 Words: *client* and *upstream* are connections, towards the app and towards a *server*; a *backend* is one
 configuration file: listeners, a *queue* behind a *gate*, and a *pool* of upstreams. An *exchange* is one

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import ast
 import fnmatch
+import functools
+import io
+import re
 import subprocess
 import sys
+import tokenize
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,6 +94,8 @@ UNTESTED: dict[str, str] = {
 
 TOP = {"README.md", "LICENSE", "pyproject.toml", "muxproxy", "config", "systemd", "tests"}
 LONGEST_FILE = 500
+ELSEWHERE = {"argparse.py": "Python's own"}  # files that comments may name though they are not ours
+NAMED_FILE = re.compile(r"(?<![\w./<>-])(?:\w+/)*\w+\.py\b")
 FULLEST_FOLDER = 15  # modules
 
 
@@ -208,6 +214,7 @@ def graph_of(sources: dict[str, str], packages: set[str]) -> Graph:
     return graph
 
 
+@functools.cache
 def house() -> Graph:
     found = modules()
     packages = {module for module, path in found.items() if path.name == "__init__.py"}
@@ -384,6 +391,33 @@ def test_every_file_says_in_its_first_lines_what_it_is_for() -> None:
         return not source.strip() or ast.get_docstring(ast.parse(source)) is not None
 
     assert [str(path.relative_to(ROOT)) for path in python_files() if not has_docstring(path)] == []
+
+
+def said(source: str) -> Iterator[str]:
+    """Comments and docstrings."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield ast.get_docstring(node) or ""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string
+
+
+def lost_ways(source: str, ends: set[str]) -> list[str]:
+    """Python files that comments and docstrings send a reader to, by their paths or the ends of these, and
+    that are nowhere."""
+    lost = {name for name in NAMED_FILE.findall(source) if name not in ends}
+    return sorted(lost.intersection(NAMED_FILE.findall("\n".join(said(source))))) if lost else []
+
+
+def test_a_file_that_a_comment_names_is_where_it_says() -> None:
+    files = {path.relative_to(ROOT): path.read_text() for path in python_files()}
+    ends = {"/".join(path.parts[at:]) for path in files for at in range(len(path.parts))}
+    ends |= ELSEWHERE.keys()
+    assert {str(path): ways for path, source in files.items() if (ways := lost_ways(source, ends))} == {}
+    text = '"""As mux/pool.py."""\ndef f():\n    """a/x.py"""\n    a = "no.py"  # (a/b.py), c/d.pyx, x.py\n'
+    assert lost_ways(text, {"x.py"}) == ["a/b.py", "a/x.py", "mux/pool.py"]
+    assert lost_ways(text, {"x.py", "a/x.py", "a/b.py", "mux/pool.py"}) == []
 
 
 def test_no_file_is_longer_than_500_lines() -> None:

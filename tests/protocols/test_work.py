@@ -1,5 +1,5 @@
-"""P10 in HTTP and Dubbo (Redis: redis/test_keeping.py): one feed does so much work, and copies nothing again
-for what it leaves."""
+"""P10 in HTTP and Dubbo (Redis: redis/framing/test_keeping.py): one feed does so much work, and copies
+nothing again for what it leaves."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ NOT_TWICE = frozenset({"eval_ro", "evalsha_ro", "fcall_ro"})
 
 # Of the ACL category @connection and yet of no consequence to who has the connection next. CLIENT's are the
 # session's business, each by its name. What a newer server adds to the category is a decision to make:
-# tests/protocols/redis/test_table.py asks for it.
+# tests/protocols/redis/commands/test_table.py asks for it.
 HARMLESS = frozenset(
     {
         "command",
