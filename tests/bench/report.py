@@ -157,6 +157,7 @@ def memory_table(memory: dict[str, list[Memory]]) -> str:
 def summary(parts: Sequence[tuple[str, str, list[Row]]]) -> str:
     """(suite, reference, rows) of each: the CPU of all others in the reference's, one line a load."""
     others = list(dict.fromkeys(row.contestant for _, _, rows in parts for row in rows))
+    others.sort(key=lambda name: not name.startswith("muxproxy"))
     cells = []
     for name, reference, rows in parts:
         for load in dict.fromkeys(row.load for row in rows):
