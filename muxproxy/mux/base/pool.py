@@ -80,8 +80,14 @@ class Pool(Refusing):
         servers = self.servers
         if len(servers) == 1 and now >= servers[0].doubted_until:
             idle: list[Upstream] = servers[0].idle
-            return idle.pop() if idle else None
-        return self._idle_connection(now)
+            if idle:
+                return idle.pop()
+            return self._from_rest(exchange, now) if servers[0].resting else None
+        return self._idle_connection(now) or self._from_rest(exchange, now)
+
+    def _from_rest(self, exchange: Exchange, now: float) -> Upstream | None:
+        """A connection that rests, if `exchange` may have one (server.py)."""
+        return None
 
     def _idle_connection(self, now: float) -> Upstream | None:
         """Off its server's list, and as far as the kernel knows alive if its server is in doubt."""
@@ -149,7 +155,13 @@ class Pool(Refusing):
                 if not upstream.load():
                     upstream.close(why, now)
                 return
+        if upstream.served >= upstream.server.lasts and self._rests(upstream, now):
+            return
         self._assign(upstream, now)
+
+    def _rests(self, upstream: Upstream, now: float) -> bool:
+        """It is nobody's for now (server.py)."""
+        return False
 
     def _assign(self, upstream: Upstream, now: float) -> None:
         exchange = self._next(upstream) if self.gate.waiting else None

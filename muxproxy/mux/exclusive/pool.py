@@ -11,7 +11,6 @@ from muxproxy.mux.base.pool import Pool
 from muxproxy.mux.base.server import Server
 from muxproxy.mux.base.upstream import Upstream
 from muxproxy.mux.exchange import Exchange
-from muxproxy.protocols.contract import PIN
 
 
 class ExclusivePool(Pool):
@@ -24,12 +23,6 @@ class ExclusivePool(Pool):
         return "[upstream] max_connections" if is_all else "[http] max_upgraded"
 
     # -- exchanges in ------------------------------------------------------------------------------
-
-    def _place_for(self, exchange: Exchange, now: float) -> Upstream | None:
-        upstream = super()._place_for(exchange, now)
-        if upstream is None and not (exchange.marks & PIN and self.pinned >= self.pinned_limit):
-            return self._from_rest(exchange, now)
-        return upstream
 
     def _places_coming(self, now: float) -> int:
         return super()._places_coming(now) + sum(len(server.resting) for server in self.servers)
@@ -48,10 +41,6 @@ class ExclusivePool(Pool):
         return None
 
     # -- places in ---------------------------------------------------------------------------------
-
-    def _assign(self, upstream: Upstream, now: float) -> None:
-        if upstream.served < upstream.server.lasts or not self._rests(upstream, now):
-            super()._assign(upstream, now)
 
     def on_idle_deadline(self, upstream: Upstream, now: float) -> None:
         if upstream.resting:
@@ -113,4 +102,4 @@ class ExclusivePool(Pool):
         if why:
             upstream.close(why, now)
         else:
-            super()._assign(upstream, now)
+            self._assign(upstream, now)
