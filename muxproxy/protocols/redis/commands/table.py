@@ -132,12 +132,10 @@ class Table:
         # CLIENT's subcommands, in upper case -> (as it was spelled, the server's error to it)
         self._denials: dict[bytes, tuple[bytes, bytes]] = {}
         self._nameless = Command("a command with a long name", UNKNOWN)
-        known = _known()
-        for name, subs in _by_container(
-            {*known, *KINDS, *NEVER, *BY_DEFAULT, *self._allow, *self._deny}
-        ).items():
-            if name in known or name in KINDS or self._why(name) or any(self._why(sub) for sub in subs):
-                self._add(self._make(name, known, subs))
+        names = {*_KNOWN, *KINDS, *NEVER, *BY_DEFAULT, *self._allow, *self._deny}
+        for name, subs in _by_container(names).items():
+            if name in _KNOWN or name in KINDS or self._why(name) or any(self._why(sub) for sub in subs):
+                self._add(self._make(name, subs))
 
     def find(self, name: bytes) -> Command:
         """Of a command by its first word, as the client spelled it."""
@@ -199,21 +197,21 @@ class Table:
             self._asked.discard("client|" + word.lower().decode("latin-1"))
         self._denials.clear()
 
-    def _make(self, name: str, known: Flags, subs: list[str]) -> Command:
+    def _make(self, name: str, subs: list[str]) -> Command:
         """`subs`: of its subcommands, those that are known or that a rule names."""
         why = self._why(name)
         whys = {sub: self._why(sub) for sub in subs}
         # CLIENT is a container in any case: what its subcommands do is the session's business.
         if all(bool(each) == bool(why) for each in whys.values()) and (why or name not in _APART):
-            return _plain(name, known, why)
-        if why or (name != "client" and name in known):
+            return _plain(name, why)
+        if why or (name != "client" and name in _KNOWN):
             # One that is not listed is refused with the others; or the server will say that there is none.
             # But of CLIENT and of what nobody knows it may change its connection: UNKNOWN.
-            self._rest[name] = _plain(name, known, why)
+            self._rest[name] = _plain(name, why)
         subcommands = {
-            sub.partition("|")[2].upper().encode("latin-1"): _plain(sub, known, each)
+            sub.partition("|")[2].upper().encode("latin-1"): _plain(sub, each)
             for sub, each in whys.items()
-            if each or sub in known or name in known
+            if each or sub in _KNOWN or name in _KNOWN
         }
         return Command(name, CONTAINER, subcommands=subcommands)
 
@@ -241,10 +239,6 @@ class Table:
         return command
 
 
-def _known() -> Flags:
-    return {name: frozenset(flags.split()) for flags, names in COMMANDS for name in names.split()}
-
-
 def _by_container(names: Iterable[str]) -> dict[str, list[str]]:
     """Every command, and every container of a subcommand -> the subcommands."""
     found: dict[str, list[str]] = {}
@@ -256,21 +250,25 @@ def _by_container(names: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
-def _plain(name: str, known: Flags, why: str) -> Command:
+_KNOWN: Flags = {name: frozenset(flags.split()) for flags, names in COMMANDS for name in names.split()}
+_SUBCOMMANDS = _by_container(_KNOWN)
+
+
+def _plain(name: str, why: str) -> Command:
     """A command, or a container whose subcommands need not be told apart."""
     if why:
         return Command(name, REFUSED, why=why)
     if name in KINDS:
         return Command(name, KINDS[name], is_anywhere=name in EVERYWHERE)
-    if "blocking" in known.get(name, ()):
+    if "blocking" in _KNOWN.get(name, ()):
         return Command(name, BLOCKING, block=BLOCK.get(name, ""))
-    return Command(name, is_readonly=_is_repeatable(name, known), is_anywhere=name in EVERYWHERE)
+    return Command(name, is_readonly=_is_repeatable(name), is_anywhere=name in EVERYWHERE)
 
 
-def _is_repeatable(name: str, known: Flags) -> bool:
+def _is_repeatable(name: str) -> bool:
     """P9. A container is if all its subcommands are, HELP apart."""
-    subs = [sub for sub in known if sub.startswith(name + "|") and sub != name + "|help"]
-    return name not in NOT_TWICE and _only_reads(known.get(each, frozenset()) for each in subs or [name])
+    subs = [sub for sub in _SUBCOMMANDS.get(name, ()) if sub != name + "|help"]
+    return name not in NOT_TWICE and _only_reads(_KNOWN.get(each, frozenset()) for each in subs or [name])
 
 
 def _only_reads(flags: Iterable[frozenset[str]]) -> bool:
