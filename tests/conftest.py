@@ -10,15 +10,25 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = str(Path(__file__).resolve().parents[1])
 if ROOT not in sys.path:
     sys.path.insert(0, ROOT)
 
-# An example may take as long as a busy machine needs. Hypothesis has the same, and the same examples at every
-# run, where it finds CI in the environment.
-if not os.environ.get("CI"):
-    off = [HealthCheck.too_slow]  # it judges the machine, not the law
-    settings.register_profile("busy", deadline=None, suppress_health_check=off)
-    settings.load_profile("busy")
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    what = "all that is random at its full size (tests/sizes.py)"
+    parser.addoption("--full", action="store_true", help=what)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    full: bool = config.getoption("--full")
+    if full:
+        os.environ["MUXPROXY_FULL"] = "1"
+    # An example may take as long as a busy machine needs; what judges that judges the machine, not the law.
+    both = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+    settings.register_profile("every run", both, derandomize=True, database=None)
+    settings.register_profile("full", both, max_examples=5000)
+    settings.load_profile("full" if full else "every run")

@@ -7,6 +7,7 @@ from random import Random
 from typing import Protocol, TypeVar
 
 from tests.fakes import Peer, Stage
+from tests.sizes import size
 
 
 class Play(Protocol):
@@ -21,8 +22,9 @@ P = TypeVar("P", bound=Play)
 
 
 def played(make: Callable[[int], P], *, seeds: int, steps: int) -> Iterator[P]:
-    """One play after the other, each with so many steps and to its end. A failure says of which seed."""
-    for seed in range(seeds):
+    """One play after the other, each with so many steps and to its end; at a full run fifty times as many.
+    A failure says of which seed."""
+    for seed in range(size(seeds, 50 * seeds)):
         play = make(seed)
         try:
             for _ in range(steps):

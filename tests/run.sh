@@ -3,6 +3,7 @@
 #
 #   bash tests/run.sh                       everything
 #   bash tests/run.sh tests/mux -k queue    any pytest arguments
+#   bash tests/run.sh --full tests/mux      what is random at its full size: tests/sizes.py
 #   PYTHON=python3.13 bash tests/run.sh     another interpreter (3.11 or later)
 #
 # Programs that the system tests talk to (nginx, curl ...) are installed with apt when it runs as root. Otherwise it

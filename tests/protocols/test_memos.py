@@ -24,6 +24,7 @@ from muxproxy.protocols.redis.resp.grammar import commands
 from tests.protocols.dubbo import feeding as dubbo
 from tests.protocols.http import strategies as http
 from tests.protocols.redis import strategies as redis
+from tests.sizes import size
 
 # -- HTTP ----------------------------------------------------------------------------------------------------
 
@@ -57,9 +58,9 @@ FEW = st.sampled_from([True, False, False, False])
 def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     """Of these sizes, and the rest."""
     out = []
-    for size in cuts:
-        out.append(data[:size])
-        data = data[size:]
+    for cut in cuts:
+        out.append(data[:cut])
+        data = data[cut:]
     return [piece for piece in [*out, data] if piece]
 
 
@@ -88,7 +89,7 @@ TIMED = b"HTTP/1.1 204 No\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\n
 OF_ANOTHER = _reply(b"sid=ANOTHER" + b"a" * 2100, b"a" * 2500)
 
 
-@settings(max_examples=200)
+@settings(max_examples=size(100, 10_000))
 @given(st.lists(st.tuples(replies(), FEW, st.booleans()), min_size=4, max_size=8))
 @example(
     [

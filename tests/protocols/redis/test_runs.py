@@ -3,8 +3,10 @@ lost midway (P3, P9)."""
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muxproxy.config.model import Batch, Redis
@@ -16,6 +18,7 @@ from muxproxy.protocols.redis.framing.requests import RequestFramer
 from muxproxy.protocols.redis.framing.settings import MAX_RUN
 from muxproxy.protocols.redis.resp.grammar import multibulk
 from tests.fakes import Peer, Stage
+from tests.sizes import size
 
 GET, SET = multibulk([b"GET", b"k"]), multibulk([b"SET", b"k", b"v"])
 REPLIES = [
@@ -82,21 +85,27 @@ def test_a_session_that_must_see_every_command_does() -> None:
     assert len(requests.feed(GET * 3)) == 3
 
 
-@given(st.lists(st.integers(0, 6), min_size=1, max_size=4), st.data())
+# To one command, or to a run of three or more.
+REPLY = st.sampled_from(REPLIES)
+ANSWERS = st.one_of(st.lists(REPLY, min_size=1, max_size=1), st.lists(REPLY, min_size=3, max_size=8))
+PIECES = st.lists(st.one_of(st.integers(1, 20), st.integers(1, 1000)), min_size=1, max_size=8)
+
+
+@settings(max_examples=size(200, 20_000))
+@given(st.lists(ANSWERS, min_size=1, max_size=4), PIECES)
 def test_however_they_are_cut_the_replies_to_runs_are_whole_and_counted(
-    sizes: list[int], data: st.DataObject
+    answers: list[list[bytes]], pieces: list[int]
 ) -> None:
     replies = RedisProtocol(Redis()).replies()
     command = Command("get")
-    wanted = []
-    for size in sizes:
-        replies.expect(Run(command, size + 2) if size else command)
-        count = size + 2 if size else 1
-        wanted.append(b"".join(data.draw(st.sampled_from(REPLIES)) for _ in range(count)))
+    for those in answers:
+        replies.expect(Run(command, len(those)) if len(those) > 1 else command)
+    wanted = [b"".join(those) for those in answers]
     stream = b"".join(wanted)
     got: list[list[Frame]] = [[]]
-    while stream:
-        cut = data.draw(st.integers(1, len(stream)))
+    for cut in itertools.cycle(pieces):
+        if not stream:
+            break
         for frame in replies.feed(stream[:cut]):
             got[-1].append(frame)
             if frame.marks & LAST:
@@ -104,10 +113,10 @@ def test_however_they_are_cut_the_replies_to_runs_are_whole_and_counted(
         stream = stream[cut:]
     assert got.pop() == []
     assert [b"".join(frame.data for frame in frames) for frames in got] == wanted
-    for frames, size in zip(got, sizes, strict=True):
+    for frames, those in zip(got, answers, strict=True):
         assert [bool(frame.marks & FIRST) for frame in frames] == [True] + [False] * (len(frames) - 1)
         assert all(frame.marks & INTERIM for frame in frames[:-1])
-        assert sum(frame.weight for frame in frames[:-1]) < (size + 2 if size else 1)
+        assert sum(frame.weight for frame in frames[:-1]) < len(those)
 
 
 def test_a_chunk_that_ends_within_a_line_end_holds_no_line() -> None:

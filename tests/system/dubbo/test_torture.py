@@ -2,8 +2,8 @@
 
 They are silent before they are killed, and while they are away something that accepts and closes may be
 there. Every caller gets its own reply or its own error, and towards both providers together there are never
-more than 8 sockets, by the kernel's list. MUXPROXY_TORTURE=500000 makes so many calls; without it there are
-few enough for every day.
+more than 8 sockets, by the kernel's list. 50,000 calls, at a full run (tests/sizes.py) 500,000;
+MUXPROXY_TORTURE says another number.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import signal
 import time
 from contextlib import ExitStack
 
+from tests.sizes import size
 from tests.system.dubbo.own import Callers, pair
 from tests.system.origins import accepting_and_closing
 from tests.system.process import wait_for
 from tests.system.proxy import Proxy
 from tests.system.sockdiag import Sampler
 
-CALLS = int(os.environ.get("MUXPROXY_TORTURE", "50000"))
+CALLS = int(os.environ.get("MUXPROXY_TORTURE") or size(50_000, 500_000))
 CONNECTIONS, PROCESSES = 1000, 2
 SILENT = 0.6  # seconds
 

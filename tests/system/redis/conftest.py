@@ -1,23 +1,23 @@
 """One redis-server per file of tests, one muxproxy before it, one server beside it: for who asks for them.
 
 Files whose tests depend on what the server is say `ON_ALL_SERVERS = True` and run once per make (server.py);
-the others run with Debian's Redis, or with all of them where MUXPROXY_ALL_SERVERS is set.
+the others run with Debian's Redis, at a full run (tests/sizes.py) with all of them, too.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
+from tests.sizes import is_full
 from tests.system.proxy import Proxy
 from tests.system.redis.proxied import Pair, proxied
 from tests.system.redis.server import MAKES, RedisServer, all_of
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if os.environ.get("MUXPROXY_ALL_SERVERS") or getattr(metafunc.module, "ON_ALL_SERVERS", False):
+    if is_full() or getattr(metafunc.module, "ON_ALL_SERVERS", False):
         metafunc.parametrize("make", MAKES, indirect=True, scope="module")
 
 

@@ -1,12 +1,12 @@
 """Random conversations of two clients, direct and through muxproxy: the same replies (Hypothesis).
 
-The same few hundred examples at every run; MUXPROXY_EXAMPLES=20000 looks for others. What is not compared is
-said in `differential.py`. Not asked at all, because the answer is about time, chance, the process or the
-connection that muxproxy has instead of the client: TIME, INFO, CLIENT LIST, CLIENT INFO, RANDOMKEY, SPOP,
-PTTL, SCAN's cursors; KEYS and SMEMBERS of several (the order of a hash table); blocking without data; PUBSUB
-NUMSUB (counts connections); CLIENT SETINFO and NO-TOUCH (muxproxy knows what Redis 7.0 does not); commands
-that are refused by default; a PING of more than 64 KiB, which muxproxy does not know how to answer to a
-subscribed RESP2 client.
+The same 200 examples at every run; a full one (tests/sizes.py) looks for 20,000 others, or for as many as
+MUXPROXY_EXAMPLES says. What is not compared is said in `differential.py`. Not asked at all, because the
+answer is about time, chance, the process or the connection that muxproxy has instead of the client: TIME,
+INFO, CLIENT LIST, CLIENT INFO, RANDOMKEY, SPOP, PTTL, SCAN's cursors; KEYS and SMEMBERS of several (the order
+of a hash table); blocking without data; PUBSUB NUMSUB (counts connections); CLIENT SETINFO and NO-TOUCH
+(muxproxy knows what Redis 7.0 does not); commands that are refused by default; a PING of more than 64 KiB,
+which muxproxy does not know how to answer to a subscribed RESP2 client.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.sizes import is_full, size
 from tests.system.redis.differential import Action, Conversation, DifferenceError, act
 from tests.system.redis.proxied import Pair
 from tests.system.redis.wire import Word, command
 
-MORE = int(os.environ.get("MUXPROXY_EXAMPLES", "0"))
 SETTINGS = settings(
-    max_examples=MORE or 500,
-    derandomize=not MORE,
+    max_examples=int(os.environ.get("MUXPROXY_EXAMPLES") or size(200, 20_000)),
+    derandomize=not is_full(),
     deadline=None,
     database=None,
     report_multiple_bugs=False,

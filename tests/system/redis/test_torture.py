@@ -1,10 +1,11 @@
 """P1, P2, P3 at once: 2,000 clients in 4 dbs and both RESP versions over 8 sockets, while everything breaks.
 
-150,000 commands, in CI 900,000; MUXPROXY_TORTURE says another number. A quarter of them come in pipelines
-that are written before any of their replies is read. The first half runs while connections are killed with
-CLIENT KILL, the server says nothing for a while, and while it restarts its place is taken by one that
-accepts and closes; the second while the worker is killed. A second run (a twentieth of 150,000, or of that
-number) has users, wrong passwords and one that changes, before a server that does not answer each of them.
+90,000 commands, at a full run (tests/sizes.py) 900,000; MUXPROXY_TORTURE says another number. A quarter of
+them come in pipelines that are written before any of their replies is read. The first half runs while
+connections are killed with CLIENT KILL, the server says nothing for a while, and while it restarts its place
+is taken by one that accepts and closes; the second while the worker is killed. A second run (a twentieth of
+that number) has users, wrong passwords and one that changes, before a server that does not answer each of
+them.
 
 What can be counted: no worker ends in the first half, so there every exchange that a client began stands in
 exactly one of the proxy's outcomes, to the last one that it has read. A killed worker takes its counts with
@@ -26,6 +27,7 @@ from dataclasses import asdict
 
 import pytest
 
+from tests.sizes import size
 from tests.system.origins import accepting_and_closing
 from tests.system.process import Child, wait_for
 from tests.system.proxy import Proxy
@@ -34,14 +36,14 @@ from tests.system.redis.server import RedisServer, all_of
 from tests.system.redis.steps import GUEST, PASSWORDS, USERS
 from tests.system.redis.torture import CLOSED, ORPHANED, REFUSED, RIGHT, Plan, Results
 
-COMMANDS = int(os.environ.get("MUXPROXY_TORTURE") or ("900000" if os.environ.get("CI") else "150000"))
+COMMANDS = int(os.environ.get("MUXPROXY_TORTURE") or size(90_000, 900_000))
 CLIENTS = 2000
 PROCESSES = 2
 PINNED = 4
 JUST_THEN = 0.5  # seconds that a connection may stand in the backlog
 MOST_COMMANDS = 3  # in one write, inside of MULTI or WATCH
 USERS_CLIENTS = 200
-USERS_COMMANDS = int(os.environ.get("MUXPROXY_TORTURE") or "150000") // 20  # each empties a connection first
+USERS_COMMANDS = COMMANDS // 20  # each empties a connection first
 MOST_AS_GUEST = 6  # in one write
 SILENT = 0.3  # seconds for which the server says nothing
 # Room for all to wait: what is refused is refused because something broke.

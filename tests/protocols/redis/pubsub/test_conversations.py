@@ -158,6 +158,6 @@ class Play:
 @pytest.mark.parametrize("losses", [False, True], ids=["no losses", "losses"])
 def test_each_listener_gets_what_was_published_while_it_listened_once_and_in_order(losses: bool) -> None:
     heard = 0
-    for play in played(lambda seed: Play(seed, losses=losses), seeds=120, steps=120):
+    for play in played(lambda seed: Play(seed, losses=losses), seeds=50, steps=120):
         heard += play.heard
-    assert heard > 300
+    assert heard > 125, heard

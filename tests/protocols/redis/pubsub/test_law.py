@@ -17,6 +17,7 @@ from muxproxy.protocols.redis.pubsub.feed import PubSub
 from muxproxy.protocols.redis.pubsub.listening import VERBS
 from muxproxy.protocols.redis.resp.grammar import arguments, commands
 from tests.protocols.redis.talk import Talk, protocol
+from tests.sizes import size
 
 CLIENTS = 3
 NAMES = ["a", "b", "c", "no"]  # the server refuses `no`
@@ -126,7 +127,7 @@ class Play:
         self.write(self.feed.restore())
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=size(200, 20_000))
 @given(st.lists(steps, max_size=60))
 def test_many_clients_on_one_connection_are_as_each_alone(script: list[tuple]) -> None:
     play = Play()
