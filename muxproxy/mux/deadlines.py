@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heappop, heappush
+from typing import Final
 from typing import Protocol as Interface
 
 from muxproxy.errors import BugError
 
-INF = float("inf")
+INF: Final = float("inf")
 
 
 class Timed(Interface):

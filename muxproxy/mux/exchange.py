@@ -14,20 +14,28 @@ counted, once: entering ABANDONED or DONE with a Reason, never again.
 
 from __future__ import annotations
 
+from typing import Final
+
 from muxproxy.errors import BugError
 from muxproxy.mux.ports import ClientBrain, UpstreamBrain
 from muxproxy.protocols.contract import IDEMPOTENT, LAST, Frame, Reason
 
-NEW, WAITING, SENT, REPLYING, ABANDONED, DONE = range(6)
-STATES = ("new", "waiting", "sent", "replying", "abandoned", "done")
+NEW: Final = 0
+WAITING: Final = 1
+SENT: Final = 2
+REPLYING: Final = 3
+ABANDONED: Final = 4
+DONE: Final = 5
+STATES: Final = ("new", "waiting", "sent", "replying", "abandoned", "done")
 
-_PIN = ("pinned", 0.0)
-BEGUN = 1  # what else it may be is a mark of contract.py
-SMALL = 2048  # bytes of a part of a body that is joined with the next
-STREAM = 1 << 24  # a mark of ours, above all of contract.py: alone (PIN) only while its request is coming in
+_PIN: Final = ("pinned", 0.0)
+BEGUN: Final = 1  # what else it may be is a mark of contract.py
+SMALL: Final = 2048  # bytes of a part of a body that is joined with the next
+# A mark of ours, above all of contract.py: alone (PIN) only while its request is coming in.
+STREAM: Final = 1 << 24
 
 # state -> bits of the states it may move to
-_MOVES = (
+_MOVES: Final = (
     1 << WAITING | 1 << SENT | 1 << DONE,
     1 << SENT | 1 << NEW | 1 << DONE,
     1 << REPLYING | 1 << WAITING | 1 << NEW | 1 << ABANDONED | 1 << DONE,

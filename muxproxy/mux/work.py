@@ -12,10 +12,12 @@ Operators see how often frames were too many (events client_turns_over_budget, s
 
 from __future__ import annotations
 
-LARGE = 64 * 1024
+from typing import Final
+
+LARGE: Final = 64 * 1024
 # Bytes that one connection may bring in a turn: libuv would read 32 chunks of 256 kB before it looks at the
 # next.
-BYTES = 1024 * 1024
+BYTES: Final = 1024 * 1024
 
 
 class Working:

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 from typing import Protocol as Interface
 
 
@@ -39,46 +39,46 @@ class Sharing(enum.IntEnum):
 
 
 # Marks of a frame: bits of an int, because one `&` is the cheapest question Python can ask.
-FIRST = 1  # begins a request or a reply
-LAST = 2  # ends it
+FIRST: Final = 1  # begins a request or a reply
+LAST: Final = 2  # ends it
 # request: do not forward; `data` is the reply (a refusal, or what the session knows by itself). `note`: its
 # Reason; without one a framer's is BAD_REQUEST and a session's LOCAL
-ANSWER = 4
-BROKEN = 8  # the peer broke the protocol and cannot be answered; `note` is a one-line reason (str)
-IDEMPOTENT = 16  # request: may be sent twice (P9)
-ONEWAY = 32  # request: no reply will come
-EAGER = 64  # request: forward now, though more of it is to come (HTTP: Expect: 100-continue; raw TCP)
-PIN = 128  # request: needs a connection that is the client's alone, and counts against max_pinned
-UNPIN = 256  # request: after its reply the client's pinned connection goes back to the others
-INTERIM = (
+ANSWER: Final = 4
+BROKEN: Final = 8  # the peer broke the protocol and cannot be answered; `note` is a one-line reason (str)
+IDEMPOTENT: Final = 16  # request: may be sent twice (P9)
+ONEWAY: Final = 32  # request: no reply will come
+EAGER: Final = 64  # request: forward now, though more of it is to come (HTTP: Expect: 100-continue; raw TCP)
+PIN: Final = 128  # request: needs a connection that is the client's alone, and counts against max_pinned
+UNPIN: Final = 256  # request: after its reply the client's pinned connection goes back to the others
+INTERIM: Final = (
     512  # reply: whole, but not the final one (1xx; of a frame of several requests, some of the replies)
 )
-SWITCH = 1024  # reply: from here both directions are opaque and end with the connection (101)
-END_CLIENT = 2048  # the client's connection ends after this reply
-END_UPSTREAM = 4096  # reply: the upstream connection cannot be used again; `note` is why (str)
+SWITCH: Final = 1024  # reply: from here both directions are opaque and end with the connection (101)
+END_CLIENT: Final = 2048  # the client's connection ends after this reply
+END_UPSTREAM: Final = 4096  # reply: the upstream connection cannot be used again; `note` is why (str)
 # reply: out of band, whole, and no request's (RESP3 push types, messages of channels). TAGGED: `data` is our
 # own answer to it, which may be b""; with END_UPSTREAM the server is about to stop and wants no more
 # requests, with INTERIM it takes that back
-PUSH = 8192
-LISTEN = 16384  # request: about what the client listens to: for a Feed, not for a server
+PUSH: Final = 8192
+LISTEN: Final = 16384  # request: about what the client listens to: for a Feed, not for a server
 # TAGGED request, with ANSWER, whole: beside all exchanges (a heartbeat). Its client gets `data`, which may be
 # b"", at once or behind the reply that is half out, and apart from what follows: the decoders of some
 # consumers lose what comes in one read behind a heartbeat.
-ASIDE = 32768
+ASIDE: Final = 32768
 # ORDERED request: written while nothing is in flight on its connection, and first in its write. Some servers
 # do not answer it otherwise.
-QUIET = 65536
+QUIET: Final = 65536
 # reply, FIRST: only the end of its client's connection will tell where it ends, and only an RST that it was
 # cut
-UNTOLD = 1 << 17
+UNTOLD: Final = 1 << 17
 # ORDERED request: means the same in every state that Connection.is_alike says, so it waits for no prelude
-ANYWHERE = 1 << 18
+ANYWHERE: Final = 1 << 18
 
 
 # P10: the work of one feed. Beyond either a framer stops, keeps the rest, and says so with `more`. Measured:
 # a frame costs 3 to 40 us until it is answered or on its way, a line of it (a length, a chunk's size) 1 or 2.
-FRAMES = 128
-LINES = 2048
+FRAMES: Final = 128
+LINES: Final = 2048
 
 
 class Frame:

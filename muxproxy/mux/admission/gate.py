@@ -8,10 +8,13 @@ refused.
 from __future__ import annotations
 
 from math import ceil
+from typing import Final
 
-_RATE_WINDOW = 1.0  # seconds between two looks at the drain rate
-_RATE_STALE = 10.0  # seconds: what happened since an older look was mostly before there was a queue
-_RETRY_AFTER_MIN, _RETRY_AFTER_MAX = 1, 60  # seconds; HTTP's Retry-After has no fractions (RFC 9110 10.2.3)
+_RATE_WINDOW: Final = 1.0  # seconds between two looks at the drain rate
+_RATE_STALE: Final = 10.0  # seconds: what happened since an older look was mostly before there was a queue
+# seconds; HTTP's Retry-After has no fractions (RFC 9110 10.2.3)
+_RETRY_AFTER_MIN: Final = 1
+_RETRY_AFTER_MAX: Final = 60
 
 
 class Gate:

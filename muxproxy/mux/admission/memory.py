@@ -8,23 +8,25 @@ any, some times a second and never for a request. So it is late by what comes in
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 from typing import Protocol as Interface
 
 from muxproxy.mux.deadlines import INF, Deadlines
 
 # Bytes from which on a client is looked at. All others together: so much for each of [clients]
 # max_connections.
-HEAVY = 8 * 1024
-INTERVAL = 0.1  # seconds
-MUCH = 32 * 1024 * 1024  # bytes: below, what an allocator keeps of it is not worth a look
+HEAVY: Final = 8 * 1024
+INTERVAL: Final = 0.1  # seconds
+MUCH: Final = 32 * 1024 * 1024  # bytes: below, what an allocator keeps of it is not worth a look
 # A tenth of a percent of the time for each client that is looked at, however many there are.
-_EACH = 0.001
+_EACH: Final = 0.001
 # What objects cost beside their bytes, or a request of two bytes, or an answer of five, would cost a hundred
 # times what it counts for. Of an exchange (280 bytes and its note), and of a frame that is parked with it
 # (90), which may be the answer to one of which nothing else is kept.
-OBJECTS = 320
-PARKED = 400
-LEDGER = 1024  # exchanges that are looked at where a client's are weighed: its last, which have not been sent
+OBJECTS: Final = 320
+PARKED: Final = 400
+# Exchanges that are looked at where a client's are weighed: its last, which have not been sent.
+LEDGER: Final = 1024
 
 
 class Holder(Interface):

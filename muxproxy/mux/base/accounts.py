@@ -7,6 +7,8 @@ and what operators see of it.
 
 from __future__ import annotations
 
+from typing import Final
+
 from muxproxy.config.model import Backend, Node
 from muxproxy.metrics.histogram import Histogram
 from muxproxy.metrics.snapshot import LimitSnapshot
@@ -19,8 +21,8 @@ from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, WAITING, Clie
 from muxproxy.mux.ports import Wire, World
 from muxproxy.protocols.contract import BROKEN, Frame, Protocol, Reason
 
-_OK = Reason.OK
-_OVERLOAD = (
+_OK: Final = Reason.OK
+_OVERLOAD: Final = (
     Reason.QUEUE_FULL,
     Reason.CLIENTS_FULL,
     Reason.DRAINING,

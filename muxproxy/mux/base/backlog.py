@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 # Parts smaller than this are joined: a reply of five bytes would cost a hundred by itself.
-JOINED = 16 * 1024
+JOINED: Final = 16 * 1024
 
 
 class Backlog:

@@ -7,13 +7,13 @@ only counted in the metrics: nobody was refused anything.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from muxproxy.mux.base.pool import Pool
 from muxproxy.protocols.contract import Reason
 
-INTERVAL = 10.0  # seconds; the worker asks so often
-_QUIET = ("replied", "abandoned")  # outcomes, but for those that have words of their own
+INTERVAL: Final = 10.0  # seconds; the worker asks so often
+_QUIET: Final = ("replied", "abandoned")  # outcomes, but for those that have words of their own
 
 
 class Failures:

@@ -12,14 +12,16 @@ A server that is merely slow, or does not read, is no such case: its kernel answ
 
 from __future__ import annotations
 
+from typing import Final
+
 from muxproxy.mux.base.refusing import Refusing
 from muxproxy.mux.base.upstream import OPEN, Upstream
 from muxproxy.mux.deadlines import INF
 from muxproxy.protocols.contract import Reason
 
-EVERY = 0.5  # seconds between two looks
-ASK_AFTER = 1.0  # seconds of silence after which the kernel asks, and as often
-AT_A_TIME = 128  # connections in one turn of the loop (P10)
+EVERY: Final = 0.5  # seconds between two looks
+ASK_AFTER: Final = 1.0  # seconds of silence after which the kernel asks, and as often
+AT_A_TIME: Final = 128  # connections in one turn of the loop (P10)
 
 
 class Lookout:

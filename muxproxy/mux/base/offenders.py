@@ -8,11 +8,12 @@ nobody an outcast: what is cut short is the time that one may hold up others, an
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Final
 
-MOST = 1024  # that are remembered, those that offended last
-HALF_LIFE = 30.0  # seconds after which an offence counts half
-LENIENT = 2.0  # offences that cost nothing: the benefit of doubt
-LEAST = 8  # the time of who has lost it all is this part of the others'
+MOST: Final = 1024  # that are remembered, those that offended last
+HALF_LIFE: Final = 30.0  # seconds after which an offence counts half
+LENIENT: Final = 2.0  # offences that cost nothing: the benefit of doubt
+LEAST: Final = 8  # the time of who has lost it all is this part of the others'
 
 
 class Offenders:

@@ -19,6 +19,8 @@ Both rates are of late, not of ever: bytes win time back, but what was sent fast
 
 from __future__ import annotations
 
+from typing import Final
+
 from muxproxy.mux.admission.memory import HEAVY, LEDGER, OBJECTS, PARKED
 from muxproxy.mux.base.accounts import Accounts
 from muxproxy.mux.base.backlog import Backlog
@@ -27,18 +29,25 @@ from muxproxy.mux.exchange import NEW, WAITING, ClientRole, Exchange, UpstreamRo
 from muxproxy.mux.ports import Wire
 from muxproxy.protocols.contract import EAGER, INTERIM, Reason
 
-FRESH, IDLE, HEAD, BODY, OWED, STALLED, TUNNEL, ENDING = range(8)
+FRESH: Final = 0
+IDLE: Final = 1
+HEAD: Final = 2
+BODY: Final = 3
+OWED: Final = 4
+STALLED: Final = 5
+TUNNEL: Final = 6
+ENDING: Final = 7
 # In a drain, for who has connected and is about to ask: its request may be on the wire, and a close without a
 # word would be its only answer. Who was served before asks again elsewhere.
-FRESH_GRACE = 1.0  # seconds
+FRESH_GRACE: Final = 1.0  # seconds
 # After a refusal the client may still be sending; closing then would make the kernel send RST and destroy the
 # refusal on its way (RFC 9112 section 9.6). So FIN, then read and discard this much for this long.
 # Only bytes that are thrown away, so many: clients that send all before they read anything are the rule.
-LINGER_BYTES = 64 * 1024 * 1024
+LINGER_BYTES: Final = 64 * 1024 * 1024
 # By then a server has said 100 Continue, if it says it at all: curl's --expect100-timeout.
-CONTINUE_TIMEOUT = 1.0  # seconds
-LOOK_AGAIN = 0.25  # seconds, until a client that must see an RST has taken what came before it
-LINGER_TIMEOUT = 2.0  # seconds; nginx lingering_timeout 5 s, lingering_time 30 s
+CONTINUE_TIMEOUT: Final = 1.0  # seconds
+LOOK_AGAIN: Final = 0.25  # seconds, until a client that must see an RST has taken what came before it
+LINGER_TIMEOUT: Final = 2.0  # seconds; nginx lingering_timeout 5 s, lingering_time 30 s
 
 
 class Patience(ClientRole):

@@ -8,7 +8,7 @@ one that is free.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from muxproxy.config.model import Backend
 from muxproxy.mux.admission.queue import Queue
@@ -26,7 +26,7 @@ from muxproxy.protocols.contract import PIN, Protocol
 NewClient = Callable[[Any, Wire | None, float], Client]
 NewUpstream = Callable[[Any, Server, float], Upstream]
 
-MANY = 4  # connections of which one is spared for a server that cannot be reached
+MANY: Final = 4  # connections of which one is spared for a server that cannot be reached
 _BALANCE_EVERY = 64  # releases between two looks at how connections spread over servers
 
 

@@ -6,6 +6,8 @@ The part of a Pool that knows its connections and servers but decides nothing.
 
 from __future__ import annotations
 
+from typing import Final
+
 from muxproxy.config.model import Backend
 from muxproxy.mux.base.server import Server
 from muxproxy.mux.base.upstream import OPEN, PoolOfUpstreams, Upstream
@@ -14,7 +16,7 @@ from muxproxy.mux.exchange import STREAM, Exchange
 from muxproxy.mux.ports import World
 from muxproxy.protocols.contract import LISTEN, PIN, Protocol, Reason
 
-_TELL_PINS_EVERY = 60.0  # seconds
+_TELL_PINS_EVERY: Final = 60.0  # seconds
 
 
 class Refusing(PoolOfUpstreams):

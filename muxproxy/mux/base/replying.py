@@ -7,6 +7,8 @@ finish: tagged/client.py.)
 
 from __future__ import annotations
 
+from typing import Final
+
 from muxproxy.mux.admission.memory import HEAVY, PARKED
 from muxproxy.mux.base.accounts import Accounts
 from muxproxy.mux.base.patience import ENDING, IDLE, OWED, TUNNEL, Patience
@@ -25,7 +27,9 @@ from muxproxy.protocols.contract import (
     Reason,
 )
 
-_OK, _LOCAL = Reason.OK, Reason.LOCAL  # looking a member up costs more than the rest of a line
+# looking a member up costs more than the rest of a line
+_OK: Final = Reason.OK
+_LOCAL: Final = Reason.LOCAL
 
 
 class Replying(Patience):

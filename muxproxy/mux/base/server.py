@@ -24,16 +24,16 @@ connect of ours tells, which is closed at once: an open connection would keep it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from muxproxy.metrics.snapshot import ServerSnapshot
 from muxproxy.mux.base.accounts import Accounts
 from muxproxy.mux.deadlines import INF
 
 # Seconds. uWSGI's FIN is some 0.1 ms behind its reply; both cores busy with others, some ms.
-REST = 0.05
-MOST_DOUBLINGS = 5  # of a rest: 1.6 s
-MOST_ENDINGS = 8
+REST: Final = 0.05
+MOST_DOUBLINGS: Final = 5  # of a rest: 1.6 s
+MOST_ENDINGS: Final = 8
 
 
 class PoolOfServers(Accounts):

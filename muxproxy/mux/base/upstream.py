@@ -15,20 +15,29 @@ connection: a reply shifted by one is the worst thing a multiplexer can do (P2).
 
 from __future__ import annotations
 
+from typing import Final
+
 from muxproxy.mux.base.server import PoolOfServers, Server
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import DONE, SENT, ClientRole, Exchange, UpstreamRole
 from muxproxy.mux.ports import Wire
 from muxproxy.protocols.contract import Reason
 
-CONNECTING, GREETING, OPEN, CLOSING, CLOSED = range(5)
-SILENT, APART = 1, 2  # why a shared connection is suspect (shared/avoided.py)
-CONNECT_TIMEOUT = "connect timeout"
-LAST_TURNS = 16  # of work, for replies that had come before the connection broke
+CONNECTING: Final = 0
+GREETING: Final = 1
+OPEN: Final = 2
+CLOSING: Final = 3
+CLOSED: Final = 4
+# why a shared connection is suspect (shared/avoided.py)
+SILENT: Final = 1
+APART: Final = 2
+CONNECT_TIMEOUT: Final = "connect timeout"
+LAST_TURNS: Final = 16  # of work, for replies that had come before the connection broke
 # A server that ends one connection may be ending all it has (a reload): for so many seconds each idle one is
 # looked at before it is used.
-DOUBT = 1.0
-CLOSE_TIMEOUT = 2.0  # seconds for what is still buffered towards a server when its connection is closed
+DOUBT: Final = 1.0
+# Seconds for what is still buffered towards a server when its connection is closed.
+CLOSE_TIMEOUT: Final = 2.0
 
 
 class PoolOfUpstreams(PoolOfServers):

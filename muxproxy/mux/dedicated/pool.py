@@ -9,6 +9,8 @@ that their number is no more than the logarithm of the time; all are back when a
 
 from __future__ import annotations
 
+from typing import Final
+
 from muxproxy.config.model import Backend
 from muxproxy.mux.base.pool import NewClient, NewUpstream, Pool
 from muxproxy.mux.base.server import coming
@@ -18,7 +20,7 @@ from muxproxy.mux.exchange import Exchange
 from muxproxy.mux.ports import World
 from muxproxy.protocols.contract import Protocol
 
-_MOST_DOUBLINGS = 30  # of the pause: 24 years of 0.7 s
+_MOST_DOUBLINGS: Final = 30  # of the pause: 24 years of 0.7 s
 
 
 class DedicatedPool(Pool):

@@ -7,6 +7,8 @@ it waits as all do, or, where the queue is full, for a moment. All others, spare
 
 from __future__ import annotations
 
+from typing import Final
+
 from muxproxy.config.model import Backend
 from muxproxy.mux.base.pool import NewClient, NewUpstream
 from muxproxy.mux.base.upstream import Upstream
@@ -17,7 +19,7 @@ from muxproxy.mux.exchange import NEW, WAITING, Exchange
 from muxproxy.mux.ports import World
 from muxproxy.protocols.contract import PIN, Protocol
 
-MOMENT = 0.1  # seconds in which the first bytes of a client that finds the queue full can come
+MOMENT: Final = 0.1  # seconds in which the first bytes of a client that finds the queue full can come
 
 
 class ReservingPool(DedicatedPool):

@@ -10,6 +10,8 @@ not pass for the whole (P2).
 
 from __future__ import annotations
 
+from typing import Final
+
 from muxproxy.mux.base.server import Server
 from muxproxy.mux.base.upstream import CLOSING, GREETING, OPEN, Upstream
 from muxproxy.mux.deadlines import INF
@@ -18,7 +20,7 @@ from muxproxy.mux.exchange import DONE, REPLYING, SENT, Exchange
 from muxproxy.mux.work import LARGE
 from muxproxy.protocols.contract import PIN, Reason
 
-_BEGINNING = 8  # bytes of what a client says, to know one that gets no answer by
+_BEGINNING: Final = 8  # bytes of what a client says, to know one that gets no answer by
 
 
 class DedicatedUpstream(Upstream):

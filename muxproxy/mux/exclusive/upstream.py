@@ -7,6 +7,7 @@ connection (P2).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from muxproxy.mux.base.server import Server
 from muxproxy.mux.base.upstream import GREETING, OPEN, PoolOfUpstreams, Upstream
@@ -16,7 +17,7 @@ from muxproxy.mux.work import LARGE
 from muxproxy.protocols.contract import BROKEN, END_UPSTREAM, LAST, ONEWAY, PIN, SWITCH, Frame, Reason
 
 # Seconds: an end so soon behind a reply is because of it, and no idle timeout.
-BEHIND_REPLY = 1.0
+BEHIND_REPLY: Final = 1.0
 
 
 class ExclusiveUpstream(Upstream):

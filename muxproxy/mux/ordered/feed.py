@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from muxproxy.mux.admission.queue import Queue
 from muxproxy.mux.base.pool import Pool
@@ -36,9 +36,9 @@ from muxproxy.protocols.contract import (
     Reason,
 )
 
-FRAME = LINES // FRAMES  # what a frame counts, in lines
-LISTENERS = 2  # that get a message in one turn: some 5 ms of system calls
-REASON = "listening"  # why it has a connection alone
+FRAME: Final = LINES // FRAMES  # what a frame counts, in lines
+LISTENERS: Final = 2  # that get a message in one turn: some 5 ms of system calls
+REASON: Final = "listening"  # why it has a connection alone
 
 
 class FeedClient(FeedRole):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Final
 
 from muxproxy.mux.base.server import Server
 from muxproxy.mux.base.upstream import GREETING, OPEN
@@ -13,7 +14,7 @@ from muxproxy.mux.shared.accounts import SharedAccounts
 from muxproxy.mux.shared.upstream import SharedUpstream
 from muxproxy.protocols.contract import FIRST, LAST, PIN, Frame, Reason
 
-_WHOLE = FIRST | LAST
+_WHOLE: Final = FIRST | LAST
 
 
 class OrderedUpstream(SharedUpstream):

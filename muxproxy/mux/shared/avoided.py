@@ -13,6 +13,8 @@ again gets less (base/offenders.py).
 
 from __future__ import annotations
 
+from typing import Final
+
 from muxproxy.mux.base.server import Server
 from muxproxy.mux.base.upstream import APART, OPEN, SILENT
 from muxproxy.mux.deadlines import INF
@@ -22,7 +24,7 @@ from muxproxy.mux.shared.gathering import Gathering
 from muxproxy.protocols.contract import LAST, ONEWAY, Frame
 
 # A client is slow that has so many times response_buffer of replies unread.
-BEHIND = 16
+BEHIND: Final = 16
 
 
 class Avoided(Gathering):

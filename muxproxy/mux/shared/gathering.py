@@ -12,6 +12,8 @@ flight, and whoever comes meanwhile waits behind it.
 
 from __future__ import annotations
 
+from typing import Final
+
 from muxproxy.mux.admission.queue import Queue
 from muxproxy.mux.base.server import Server
 from muxproxy.mux.base.upstream import CONNECTING, GREETING, OPEN, Upstream
@@ -33,10 +35,13 @@ from muxproxy.protocols.contract import (
 )
 
 # In a row, without a request served in between.
-MAX_PRELUDES = 100
-STREAMING = "streaming"  # why it is pinned: a request is coming in, whose parts must stand together
+MAX_PRELUDES: Final = 100
+STREAMING: Final = "streaming"  # why it is pinned: a request is coming in, whose parts must stand together
 # What a place on the ledger that is nobody's is for (the note of its Exchange).
-GREET, PRELUDE, RESET, FENCE = "greeting", "prelude", "reset", "fence"
+GREET: Final = "greeting"
+PRELUDE: Final = "prelude"
+RESET: Final = "reset"
+FENCE: Final = "fence"
 
 
 class Gathering(Upstream):

@@ -8,6 +8,7 @@ connection alone (PIN) gets one emptied for it (alone.py).
 from __future__ import annotations
 
 from operator import attrgetter
+from typing import Final
 
 from muxproxy.mux.admission.queue import Queue
 from muxproxy.mux.base.server import Server, coming
@@ -20,7 +21,7 @@ from muxproxy.protocols.contract import ANYWHERE, PIN, Reason
 
 # What bringing a connection into another state costs, in exchanges in flight: a round trip in which it stands
 # still. Below it, who needs that state joins the fewer of a longer queue.
-SWITCH = 16
+SWITCH: Final = 16
 
 
 _in_flight = attrgetter("in_flight")

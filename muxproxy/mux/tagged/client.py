@@ -8,7 +8,7 @@ heartbeat. So what follows waits for APART, in which a consumer has read what it
 from __future__ import annotations
 
 from collections import deque
-from typing import cast
+from typing import Final, cast
 
 from muxproxy.mux.base.accounts import Accounts
 from muxproxy.mux.base.patience import ENDING, IDLE, OWED
@@ -31,13 +31,13 @@ from muxproxy.protocols.contract import (
 
 # A reader that is awake takes what came within microseconds. The kernel joins what has not been read, and
 # does not say what has: whoever sleeps longer loses here what it would lose without muxproxy, too.
-APART = 0.002  # seconds
-MAX_ASIDE = 4096  # bytes of answers that wait; beyond it a question gets none
+APART: Final = 0.002  # seconds
+MAX_ASIDE: Final = 4096  # bytes of answers that wait; beyond it a question gets none
 
-_LARGE = 4096  # bytes of a request; smaller ones are bounded well enough by max_waiting
-_TRICKLES = (Reason.REQUEST_TIMEOUT, Reason.BAD_REQUEST)  # of which nothing more is waited for
-_WHOLE = FIRST | LAST
-_OK = Reason.OK  # looking a member up costs more than the rest of a line
+_LARGE: Final = 4096  # bytes of a request; smaller ones are bounded well enough by max_waiting
+_TRICKLES: Final = (Reason.REQUEST_TIMEOUT, Reason.BAD_REQUEST)  # of which nothing more is waited for
+_WHOLE: Final = FIRST | LAST
+_OK: Final = Reason.OK  # looking a member up costs more than the rest of a line
 
 
 class TaggedClient(SharedClient):

@@ -13,14 +13,16 @@ be too busy to answer.
 
 from __future__ import annotations
 
+from typing import Final
+
 from muxproxy.mux.base.server import Server
 from muxproxy.mux.base.upstream import OPEN
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.shared.accounts import SharedAccounts
 from muxproxy.mux.shared.upstream import SharedUpstream
 
-PATIENCE = 3  # of its own heartbeats, for which a server waits
-NOTED = 1.0  # seconds of silence before its end that tell of a server's pace, and not of its death
+PATIENCE: Final = 3  # of its own heartbeats, for which a server waits
+NOTED: Final = 1.0  # seconds of silence before its end that tell of a server's pace, and not of its death
 
 
 class HasHeartbeat(SharedUpstream):

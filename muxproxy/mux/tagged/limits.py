@@ -10,6 +10,7 @@ nor refused for it. It has a bound of the same size (P7: [queue] max_waiting, of
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from muxproxy.metrics.snapshot import LimitSnapshot
 from muxproxy.mux.admission.queue import Queue
@@ -17,7 +18,7 @@ from muxproxy.mux.deadlines import Deadlines
 from muxproxy.mux.exchange import NEW, WAITING, Exchange
 from muxproxy.protocols.contract import Limit, Reason
 
-NONE = -1  # Exchange.limit of one that holds no place and waits for none
+NONE: Final = -1  # Exchange.limit of one that holds no place and waits for none
 
 
 class Turnstile:

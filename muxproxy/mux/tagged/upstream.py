@@ -8,7 +8,7 @@ dropped and counted; the connection lives.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Final, cast
 
 from muxproxy.mux.base.server import Server
 from muxproxy.mux.base.upstream import OPEN, SILENT
@@ -28,10 +28,10 @@ from muxproxy.protocols.contract import (
     TaggedProtocol,
 )
 
-_WHOLE = FIRST | LAST
+_WHOLE: Final = FIRST | LAST
 
 # Answers to the server's own questions that wait until a request has been written to its end.
-MAX_KEPT = 64 * 1024  # bytes; beyond it a question gets no answer
+MAX_KEPT: Final = 64 * 1024  # bytes; beyond it a question gets no answer
 
 
 class TaggedUpstream(HasHeartbeat):

@@ -239,7 +239,6 @@ def in_turns(stage: Stage, count: int = 5) -> tuple[Peer, list[Peer]]:
 
 def test_a_message_of_many_goes_to_some_in_each_turn_and_all_get_all_in_order(monkeypatch: Any) -> None:
     """P10"""
-    monkeypatch.setattr(feed, "LISTENERS", 2)
     stage = stage_of()
     server, clients = in_turns(stage)
     server.sends(b"*msg news one\n*msg news two\n")
@@ -258,7 +257,6 @@ def test_a_message_of_many_goes_to_some_in_each_turn_and_all_get_all_in_order(mo
 
 def test_an_acknowledgement_stands_behind_the_messages_that_came_before_it(monkeypatch: Any) -> None:
     """P2: who has been told that it has left gets nothing any more."""
-    monkeypatch.setattr(feed, "LISTENERS", 2)
     stage = stage_of()
     server, clients = in_turns(stage)
     server.sends(b"*msg news one\n")
@@ -271,7 +269,6 @@ def test_an_acknowledgement_stands_behind_the_messages_that_came_before_it(monke
 
 
 def test_who_leaves_or_stops_reading_while_a_message_is_on_its_way_keeps_nobody(monkeypatch: Any) -> None:
-    monkeypatch.setattr(feed, "LISTENERS", 2)
     stage = stage_of()
     server, clients = in_turns(stage)
     server.sends(b"*msg news one\n*msg news two\n")
@@ -289,7 +286,6 @@ def test_who_leaves_or_stops_reading_while_a_message_is_on_its_way_keeps_nobody(
 def test_a_connection_that_is_lost_while_a_message_is_on_its_way_takes_nothing_of_it_along(
     monkeypatch: Any,
 ) -> None:
-    monkeypatch.setattr(feed, "LISTENERS", 2)
     stage = stage_of()
     server, clients = in_turns(stage)
     server.sends(b"*msg news one\n")
@@ -305,7 +301,6 @@ def test_a_connection_that_is_lost_while_a_message_is_on_its_way_takes_nothing_o
 
 
 def test_a_bug_of_ours_in_a_later_turn_is_a_gap_and_not_the_end(monkeypatch: Any) -> None:
-    monkeypatch.setattr(feed, "LISTENERS", 2)
     stage = stage_of()
     server, clients = in_turns(stage)
     server.sends(b"*msg news one\n")
