@@ -34,7 +34,9 @@ def nodes(room: str) -> list[ast.AST]:
     for path in sorted((PACKAGE / room).rglob("*.py")):
         found += ast.walk(ast.parse(path.read_text()))
     assert found, room
-    return [node for node in found if isinstance(node, ast.Call | ast.Assign | ast.FunctionDef)]
+    return [
+        node for node in found if isinstance(node, ast.Call | ast.Assign | ast.AnnAssign | ast.FunctionDef)
+    ]
 
 
 def trees(*rooms: str) -> Iterator[ast.AST]:
@@ -64,7 +66,10 @@ def assigned(rooms: tuple[str, ...], names: Set[str]) -> set[str]:
     """The strings that variables, constants and attributes of these names get."""
     found: set[str] = set()
     for node in trees(*rooms):
-        if isinstance(node, ast.Assign) and any(ast.unparse(t).split(".")[-1] in names for t in node.targets):
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            continue
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        if any(ast.unparse(target).split(".")[-1] in names for target in targets):
             found |= texts(node.value)
     return found - {""}
 
@@ -75,7 +80,7 @@ def returned(rooms: tuple[str, ...], function: str) -> set[str]:
     for node in trees(*rooms):
         if isinstance(node, ast.FunctionDef) and node.name == function:
             for each in ast.walk(node):
-                if isinstance(each, ast.Return | ast.Assign) and each.value is not None:
+                if isinstance(each, ast.Return | ast.Assign | ast.AnnAssign) and each.value is not None:
                     found |= texts(each.value)
     return found - {""}
 
