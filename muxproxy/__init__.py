@@ -7,7 +7,7 @@ The map. Two processes' worth of rooms; imports go downwards only (tests/test_ho
     worker/       uvloop sockets for the heart: one process, one event loop, no threads
     mux/          pure   who waits, who goes, who gets which reply
     protocols/    pure   bytes <-> frames; contract.py is the seam: http, redis, dubbo, tcp
-    config/ metrics/ messages.py errors.py      pure leaves
+    config/ metrics/ messages.py errors.py native.py      pure leaves
 
 One request: worker/client -> its protocol's requests.py -> its sharing's client.py -> pool.py -> upstream.py
 -> the wire, and back: worker/upstream -> replies.py -> upstream.py -> client.py -> the wire. How requests

@@ -46,13 +46,14 @@ from muxproxy.protocols.contract import (
     Connection,
     Feed,
     Frame,
-    Limit,
     Reason,
     ReplyFramer,
     RequestFramer,
     Session,
     Sharing,
+    TaggedProtocol,
 )
+from tests.toy_feeds import ToyFeed
 
 MAX_LINE = 100  # bytes
 TAG = 9  # bytes of a tag and its space
@@ -62,27 +63,27 @@ _STATES = {f"db={n}": f"db={n}" for n in range(10)}  # one object per state: sta
 _HEAD, _BODY, _STOPPED, _OPAQUE, _DEAD = range(5)
 
 
-class Toy:
-    """`Toy(sharing)` is a muxproxy.protocols.contract.Protocol."""
+class Toy(TaggedProtocol):
+    """`Toy(sharing)` is any of the four. All that the heart reads is set on the instance: compiled, it looks
+    there and not at a subclass."""
 
-    name = "toy"
-    batch = (0, 0.0)
-    fence = 0
-    subscriber_buffer = 1000
-    may_close_unsaid, is_reserved = False, staticmethod(lambda data: False)
-    probe_interval = 0.0  # this and what follows is TAGGED's: tests/tagged_toys.py has more of it
-    probe_keep, probe_key = INF, "heartbeat"
-    remarks, goodbye, remembered = tuple, bytes, int  # (), b"", 0: it has nothing to say
-    probe_misses, request_buffer = 2, 0
-    limits: Sequence[Limit] = ()
     frames = FRAMES  # of one feed
 
     def __init__(self, sharing: Sharing, *, sessions: bool = False, half_close: bool = True) -> None:
+        self.name = "toy"
+        self.subscriber_buffer = 1000
+        # What follows is TAGGED's: tests/tagged_toys.py has more of it.
+        self.probe_interval, self.probe_keep, self.probe_key = 0.0, INF, "heartbeat"
+        self.probe_misses, self.request_buffer = 2, 0
+        self.limits = ()
         self.sharing = sharing
         self.half_close = half_close
         self.draining = False
         self._sessions = sessions
-        self.counters: dict[str, int] = {}
+        self.counters = {}
+
+    def goodbye(self) -> bytes:
+        return b""
 
     def limit_of(self, note: Any) -> int:
         return -1
@@ -131,10 +132,14 @@ class Toy:
         self.draining = True
 
 
-class _ToyFramer:
+class _Lines:
     """Lines and bodies out of chunks; what a line means is the sub-class's."""
 
-    def __init__(self, protocol: Toy) -> None:
+    held: int
+    midway: bool
+    more: int
+
+    def _start(self, protocol: Toy) -> None:
         self._protocol = protocol
         self._buffer = b""
         self._left = 0.0  # of a body; inf: until the connection ends
@@ -143,7 +148,7 @@ class _ToyFramer:
         self.midway = False
         self.more = 0
 
-    def feed(self, data: bytes) -> Sequence[Frame]:
+    def _feed(self, data: bytes) -> Sequence[Frame]:
         self._buffer += data
         frames: list[Frame] = []
         is_over = False
@@ -244,16 +249,16 @@ class _ToyFramer:
         raise NotImplementedError
 
 
-class ToyRequests(_ToyFramer):
+class ToyRequests(_Lines, RequestFramer):
     def __init__(self, protocol: Toy) -> None:
-        super().__init__(protocol)
+        self._start(protocol)
         self._opened = protocol.sharing is not Sharing.DEDICATED
 
     def feed(self, data: bytes) -> Sequence[Frame]:
         if not self._opened:
             self._opened = True
-            return (Frame(b"", FIRST | EAGER), *super().feed(data))
-        return super().feed(data)
+            return (Frame(b"", FIRST | EAGER), *self._feed(data))
+        return self._feed(data)
 
     def resume(self) -> None:
         if self._state == _STOPPED:
@@ -278,16 +283,19 @@ class ToyRequests(_ToyFramer):
         return Frame(refusal.data, FIRST | LAST | ANSWER | END_CLIENT)
 
 
-class ToyReplies(_ToyFramer):
+class ToyReplies(_Lines, ReplyFramer):
     def __init__(self, protocol: Toy) -> None:
-        super().__init__(protocol)
-        self.idle_hint: float | None = None
+        self._start(protocol)
+        self.idle_hint = None
         self.early = False
         self.push_cost = 0
         self._expected: deque[Any] = deque()
         self._words: tuple[str, ...] = ()
         self._note: Any = None
         self._now_tag = 0
+
+    def feed(self, data: bytes) -> Sequence[Frame]:
+        return self._feed(data)
 
     def expect(self, note: Any) -> None:
         self._expected.append(note)
@@ -338,21 +346,25 @@ class ToyReplies(_ToyFramer):
         return Frame(b"", BROKEN, why)
 
 
-class ToySession:
+class ToySession(Session):
     """Remembers a database, and a transaction from `pin` to `unpin`, whose requests must all go to one
     connection."""
 
-    pin_reason, size = "toy", 0
-
     def __init__(self) -> None:
+        self.pin_reason, self.remembers = "toy", 0
         self.patience = 0.0
+        self.listening = False
         self.listens_to: set[str] = set()
         self._state = self.needs = _STATES["db=0"]
         self._pinned = False
 
     @property
-    def listening(self) -> bool:
-        return bool(self.listens_to)
+    def size(self) -> int:
+        return self.remembers
+
+    def listen(self, what: str, *, begins: bool) -> None:
+        self.listens_to = self.listens_to | {what} if begins else self.listens_to - {what}
+        self.listening = bool(self.listens_to)
 
     def on_request(self, frame: Frame) -> Frame:
         words = frame.note
@@ -369,7 +381,7 @@ class ToySession:
             return Frame(tag + b"no way\n", FIRST | LAST | ANSWER | END_CLIENT, words, frame.tag)
         if "reset" in words:
             self._pinned = False
-            self.listens_to.clear()
+            self.listens_to, self.listening = set(), False
             return Frame(tag + b"forgotten\n", FIRST | LAST | ANSWER | UNPIN, None, frame.tag)
         for word in words[1:]:
             if word.startswith(("listen=", "unlisten=")):
@@ -388,13 +400,13 @@ class ToySession:
         return frame
 
 
-class ToyConnection:
+class ToyConnection(Connection):
     """`greets`: it says `hi` first. `resets`: it can."""
 
-    greets, resets, is_alike = False, True, staticmethod(bool)  # of any db
+    greets, resets = False, True
 
     def __init__(self) -> None:
-        self.state: Any = _STATES["db=0"]
+        self.state = _STATES["db=0"]
         self.dirty = False
 
     def greeting(self) -> tuple[bytes, int]:
@@ -406,7 +418,11 @@ class ToyConnection:
         self.state = needs
         return f"select {needs}\n".encode(), 1
 
-    def must_be_quiet(self, needs: Any) -> Any: ...
+    def is_alike(self, needs: Any) -> bool:
+        return bool(needs)  # of any db
+
+    def must_be_quiet(self, needs: Any) -> bool:
+        return False
 
     def reset(self) -> tuple[bytes, int]:
         if not self.resets:
@@ -424,76 +440,3 @@ class ToyConnection:
             return None
         self.state = "none"
         return f"select: {frame.data.decode().strip()}"
-
-
-class ToyFeed:
-    """Listeners by what they listen to. One `sub X` or `unsub X` for the first and the last of each."""
-
-    more, go_on, flush = False, bytes, bytes  # a turn is enough, and nothing is left to say
-
-    def __init__(self) -> None:
-        self._listeners: dict[str, dict[Any, None]] = {}
-        self._asks: dict[Any, str] = {}
-        self._replies: list[tuple[Any, bytes]] = []
-        self._live: set[str] = set()
-
-    def on_request(self, listener: Any, frame: Frame) -> bytes:
-        verb, _, what = next(w for w in frame.note if "listen=" in w).partition("=")
-        if verb == "unlisten":
-            self._replies.append((listener, b"unlistened\n"))
-            return self._forget(listener, what)
-        self._asks[listener] = what
-        if what in self._live:
-            self._acknowledge(what)
-            return b""
-        return f"sub {what}\n".encode()
-
-    def _acknowledge(self, what: str) -> None:
-        for listener in [each for each, wanted in self._asks.items() if wanted == what]:
-            del self._asks[listener]
-            listener.listens_to.add(what)
-            self._listeners.setdefault(what, {})[listener] = None
-            self._replies.append((listener, f"listening {what}\n".encode()))
-
-    def _forget(self, listener: Any, what: str) -> bytes:
-        listener.listens_to.discard(what)
-        members = self._listeners.get(what, {})
-        members.pop(listener, None)
-        if members or what not in self._listeners:
-            return b""
-        del self._listeners[what]
-        self._live.discard(what)
-        return f"unsub {what}\n".encode()
-
-    def on_push(self, frame: Frame) -> tuple[bytes, Sequence[Any]]:
-        verb, what, *_ = frame.note
-        if verb == "*sub":
-            self._live.add(what)
-            self._acknowledge(what)
-        return (frame.data, list(self._listeners.get(what, ()))) if verb == "*msg" else (b"", ())
-
-    def take(self) -> Sequence[tuple[Any, bytes]]:
-        replies, self._replies = self._replies, []
-        return replies
-
-    def cancel(self, listener: Any) -> bytes:
-        self._asks.pop(listener, None)
-        return b""
-
-    def leave(self, listener: Any) -> bytes:
-        self.cancel(listener)
-        return b"".join(self._forget(listener, what) for what in sorted(listener.listens_to))
-
-    def probe(self) -> bytes:
-        return b"unsub probe\n"
-
-    def restore(self) -> bytes:
-        self._live.clear()
-        wanted = sorted({*self._listeners, *self._asks.values()})
-        return "".join(f"sub {what}\n" for what in wanted).encode()
-
-    def is_empty(self) -> bool:
-        return not self._listeners and not self._asks
-
-    def statistics(self) -> dict[str, int]:
-        return {"subjects": len(self._listeners), "listeners": sum(map(len, self._listeners.values()))}

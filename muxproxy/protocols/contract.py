@@ -19,6 +19,9 @@ The verbs are a closed list, and each is here because a protocol needs it:
                            not in DESIGN section 3's list: without it a keep-alive client keeps a drain
                            waiting
     goodbye()              TAGGED only: bytes that tell a client to ask elsewhere from now on
+
+The roles below are base classes, which know none of their subclasses: what a compiler can look up by its
+place. Whoever plays one sets all its attributes itself, in `__init__`; those of `Protocol` have values here.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from typing import Any, Final
-from typing import Protocol as Interface
+
+from muxproxy.native import mypyc_attr
 
 
 class Sharing(enum.IntEnum):
@@ -142,9 +146,12 @@ class Reason(enum.Enum):
         return self.value[1]
 
 
-class RequestFramer(Interface):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class RequestFramer:
     """Client bytes to request frames. Never raises on input: what is wrong becomes an ANSWER or BROKEN
     frame."""
+
+    __slots__ = ("held", "midway", "more")
 
     held: int  # bytes kept back for a later feed
     midway: bool  # a request has begun and its FIRST frame is not out yet (a head is trickling in)
@@ -156,21 +163,24 @@ class RequestFramer(Interface):
         EXCLUSIVE: stops after a LAST frame and holds what follows until fed again after `resume()`.
         DEDICATED: the first call, with b"" when the client has connected, opens the session.
         """
-        ...
+        raise NotImplementedError
 
     def resume(self) -> None:
         """EXCLUSIVE: the last request has been answered; the next may be framed (call `feed(b"")` if
         `held`)."""
-        ...
+        raise NotImplementedError
 
     def opaque(self) -> None:
         """A SWITCH was answered: all bytes from here on are parts of the same exchange."""
-        ...
+        raise NotImplementedError
 
 
-class ReplyFramer(Interface):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class ReplyFramer:
     """Server bytes to reply frames. Never raises on input: what is wrong becomes a BROKEN frame, the last
     one."""
+
+    __slots__ = ("early", "idle_hint", "more", "push_cost")
 
     idle_hint: float | None  # seconds after which the server said it will close an idle connection
     early: bool  # EXCLUSIVE, set by the heart: the request is still coming in, so a reply now ends the client
@@ -179,22 +189,25 @@ class ReplyFramer(Interface):
 
     def expect(self, note: Any) -> None:
         """A request with this note was sent; its reply is the next one not yet expected."""
-        ...
+        raise NotImplementedError
 
     def feed(self, data: bytes) -> Sequence[Frame]:
         """Frames that `data` completes. Bytes that no request asked for give a BROKEN frame."""
-        ...
+        raise NotImplementedError
 
     def eof(self) -> Sequence[Frame]:
         """The server has closed: the LAST frame of a reply that ends so, a BROKEN one if it was cut, else
         none."""
-        ...
+        raise NotImplementedError
 
 
-class Session(Interface):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Session:
     """What one client's connection remembers (Redis: db, user, RESP version, MULTI ...).
 
     The attributes are about the frame that on_request was asked about last."""
+
+    __slots__ = ("listening", "needs", "patience", "pin_reason")
 
     needs: (
         Any  # the connection state it needs; compared by identity with Connection.state. LISTEN: of its feed
@@ -206,119 +219,125 @@ class Session(Interface):
     @property
     def size(self) -> int:
         """Bytes that it remembers, or about so many."""
-        ...
+        raise NotImplementedError
 
     def on_request(self, frame: Frame) -> Frame:
         """The frame to go on with: itself (forward), or one marked ANSWER, PIN, UNPIN or LISTEN. FIRST frames
         only.
 
         ANSWER with UNPIN: its pinned connection goes back besides."""
-        ...
+        raise NotImplementedError
 
 
-class Connection(Interface):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Connection:
     """What one upstream connection remembers, and how it is brought into a state.
 
     Nothing is written behind a prelude until its replies are in and good, nor behind a request that leaves
     `state` None until its reply is in: a request never runs in a state that was only asked for (P2)."""
+
+    __slots__ = ("dirty", "state")
 
     state: Any  # None: depends on the reply to what was written last
     dirty: bool  # a session may have left something behind: reset() before it is another's
 
     def greeting(self) -> tuple[bytes, int]:
         """As `prelude`, for a connection that has just opened. (b"", 0): it is ready as it is."""
-        ...
+        raise NotImplementedError
 
     def prelude(self, needs: Any) -> tuple[bytes, int]:
         """Bytes that bring the connection into state `needs`, and the number of replies to swallow. Sets
         `state`. Asked again when they are in; (b"", 0): the request may be written now."""
-        ...
+        raise NotImplementedError
 
     def is_alike(self, needs: Any) -> bool:
         """A request marked ANYWHERE that needs `needs` means the same in the state there is."""
-        ...
+        raise NotImplementedError
 
     def must_be_quiet(self, needs: Any) -> bool:
         """`prelude` is not asked while anything is in flight: what it would say is a QUIET question."""
-        ...
+        raise NotImplementedError
 
     def reset(self) -> tuple[bytes, int]:
         """As `prelude`, back to a new connection's state, whatever a session left. (b"", 0): cannot be done,
         close it."""
-        ...
+        raise NotImplementedError
 
     def fence(self) -> tuple[bytes, int]:
         """As `prelude`: a question whose only right answer proves that replies are still in step."""
-        ...
+        raise NotImplementedError
 
     def listen(self) -> None:
         """It is a Feed's: once all that its framer expects now has come, what comes is PUSH, until the reply
         to a reset."""
-        ...
+        raise NotImplementedError
 
     def on_prelude_reply(self, frame: Frame) -> str | None:
         """None if the reply is as hoped, else why not, and `state` is what it is now. One call for each reply
         to swallow, in order, with the whole reply."""
-        ...
+        raise NotImplementedError
 
 
-class Feed(Interface):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Feed:
     """What many clients listen to over one upstream connection, which is theirs alone (Redis: channels).
 
     A listener is a Session. Nothing here knows whether there is a connection: what is to be written is
     returned, and on a new connection `restore` says all of it again."""
 
+    __slots__ = ()
+
     @property
     def more(self) -> bool:
         """Work of many names is not done yet: go_on() in the next turn (P10)."""
-        ...
+        raise NotImplementedError
 
     def go_on(self) -> bytes:
         """A turn's share of it. Bytes for the server."""
-        ...
+        raise NotImplementedError
 
     def on_request(self, listener: Any, frame: Frame) -> bytes:
         """A frame marked LISTEN. Bytes for the server, b"" for none; the reply comes with `take`, perhaps at
         once."""
-        ...
+        raise NotImplementedError
 
     def on_push(self, frame: Frame) -> tuple[bytes, Sequence[Any]]:
         """A frame marked PUSH: the bytes that listeners get, and which; b"": these miss something and must be
         cut. What answers requests is kept for `take`."""
-        ...
+        raise NotImplementedError
 
     def flush(self) -> bytes:
         """Bytes for the server that came of on_push."""
-        ...
+        raise NotImplementedError
 
     def take(self) -> Sequence[tuple[Any, bytes]]:
         """(listener, whole reply to its request) of every request that was answered since the last call."""
-        ...
+        raise NotImplementedError
 
     def cancel(self, listener: Any) -> bytes:
         """Its request was refused: what it listened to before, it still does. Bytes for the server."""
-        ...
+        raise NotImplementedError
 
     def leave(self, listener: Any) -> bytes:
         """It is gone, with its request if it has one. Bytes for the server."""
-        ...
+        raise NotImplementedError
 
     def probe(self) -> bytes:
         """A question that is answered by a PUSH: does the server of a silent connection live?"""
-        ...
+        raise NotImplementedError
 
     def restore(self) -> bytes:
         """Everything that is listened to or asked for, for a new connection. What was owed on the old one is
         void."""
-        ...
+        raise NotImplementedError
 
     def is_empty(self) -> bool:
         """Nobody listens or asks: the connection may be given back."""
-        ...
+        raise NotImplementedError
 
     def statistics(self) -> dict[str, int]:
         """What is listened to, and by how many: gauges by name, for operators."""
-        ...
+        raise NotImplementedError
 
 
 class Limit:
@@ -332,7 +351,8 @@ class Limit:
         self.timeout = timeout  # seconds that one may wait
 
 
-class Protocol(Interface):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Protocol:
     """One protocol as one backend is configured to speak it. What has a value or a body here is what a
     protocol says that has no such thing; the others are each protocol's own to say."""
 
@@ -345,9 +365,11 @@ class Protocol(Interface):
     fence: int = 0  # a Connection.fence() after so many requests; 0: never
     subscriber_buffer: int = 0  # bytes that a listener may be behind
 
-    def requests(self) -> RequestFramer: ...
+    def requests(self) -> RequestFramer:
+        raise NotImplementedError
 
-    def replies(self) -> ReplyFramer: ...
+    def replies(self) -> ReplyFramer:
+        raise NotImplementedError
 
     def session(self, requests: RequestFramer) -> Session | None:
         """Of the client whose bytes `requests` frames. None: every request carries all it needs."""
@@ -376,7 +398,7 @@ class Protocol(Interface):
         client's connection after it; a protocol whose request asked for that itself marks END_CLIENT on its
         own. `weight`: requests of the frame that have no reply yet. DEDICATED, BROKEN: no words are left but
         an RST."""
-        ...
+        raise NotImplementedError
 
     def is_reserved(self, data: bytes) -> bool:
         """DEDICATED: may a session that begins with `data` have one of the reserved places? It is a word that
@@ -398,7 +420,8 @@ class Protocol(Interface):
         return None  # no word for it: a client learns that its connection ends when it does
 
 
-class TaggedProtocol(Protocol, Interface):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class TaggedProtocol(Protocol):
     """What only TAGGED protocols have beside: their connections live long, and servers know callers."""
 
     probe_interval: float  # a connection silent for so many seconds gets probe(); 0: never
@@ -410,10 +433,12 @@ class TaggedProtocol(Protocol, Interface):
     limits: Sequence[Limit]
     counters: dict[str, int]  # what only this protocol counts, by name, for operators
 
-    def retag(self, data: bytes, tag: int) -> bytes: ...
+    def retag(self, data: bytes, tag: int) -> bytes:
+        raise NotImplementedError
 
-    def goodbye(self) -> bytes: ...
+    def goodbye(self) -> bytes:
+        raise NotImplementedError
 
     def limit_of(self, note: Any) -> int:
         """Which of `limits` a request with this note counts against, -1 for none."""
-        ...
+        raise NotImplementedError

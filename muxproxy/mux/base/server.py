@@ -109,7 +109,7 @@ class Server:
         self.deadline = INF
         self.wake = INF
         # Replies after which a connection of its rests; INF: none does.
-        self.lasts: float = 1 if pool.protocol.may_close_unsaid else INF
+        self.lasts: float = 1.0 if pool.protocol.may_close_unsaid else INF
         self.endings = 0  # of connections that it closed so, less those that lived on; MOST_ENDINGS at most
         self.resting: list[Any] = []
         self._ended_after = 0  # replies, of the last connection that it closed so
@@ -182,7 +182,7 @@ class Server:
         twice after the same number above one."""
         if replies == 1 or replies == self._ended_after:
             self.endings = min(self.endings + 1, MOST_ENDINGS)
-            self.lasts = replies
+            self.lasts = float(replies)
             if not self._told:
                 self._told = True
                 where = {"backend": self.pool.name, "server": str(self)}

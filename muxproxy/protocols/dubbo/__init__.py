@@ -42,8 +42,6 @@ __all__ = ["DubboProtocol", "ReplyFramer", "RequestFramer"]
 
 
 class DubboProtocol(TaggedProtocol):
-    """contract.Protocol."""
-
     name = "dubbo"
     sharing = Sharing.TAGGED
     probe_keep = KEEP
@@ -56,7 +54,7 @@ class DubboProtocol(TaggedProtocol):
         self.stop_timeout = options.readonly_timeout
         self.request_buffer = min(WHOLE, options.max_frame) + HEADER_SIZE
         self.counters = self.settings.counters
-        self.limits = tuple(
+        self.limits: Sequence[Limit] = tuple(
             Limit(f"{limit.service}.{limit.method or '*'}", limit.actives, limit.timeout)
             for limit in options.limits
         )

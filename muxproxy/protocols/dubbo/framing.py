@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from muxproxy.native import trait
 from muxproxy.protocols.contract import FIRST, FRAMES, LAST, Frame
 from muxproxy.protocols.dubbo.common import (
     EVENT,
@@ -24,29 +25,33 @@ from muxproxy.protocols.dubbo.common import (
 _unpack = HEADER.unpack_from
 _WHOLE = FIRST | LAST
 
+_ELSEWHERE: tuple[str, ...] = ()  # those with slots of its own are the other bases of who inherits it
 ALL = 1 << 62  # bytes, of whatever comes behind what cannot be framed
 
 
+@trait
 class Framing:
-    """`held` is 0 for ever: nothing whole is kept back, and a client whose message is incomplete must be
-    read, whatever it is owed. `midway` says that a message has begun."""
+    """What both framers have in common. `held` is 0 for ever: nothing whole is kept back, and a client whose
+    message is incomplete must be read, whatever it is owed. `midway` says that a message has begun."""
 
-    __slots__ = (
-        "_left",
-        "_part",
-        "_plain",
-        "_rest",
-        "_settings",
-        "_skips",
-        "_tag",
-        "held",
-        "midway",
-        "more",
-    )
+    __slots__ = _ELSEWHERE
 
-    def __init__(self, settings: Settings, plain: tuple[int, int]) -> None:
+    held: int
+    midway: bool
+    more: int
+    _settings: Settings
+    _mask: int
+    _plain: int
+    _rest: bytes
+    _part: bytes
+    _left: int
+    _tag: int
+    _skips: bool
+
+    def _start(self, settings: Settings, mask: int, plain: int) -> None:
         self._settings = settings
-        self._plain = plain  # (mask, value): flags of what needs no look if it is whole, as nearly all is
+        self._mask = mask  # flags & mask == plain: it needs no look if it is whole, as nearly all is
+        self._plain = plain
         self.held = 0
         self.midway = False
         self.more = 0
@@ -56,7 +61,7 @@ class Framing:
         self._tag = 0  # of that message
         self._skips = False  # nobody wants that body
 
-    def feed(self, data: bytes) -> Sequence[Frame]:
+    def _feed(self, data: bytes) -> Sequence[Frame]:
         frames: list[Frame] = []
         pos = 0
         if self.more:
@@ -86,7 +91,7 @@ class Framing:
         size = len(data)
         messages = FRAMES  # that this feed may bring, wanted or not
         longest = self._settings.max_frame
-        kind, plain = self._plain
+        kind, plain = self._mask, self._plain
         while size - at >= HEADER_SIZE:
             if not messages:
                 self._rest, self.more = data, size - at

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from muxproxy.protocols import contract
 from muxproxy.protocols.contract import (
     BROKEN,
     END_UPSTREAM,
@@ -43,16 +44,24 @@ NO_CALLBACKS = "no callback service here: connections are shared, and none is on
 READ_ONLY = "read-only: the provider is about to stop"
 
 
-class ReplyFramer(Framing):
-    """contract.ReplyFramer."""
-
-    __slots__ = ("early", "idle_hint")
-
-    push_cost = 0
+class ReplyFramer(contract.ReplyFramer, Framing):
+    __slots__ = (
+        "_left",
+        "_mask",
+        "_part",
+        "_plain",
+        "_rest",
+        "_settings",
+        "_skips",
+        "_tag",
+        "held",
+        "midway",
+    )
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings, (REQUEST | EVENT, 0))
-        self.idle_hint: float | None = None  # Dubbo's providers do not say
+        self._start(settings, REQUEST | EVENT, 0)
+        self.push_cost = 0
+        self.idle_hint = None  # Dubbo's providers do not say
         self.early = False
 
     def feed(self, data: bytes) -> Sequence[Frame]:
@@ -67,7 +76,7 @@ class ReplyFramer(Framing):
                 and length <= self._settings.max_frame
             ):
                 return (Frame(data, _WHOLE, None, tag),)
-        return super().feed(data)
+        return self._feed(data)
 
     def expect(self, note: object) -> None:
         """Replies say themselves whose they are."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from muxproxy.protocols import contract
 from muxproxy.protocols.contract import ANSWER, ASIDE, BROKEN, FIRST, LAST, ONEWAY, Frame
 from muxproxy.protocols.dubbo.common import (
     EVENT,
@@ -33,14 +34,17 @@ _KIND = REQUEST | TWO_WAY | EVENT
 _WHOLE = FIRST | LAST
 
 
-class RequestFramer(Framing):
-    """contract.RequestFramer. A note is an int: LIMIT_SHIFT."""
+class RequestFramer(contract.RequestFramer, Framing):
+    """A note is an int: LIMIT_SHIFT."""
 
-    __slots__ = ()
+    __slots__ = ("_left", "_mask", "_part", "_plain", "_rest", "_settings", "_skips", "_tag")
 
     def __init__(self, settings: Settings) -> None:
         # (0, 1): none. Where there are limits every call is looked at.
-        super().__init__(settings, (0, 1) if settings.limits else (_KIND, _CALL))
+        if settings.limits:
+            self._start(settings, 0, 1)
+        else:
+            self._start(settings, _KIND, _CALL)
 
     def feed(self, data: bytes) -> Sequence[Frame]:
         # Short cut: one whole two-way call, as nearly every chunk is.
@@ -58,7 +62,7 @@ class RequestFramer(Framing):
                 if settings.limits:
                     note |= self._limit(data, 0, size, note)
                 return (Frame(data, _WHOLE, note, tag),)
-        return super().feed(data)
+        return self._feed(data)
 
     def resume(self) -> None:
         """TAGGED: nothing waits for a reply."""

@@ -28,7 +28,7 @@ __all__ = ["HttpProtocol", "ReplyFramer", "RequestFramer"]
 
 
 class HttpProtocol(Protocol):
-    """contract.Protocol. `host`: what an HTTP/1.0 request without Host is sent on with."""
+    """`host`: what an HTTP/1.0 request without Host is sent on with."""
 
     name = "http"
     sharing = Sharing.EXCLUSIVE

@@ -23,6 +23,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from muxproxy.protocols import contract
 from muxproxy.protocols.contract import (
     BROKEN,
     END_CLIENT,
@@ -201,8 +202,8 @@ _CR = 13  # it may begin an empty line before a head
 _IDLE, _HEAD, _BODY, _CHUNKS, _TO_END, _OPAQUE, _DEAD = range(7)
 
 
-class ReplyFramer:
-    """contract.ReplyFramer for one upstream connection."""
+class ReplyFramer(contract.ReplyFramer):
+    """For one upstream connection."""
 
     __slots__ = (
         "_chunks",
@@ -216,15 +217,10 @@ class ReplyFramer:
         "_skipped",
         "_state",
         "_why",
-        "early",
-        "idle_hint",
-        "more",
     )
 
-    push_cost = 0
-
     def __init__(self, settings: Settings) -> None:
-        self.idle_hint: float | None = None  # seconds: the server's last `Keep-Alive: timeout=`
+        self.idle_hint = None  # seconds: the server's last `Keep-Alive: timeout=`
         self.early = False  # the client is still sending: its connection ends with this reply
         self._settings = settings
         self._state = _IDLE
@@ -236,6 +232,7 @@ class ReplyFramer:
         self._chunks: Chunked | None = None  # of one without
         self._rest = b""  # `more` bytes at its end are for the next turn (P10); only in the midst of a reply
         self.more = 0
+        self.push_cost = 0
         self._end_marks = 0  # of the LAST frame, with its note
         self._why: str | None = None
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from muxproxy.protocols import contract
 from muxproxy.protocols.contract import BROKEN, EAGER, FIRST, IDEMPOTENT, LAST, PIN, Frame
 from muxproxy.protocols.http.chunked import Chunked
 from muxproxy.protocols.http.common import (
@@ -219,8 +220,8 @@ def _upgrades(fields: list[Field], options: frozenset[bytes], minor: int, length
 _HEAD, _BODY, _CHUNKS, _STOPPED, _OPAQUE, _DEAD = range(6)
 
 
-class RequestFramer:
-    """contract.RequestFramer for one client. Stops after each request until `resume()`."""
+class RequestFramer(contract.RequestFramer):
+    """For one client. Stops after each request until `resume()`."""
 
     __slots__ = (
         "_at",
@@ -233,9 +234,6 @@ class RequestFramer:
         "_settings",
         "_skipped",
         "_state",
-        "held",
-        "midway",
-        "more",
     )
 
     def __init__(self, settings: Settings) -> None:

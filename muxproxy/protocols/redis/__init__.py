@@ -44,7 +44,7 @@ _PROBE = multibulk([b"PING"])
 
 
 class RedisProtocol(Backend):
-    """contract.Protocol. `name`: the backend's, by which `CLIENT LIST` shows its connections.
+    """`name`: the backend's, by which `CLIENT LIST` shows its connections.
     `max_in_flight`: commands that may be on a connection at a time. A quarter of it goes as one at most, or
     pipelined commands would often wait until a connection is empty."""
 

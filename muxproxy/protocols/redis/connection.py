@@ -37,8 +37,6 @@ class _Step:
 
 
 class RedisConnection(Carrier):
-    """contract.Connection"""
-
     __slots__ = (
         "_db",
         "_fences",
@@ -53,7 +51,6 @@ class RedisConnection(Carrier):
         "_tried",
         "_user",
         "_why",
-        "state",
     )
 
     def __init__(self, protocol: Backend, replies: ReplyFramer) -> None:
@@ -67,7 +64,7 @@ class RedisConnection(Carrier):
         self._fences = 0
         self._name = _UNSAID
         self._forget()
-        self.state: State | None = protocol.states.base
+        self.state = protocol.states.base
 
     def _forget(self) -> None:
         """What a new connection has, and one after RESET."""

@@ -25,8 +25,6 @@ RESERVED = {"postgres-cancel": re.compile(rb"\x00\x00[\x00-\x01].\x04\xd2\x16\x2
 
 
 class TcpProtocol(Protocol):
-    """contract.Protocol."""
-
     name = "tcp"
     sharing = Sharing.DEDICATED
     half_close = True  # RFC 9293 section 3.6: a FIN closes one direction

@@ -9,22 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from muxproxy.protocols import contract
 from muxproxy.protocols.contract import EAGER, END_CLIENT, END_UPSTREAM, FIRST, LAST, Frame
 
 _OPENING = Frame(b"", FIRST | EAGER)
 _END = Frame(b"", LAST | END_UPSTREAM | END_CLIENT, "session ended")
 
 
-class RequestFramer:
-    """contract.RequestFramer."""
-
+class RequestFramer(contract.RequestFramer):
     __slots__ = ("_opened",)
 
-    held = 0  # nothing waits for more of itself
-    midway = False
-    more = 0  # a chunk is one frame
-
     def __init__(self) -> None:
+        self.held = 0  # nothing waits for more of itself
+        self.midway = False
+        self.more = 0  # a chunk is one frame
         self._opened = False
 
     def feed(self, data: bytes) -> Sequence[Frame]:
@@ -40,17 +38,14 @@ class RequestFramer:
         """It is from the beginning."""
 
 
-class ReplyFramer:
-    """contract.ReplyFramer."""
-
-    __slots__ = ("early", "idle_hint")
-
-    more = 0
-    push_cost = 0
+class ReplyFramer(contract.ReplyFramer):
+    __slots__ = ()
 
     def __init__(self) -> None:
-        self.idle_hint: float | None = None
+        self.idle_hint = None
         self.early = False
+        self.more = 0
+        self.push_cost = 0
 
     def expect(self, note: Any) -> None:
         """One session, one reply."""

@@ -102,7 +102,7 @@ def test_calls_that_wait_are_weighed_all_of_them() -> None:
 def test_what_a_listener_listens_to_counts() -> None:
     stage = Stage(Toy(ORDERED, sessions=True), max_connections=2)
     ann = stage.client()
-    ann.wire.brain.session.size = 200_000
+    ann.wire.brain.session.remembers = 200_000
     ann.sends(b"go listen=news\n")
     stage.passes(2 * INTERVAL)
     assert stage.pool.memory.held >= 200_000

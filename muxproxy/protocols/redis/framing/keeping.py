@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from muxproxy.protocols import contract
 from muxproxy.protocols.contract import FRAMES, LINES, Frame
 
 # What a frame counts, in lines: one feed does the work of LINES.
@@ -16,10 +17,10 @@ FRAME = LINES // FRAMES
 LONG_GROUP = 1024
 
 
-class Keeping:
+class Keeping(contract.RequestFramer):
     """The half of a RequestFramer that frames nothing."""
 
-    __slots__ = ("_at", "_busy", "_group", "_kept", "_late", "_rest", "held", "midway", "more")
+    __slots__ = ("_at", "_busy", "_group", "_kept", "_late", "_rest")
 
     def __init__(self) -> None:
         self.held = 0

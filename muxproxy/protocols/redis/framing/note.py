@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from muxproxy.protocols import contract
 from muxproxy.protocols.redis.commands.command import SHARED, WHOLE, Command
 from muxproxy.protocols.redis.states import State
 
 
-class Carrier:
+class Carrier(contract.Connection):
     """The upstream connection that a reply has come on, as far as a note changes it."""
 
-    __slots__ = ("dirty", "spoilt")
+    __slots__ = ("spoilt",)
 
     def __init__(self) -> None:
-        self.dirty = False  # contract.Connection
+        self.dirty = False
         self.spoilt = ""  # why nothing but its end would make it anybody's again (notes.Tried)
 
     def on_attempt(self, target: State | None) -> None:

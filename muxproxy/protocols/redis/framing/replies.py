@@ -11,9 +11,10 @@ is nobody's reply; once the connection listens, arrays and errors are not either
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from muxproxy.protocols import contract
 from muxproxy.protocols.contract import BROKEN, END_UPSTREAM, FIRST, INTERIM, LAST, LINES, PUSH, Frame
 from muxproxy.protocols.redis.commands.command import Command
 from muxproxy.protocols.redis.framing.keeping import FRAME
@@ -70,8 +71,8 @@ class _Listen:
 _LISTEN = _Listen()
 
 
-class ReplyFramer:
-    """contract.ReplyFramer for one upstream connection."""
+class ReplyFramer(contract.ReplyFramer):
+    """For one upstream connection."""
 
     __slots__ = (
         "_dead",
@@ -89,23 +90,16 @@ class ReplyFramer:
         "_started",
         "_way",
         "connection",
-        "early",
-        "expect",
-        "idle_hint",
-        "more",
-        "push_cost",
     )
 
     def __init__(self, settings: Settings) -> None:
         self.more = 0
         self.push_cost = FRAME
-        self.idle_hint: float | None = None  # Redis does not say
+        self.idle_hint = None  # Redis does not say
         self.early = False
         self.connection = Carrier()  # for Whole.on_reply; set by protocol.connection()
         self._settings = settings
         self._expected: deque[Any] = deque()
-        # Once for each command: the queue's own method is the shortest there is.
-        self.expect: Callable[[Any], None] = self._expected.append
         self._plain = True  # between two replies to plain commands
         self._dead = False
         self._listening = False
@@ -119,6 +113,9 @@ class ReplyFramer:
         self._limit = 0  # bytes that may be kept
         self._kept = bytearray()  # and are
         self._rest: tuple[bytes, int] | None = None  # for the next turn (P10): this, from there on
+
+    def expect(self, note: Any) -> None:
+        self._expected.append(note)
 
     def listen(self) -> None:
         if self._expected or self._number >= 0:

@@ -93,13 +93,13 @@ _HTTP = (b"post", b"host:")
 
 
 class RequestFramer(Keeping):
-    """contract.RequestFramer for one client."""
+    """For one client."""
 
     __slots__ = (
         "_dead",
         "_extent",
         "_in_multi",
-        "_inline",
+        "_is_inline",
         "_known",
         "_may_group",
         "_settings",
@@ -123,7 +123,7 @@ class RequestFramer(Keeping):
         self._busy = self._thorough
         self._dead = False  # an error was answered: nothing comes out again
         self._waits = False  # behind a barrier
-        self._inline = False  # the command is an inline one
+        self._is_inline = False  # the command is an inline one
         self._streaming = False  # its FIRST frame has gone out
         self._extent = CommandExtent(settings.max_arguments, settings.max_argument)
         self._in_multi = False  # a transaction is open that did not go as one
@@ -314,14 +314,14 @@ class RequestFramer(Keeping):
                 if work <= 0 and not self._is_in_group(frames):
                     return self._put_off(data, pos, frames)
                 if not self.midway and not self._streaming:
-                    self._inline = data[pos] != _ASTERISK
-                    if self._inline and data[pos] in BLANK:
+                    self._is_inline = data[pos] != _ASTERISK
+                    if self._is_inline and data[pos] in BLANK:
                         blank = blank_lines(data, pos, pos + MAX_BLANK)
                         if blank > pos:
                             work -= FRAME + (blank - pos) // FRAME
                             pos = blank
                             continue
-                if self._inline:
+                if self._is_inline:
                     end = self._line_end(data, pos)
                     size = (end if end > 0 else len(data)) - pos
                     work -= size // (FRAME if is_plain(data, pos, pos + size) else 4)
@@ -359,7 +359,7 @@ class RequestFramer(Keeping):
             self._kept += data
             data = bytes(self._kept)
             self._let_go()
-        if self._inline:
+        if self._is_inline:
             words = inline_words(data)
             if not words:
                 return True
@@ -379,7 +379,7 @@ class RequestFramer(Keeping):
             return
         kept = self._kept
         extent = self._extent
-        if self._inline or len(kept) + len(data) <= REQUEST_BUFFER or extent.is_in_first_lines():
+        if self._is_inline or len(kept) + len(data) <= REQUEST_BUFFER or extent.is_in_first_lines():
             self._keep(data)
             return
         data = bytes(kept) + data if kept else data

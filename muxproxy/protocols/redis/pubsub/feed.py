@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
+from muxproxy.protocols import contract
 from muxproxy.protocols.contract import Frame
 from muxproxy.protocols.redis.pubsub.listening import (
     CHANNEL,
@@ -69,8 +70,8 @@ class _Channel:
             self.shown = None
 
 
-class PubSub:
-    """contract.Feed"""
+class PubSub(contract.Feed):
+    __slots__ = ("_answered", "_channels", "_jobs", "_listeners", "_out", "_owed", "gaps", "messages")
 
     def __init__(self) -> None:
         self._channels: tuple[dict[bytes, _Channel], ...] = ({}, {}, {})

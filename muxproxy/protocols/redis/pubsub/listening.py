@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from muxproxy.protocols import contract
 from muxproxy.protocols.redis.commands.command import Command
 from muxproxy.protocols.redis.framing.note import Note
 from muxproxy.protocols.redis.words import null
@@ -28,7 +29,7 @@ EACH = 512  # bytes that a channel costs, beside its name
 Names = dict[bytes, None]  # ordered, so that what depends on the order is the same every time
 
 
-class Listener:
+class Listener(contract.Session):
     """A session, as far as it listens."""
 
     __slots__ = ("subscriptions",)

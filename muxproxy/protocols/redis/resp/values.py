@@ -7,11 +7,14 @@ deeper than any reply we ask for; nothing is allocated for a count that a peer o
 
 from __future__ import annotations
 
+from muxproxy.native import mypyc_attr
+
 MAX_DEPTH = 16  # COMMAND nests 7 deep
 
 Value = bytes | int | float | None | list["Value"]
 
 
+@mypyc_attr(native_class=False)  # bytes have no place for what a compiled class adds
 class ErrorReply(bytes):
     """`-ERR ...`, without the dash."""
 

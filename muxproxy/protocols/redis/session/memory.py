@@ -12,7 +12,7 @@ from muxproxy.protocols.redis.framing.note import Note
 from muxproxy.protocols.redis.framing.requests import RequestFramer
 from muxproxy.protocols.redis.pubsub.listening import Listener
 from muxproxy.protocols.redis.session.notes import SkipFirst
-from muxproxy.protocols.redis.states import Anywhere, Attempt, State
+from muxproxy.protocols.redis.states import State
 
 NOT_MUTE, SKIPPED, OFF = range(3)
 
@@ -33,11 +33,7 @@ class Memory(Listener):
         "client_id",
         "is_sticky",
         "is_trusted",
-        "listening",
         "name",
-        "needs",
-        "patience",
-        "pin_reason",
         "protocol",
         "state",
     )
@@ -52,7 +48,7 @@ class Memory(Listener):
         self.patience = 0.0
         self._mute = NOT_MUTE  # of the command at hand
         self._begin()
-        self.needs: State | Attempt | Anywhere = self.state
+        self.needs = self.state
         self._feed_state = self.state
 
     def _begin(self) -> None:

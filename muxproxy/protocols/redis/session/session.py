@@ -72,8 +72,6 @@ _CONTAINERS = frozenset(
 
 
 class RedisSession(Memory):
-    """contract.Session"""
-
     __slots__ = ()
 
     def on_request(self, frame: Frame) -> Frame:

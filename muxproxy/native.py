@@ -1,0 +1,46 @@
+"""The two builds of the heart: pure, the sources as they stand, and compiled, the same by mypyc (packaging/).
+
+What the compiler must be told of a class; which build is installed; which one a process runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+PURE, COMPILED, MIXED = "pure", "compiled", "mixed"
+# What is compiled, all of it or nothing, but for packages that only say what they are for.
+ROOMS = ("muxproxy.mux.", "muxproxy.protocols.")
+
+if TYPE_CHECKING:
+    from mypy_extensions import mypyc_attr as mypyc_attr
+    from mypy_extensions import trait as trait
+else:  # the compiler reads them in the source; where they are run they mean nothing, and need no package
+
+    def trait(cls: type) -> type:
+        return cls
+
+    def mypyc_attr(**said: bool) -> Callable[[type], type]:
+        return trait
+
+
+def installed() -> str:
+    """The build that a worker will load. Asked of the files, by who may not import the heart."""
+    heart = Path(__file__).with_name("mux")
+    is_compiled = any((heart / f"exchange{suffix}").exists() for suffix in EXTENSION_SUFFIXES)
+    return COMPILED if is_compiled else PURE
+
+
+def running(modules: Iterable[ModuleType] | None = None) -> str:
+    """The build that this process has loaded; MIXED: some of each, which no installation leaves behind."""
+    loaded = sys.modules.values() if modules is None else modules
+    builds = {
+        PURE if (module.__file__ or "").endswith(".py") else COMPILED
+        for module in list(loaded)
+        if module.__name__.startswith(ROOMS) and not hasattr(module, "__path__")
+    }
+    return builds.pop() if len(builds) == 1 else MIXED
