@@ -59,6 +59,14 @@ class ClientBrain(Working):
         what nobody has done yet."""
         return False
 
+    def is_owed(self) -> bool:
+        """A reply, or what is left of a tunnel."""
+        raise NotImplementedError
+
+    def is_read_paused(self) -> bool:
+        """It has said `wire.pause_reading()` last."""
+        raise NotImplementedError
+
     def on_write_paused(self, now: float) -> None:
         raise NotImplementedError
 

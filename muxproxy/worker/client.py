@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 from muxproxy.mux.base.client import Client
 from muxproxy.mux.base.pool import Pool
 from muxproxy.worker.remains import unread
+from muxproxy.worker.visit import Visit
 
 if TYPE_CHECKING:
     from muxproxy.worker.door import Door
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ClientSocket(asyncio.Protocol):
-    __slots__ = ("_brain", "_door", "_engine", "_pool", "_time")
+    __slots__ = ("_brain", "_door", "_engine", "_pool", "_time", "_visit")
 
     def __init__(self, engine: Engine, pool: Pool, door: Door | None = None) -> None:
         self._engine = engine
@@ -26,14 +27,34 @@ class ClientSocket(asyncio.Protocol):
         self._door = door
         self._time = engine.time
         self._brain: Client = cast(Client, None)  # until connection_made
+        self._visit: Visit | None = None
         engine.on_client_opened()
+
+    def begin(self, visit: Visit) -> None:
+        """It has been accepted."""
+        self._visit = visit
+        self._open(visit)
+        visit.begin()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         wire = cast(asyncio.Transport, transport)
-        high = self._pool.clients_config.response_buffer
-        # uvloop's own low-water mark is 16 bytes: a client would be resumed only when all but empty, and the
-        # upstream stand still meanwhile.
-        wire.set_write_buffer_limits(high=high, low=high // 4)
+        visit, self._visit = self._visit, None
+        if visit is None:
+            self._open(wire)
+            return
+        self._set_limits(wire)
+        if self._brain is not None:
+            self._brain.wire = wire
+        try:
+            visit.settle(wire)
+        except Exception:
+            if self._brain is None:
+                self._engine.on_door_bug(wire)
+            else:
+                self._engine.on_client_bug(self._brain)
+
+    def _open(self, wire: asyncio.Transport | Visit) -> None:
+        self._set_limits(wire)
         now = self._time()
         if self._door is not None and self._is_turned_away(self._door, wire, now):
             return
@@ -43,7 +64,26 @@ class ClientSocket(asyncio.Protocol):
         except Exception:
             self._engine.on_client_bug(self._brain)
 
-    def _is_turned_away(self, door: Door, wire: asyncio.Transport, now: float) -> bool:
+    def _set_limits(self, wire: asyncio.Transport | Visit) -> None:
+        high = self._pool.clients_config.response_buffer
+        # uvloop's own low-water mark is 16 bytes: a client would be resumed only when all but empty, and the
+        # upstream stand still meanwhile.
+        wire.set_write_buffer_limits(high=high, low=high // 4)
+
+    def on_bug(self) -> None:
+        """Ours, in its wire."""
+        if self._brain is not None:
+            self._engine.on_client_bug(self._brain)
+        elif self._visit is not None:
+            self._engine.on_door_bug(self._visit)
+
+    def is_owed(self) -> bool:
+        return self._brain is not None and self._brain.is_owed()
+
+    def is_read_paused(self) -> bool:
+        return self._brain is not None and self._brain.is_read_paused()
+
+    def _is_turned_away(self, door: Door, wire: asyncio.Transport | Visit, now: float) -> bool:
         """Then it never becomes a client: of its connection no more is told here than its end."""
         try:
             why = door.turns_away(wire)
@@ -80,6 +120,7 @@ class ClientSocket(asyncio.Protocol):
             self._engine.on_client_bug(self._brain)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._visit = None
         wire = self._brain.wire if self._brain is not None else None
         try:
             if exc is not None and wire is not None and self._brain.wants_remains():

@@ -12,6 +12,7 @@ import socket
 import struct
 
 from muxproxy.config.sources import Sources
+from muxproxy.worker.visit import Visit
 
 # linux/netlink.h and linux/rtnetlink.h
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
@@ -50,7 +51,7 @@ class Door:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
 
-    def turns_away(self, transport: asyncio.Transport) -> str:
+    def turns_away(self, transport: asyncio.Transport | Visit) -> str:
         """Why its peer may not connect; "": it may."""
         peer = transport.get_extra_info("peername")
         if not isinstance(peer, tuple):

@@ -23,8 +23,10 @@ from muxproxy.mux.deadlines import INF, Deadlines
 from muxproxy.mux.ports import ClientBrain, UpstreamBrain, Wire
 from muxproxy.mux.work import Working
 from muxproxy.worker import life
+from muxproxy.worker.adopt import Adoption
 from muxproxy.worker.bugs import describe_current
 from muxproxy.worker.upstream import UpstreamSocket
+from muxproxy.worker.visit import Lobby, Visit
 
 # Queues, upstreams and servers: few, and their timeouts are short. Clients: many, and theirs are long, so
 # that their wheel may turn in coarse steps and hold few slots.
@@ -34,6 +36,7 @@ FINE_GRAIN, SLOW_GRAIN = 0.01, 0.25  # seconds
 BUSY_PER_TURN = 4
 _PEER = struct.Struct("iII")  # struct ucred: pid, uid, gid
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close() sends RST
+_LAST = int(socket.MSG_DONTWAIT | socket.MSG_MORE)
 
 
 def _socket(wire: Wire) -> socket.socket | None:
@@ -53,6 +56,8 @@ class Engine:
         self.on_client_limit: Callable[[], None] = lambda: None
         self.accepting_paused = False
         self.on_drained: Callable[[object], None] = lambda pool: None
+        self.adopt = Adoption(loop).adopt
+        self.lobby = Lobby(self.soon, self._watch, self.adopt)
         self._loop = loop
         self._log = log
         self._connects: dict[UpstreamBrain, asyncio.Task[str]] = {}
@@ -84,19 +89,23 @@ class Engine:
         wire.abort()
 
     def write_last(self, wire: Wire, data: bytes) -> None:
-        # Corked, the last segment waits for the FIN that close() adds: one packet less for both ends, 4-5 us
-        # of a one-request connection's 45. (SocketType, because a transport's own setsockopt() makes a
+        # The last segment waits for the FIN that close() adds: one packet less for both ends, 4-5 us of a
+        # one-request connection's 45. (SocketType, because what a transport names as its socket would make a
         # socket.socket with all its enums: 2 us more.)
+        if isinstance(wire, Visit):
+            wire.write_last(data)
+            return
         named = cast(asyncio.Transport, wire).get_extra_info("socket")
         if named is None:  # it broke a moment ago, and connection_lost() is on its way
             return
-        sock = socket.SocketType(socket.AF_INET, socket.SOCK_STREAM, 0, named.fileno())
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
-        except OSError:
-            pass  # a unix socket, or the peer was faster
-        finally:
-            sock.detach()
+        if not wire.get_write_buffer_size():
+            sock = socket.SocketType(socket.AF_INET, socket.SOCK_STREAM, 0, named.fileno())
+            try:
+                data = data[sock.send(data, _LAST) :]
+            except OSError:
+                pass  # it takes nothing now, or the peer was faster, as the transport will see
+            finally:
+                sock.detach()
         wire.write(data)
 
     def finish(self, wire: Wire) -> None:
@@ -177,6 +186,9 @@ class Engine:
     def log(self, event: str, *, level: str = "info", **fields: object) -> None:
         self._log(level, event, fields)
 
+    def _watch(self, descriptor: int, on_readable: Callable[[], None]) -> None:
+        self._loop.add_reader(descriptor, on_readable)
+
     # -- work ---------------------------------------------------------------------------------------
 
     def _serve_busy(self) -> None:
@@ -253,6 +265,10 @@ class Engine:
             self._log_bug()
             if client.wire is not None:
                 client.wire.abort()
+
+    def on_accept_bug(self) -> None:
+        """Who was accepted has no hands yet that could end it: its listener does."""
+        self._log_bug()
 
     def on_door_bug(self, wire: Wire) -> None:
         """Who cannot be told apart does not come in."""

@@ -1,71 +1,95 @@
 """Accepting, and not accepting: listening sockets that can be paused while descriptors are short.
 
-libuv accepts until the kernel's queue is empty, and answers EMFILE by closing whom it accepted: a silent
-close. So accepting stops before the limit is reached: at `descriptors left for clients` minus the backlogs,
-which is what one turn of the loop may still bring in. Whoever comes then waits in the kernel's backlog.
+We accept by ourselves, for two reasons. Who leaves with its first reply needs no transport of uvloop's
+(visit.py). And libuv answers EMFILE by closing whom it accepted, a silent close, while who is not accepted
+waits in the kernel's backlog.
 
-Pausing closes uvloop's copy of the listening socket; the descriptor inherited from the supervisor stays
-open, and with it the backlog.
+Accepting stops before descriptors run out (`descriptors left for clients`), and when they have all the same.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
+import os
 import socket
+from collections.abc import Callable
+from typing import Any, cast
 
 from muxproxy.config.sources import Sources
 from muxproxy.mux.base.pool import Pool
 from muxproxy.worker.client import ClientSocket
 from muxproxy.worker.door import Door
 from muxproxy.worker.engine import Engine
+from muxproxy.worker.visit import Visit
 
+# In one turn of the loop (P10), while so many come: asking for one more than there are costs a system call.
+ACCEPTED_PER_TURN = 16
 _RESUME_AT = 0.95  # of the mark at which accepting paused: not at each client that leaves
-_RETRY = 1.0  # seconds after listeners could not be opened again
+_RETRY = 1.0  # seconds after descriptors ran out, or listeners could not be watched again
+_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Listener:
-    """One listening socket of one pool."""
+    """One listening socket of one pool. `on_short`: of what, when nobody can be accepted for now."""
 
     def __init__(self, engine: Engine, pool: Pool, fd: int, sources: Sources | None = None) -> None:
         self._engine = engine
+        self._loop = asyncio.get_running_loop()
         self._door = None if sources is None else Door(sources)
         self._pool = pool
+        self._has_visits = pool.is_visited()
         self._socket = socket.socket(fileno=fd)
         self._socket.setblocking(False)
-        self._server: asyncio.Server | None = None
+        # as accept(), but for the socket that it makes, with all its enums
+        self._accept: Callable[[], tuple[int, Any]] = cast(Any, self._socket)._accept
+        self._family = int(self._socket.family)
+        self._is_open = False
+        self._batch = 1  # as many as came last time, and twice that while all of them do
+        self.on_short: Callable[[str], None] = lambda why: None
 
-    async def open(self) -> None:
-        if self._server is not None:
-            return
-        loop = asyncio.get_running_loop()
-        copy = self._socket.dup()
-        backlog = self._pool.clients_config.backlog
-        try:
-            if copy.family == socket.AF_UNIX:
-                # cleanup_socket (Python 3.13): the path is the supervisor's; a pause must not unlink it
-                self._server = await loop.create_unix_server(
-                    self._hands,
-                    sock=copy,
-                    backlog=backlog,
-                    cleanup_socket=False,  # type: ignore[call-arg] # uvloop takes it on every Python
-                )
-            else:
-                self._server = await loop.create_server(self._hands, sock=copy, backlog=backlog)
-        except BaseException:
-            copy.close()
-            raise
-
-    def _hands(self) -> ClientSocket:
-        return ClientSocket(self._engine, self._pool, self._door)
+    def open(self) -> None:
+        if not self._is_open:
+            self._loop.add_reader(self._socket.fileno(), self._on_readable)
+            self._is_open = True
 
     def pause(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._is_open:
+            self._is_open = False
+            self._loop.remove_reader(self._socket.fileno())
 
     def close(self) -> None:
         self.pause()
         self._socket.close()
+
+    def _on_readable(self) -> None:
+        for came in range(self._batch):
+            try:
+                descriptor, _ = self._accept()
+            except OSError as error:
+                self._batch = max(1, came)
+                if error.errno in _SHORT:
+                    self.on_short(error.strerror or str(error))
+                return  # or nobody is left, or whoever it was is gone: accept(2), "Error handling"
+            self._take_in(descriptor)
+            if not self._is_open:  # that one was the last for now
+                return
+        self._batch = min(2 * self._batch, ACCEPTED_PER_TURN)
+
+    def _take_in(self, descriptor: int) -> None:
+        hands = ClientSocket(self._engine, self._pool, self._door)
+        if self._has_visits:
+            sock = socket.SocketType(self._family, socket.SOCK_STREAM, 0, descriptor)
+            hands.begin(Visit(self._engine.lobby, hands, sock))
+            return
+        try:
+            self._engine.adopt(descriptor, self._family, hands)
+        except Exception:  # no memory for it, or a bug: nobody else would give back what it has
+            self._engine.on_accept_bug()
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+            hands.connection_lost(None)
 
 
 class Accepting:
@@ -76,13 +100,15 @@ class Accepting:
         self._listeners = listeners
         self.limit = engine.client_limit = limit  # client sockets at which accepting pauses
         self.paused = 0  # times
-        self._state = "open"  # open | pausing | paused | resuming | closed
-        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
+        self._state = "open"  # open | paused | closed
+        self._is_short = False  # the kernel has said so: waits for _RETRY
         engine.on_client_limit = self._on_client_limit
+        for listener in listeners:
+            listener.on_short = self._on_short
 
-    async def open(self) -> None:
+    def open(self) -> None:
         for listener in self._listeners:
-            await listener.open()
+            listener.open()
 
     def close(self) -> None:
         self._state = "closed"
@@ -93,42 +119,43 @@ class Accepting:
         clients = self._engine.client_sockets
         if self._state == "open":
             if clients >= self.limit:
-                self._state = "pausing"
-                # not from within an accept: libuv is walking the queue of this very socket
-                self._engine.soon(self._pause)
-        elif self._state == "paused" and clients <= self.limit * _RESUME_AT:
-            self._state = "resuming"
-            task = asyncio.get_running_loop().create_task(self._resume())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+                self._pause(limit=self.limit)
+        elif self._state == "paused" and not self._is_short and clients <= self.limit * _RESUME_AT:
+            self._resume()
 
-    def _pause(self) -> None:
-        if self._state != "pausing":
-            return
+    def _on_short(self, why: str) -> None:
+        if self._state == "open":
+            self._pause(error=why)
+            self._retry_later()
+
+    def _pause(self, **why: object) -> None:
         self._state = "paused"
         self._engine.accepting_paused = True
         self.paused += 1
         for listener in self._listeners:
             listener.pause()
-        clients = self._engine.client_sockets
-        self._engine.log("accepting paused", level="warning", client_sockets=clients, limit=self.limit)
+        self._engine.log(
+            "accepting paused", level="warning", client_sockets=self._engine.client_sockets, **why
+        )
+
+    def _retry_later(self) -> None:
+        """Nobody may be left whose leaving would tell."""
+        self._is_short = True
+        self._engine.later(_RETRY, self._retry)
+
+    def _retry(self) -> None:
+        self._is_short = False
         self._on_client_limit()
 
-    async def _resume(self) -> None:
+    def _resume(self) -> None:
         try:
+            self.open()
+        except OSError as error:
             for listener in self._listeners:
-                if self._state == "resuming":
-                    await listener.open()
-        except OSError as error:  # still short of descriptors, and perhaps no client is left who could leave
-            if self._state == "resuming":
-                self._state = "paused"
-                self._engine.log("accepting cannot be resumed yet", error=error.strerror)
-                asyncio.get_running_loop().call_later(_RETRY, self._on_client_limit)
+                listener.pause()
+            self._engine.log("accepting cannot be resumed yet", error=error.strerror)
+            self._retry_later()
             return
-        if self._state == "resuming":
-            self._state = "open"
-            self._engine.accepting_paused = False
-            self._engine.log(
-                "accepting resumed", client_sockets=self._engine.client_sockets, limit=self.limit
-            )
-            self._on_client_limit()
+        self._state = "open"
+        self._engine.accepting_paused = False
+        self._engine.log("accepting resumed", client_sockets=self._engine.client_sockets, limit=self.limit)

@@ -124,7 +124,7 @@ class Worker:
                 listeners.append(Listener(self._engine, pool, fd, who))
         nofile = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._accepting = Accepting(self._engine, listeners, client_sockets(message.backends, nofile))
-        await self._accepting.open()
+        self._accepting.open()
         self._loop.call_later(INTERVAL, self._tell_failures)
         _settle_gc()
         if self._channel is not None:

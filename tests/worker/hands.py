@@ -90,7 +90,7 @@ class Bench:
     async def open(self, limit: int = 1000) -> None:
         listener = Listener(self.engine, self.pool, os.dup(self.front.fileno()))
         self.accepting = Accepting(self.engine, [listener], limit)
-        await self.accepting.open()
+        self.accepting.open()
         self.pool.set_servers([self.address], self.engine.time())
 
     async def client(self) -> End:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from muxproxy.protocols.contract import Sharing
+from muxproxy.worker.visit import AT_ONCE, Visit
 from tests.worker.hands import Bench, perform
 
 
@@ -44,9 +45,10 @@ def test_a_body_larger_than_every_buffer_passes_both_ways_and_stops_where_nobody
 
 def test_the_low_water_mark_is_a_quarter_of_response_buffer_and_not_sixteen_bytes() -> None:
     async def scene(bench: Bench) -> None:
-        await bench.client()
+        await bench.asks(b"up +100000\n" + b"x" * AT_ONCE)  # more than comes at once: it has a transport
         await bench.until(lambda: len(bench.pool.clients) == 1)
         (brain,) = bench.pool.clients
+        await bench.until(lambda: not isinstance(brain.wire, Visit))
         assert brain.wire.get_write_buffer_limits() == (2500, 10_000)
 
     perform(scene, response_buffer=10_000)

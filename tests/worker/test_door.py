@@ -46,7 +46,7 @@ def at_the_door(words: tuple[str, ...], source: str) -> tuple[bytes, dict[str, i
         listener = Listener(bench.engine, bench.pool, os.dup(bench.front.fileno()), Sources(words))
         assert bench.accepting is not None
         bench.accepting.close()
-        await listener.open()
+        listener.open()
         sock = socket.socket()
         sock.bind((source, 0))
         ann = bench._kept(End(sock))
@@ -92,7 +92,7 @@ def test_a_bug_at_the_door_lets_nobody_in(monkeypatch: pytest.MonkeyPatch) -> No
         )
         assert bench.accepting is not None
         bench.accepting.close()
-        await listener.open()
+        listener.open()
         ann = await bench.client()
         assert await ann.gets_end() == b""
         assert not bench.pool.clients

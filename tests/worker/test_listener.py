@@ -6,10 +6,12 @@ import asyncio
 import errno
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from muxproxy.protocols.contract import Sharing
 from muxproxy.worker.listener import Listener
 from tests.worker.hands import Bench, End, perform
 
@@ -61,13 +63,13 @@ def test_a_pause_leaves_the_path_of_a_unix_socket_and_its_backlog(tmp_path: Path
             sock.bind(path)
             sock.listen()
             listener = Listener(bench.engine, bench.pool, os.dup(sock.fileno()))
-            await listener.open()
+            listener.open()
             listener.pause()
             with socket.socket(socket.AF_UNIX) as client:
                 client.connect(path)  # the backlog takes it
                 ann = End(client)
                 await ann.sends(b"ann\n")
-                await listener.open()
+                listener.open()
                 server = await bench.accepted()
                 assert await server.gets(4) == b"ann\n"
                 await server.sends(b"ann\n")
@@ -83,7 +85,7 @@ def test_a_closed_listener_accepts_nobody_and_gives_its_descriptor_back() -> Non
     async def scene(bench: Bench) -> None:
         fd = os.dup(bench.front.fileno())
         listener = Listener(bench.engine, bench.pool, fd)
-        await listener.open()
+        listener.open()
         listener.close()
         assert bench.accepting is not None
         bench.accepting.close()
@@ -96,6 +98,119 @@ def test_a_closed_listener_accepts_nobody_and_gives_its_descriptor_back() -> Non
     perform(scene)
 
 
+def failing(accept: Callable[[], object], *errors: int) -> Callable[[], object]:
+    """accept() as the kernel has it when it fails so: nobody has been taken from the backlog."""
+    left = list(errors)
+
+    def fails() -> object:
+        if left:
+            number = left.pop(0)
+            raise OSError(number, os.strerror(number))
+        return accept()
+
+    return fails
+
+
+@pytest.mark.parametrize("sharing", [Sharing.EXCLUSIVE, Sharing.ORDERED])
+def test_when_descriptors_run_out_nobody_is_closed_and_accepting_goes_on_a_while_later(
+    monkeypatch: pytest.MonkeyPatch, sharing: Sharing
+) -> None:
+    monkeypatch.setattr("muxproxy.worker.listener._RETRY", 0.01)
+
+    async def scene(bench: Bench) -> None:
+        (listener,) = bench.accepting._listeners
+        listener._accept = failing(listener._accept, errno.EMFILE, errno.ENFILE)
+        ann = await bench.asks(b"ann\n")
+        server = await bench.accepted()
+        assert await server.gets(4) == b"ann\n"
+        await server.sends(b"ann\n")
+        assert await ann.gets(4) == b"ann\n"
+        assert bench.accepting.paused == 2
+        events = [(event, fields.get("error")) for _, event, fields in bench.logged]
+        assert events[:2] == [("accepting paused", "Too many open files"), ("accepting resumed", None)]
+        assert not bench.engine.accepting_paused
+
+    perform(scene, sharing)
+
+
+@pytest.mark.parametrize("error", [errno.ECONNABORTED, errno.EAGAIN, errno.EPROTO, errno.EINTR])
+def test_one_that_is_gone_before_it_is_accepted_stops_nobody(error: int) -> None:
+    async def scene(bench: Bench) -> None:
+        (listener,) = bench.accepting._listeners
+        listener._accept = failing(listener._accept, error)
+        ann = await bench.asks(b"ann\n")
+        server = await bench.accepted()
+        await server.sends(b"ann\n")
+        assert await ann.gets(4) == b"ann\n"
+        assert bench.accepting.paused == 0
+        assert bench.logged == []
+
+    perform(scene)
+
+
+def test_a_session_that_cannot_be_taken_in_is_closed_and_counted_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(bench: Bench) -> None:
+        def raises(*_: object) -> None:
+            raise MemoryError
+
+        with monkeypatch.context() as short:
+            short.setattr(bench.engine, "adopt", raises)
+            ann = await bench.client()
+            assert await ann.gets_end() == b""
+            assert bench.engine.client_sockets == 0
+        assert len(bench.bugs()) == 1
+        bench.logged.clear()
+        bob = await bench.asks(b"bob")
+        server = await bench.accepted()
+        await server.sends(b"bob")
+        assert await bob.gets(3) == b"bob"
+
+    perform(scene, Sharing.DEDICATED)
+
+
+def test_a_burst_is_accepted_in_few_turns_and_one_alone_without_a_look_for_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    readable = Listener._on_readable
+
+    def on_readable(listener: Listener) -> None:
+        asked.append(listener._batch)
+        readable(listener)
+
+    monkeypatch.setattr(Listener, "_on_readable", on_readable)
+
+    async def scene(bench: Bench) -> None:
+        ends = [socket.create_connection(bench.front.getsockname()) for _ in range(100)]  # in one turn
+        await bench.until(lambda: len(bench.pool.clients) == 100)
+        assert asked == [1, 2, 4, 8, 16, 16, 16, 16, 16, 16]
+        for _ in range(5):
+            ends.append(socket.create_connection(bench.front.getsockname()))
+            await bench.until(lambda: len(bench.pool.clients) == len(ends))
+        assert asked[10:] == [5, 1, 2, 1, 2]
+        for end in ends:
+            end.close()
+
+    perform(scene)
+
+
+def test_whoever_is_accepted_when_it_begins_to_drain_is_answered() -> None:
+    async def scene(bench: Bench) -> None:
+        ann, bob = await bench.asks(b"ann bye\n"), await bench.asks(b"bob\n")
+        servers = [await bench.accepted(), await bench.accepted()]
+        drained: list[object] = []
+        bench.engine.on_drained = drained.append
+        bench.accepting.close()
+        bench.pool.drain(bench.engine.time())
+        for server in servers:
+            assert await server.gets(4) in (b"ann ", b"bob\n")
+            await server.sends(b"re\n")
+        assert await ann.gets_end() == await bob.gets_end() == b"re\n"
+        await bench.until(lambda: drained == [bench.pool])
+
+    perform(scene)
+
+
 def test_accepting_that_cannot_be_resumed_is_tried_again_though_no_client_is_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -103,11 +218,11 @@ def test_accepting_that_cannot_be_resumed_is_tried_again_though_no_client_is_lef
     opened = Listener.open
     failures = [1, 2]
 
-    async def fails_twice(listener: Listener) -> None:
+    def fails_twice(listener: Listener) -> None:
         if failures:
             failures.pop()
             raise OSError(errno.EMFILE, "Too many open files")
-        await opened(listener)
+        opened(listener)
 
     async def scene(bench: Bench) -> None:
         ends = [await bench.client() for _ in range(2)]

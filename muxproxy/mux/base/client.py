@@ -86,6 +86,12 @@ class Client(Replying):
             self.end(now, linger=False)  # with the replies that it still has to take
         return False
 
+    def is_owed(self) -> bool:
+        return self.first is not None
+
+    def is_read_paused(self) -> bool:
+        return self._read_paused
+
     def on_closed(self, now: float) -> None:
         if self.wire is not None:
             self.wire = self._backlog = None

@@ -51,6 +51,10 @@ class Pool(Refusing):
     def new_client(self, wire: Wire, now: float) -> Client:
         return self._new_client(self, wire, now)
 
+    def is_visited(self) -> bool:
+        """Clients may leave when they have their reply: a connection is no session."""
+        return True
+
     # -- exchanges in ------------------------------------------------------------------------------
 
     def submit(self, exchange: Exchange, now: float) -> None:

@@ -41,6 +41,9 @@ class DedicatedPool(Pool):
         self.deadline = INF  # no spare is dialled before
         self.wake = INF
 
+    def is_visited(self) -> bool:
+        return False
+
     def submit(self, exchange: Exchange, now: float) -> None:
         super().submit(exchange, now)
         if exchange.upstream is not None:

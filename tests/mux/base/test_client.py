@@ -267,3 +267,24 @@ def test_a_drain_closes_who_is_owed_nothing_but_the_rest_of_a_reply_in_our_buffe
     assert len(ann.got()) == 509
     assert not ann.is_open
     assert stage.world.drained_pools == [stage.pool]
+
+
+def test_the_hands_may_ask_whether_it_is_owed_anything_and_whether_it_is_read() -> None:
+    stage = Stage(Sharing.EXCLUSIVE)
+    ann = stage.client()
+    brain = ann.wire.brain
+    for said, is_owed, is_paused in (
+        (b"hel", False, False),
+        (b"lo\n", True, False),
+        (b"again\n", True, True),  # held back behind the first
+    ):
+        ann.sends(said)
+        assert (brain.is_owed(), brain.is_read_paused()) == (is_owed, is_paused), said
+    server = stage.connects()
+    for _ in range(2):
+        server.sends(b"re\n")
+    assert (brain.is_owed(), brain.is_read_paused()) == (False, False)
+
+
+def test_whose_connection_is_no_session_is_a_visitor() -> None:
+    assert {s for s in Sharing if not Stage(s).pool.is_visited()} == {Sharing.DEDICATED}

@@ -1,0 +1,273 @@
+"""The wire of a client that has not asked twice yet: an epoll of our own watches it, and uvloop has never
+heard of it.
+
+A connection per request is accepted, read, answered and closed. uvloop's transport of it costs as many system
+calls again (addresses, options, epoll in and out) and two turns of the loop, and 1.3 KiB for as long as it
+lives. So a transport is for who shows that it stays, by a second request, or has more to say or to take than
+comes at once: read and written by it they cost less.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from asyncio import Transport
+from collections.abc import Callable
+from typing import Any, Protocol
+
+# Bytes that are read at once: a head, and what most bodies are. Who has sent more gets its transport.
+AT_ONCE = 16 * 1024
+READ_PER_TURN = 64  # visits that are read in one turn of the loop, and once each (P10)
+_NOW = int(socket.MSG_DONTWAIT)
+_LAST = int(socket.MSG_DONTWAIT | socket.MSG_MORE)
+
+
+class Visitor(Protocol):
+    """Whose wire it is: the hands of the client (client.py)."""
+
+    def data_received(self, data: bytes) -> None: ...
+
+    def eof_received(self) -> bool: ...
+
+    def pause_writing(self) -> None: ...
+
+    def resume_writing(self) -> None: ...
+
+    def connection_lost(self, exc: Exception | None) -> None: ...
+
+    def on_bug(self) -> None: ...
+
+    def is_owed(self) -> bool: ...
+
+    def is_read_paused(self) -> bool: ...
+
+
+class Lobby:
+    """All visits of a worker."""
+
+    def __init__(
+        self,
+        soon: Callable[[Callable[[], None]], object],
+        watch: Callable[[int, Callable[[], None]], object],
+        adopt: Callable[[int, int, Any], None],
+    ) -> None:
+        self.soon = soon
+        self.adopt = adopt
+        self._watch = watch  # tells uvloop to call back when a descriptor is readable
+        self._epoll: select.epoll | None = None  # until the first has come
+        self._visits: dict[int, Visit] = {}  # those that are read, by their descriptors
+        self._gone: list[Visitor] = []  # to be told in the next turn, as by a transport
+
+    def enter(self, descriptor: int, visit: Visit) -> None:
+        """Read it from here on, if it is not read already."""
+        if descriptor in self._visits:
+            return
+        if self._epoll is None:
+            self._epoll = select.epoll()
+            self._watch(self._epoll.fileno(), self.on_readable)
+        self._visits[descriptor] = visit
+        self._epoll.register(descriptor, select.EPOLLIN)
+
+    def leave(self, descriptor: int, *, is_open: bool) -> None:
+        """A descriptor that is closed has left the epoll by that."""
+        if self._visits.pop(descriptor, None) is not None and is_open and self._epoll is not None:
+            self._epoll.unregister(descriptor)
+
+    def on_readable(self) -> None:
+        assert self._epoll is not None
+        for descriptor, _ in self._epoll.poll(0, READ_PER_TURN):
+            visit = self._visits.get(descriptor)
+            if visit is not None:  # else another's end was its own
+                visit.read()
+
+    def tell_lost(self, hands: Visitor) -> None:
+        self._gone.append(hands)
+        if len(self._gone) == 1:
+            self.soon(self._tell)
+
+    def _tell(self) -> None:
+        gone, self._gone = self._gone, []
+        for hands in gone:
+            hands.connection_lost(None)
+
+
+class Visit:
+    """A mux.ports.Wire."""
+
+    __slots__ = (
+        "_eof",
+        "_hands",
+        "_high",
+        "_kept",
+        "_lobby",
+        "_moving",
+        "_size",
+        "_sock",
+        "_writing_paused",
+        "_wrote",
+        "closing",
+    )
+
+    def __init__(self, lobby: Lobby, hands: Visitor, sock: socket.SocketType) -> None:
+        self._lobby = lobby
+        self._hands = hands
+        self._sock = sock
+        self.closing = False
+        self._high = 0  # with more than so many bytes kept, the hands are told to pause
+        self._kept: list[bytes] | None = None  # what its socket has not taken
+        self._size = 0  # bytes of that
+        self._eof = False
+        self._wrote = False
+        self._moving = False  # its transport is being made: the descriptor is both's, and that one will close
+        self._writing_paused = False
+
+    # -- mux.ports.Wire ----------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        self._send(data, _NOW)
+
+    def write_last(self, data: bytes) -> None:
+        """The last segment waits for the FIN that close() adds."""
+        self._send(data, _LAST)
+
+    def write_eof(self) -> None:
+        self._eof = True
+        self.stay()
+
+    def close(self) -> None:
+        if self.closing:
+            return
+        self.closing = True
+        if self._kept:
+            self.stay()
+        elif not self._moving:
+            descriptor = self._sock.fileno()
+            self._sock.close()
+            self._lobby.leave(descriptor, is_open=False)
+            self._lobby.tell_lost(self._hands)
+
+    def abort(self) -> None:
+        self._kept = None
+        self._size = 0
+        self.close()
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def pause_reading(self) -> None:
+        if not self._moving and not self.closing:  # else the transport is told by settle()
+            self._lobby.leave(self._sock.fileno(), is_open=True)
+
+    def resume_reading(self) -> None:
+        if not self._moving and not self.closing:
+            self._lobby.enter(self._sock.fileno(), self)
+
+    def get_write_buffer_size(self) -> int:
+        return self._size
+
+    # -- what else is asked of a transport ---------------------------------------------------------
+
+    def get_extra_info(self, name: str) -> Any:
+        sock = self._sock
+        if sock.fileno() < 0:
+            return None
+        if name == "socket":
+            return sock
+        try:
+            return sock.getpeername() if name == "peername" else sock.getsockname()
+        except OSError:  # the peer was faster
+            return None
+
+    def set_write_buffer_limits(self, high: int, low: int) -> None:
+        self._high = high
+
+    # -- its socket --------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """It may have sent its request, and have its answer, before it need be watched."""
+        if not self.closing and not self._moving:
+            self.read()
+        if not self._hands.is_read_paused():
+            self.resume_reading()
+
+    def read(self) -> None:
+        """What has come, once."""
+        try:
+            data = self._sock.recv(AT_ONCE, _NOW)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.abort()
+            return
+        if data:
+            self._hands.data_received(data)
+            if self._wrote or len(data) == AT_ONCE:
+                self.stay()
+        elif self._hands.is_owed():
+            self.stay()  # who may go on in one direction does it there; the FIN is told again
+        else:
+            self._hands.eof_received()
+            self.close()
+
+    def _send(self, data: bytes, flags: int) -> None:
+        if self.closing:
+            return
+        self._wrote = True
+        sent = 0
+        if not self._kept:
+            try:
+                sent = self._sock.send(data, flags)
+            except BlockingIOError:
+                pass
+            except OSError:  # the peer was faster
+                self.abort()
+                return
+            if sent == len(data):
+                return
+            self._kept = []
+            self._lobby.soon(self._go_on)  # unless it is closed in this very turn
+        assert self._kept is not None
+        self._kept.append(data[sent:])
+        self._size += len(data) - sent
+        if self._size > self._high and not self._writing_paused:
+            self._writing_paused = True
+            self._hands.pause_writing()
+
+    # -- staying -----------------------------------------------------------------------------------
+
+    def stay(self) -> None:
+        """Let it have a transport, if it has none yet and is not gone."""
+        descriptor = self._sock.fileno()
+        if self._moving or descriptor < 0:
+            return
+        self._moving = True
+        self._lobby.leave(descriptor, is_open=True)
+        try:
+            self._lobby.adopt(descriptor, self._sock.family, self._hands)
+        except Exception:  # no memory for it, or a bug of ours
+            self._moving = False
+            self._hands.on_bug()
+            self.abort()
+
+    def _go_on(self) -> None:
+        self.stay()
+
+    def settle(self, transport: Transport) -> None:
+        """Its transport is here, and the hands know it: what was said so far is its to do."""
+        self._sock.detach()
+        kept, self._kept = self._kept, None
+        for data in kept or ():
+            transport.write(data)
+        if self.closing:
+            transport.close()
+        elif self._eof:
+            transport.write_eof()
+        elif self._hands.is_read_paused():
+            # It begins to read when this turn ends, whatever is said now.
+            self._lobby.soon(lambda: self._hold(transport))
+        if self._writing_paused and transport.get_write_buffer_size() <= self._high:
+            self._hands.resume_writing()  # else the transport has paused them, too, and will resume them
+
+    def _hold(self, transport: Transport) -> None:
+        if self._hands.is_read_paused():
+            transport.pause_reading()

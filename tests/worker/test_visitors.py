@@ -1,0 +1,292 @@
+"""Clients that are answered and closed without a transport, and what becomes of who goes on, on real
+sockets. (One wire alone: test_visit.py.)"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+
+from muxproxy.protocols.contract import Sharing
+from muxproxy.worker import visit
+from muxproxy.worker.visit import Lobby, Visit
+from tests.worker.hands import Bench, End, perform
+
+
+def wire_of(bench: Bench) -> object:
+    (client,) = bench.pool.clients
+    return client.wire
+
+
+async def comes_asking(bench: Bench, data: bytes) -> End:
+    """A client whose request has come when it is accepted."""
+    sock = socket.socket()
+    sock.connect(bench.front.getsockname())  # nobody accepts while this function runs
+    sock.send(data)
+    return bench._kept(End(sock))
+
+
+async def visits(bench: Bench, data: bytes) -> tuple[End, End]:
+    """The client, and the server that has its request."""
+    ann = await comes_asking(bench, data)
+    server = await bench.accepted()
+    assert await server.gets(len(data)) == data
+    return ann, server
+
+
+def test_who_is_answered_with_its_last_reply_never_has_a_transport() -> None:
+    async def scene(bench: Bench) -> None:
+        ann, server = await visits(bench, b"ann bye\n")
+        wire = wire_of(bench)
+        assert isinstance(wire, Visit)
+        await server.sends(b"re\n")
+        assert await ann.gets_end() == b"re\n"
+        await bench.until(lambda: not bench.pool.clients)
+        assert wire._sock.fileno() < 0
+        assert not wire._moving
+        assert bench.outcomes() == {"ok": 1}
+        assert bench.engine.client_sockets == 0
+
+    perform(scene)
+
+
+def test_data_and_fin_of_a_last_reply_leave_in_one_segment() -> None:
+    async def scene(bench: Bench) -> None:
+        ann, server = await visits(bench, b"ann bye\n")
+        await server.sends(b"re\n")
+        assert await ann.gets_end() == b"re\n"
+        info = ann.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 232)
+        # linux/tcp.h, struct tcp_info: tcpi_segs_in at 140: SYN-ACK, ACK of the request, data with FIN
+        assert int.from_bytes(info[140:144], "little") <= 3
+
+    perform(scene)
+
+
+@pytest.mark.parametrize("sharing", [Sharing.EXCLUSIVE, Sharing.ORDERED])
+def test_who_asks_twice_stays_and_has_a_transport(sharing: Sharing) -> None:
+    async def scene(bench: Bench) -> None:
+        ann, server = await visits(bench, b"one\n")
+        await server.sends(b"one\n")
+        assert await ann.gets(4) == b"one\n"
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert isinstance(wire_of(bench), Visit)
+        for word in (b"two\n", b"three\n"):
+            await ann.sends(word)
+            assert await server.gets(len(word)) == word
+            await server.sends(word)
+            assert await ann.gets(len(word)) == word
+        assert not isinstance(wire_of(bench), Visit)
+        ann.closes()
+        await bench.until(lambda: not bench.pool.clients)
+        assert bench.outcomes() == {"ok": 3}
+
+    perform(scene, sharing)
+
+
+@pytest.mark.parametrize("how", ["finishes", "resets"])
+def test_who_leaves_with_its_reply_is_heard_of_by_no_transport(how: str) -> None:
+    async def scene(bench: Bench) -> None:
+        ann, server = await visits(bench, b"ann\n")
+        wire = wire_of(bench)
+        await server.sends(b"re\n")
+        assert await ann.gets(3) == b"re\n"
+        getattr(ann, how)()
+        await bench.until(lambda: not bench.pool.clients)
+        assert bench.engine.client_sockets == 0
+        assert not wire._moving
+        assert bench.engine.lobby._visits == {}
+
+    perform(scene)
+
+
+def test_requests_that_came_together_are_answered_in_order() -> None:
+    async def scene(bench: Bench) -> None:
+        ann = await comes_asking(bench, b"one\ntwo\nthree bye\n")
+        server = await bench.accepted()
+        for word in (b"one\n", b"two\n", b"three bye\n"):
+            assert await server.gets(len(word)) == word
+            await server.sends(b"re\n")
+        assert await ann.gets_end() == b"re\n" * 3
+
+    perform(scene, max_connections=1)
+
+
+@pytest.mark.parametrize("first", [b"up +20\n12345", b"hel"])
+def test_what_has_not_come_to_its_end_is_read_on(first: bytes) -> None:
+    rest = b"678901234567890" if first.startswith(b"up") else b"lo\n"
+
+    async def scene(bench: Bench) -> None:
+        ann = await comes_asking(bench, first)
+        await bench.until(lambda: len(bench.pool.clients) == 1)
+        await ann.sends(rest)
+        server = await bench.accepted()
+        assert await server.gets(len(first + rest)) == first + rest
+        await server.sends(b"re\n")
+        assert await ann.gets(3) == b"re\n"
+
+    perform(scene)
+
+
+def test_a_request_longer_than_the_first_read_is_whole() -> None:
+    async def scene(bench: Bench) -> None:
+        size = 3 * visit.AT_ONCE
+        data = b"up +%d\n" % size + b"x" * size
+        ann, server = await visits(bench, data)
+        await server.sends(b"re\n")
+        assert await ann.gets(3) == b"re\n"
+
+    perform(scene)
+
+
+@pytest.mark.parametrize("how", ["finishes", "resets"])
+def test_who_leaves_before_its_answer_is_heard_of(how: str) -> None:
+    async def scene(bench: Bench) -> None:
+        ann, _ = await visits(bench, b"ann bye\n")
+        getattr(ann, how)()
+        await bench.until(lambda: bench.outcomes() == {"client_left": 1})
+        await bench.until(lambda: not bench.pool.clients)
+
+    perform(scene)
+
+
+def test_a_tunnel_goes_on_in_one_direction() -> None:
+    async def scene(bench: Bench) -> None:
+        ann, server = await visits(bench, b"ann pin\n")
+        await server.sends(b"ann 101\n")
+        assert await ann.gets(8) == b"ann 101\n"
+        ann.finishes()
+        assert await server.gets(1) == b""
+        await server.sends(b"the rest")
+        server.closes()
+        assert await ann.gets_end() == b"the rest"
+
+    perform(scene)
+
+
+def test_visits_are_read_in_turns_a_few_in_each_turn_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visit, "READ_PER_TURN", 2)
+    turns: list[int] = []
+    reads: list[Visit] = []
+    ready, read = Lobby.on_readable, Visit.read
+
+    def reading(self: Visit) -> None:
+        reads.append(self)
+        read(self)
+
+    monkeypatch.setattr(Visit, "read", reading)
+
+    def on_readable(lobby: Lobby) -> None:
+        before = len(reads)
+        ready(lobby)
+        turns.append(len(reads) - before)
+
+    monkeypatch.setattr(Lobby, "on_readable", on_readable)
+
+    async def scene(bench: Bench) -> None:
+        ends = [await bench.client() for _ in range(5)]
+        await bench.until(lambda: len(bench.pool.clients) == 5)
+        for end in ends:
+            end.sock.send(b"ann\n")
+        await bench.until(lambda: bench.pool.bytes_from_clients == 20)
+        assert sum(turns) == 5
+        assert max(turns) == 2
+
+    perform(scene)
+
+
+def test_one_that_is_not_read_costs_no_turns_and_is_read_again_later() -> None:
+    async def scene(bench: Bench) -> None:
+        ann, server = await visits(bench, b"one\n")
+        await ann.sends(b"two\n")
+        (client,) = bench.pool.clients
+        await bench.until(client.is_read_paused)  # its second request is held back
+        await ann.sends(b"three\n")
+        assert bench.engine.lobby._visits == {}
+        for word in (b"one\n", b"two\n", b"three\n"):
+            if word != b"one\n":
+                assert await server.gets(len(word)) == word
+            await server.sends(b"re\n")
+            assert await ann.gets(3) == b"re\n"
+
+    perform(scene, max_connections=1)
+
+
+def test_a_reply_larger_than_all_buffers_passes_whole_and_holds_its_server() -> None:
+    size = 32 * 1024 * 1024
+    data = bytes(range(256)) * (size // 256)
+
+    async def scene(bench: Bench) -> None:
+        ann, server = await visits(bench, b"ann bye\n")
+        sending = asyncio.get_running_loop().create_task(server.sends(b"re +%d\n" % size + data))
+        head = len(b"re +%d\n" % size)
+        assert await ann.gets(head) == b"re +%d\n" % size
+        await bench.until(lambda: bench.pool.bytes_to_clients > 1024 * 1024)
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert not sending.done()
+        assert bench.pool.bytes_to_clients < size // 2
+        got = [await ann.gets(65536) for _ in range(size // 65536)]  # joined once: it is much
+        assert b"".join(got) == data
+        assert await ann.gets_end() == b""
+        await sending
+        await bench.until(lambda: bench.outcomes() == {"ok": 1})
+
+    perform(scene)
+
+
+def test_a_refusal_with_the_rest_still_coming_arrives_whole() -> None:
+    async def scene(bench: Bench) -> None:
+        ann = await comes_asking(bench, b"!bad\n" + b"x" * 10_000)
+        await ann.sends(b"x" * 200_000)
+        assert await ann.gets_end() == b"no bad_request bye | malformed !bad\n"
+
+    perform(scene)
+
+
+def test_who_is_gone_when_it_is_accepted_is_no_client() -> None:
+    async def scene(bench: Bench) -> None:
+        for how in ("finishes", "resets"):
+            getattr(await comes_asking(bench, b""), how)()
+        await bench.until(lambda: bench.engine.client_sockets == 0)
+        ann, server = await visits(bench, b"ann\n")
+        await server.sends(b"re\n")
+        assert await ann.gets(3) == b"re\n"
+        assert bench.outcomes() == {"ok": 1}
+
+    perform(scene)
+
+
+def test_a_bug_of_ours_ends_the_visit_it_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(bench: Bench) -> None:
+        def raises(*_: object) -> None:
+            raise ZeroDivisionError("a bug of ours")
+
+        monkeypatch.setattr(bench.pool, "submit", raises)
+        ann = await comes_asking(bench, b"ann bye\n")
+        assert await ann.gets_end() == b""
+        await bench.until(lambda: bench.engine.client_sockets == 0)
+        (traceback,) = bench.bugs()
+        assert "a bug of ours" in traceback
+        bench.logged.clear()
+
+    perform(scene)
+
+
+def test_a_transport_that_cannot_be_made_ends_the_visit(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(bench: Bench) -> None:
+        def raises(*_: object) -> None:
+            raise MemoryError
+
+        monkeypatch.setattr(bench.engine.lobby, "adopt", raises)
+        ann, server = await visits(bench, b"ann\n")
+        await server.sends(b"re\n")
+        assert await ann.gets(3) == b"re\n"
+        await ann.sends(b"again\n")
+        assert (await ann.gets_end()).startswith(b"no internal")
+        await bench.until(lambda: bench.engine.client_sockets == 0)
+        assert len(bench.bugs()) == 1
+        bench.logged.clear()
+
+    perform(scene)
