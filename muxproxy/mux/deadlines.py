@@ -41,12 +41,16 @@ class Deadlines:
         self._alarm = alarm
         self._slots: dict[int, set[Timed]] = {}
         self._order: list[int] = []  # heap of the slots' numbers
+        self._last_watched = 0  # a slot and when it acts: one number for the many that are filed there
+        self._last_wake = 0.0
         self._reached = 0  # the slot that was acted on last: nothing is filed before it, or there
 
     def watch(self, timed: Timed) -> None:
         """See to it that `timed` is looked at no later than its deadline (plus a grain)."""
         number = max(int(timed.deadline / self._grain), self._reached) + 1
-        wake = number * self._grain
+        if number != self._last_watched:
+            self._last_watched, self._last_wake = number, number * self._grain
+        wake = self._last_wake
         if wake >= timed.wake:
             return
         self.forget(timed)

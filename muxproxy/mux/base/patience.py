@@ -47,6 +47,7 @@ LINGER_BYTES: Final = 64 * 1024 * 1024
 # By then a server has said 100 Continue, if it says it at all: curl's --expect100-timeout.
 CONTINUE_TIMEOUT: Final = 1.0  # seconds
 LOOK_AGAIN: Final = 0.25  # seconds, until a client that must see an RST has taken what came before it
+_NEVER: Final = -INF  # one for all clients
 LINGER_TIMEOUT: Final = 2.0  # seconds; nginx lingering_timeout 5 s, lingering_time 30 s
 
 
@@ -99,16 +100,16 @@ class Patience(ClientRole):
         self._backlog: Backlog | None = None  # what is behind that
         self._asks_on = False  # it has sent something since the deadline last looked
         self._discards = 0  # lingering: so much more of what it sends is read
-        self.holding: list[UpstreamRole] = []  # shared connections that are not read because of it
+        self.holding: tuple[UpstreamRole, ...] = ()  # shared connections that are not read because of it
         self.slow = False
         self._behind_since = self._behind_until = 0.0  # it held any, last
         self._behind_bytes = 0  # that it has to take now
-        self._kept: list[bytes] = []  # replies to be written with what follows in this turn
+        self._kept: list[bytes] | None = None  # replies to be written with what follows in this turn
         self._apart = 0  # so many bytes are kept apart from what was written last
         self._parked = 0  # bytes of reply frames that wait for their turn
         self._unsent = 0  # what its socket had not taken when the deadline last looked
         self.is_heavy = False  # the worker's Memory looks at it
-        self._took_at = -INF  # when a socket that had been full was so no longer
+        self._took_at = _NEVER  # when a socket that had been full was so no longer
 
     def leave(self, reason: Reason, now: float) -> int:
         """Nobody waits for our replies any more: give up what is owed. Returns how many exchanges that
@@ -300,20 +301,22 @@ class Patience(ClientRole):
     def put(self, data: bytes, *, more: bool = False) -> None:
         """Write. `more`: other replies to it may come in this turn, so that one write can do for all."""
         kept = self._kept
-        if self._apart:  # and `kept` is not empty
+        if self._apart and kept is not None:
             kept.append(data)
             self._apart -= len(data)
             if self._apart > 0:
                 return
             self._apart, data, more = 0, b"", False
-        if more or kept:
-            if not kept and self.pool.corked is not None:
-                self.pool.corked.append(self)
+        if more or kept is not None:
+            if kept is None:
+                kept = self._kept = []
+                if self.pool.corked is not None:
+                    self.pool.corked.append(self)
             kept.append(data)
             if more and self.pool.corked is not None:
                 return
+            self._kept = None
             data = b"".join(kept)
-            kept.clear()
         if self.write_paused:
             if self._backlog is None:
                 self._backlog = Backlog()
@@ -363,7 +366,7 @@ class Patience(ClientRole):
         return unsent if self.wire is None else unsent + self.pool.world.unsent(self.wire)
 
     def uncork(self) -> None:
-        if self._kept:
+        if self._kept is not None:
             self.put(b"")
 
     def end(self, now: float, *, linger: bool) -> None:
@@ -459,7 +462,7 @@ class Patience(ClientRole):
         self._behind_bytes = size
         self.slow = True
         if upstream not in self.holding:
-            self.holding.append(upstream)
+            self.holding += (upstream,)
         if self.phase == OWED:  # its socket takes all, but another reply stands before this one
             self._unsent, self._allowed_from = 0, now
             self.expect(STALLED, now + self.pool.clients_config.hold_timeout)
@@ -479,9 +482,10 @@ class Patience(ClientRole):
         return now > until and any(upstream.has_others(self) for upstream in self.holding)
 
     def let_go(self, now: float) -> None:
-        holding, self.holding = self.holding, []
-        for upstream in holding:
-            upstream.unhold(self, now)
+        if self.holding:
+            holding, self.holding = self.holding, ()
+            for upstream in holding:
+                upstream.unhold(self, now)
 
     def is_behind(self) -> bool:
         """What it has not taken is as much as we keep for it. Who asks on is told so a fifth earlier: who is

@@ -52,7 +52,7 @@ class Replying(Patience):
         self.pinned = None
         self.upstream = None
         self._held: Exchange | None = None  # the first that may not go to the pool yet
-        self._pushes: list[bytes] = []  # what it is fed while a reply is half out
+        self._pushes: list[bytes] | None = None  # what it is fed while a reply is half out
         self._framing = False  # on_data's loop is running
         self._flushing = False  # _settle's loop is running
         self._again = False  # the framer holds a request that may be framed now
@@ -65,7 +65,7 @@ class Replying(Patience):
         marks = frame.marks
         self.pool.bytes_to_clients += len(data)
         if data and self.wire is not None:
-            if exchange.after is not None or self._kept or self.write_paused:
+            if exchange.after is not None or self._kept is not None or self.write_paused:
                 self.put(data, more=exchange.after is not None)
             elif marks & END_CLIENT:
                 self.pool.world.write_last(self.wire, data)
@@ -128,7 +128,7 @@ class Replying(Patience):
 
     def _settle(self, exchange: Exchange, marks: int, now: float) -> None:
         """The reply to the first exchange is out: what now?"""
-        if self._pushes:
+        if self._pushes is not None:
             self._push_kept()
         if exchange.after is None:
             self.first = self.last = None

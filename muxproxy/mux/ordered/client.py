@@ -196,6 +196,8 @@ class OrderedClient(SharedClient):
         if wire is None or self.phase == ENDING:
             return True
         if self.first is not None and self.first.begun:
+            if self._pushes is None:
+                self._pushes = []
             self._pushes.append(data)
             self._pushed += len(data)
         else:
@@ -212,8 +214,8 @@ class OrderedClient(SharedClient):
         self.abort()
 
     def _push_kept(self) -> None:
-        pushes, self._pushes, self._pushed = self._pushes, [], 0
-        data = b"".join(pushes)
+        data = b"".join(self._pushes or ())
+        self._pushes, self._pushed = None, 0
         self.pool.bytes_to_clients += len(data)
         self.put(data)
 

@@ -141,7 +141,7 @@ class TaggedClient(SharedClient):
         self.pool.bytes_to_clients += len(data)
         self.wire.write(data)
         self._apart = self.pool.clients_config.response_buffer
-        self._kept.append(b"")
+        self._kept = [b""]
         self.pool.world.later(APART, self._join)
 
     def _join(self) -> None:
@@ -267,7 +267,7 @@ class TaggedClient(SharedClient):
             for upstream in self.holding:
                 if upstream is exchange.upstream:
                     # It is not read because of what is parked, which goes out only when this reply has ended.
-                    self.holding.remove(upstream)
+                    self.holding = tuple(each for each in self.holding if each is not upstream)
                     upstream.unhold(self, now)
                     return
 

@@ -253,7 +253,7 @@ class RequestFramer(contract.RequestFramer):
         # each request in it; None: nothing. And what came behind that.
         self._rest: bytes | None = None
         self._at = 0
-        self._late: list[bytes] = []
+        self._late: list[bytes] | None = None
 
     def feed(self, data: bytes) -> Sequence[Frame]:
         if self._state != _HEAD or self.held or self._skipped:
@@ -302,6 +302,8 @@ class RequestFramer(contract.RequestFramer):
         if state == _STOPPED:
             if data:
                 self._rest = self._rest or b""
+                if self._late is None:
+                    self._late = []
                 self._late.append(data)
                 self.held += len(data)
             return ()
@@ -326,8 +328,8 @@ class RequestFramer(contract.RequestFramer):
         self.held = self.more = 0
         if not (late or data):
             return rest, pos
-        self._late = []
-        return b"".join([rest[pos:], *late, data]), 0
+        self._late = None
+        return b"".join([rest[pos:], *(late or ()), data]), 0
 
     def _on_next(self, data: bytes, pos: int) -> Sequence[Frame]:
         """A request that was held, and perhaps others behind it: those are not touched."""
@@ -427,7 +429,7 @@ class RequestFramer(contract.RequestFramer):
     def _die(self) -> None:
         self._state = _DEAD
         self._head = self._rest = self._chunks = None
-        self._late = []
+        self._late = None
         self.held = self.more = 0
         self.midway = False
 
