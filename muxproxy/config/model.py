@@ -22,7 +22,7 @@ class Clients(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # HAProxy's default global maxconn is what the descriptor limit allows. So is this where 10,000 for every
     # backend do not fit: limits.effective() then lowers what nobody wrote, and refuses what somebody did.
     max_connections: int = 10_000
-    # nginx keepalive_timeout 75 s, HAProxy suggests 10-60 s: an idle client costs about 2 KiB, so be
+    # nginx keepalive_timeout 75 s, HAProxy suggests 10-60 s: an idle client costs 1 to 2 KiB, so be
     # generous.
     idle_timeout: float = 300.0
     # HAProxy `timeout http-request` 10 s in its own examples, Apache RequestReadTimeout header=20.
