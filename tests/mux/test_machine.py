@@ -2,13 +2,12 @@
 must hold.
 
 The judges are what the two ends see (observers.py) and the fake world's own count of sockets; the heart's
-ledgers are asked only where the promise is about who waits (P3, P4, P5, P7). MUXPROXY_MACHINE=deep runs for
-minutes.
+ledgers are asked only where the promise is about who waits (P3, P4, P5, P7). At a full run
+(tests/sizes.py) they go on for minutes, and another way each time.
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from typing import Any, ClassVar
 
@@ -25,18 +24,18 @@ from muxproxy.protocols.contract import ONEWAY, Sharing
 from tests.fakes import Stage
 from tests.mux.judges import nobody_waits_beside_a_free_place
 from tests.mux.observers import WORDS, ClientEnd, InOrder, Request, ServerEnd, message
+from tests.sizes import is_full, size
 from tests.toys import Toy
 
-DEEP = os.environ.get("MUXPROXY_MACHINE") == "deep"
 SETTINGS = settings(
-    max_examples=2000 if DEEP else 400,
-    stateful_step_count=80 if DEEP else 50,
+    max_examples=size(150, 5_000),
+    stateful_step_count=size(50, 80),
     deadline=None,
-    derandomize=not DEEP,  # one and the same run for everybody, until somebody asks for more
+    derandomize=not is_full(),  # one and the same run for everybody, until somebody asks for more
     database=None,
     suppress_health_check=list(HealthCheck),  # they judge the machine and the size of a play, not the law
     # Shrinking fifty steps takes longer than any test may; the run that failed is printed as it is.
-    phases=(Phase.generate, Phase.shrink) if DEEP else (Phase.generate,),
+    phases=(Phase.generate, Phase.shrink) if is_full() else (Phase.generate,),
 )
 
 PICK = st.integers(0, 11)

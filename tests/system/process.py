@@ -61,7 +61,7 @@ def missing(name: str) -> str:
     return f"{name} is not installed: run `bash tests/run.sh` as root, or install it"
 
 
-def wait_for(question: Callable[[], T], *, within: float, what: str) -> T:
+def wait_for(question: Callable[[], T], *, within: float, what: str, every: float = 0.005) -> T:
     """The first true answer to `question`, asked again and again until the time is up."""
     deadline = time.monotonic() + within
     while True:
@@ -70,7 +70,7 @@ def wait_for(question: Callable[[], T], *, within: float, what: str) -> T:
             return answer
         if time.monotonic() > deadline:
             raise AssertionError(f"after {within} s still not: {what} (last answer: {answer!r})")
-        time.sleep(0.005)
+        time.sleep(every)
 
 
 def raise_descriptor_limit() -> None:

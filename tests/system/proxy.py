@@ -108,7 +108,9 @@ class Proxy:
                 raise
 
     def wait_until_ready(self) -> None:
-        status = wait_for(self._ready, within=20, what=f"muxproxy is ready; its log: {self.log()}")
+        what = f"muxproxy is ready; its log: {self.log()}"
+        # Not more often: what starts needs the CPU, and answers each of these questions.
+        status = wait_for(self._ready, within=20, what=what, every=0.02)
         self.host, _, port = status["backends"][self.name]["listen"][0].rpartition(":")
         self.port = int(port)
 

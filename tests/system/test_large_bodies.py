@@ -1,4 +1,4 @@
-"""A 1 GiB upload and a 1 GiB download beside small requests: exact bytes, constant memory, nobody starves."""
+"""A large upload and a large download beside small requests: exact bytes, constant memory, nobody starves."""
 
 from __future__ import annotations
 
@@ -9,34 +9,35 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tests.sizes import size
 from tests.system.lateness import Lateness
 from tests.system.load import RIGHT, Load, Plan, percentile
 from tests.system.origins import Program
 from tests.system.proxy import Proxy, memory
 from tests.system.servers import PATTERN
 
-GIB = 1 << 30
+LARGE = size(256 << 20, 1 << 30)  # bytes
 MAY_GROW = 32 << 20  # bytes
 
 
-def sha256_of_pattern(size: int) -> str:
+def sha256_of_pattern(length: int) -> str:
     digest = hashlib.sha256()
-    for _ in range(size // len(PATTERN)):
+    for _ in range(length // len(PATTERN)):
         digest.update(PATTERN)
-    digest.update(PATTERN[: size % len(PATTERN)])
+    digest.update(PATTERN[: length % len(PATTERN)])
     return digest.hexdigest()
 
 
-def pattern(size: int) -> Iterator[bytes]:
-    for start in range(0, size, len(PATTERN)):
-        yield PATTERN[: size - start]
+def pattern(length: int) -> Iterator[bytes]:
+    for start in range(0, length, len(PATTERN)):
+        yield PATTERN[: length - start]
 
 
-def upload(proxy: Proxy, size: int, chunked: bool) -> dict[str, Any]:
+def upload(proxy: Proxy, length: int, chunked: bool) -> dict[str, Any]:
     """What the origin says that it got."""
     connection = http.client.HTTPConnection(proxy.host, proxy.port, timeout=60)
-    fields = {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": str(size)}
-    connection.request("PUT", "/upload", pattern(size), fields, encode_chunked=chunked)
+    fields = {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": str(length)}
+    connection.request("PUT", "/upload", pattern(length), fields, encode_chunked=chunked)
     reply = connection.getresponse()
     assert reply.status == 200
     answer = json.loads(reply.read())
@@ -44,10 +45,10 @@ def upload(proxy: Proxy, size: int, chunked: bool) -> dict[str, Any]:
     return {"bytes": answer["bytes"], "sha256": answer["sha256"]}
 
 
-def download(proxy: Proxy, size: int) -> dict[str, Any]:
+def download(proxy: Proxy, length: int) -> dict[str, Any]:
     """What came."""
     connection = http.client.HTTPConnection(proxy.host, proxy.port, timeout=60)
-    connection.request("GET", f"/stream?bytes={size}")
+    connection.request("GET", f"/stream?bytes={length}")
     reply = connection.getresponse()
     assert reply.status == 200
     digest = hashlib.sha256()
@@ -80,7 +81,7 @@ class InThread:
         return self._result
 
 
-def test_a_gibibyte_each_way_beside_small_requests_costs_no_memory_and_not_a_byte() -> None:
+def test_large_bodies_each_way_beside_small_requests_cost_no_memory_and_not_a_byte() -> None:
     with Program("script") as origin, Proxy(origin.address, upstream={"max_connections": 8}) as proxy:
         (worker,) = proxy.workers()
         with (
@@ -88,8 +89,8 @@ def test_a_gibibyte_each_way_beside_small_requests_costs_no_memory_and_not_a_byt
             Lateness(worker, *load.pids) as lateness,
         ):
             before = memory(worker)
-            up, down = InThread(upload, proxy, GIB, False), InThread(download, proxy, GIB)
-            expected = {"bytes": GIB, "sha256": sha256_of_pattern(GIB)}
+            up, down = InThread(upload, proxy, LARGE, False), InThread(download, proxy, LARGE)
+            expected = {"bytes": LARGE, "sha256": sha256_of_pattern(LARGE)}
             assert up.result(within=240) == expected
             assert down.result(within=240) == expected
             small = load.stop()
@@ -105,9 +106,9 @@ def test_a_gibibyte_each_way_beside_small_requests_costs_no_memory_and_not_a_byt
 
 
 def test_a_chunked_upload_of_any_size_arrives_whole() -> None:
-    size = 64 << 20
+    length = 64 << 20
     with Program("script") as origin, Proxy(origin.address, upstream={"max_connections": 8}) as proxy:
         (worker,) = proxy.workers()
         before = memory(worker)
-        assert upload(proxy, size, True) == {"bytes": size, "sha256": sha256_of_pattern(size)}
+        assert upload(proxy, length, True) == {"bytes": length, "sha256": sha256_of_pattern(length)}
         assert memory(worker, "VmHWM") - before < MAY_GROW

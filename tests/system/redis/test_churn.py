@@ -7,12 +7,13 @@ import asyncio
 
 import redis.asyncio as aioredis
 
+from tests.sizes import size
 from tests.system.redis.proxied import proxied
 from tests.system.redis.server import RedisServer
 from tests.system.sockdiag import SockDiag
 
 WORKERS = 500
-ROUNDS = 6
+ROUNDS = size(3, 6)
 
 
 async def open_use_close(host: str, port: int) -> list[str]:

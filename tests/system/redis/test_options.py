@@ -7,13 +7,14 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests.sizes import size
 from tests.system.redis.proxied import BOUND, proxied
 from tests.system.redis.server import RedisServer
 from tests.system.redis.test_torture import Torture
 from tests.system.redis.torture import RIGHT
 from tests.system.redis.wire import Wire, command
 
-COMMANDS = 20_000
+COMMANDS = size(10_000, 20_000)
 CLIENTS = 200
 MOST_AT_ONCE = 32  # commands of one client
 # On a busy machine all may ask in one turn of the loop, before the first connection is there, and be silent

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from tests.sizes import size
 from tests.system.process import tool
 from tests.system.proxy import Proxy
 from tests.system.redis.proxied import Pair, telling
@@ -133,12 +134,13 @@ def test_redis_cli_subscribes_and_prints_what_is_published(pair: Pair) -> None:
 
 
 def test_redis_benchmark_runs_to_its_end_without_an_error(proxy: Proxy) -> None:
+    requests = str(size(2_000, 10_000))
     with telling(proxy):
         for options in (["-P", "16"], ["-3", "-c", "200"]):
             done = subprocess.run(
                 [
                     *(tool("redis-benchmark"), "-h", proxy.host, "-p", str(proxy.port)),
-                    *("-n", "10000", "-r", "1000", "-t", "set,get,incr,lpush,hset,mset", "--csv", *options),
+                    *("-n", requests, "-r", "1000", "-t", "set,get,incr,lpush,hset,mset", "--csv", *options),
                 ],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,

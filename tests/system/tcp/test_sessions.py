@@ -1,4 +1,4 @@
-"""Thousands of sessions through sixteen places: every byte of each, and never a seventeenth socket (P1, P2).
+"""A thousand sessions through sixteen places: every byte of each, and never a seventeenth socket (P1, P2).
 
 The server answers with the length and the hash of all that it was told, and only after FIN.
 """
@@ -12,15 +12,16 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
+from tests.sizes import size
 from tests.system.process import raise_descriptor_limit, wait_for
 from tests.system.proxy import Proxy
 from tests.system.sockdiag import Sampler
 from tests.system.tcp.daemons import Digest
 
 BOUND = 16
-ONE_BY_ONE = 2_000
+ONE_BY_ONE = size(500, 2_000)
 AT_ONCE = 200
-EACH = 5  # sessions of each of those at once
+EACH = size(3, 5)  # sessions of each of those at once
 PATTERN = bytes(range(256)) * 8192  # 2 MiB
 SIZES = (0, 1, 100, 1_460, 65_536, 65_537, 300_000)
 GREETING = 8  # bytes
@@ -49,7 +50,7 @@ async def session(proxy: Proxy, number: int, greeting: int = 0, last: asyncio.Ev
 
 
 @pytest.mark.parametrize("spares", [0, 4])
-def test_two_thousand_sessions_one_by_one_and_two_hundred_at_once_need_sixteen_places(spares: int) -> None:
+def test_hundreds_of_sessions_one_by_one_and_two_hundred_at_once_need_sixteen_places(spares: int) -> None:
     async def one_by_one() -> None:
         for number in range(ONE_BY_ONE):
             await session(proxy, number)
