@@ -37,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "supervisor": LEAVES,
     "cli": LEAVES | {"supervisor"},
     "__main__": {"cli"},
+    "packaging": set(),  # runs where muxproxy is built, never on a node
     "__init__": set(),
 }
 

@@ -14,10 +14,11 @@ from muxproxy.cli.demo import demo
 from muxproxy.cli.exits import EXIT_CODES, Exit
 from muxproxy.cli.run import run
 from muxproxy.cli.status import status
+from muxproxy.native import installed
 
 
 @click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="muxproxy", message="%(prog)s %(version)s")
+@click.version_option(__version__, prog_name="muxproxy", message=f"%(prog)s %(version)s ({installed()})")
 def cli() -> None:
     """Many short-lived client connections over a few keep-alive connections to each server.
 

@@ -30,6 +30,9 @@ def render(report: Mapping[str, Any]) -> RenderableType:
 
 def _head(report: Mapping[str, Any]) -> Text:
     text = Text.assemble(("muxproxy ", "bold"), str(report.get("version", "")))
+    told = {worker.get("process", {}).get("build", "") for worker in report.get("workers", [])} - {""}
+    if told:  # by the workers, each of which says what it has loaded
+        text.append(f" ({', '.join(sorted(told))})")
     if "state" in report:
         text.append("  ").append_text(_state(str(report["state"])))
     text.append(f"  pid {report.get('pid', '?')}")

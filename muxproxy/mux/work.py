@@ -14,12 +14,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from muxproxy.native import mypyc_attr
+
 LARGE: Final = 64 * 1024
 # Bytes that one connection may bring in a turn: libuv would read 32 chunks of 256 kB before it looks at the
 # next.
 BYTES: Final = 1024 * 1024
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Working:
     """What Patience (a client) and Upstream have in common: work that may have to wait."""
 

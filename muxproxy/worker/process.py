@@ -22,6 +22,7 @@ from muxproxy.mux.base.failures import INTERVAL, Failures
 from muxproxy.mux.base.pool import Pool
 from muxproxy.mux.base.statistics import statistics
 from muxproxy.mux.sharings import new_pool
+from muxproxy.native import running
 from muxproxy.protocols import build
 from muxproxy.worker.bugs import describe, describe_current
 from muxproxy.worker.control import ControlChannel, open_control
@@ -67,6 +68,7 @@ class Worker:
         now = self._engine.time()
         return {
             **self._engine.statistics(),
+            "build": running(),
             "accepting_paused": 0 if self._accepting is None else self._accepting.paused,
             **({} if self._memory is None else self._memory.statistics()),
             "backends": {name: statistics(pool, now) for name, pool in self._pools.items()},

@@ -84,6 +84,7 @@ REPORT: dict[str, Any] = {
             "answering": True,
             "restarts": 0,
             "backends": ["orders-api"],
+            "process": {"build": "compiled"},
         },
         {
             "index": 1,

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 import muxproxy
 from muxproxy.cli.exits import Exit
 from muxproxy.cli.main import cli
+from muxproxy.native import installed
 
 
 def test_help_names_every_command_and_every_exit_code() -> None:
@@ -20,9 +21,9 @@ def test_help_names_every_command_and_every_exit_code() -> None:
         assert word in result.output
 
 
-def test_the_version_is_the_packages() -> None:
+def test_the_version_is_the_packages_and_says_which_build_is_installed() -> None:
     result = CliRunner().invoke(cli, ["--version"])
-    assert result.output == f"muxproxy {muxproxy.__version__}\n"
+    assert result.output == f"muxproxy {muxproxy.__version__} ({installed()})\n"
 
 
 def test_an_unknown_command_is_a_usage_error() -> None:

@@ -11,7 +11,7 @@ from muxproxy.cli.view import format_age, percentile, render
 from tests.cli.reports import REPORT
 
 EXPECTED = """\
-muxproxy 0.1.0  serving  pid 4711  up 1h 2m
+muxproxy 0.1.0 (compiled)  serving  pid 4711  up 1h 2m
   worker 0  pid 4712  ready
   worker 1  pid -     restarting  3 restarts
 

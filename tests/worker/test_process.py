@@ -9,6 +9,7 @@ from muxproxy.messages import Ask, Configure, Drain, Drained, Log, Ready, Stats
 from muxproxy.mux.base.failures import INTERVAL, Failures
 from muxproxy.protocols.contract import Sharing
 from muxproxy.worker.process import EXIT_CANNOT_START, Worker
+from tests.builds import TESTED
 from tests.fakes import Stage
 from tests.worker.spawned import configuration, descriptors, places, receives, spawned
 
@@ -65,6 +66,17 @@ def test_a_drain_finishes_what_is_owed_and_tells_its_clients_to_leave() -> None:
         assert worker.exits() == 0
         for sock in (idle, client, server):
             sock.close()
+
+
+def test_a_worker_says_which_build_it_runs_and_serves_by_it() -> None:
+    with places("web", max_connections=1) as (place,), spawned(*descriptors([place])) as worker:
+        worker.says(configuration([place]))
+        assert worker.hears() == Ready()
+        worker.says(Ask(1))
+        assert worker.hears().snapshot["build"] == TESTED
+        with place.asks("/served") as client, place.origin.accept()[0] as server:
+            place.answers(server)
+            assert receives(client, 12).startswith(b"HTTP/1.1 200")
 
 
 def test_a_drain_that_takes_too_long_is_cut_off_and_says_how_many_were() -> None:

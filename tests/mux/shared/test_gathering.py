@@ -307,7 +307,9 @@ class Connection(ToyConnection):
 
 
 class Greeting(Toy):
-    fence = 2
+    def __init__(self, sharing: Sharing, *, sessions: bool = False) -> None:
+        super().__init__(sharing, sessions=sessions)
+        self.fence = 2
 
     def connection(self, replies: object) -> ToyConnection:
         return Connection()
@@ -362,7 +364,9 @@ def test_a_fence_stands_behind_every_so_many_requests_and_a_wrong_answer_closes_
 
 
 class Batching(Toy):
-    batch = (3, 0.005)
+    def __init__(self, sharing: Sharing) -> None:
+        super().__init__(sharing)
+        self.batch = (3, 0.005)
 
 
 def test_a_batch_goes_when_it_is_full_or_its_delay_is_over_or_nothing_is_in_flight() -> None:

@@ -29,7 +29,7 @@ def test_a_refusal_says_nothing_and_is_an_error_unless_the_operator_wants_an_end
 def test_nothing_of_ours_is_ever_said_in_a_session() -> None:
     tcp = TcpProtocol(Tcp())
     assert tcp.probe() is None
-    assert (tcp.session(None), tcp.connection(None), tcp.feed()) == (None, None, None)
+    assert (tcp.session(tcp.requests()), tcp.connection(tcp.replies()), tcp.feed()) == (None, None, None)
     tcp.drain()
     assert tcp.requests().feed(b"still") != []
 

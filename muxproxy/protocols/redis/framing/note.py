@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from muxproxy.native import mypyc_attr
 from muxproxy.protocols import contract
 from muxproxy.protocols.redis.commands.command import SHARED, WHOLE, Command
 from muxproxy.protocols.redis.states import State
@@ -21,6 +22,7 @@ class Carrier(contract.Connection):
         raise NotImplementedError
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Note:
     """What a reply framer must know of a request."""
 
@@ -51,6 +53,7 @@ class Run(Note):
         self.done = 0  # of the replies, so many have come
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Whole(Note):
     """A note whose replies are collected, each given to on_reply as a whole."""
 

@@ -1,0 +1,177 @@
+"""The build backend: what it compiles, when it does not, and that it says so. A small package stands for
+ours."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from muxproxy.packaging import backend
+from muxproxy.packaging.backend import (
+    INTERPRETED,
+    is_current,
+    is_to_be_compiled,
+    sources,
+    wants_compiled,
+    why_not,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULE = '"""Adds."""\n\n\ndef add(a: int, b: int) -> int:\n    return a + b\n'
+BUILD = "import backend, sys; print(backend.build_wheel(sys.argv[1]))"
+USE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from muxproxy.mux import work
+print(work.__file__, work.add(1, 2))
+"""
+# A compiler that can make the probe, and nothing else.
+BREAKS = (
+    '#!/bin/sh\ncase "$*" in *probe.c*) exec cc "$@";; esac\necho "x.c: error: a wrong line" >&2\nexit 1\n'
+)
+UNFIT = '#!/bin/sh\necho "probe.c:1: fatal error: Python.h: No such file" >&2\nexit 1\n'
+
+
+def tool(place: Path, script: str) -> str:
+    path = place / "compiler"
+    path.write_text(script)
+    path.chmod(0o755)
+    return str(path)
+
+
+def build(place: Path, module: str = MODULE, **env: str) -> subprocess.CompletedProcess[str]:
+    project = place / "project"
+    (project / "muxproxy" / "mux").mkdir(parents=True)
+    (project / "muxproxy" / "protocols").mkdir()
+    for name, text in (("__init__", ""), ("mux/__init__", ""), ("mux/work", module)):
+        (project / "muxproxy" / f"{name}.py").write_text(text)
+    (project / "pyproject.toml").write_text('[project]\nname = "muxproxy"\nversion = "1.0"\n')
+    path = str(Path(backend.__file__).parent)
+    return subprocess.run(
+        [sys.executable, "-c", BUILD, str(place)],
+        cwd=project,
+        env=os.environ | {"PYTHONPATH": path, "MUXPROXY_BUILD": ""} | env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def wheel(place: Path) -> list[str]:
+    return [path.name for path in place.glob("*.whl")]
+
+
+def test_with_a_compiler_the_wheel_is_compiled_and_the_checkout_stays_as_it_was(tmp_path: Path) -> None:
+    done = build(tmp_path, MUXPROXY_PURE="0")
+    assert done.returncode == 0, done.stderr
+    (name,) = wheel(tmp_path)
+    assert f"muxproxy: made {name}: compiled" in done.stderr
+    assert f"cp{sys.version_info[0]}{sys.version_info[1]}-" in name
+    assert list((tmp_path / "project").rglob("*.so")) == []
+    assert not (tmp_path / "project" / "build").exists()
+    inside = str(tmp_path / "inside")
+    subprocess.run([sys.executable, "-m", "zipfile", "-e", str(tmp_path / name), inside], check=True)
+    told = subprocess.run(
+        [sys.executable, "-P", "-c", USE, inside], capture_output=True, text=True, check=True
+    )
+    assert told.stdout.endswith(".so 3\n")
+
+
+@pytest.mark.parametrize("how", ["asked", "no compiler", "no headers"])
+def test_else_it_is_pure_and_that_is_said(how: str, tmp_path: Path) -> None:
+    env = {
+        "asked": {"MUXPROXY_PURE": "1"},
+        "no compiler": {"CC": "/nowhere/cc", "MUXPROXY_PURE": ""},
+        "no headers": {"CC": tool(tmp_path, UNFIT), "MUXPROXY_PURE": ""},
+    }[how]
+    done = build(tmp_path, **env)
+    assert done.returncode == 0, done.stderr
+    assert wheel(tmp_path) == ["muxproxy-1.0-py3-none-any.whl"]
+    why = {
+        "asked": "MUXPROXY_PURE=1",
+        "no compiler": "no C compiler (/nowhere/cc)",
+        "no headers": "Python.h: No such",
+    }
+    assert "muxproxy: PURE, nothing is compiled: " in done.stderr
+    assert why[how] in done.stderr
+
+
+def test_a_compiler_that_fails_on_our_own_code_ends_the_build(tmp_path: Path) -> None:
+    done = build(tmp_path, CC=tool(tmp_path, BREAKS), MUXPROXY_PURE="")
+    assert done.returncode != 0
+    assert "a wrong line" in done.stderr
+    assert wheel(tmp_path) == []
+
+
+def test_so_does_a_type_error(tmp_path: Path) -> None:
+    done = build(tmp_path, MODULE.replace("a + b", "str(a)"), MUXPROXY_PURE="")
+    assert done.returncode != 0
+    assert "Incompatible return value type" in done.stdout + done.stderr
+    assert wheel(tmp_path) == []
+
+
+def test_whoever_wants_it_compiled_gets_no_pure_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUXPROXY_PURE", "0")
+    monkeypatch.setenv("CC", "/nowhere/cc")
+    with pytest.raises(SystemExit, match=r"MUXPROXY_PURE=0, but there is no C compiler"):
+        is_to_be_compiled("wheel")
+
+
+@pytest.mark.parametrize(
+    ("what", "value", "wanted"),
+    [
+        ("wheel", "", None),
+        ("wheel", "1", False),
+        ("wheel", "0", True),
+        ("editable", "", False),
+        ("editable", "1", False),
+        ("editable", "0", True),
+    ],
+)
+def test_an_editable_install_is_compiled_only_if_asked(what: str, value: str, wanted: bool | None) -> None:
+    assert wants_compiled(what, {"MUXPROXY_PURE": value}) is wanted
+
+
+def test_a_word_that_means_nothing_is_refused() -> None:
+    with pytest.raises(SystemExit, match="MUXPROXY_PURE is 0, 1 or nothing, not 'yes'"):
+        wants_compiled("wheel", {"MUXPROXY_PURE": "yes"})
+
+
+def test_a_compiler_that_works_is_found_to_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CC", raising=False)
+    assert why_not() == ""
+
+
+def test_every_module_of_the_heart_is_compiled_that_does_anything() -> None:
+    package = ROOT / "muxproxy"
+    named = set(sources(package))
+    assert {"mux/work.py", "protocols/contract.py", "protocols/http/__init__.py"} <= named
+    for room in backend.ROOMS:
+        for path in (package / room).rglob("*.py"):
+            name = path.relative_to(package).as_posix()
+            if name not in named | INTERPRETED:
+                assert len(ast.parse(path.read_text()).body) == 1, name
+                assert path.name == "__init__.py"
+
+
+def test_what_has_changed_is_compiled_again(tmp_path: Path) -> None:
+    source, header, made = tmp_path / "a.c", tmp_path / "a.h", tmp_path / "a.o"
+    part = tmp_path / "b.c"
+    source.write_text(f'#include "{part}"\n')
+    for old in (source, header, part):
+        old.touch()
+        os.utime(old, (100, 100))
+    assert not is_current(made, source)
+    made.touch()
+    os.utime(made, (200, 200))
+    assert is_current(made, source)
+    for newer in (source, header, part):
+        os.utime(newer, (300, 300))
+        assert not is_current(made, source)
+        os.utime(newer, (100, 100))
