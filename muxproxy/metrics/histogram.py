@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from typing import Final
 
 # Queue waits and service times of a sidecar: from the loop's resolution (1 ms) to a caller's last patience.
 BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+
+
+_SHORTEST: Final = BOUNDS[0]
 
 
 class Histogram:
@@ -16,7 +20,8 @@ class Histogram:
         self.total = 0.0
 
     def observe(self, seconds: float) -> None:
-        self.counts[bisect_left(BOUNDS, seconds)] += 1
+        # As nearly always: without making a float of it for bisect.
+        self.counts[0 if seconds <= _SHORTEST else bisect_left(BOUNDS, seconds)] += 1
         self.total += seconds
 
     def snapshot(self) -> dict[str, object]:

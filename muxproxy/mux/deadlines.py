@@ -15,22 +15,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Final
-from typing import Protocol as Interface
 
 from muxproxy.errors import BugError
+from muxproxy.native import mypyc_attr
 
 INF: Final = float("inf")
 
 
-class Timed(Interface):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Timed:
+    __slots__ = ("deadline", "wake")
+
     deadline: float
     wake: float  # INF: not on the wheel
 
     def on_deadline(self, now: float) -> None:
         """`deadline <= now`: act, and set a later deadline (INF: sleep until watched again)."""
+        raise NotImplementedError
 
     def on_bug(self, now: float) -> None:
         """Ours: on_deadline raised. End what is in doubt (P2), or see to it that it is looked at again."""
+        raise NotImplementedError
 
 
 class Deadlines:

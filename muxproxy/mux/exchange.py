@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import Final
 
 from muxproxy.errors import BugError
+from muxproxy.mux.deadlines import Timed
 from muxproxy.mux.ports import ClientBrain, UpstreamBrain
 from muxproxy.protocols.contract import IDEMPOTENT, LAST, Frame, Reason
 
@@ -34,19 +35,23 @@ SMALL: Final = 2048  # bytes of a part of a body that is joined with the next
 # A mark of ours, above all of contract.py: alone (PIN) only while its request is coming in.
 STREAM: Final = 1 << 24
 
-# state -> bits of the states it may move to
-_MOVES: Final = (
-    1 << WAITING | 1 << SENT | 1 << DONE,
-    1 << SENT | 1 << NEW | 1 << DONE,
-    1 << REPLYING | 1 << WAITING | 1 << NEW | 1 << ABANDONED | 1 << DONE,
-    1 << ABANDONED | 1 << DONE,
-    1 << DONE,
-    0,
+# State -> bits of the states it may move to. Bytes, which a compiler reads without making an object.
+_MOVES: Final = bytes(
+    (
+        1 << WAITING | 1 << SENT | 1 << DONE,
+        1 << SENT | 1 << NEW | 1 << DONE,
+        1 << REPLYING | 1 << WAITING | 1 << NEW | 1 << ABANDONED | 1 << DONE,
+        1 << ABANDONED | 1 << DONE,
+        1 << DONE,
+        0,
+    )
 )
 
 
-class Line:
+class Line(Timed):
     """Where exchanges wait (admission/queue.py)."""
+
+    __slots__ = ()
 
     def push_back(self, *exchanges: Exchange) -> None:
         """Where their age puts them."""
@@ -241,6 +246,8 @@ class Exchange:
         "parked",
         "pin",
         "queue",
+        "queue_after",
+        "queue_before",
         "reason",
         "sent",
         "since",
@@ -268,7 +275,9 @@ class Exchange:
         self.needs: object = None  # the connection state it needs (contract.Session)
         self.pin = _PIN  # PIN: why, and seconds beyond reply_timeout that its reply may take
         self.upstream: UpstreamRole | None = None
-        self.queue: Line | None = None  # the one it waits in
+        self.queue: Line | None = None  # the one it waits in, a list through the exchanges
+        self.queue_before: Exchange | None = None
+        self.queue_after: Exchange | None = None
         self.since = 0.0  # when it began to wait
         self.sent = 0.0  # shared sharings: since when its reply is due, or it is held
         self.begun = 0  # BEGUN: a frame of its final reply has gone to the client; UNTOLD as well: contract

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from muxproxy.mux.deadlines import Timed
 from muxproxy.native import mypyc_attr
 
 LARGE: Final = 64 * 1024
@@ -23,7 +24,7 @@ BYTES: Final = 1024 * 1024
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class Working:
+class Working(Timed):
     """What Patience (a client) and Upstream have in common: work that may have to wait."""
 
     __slots__ = ("_taken", "busy")
@@ -48,5 +49,5 @@ class Working:
         raise NotImplementedError
 
     def on_bug(self, now: float) -> None:
-        """Ours: go_on raised."""
+        """Ours: go_on raised, or on_deadline."""
         raise NotImplementedError

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from muxproxy.errors import BugError
-from muxproxy.mux.deadlines import INF, Deadlines
+from muxproxy.mux.deadlines import INF, Deadlines, Timed
 
 GRAIN = 0.25
 
 
-class Egg:
+class Egg(Timed):
     """Rings once: at its deadline, as late as the wheel makes it."""
 
     def __init__(self, deadline: float) -> None:
@@ -20,10 +22,12 @@ class Egg:
         self.wake = INF
         self.rang: list[float] = []
         self.next = INF
+        self.then: Callable[[], None] = lambda: None
 
     def on_deadline(self, now: float) -> None:
         self.rang.append(now)
         self.deadline = self.next
+        self.then()
 
     def on_bug(self, now: float) -> None:
         raise AssertionError("nothing here raises")
@@ -126,17 +130,8 @@ def test_who_forgets_another_that_is_due_in_the_same_slot_spares_it() -> None:
     clock = Clock()
     eggs = [Egg(1.0), Egg(1.0)]
 
-    def act(egg: Egg, other: Egg) -> None:
-        ring = egg.on_deadline
-
-        def on_deadline(now: float) -> None:
-            ring(now)
-            clock.wheel.forget(other)
-
-        egg.on_deadline = on_deadline
-
-    act(eggs[0], eggs[1])
-    act(eggs[1], eggs[0])
+    eggs[0].then = lambda: clock.wheel.forget(eggs[1])
+    eggs[1].then = lambda: clock.wheel.forget(eggs[0])
     for egg in eggs:
         clock.wheel.watch(egg)
     clock.run_until(2.0)

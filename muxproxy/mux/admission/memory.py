@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 from typing import Protocol as Interface
 
-from muxproxy.mux.deadlines import INF, Deadlines
+from muxproxy.mux.deadlines import INF, Deadlines, Timed
 
 # Bytes from which on a client is looked at. All others together: so much for each of [clients]
 # max_connections.
@@ -42,7 +42,7 @@ class Holder(Interface):
         """They are needed: end it, with a word if it can be told."""
 
 
-class Memory:
+class Memory(Timed):
     """Of a worker. `bound`: bytes."""
 
     def __init__(

@@ -41,6 +41,11 @@ class Accounts:
         self.protocol = protocol
         self.config = backend.upstream
         self.clients_config = backend.clients
+        # Of the configuration, what every request asks: to look it up costs a compiled heart a call each.
+        self.reply_timeout = backend.upstream.reply_timeout
+        self.max_connections = backend.upstream.max_connections
+        self.max_in_flight = backend.upstream.max_in_flight
+        self.client_idle_timeout = backend.clients.idle_timeout
         # of what is opaque, without a byte in either direction
         self.tunnel_timeout = backend.http.tunnel_timeout
         self.world = world

@@ -16,7 +16,7 @@ from typing import Final
 
 from muxproxy.mux.base.refusing import Refusing
 from muxproxy.mux.base.upstream import OPEN, Upstream
-from muxproxy.mux.deadlines import INF
+from muxproxy.mux.deadlines import INF, Timed
 from muxproxy.protocols.contract import Reason
 
 EVERY: Final = 0.5  # seconds between two looks
@@ -24,10 +24,10 @@ ASK_AFTER: Final = 1.0  # seconds of silence after which the kernel asks, and as
 AT_A_TIME: Final = 128  # connections in one turn of the loop (P10)
 
 
-class Lookout:
+class Lookout(Timed):
     """Of one pool, as long as it has connections. Seconds on the loop's clock."""
 
-    __slots__ = ("_asked", "_left", "_pool", "deadline", "wake")
+    __slots__ = ("_asked", "_left", "_pool")
 
     def __init__(self, pool: Refusing) -> None:
         self._pool = pool

@@ -71,13 +71,11 @@ class Patience(ClientRole):
         "_resets",
         "_took_at",
         "_unsent",
-        "deadline",
         "filling",
         "holding",
         "is_heavy",
         "phase",
         "pool",
-        "wake",
     )
 
     def __init__(self, pool: Accounts, wire: Wire | None, now: float) -> None:
@@ -88,7 +86,7 @@ class Patience(ClientRole):
         self.last = None
         self.filling: Exchange | None = None  # the one whose request is still coming in
         self.phase = FRESH
-        self.deadline = now + pool.clients_config.idle_timeout
+        self.deadline = now + pool.client_idle_timeout
         self.wake = INF
         self._cut = False  # it was left in the middle of a reply
         self._resets = 0.0  # RST, as soon as it has taken what it got of that, or by then without headway
@@ -194,7 +192,7 @@ class Patience(ClientRole):
     def start_clock(self, exchange: Exchange, now: float) -> None:
         """Of a body that is to come. Who waits for 100 Continue is silent because the server is: as long as a
         server may be."""
-        self._allowed_from = now + self.pool.config.reply_timeout if exchange.marks & EAGER else now
+        self._allowed_from = now + self.pool.reply_timeout if exchange.marks & EAGER else now
 
     def on_stalled(self, now: float) -> None:
         """Its socket takes no more: it costs memory, and from now on it has to take something."""
@@ -228,7 +226,7 @@ class Patience(ClientRole):
         if not self._is_contended():
             return since + config.stall_timeout
         if since > now:  # its server is silent; others need not wait for that as long as it may
-            since -= self.pool.config.reply_timeout - min(CONTINUE_TIMEOUT, self.pool.config.reply_timeout)
+            since -= self.pool.reply_timeout - min(CONTINUE_TIMEOUT, self.pool.reply_timeout)
         return since + self.pool.grace(self, now)
 
     def _is_contended(self) -> bool:

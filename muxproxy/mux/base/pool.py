@@ -74,8 +74,8 @@ class Pool(Refusing):
             return
         gate.waiting += 1
         self._queue_for(exchange).push(exchange, now)
-        is_full = len(self.upstreams) >= self.config.max_connections
-        if not is_full or self.pin_queue.entries or self.stream_queue.entries:
+        is_full = len(self.upstreams) >= self.max_connections
+        if not is_full or self.pin_queue.size or self.stream_queue.size:
             self.grow(now)
 
     def _place_for(self, exchange: Exchange, now: float) -> Upstream | None:
@@ -114,7 +114,7 @@ class Pool(Refusing):
             return None
         self._turn = turn % count
         # P4 took the connection at hand; the next one shall find the server without any at hand, too.
-        if len(self.upstreams) < self.config.max_connections:
+        if len(self.upstreams) < self.max_connections:
             for server in servers:
                 if not server.connections and server.may_dial(now):
                     self._dial(server, now)
@@ -127,7 +127,7 @@ class Pool(Refusing):
         return not self.gate.max_waiting and self.gate.waiting < self._places_coming(now)
 
     def _places_coming(self, now: float) -> int:
-        return coming(self.servers, self.config.max_connections - len(self.upstreams), now) * self._places()
+        return coming(self.servers, self.max_connections - len(self.upstreams), now) * self._places()
 
     def _queue_for(self, exchange: Exchange) -> Queue:
         return self.pin_queue if exchange.marks & PIN else self.queue
@@ -143,7 +143,7 @@ class Pool(Refusing):
     def _next_retry(self, upstream: Upstream) -> Exchange | None:
         """Who may be sent again on this connection, the latest lost: the earlier ones may go on older ones,
         too."""
-        for exchange in reversed(self.retry_queue.entries):
+        for exchange in reversed(self.retry_queue.all()):
             if exchange.lost_at < upstream.serial and (
                 not exchange.marks & PIN or self.pinned < self.pinned_limit
             ):
@@ -177,18 +177,18 @@ class Pool(Refusing):
 
     def _next(self, upstream: Upstream) -> Exchange | None:
         """The oldest waiter that this connection, which is free, would serve."""
-        if self.retry_queue.entries:
+        if self.retry_queue.size:
             exchange = self._next_retry(upstream)
             if exchange is not None:
                 self.retry_queue.remove(exchange)
                 return exchange
         queue = self.queue
         pins = self.pin_queue
-        if pins.entries and self.pinned < self.pinned_limit:
+        if pins.size and self.pinned < self.pinned_limit:
             head = queue.oldest()
             if head is None or (pins.oldest() or 0.0) <= head:
                 return pins.pop()
-        return queue.pop() if queue.entries else None
+        return queue.pop() if queue.size else None
 
     def _send_waiting(self, exchange: Exchange, upstream: Upstream, now: float) -> None:
         self.gate.waiting -= 1
@@ -232,7 +232,7 @@ class Pool(Refusing):
     def _is_overfed(self, server: Server, now: float) -> bool:
         """At the bound, with two connections more than a server that could take one: a server that came
         back, or a new address, must get its share. Not one that cannot be reached: nobody gains by that."""
-        if len(self.upstreams) < self.config.max_connections:
+        if len(self.upstreams) < self.max_connections:
             return False
         return any(
             server.connections - other.connections >= 2 and other.reached and other.may_dial(now)
@@ -244,8 +244,8 @@ class Pool(Refusing):
     def grow(self, now: float) -> None:
         if self.draining and not self.gate.waiting:
             return
-        missing = len(self.queue) + len(self.retry_queue) + len(self.stream_queue)
-        missing += max(0, min(len(self.pin_queue), self.pinned_limit - self.pinned))
+        missing = self.queue.size + self.retry_queue.size + self.stream_queue.size
+        missing += max(0, min(self.pin_queue.size, self.pinned_limit - self.pinned))
         places = self._places()
         connecting = sum(server.coming() for server in self.servers) if missing else 0
         while connecting * places < missing and (room := self._room()) > 0:
@@ -257,12 +257,12 @@ class Pool(Refusing):
 
     def _room(self) -> int:
         """Connections that may be opened (P1)."""
-        return self.config.max_connections - len(self.upstreams)
+        return self.max_connections - len(self.upstreams)
 
     def _kept(self) -> int:
         """Of many places one is kept while a server has none: that it is back must be found out, and no
         connection that works is closed for that."""
-        if len(self.servers) < 2 or self.config.max_connections < MANY:
+        if len(self.servers) < 2 or self.max_connections < MANY:
             return 0
         return int(any(not server.reached and not server.connections for server in self.servers))
 
@@ -361,7 +361,7 @@ class Pool(Refusing):
         self.some_stop = any(server.stopping for server in self.servers)
 
     def look_at(self, server: Server, now: float) -> None:
-        is_full = self.draining or len(self.upstreams) >= self.config.max_connections
+        is_full = self.draining or len(self.upstreams) >= self.max_connections
         if not is_full and not server.connecting and self.others_serve(server):
             self._dial(server, now)
 

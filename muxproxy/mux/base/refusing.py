@@ -29,7 +29,7 @@ class Refusing(PoolOfUpstreams):
         self._pins_told = -INF  # when the log last said what holds all of them
 
     def _refuse_full(self, exchange: Exchange, now: float) -> None:
-        bound = f"{self.gate.waiting} requests wait for {self.config.max_connections} connections"
+        bound = f"{self.gate.waiting} requests wait for {self.max_connections} connections"
         if self._lacks_pin(exchange.marks & PIN, exchange, now):
             bound = f"taken are all of {self._pins_taken()}"
         text = f"{self.name}: {bound}, max_waiting is {self.gate.max_waiting}{self._server_trouble()}"
@@ -41,7 +41,7 @@ class Refusing(PoolOfUpstreams):
         trouble = self._server_trouble()
         unreachable = trouble and not any(upstream.state == OPEN for upstream in self.upstreams)
         reason = Reason.NO_SERVER if unreachable else Reason.QUEUE_TIMEOUT
-        what = f"one of {self.config.max_connections} connections"
+        what = f"one of {self.max_connections} connections"
         if self._lacks_pin(exchange.marks & (PIN | LISTEN), exchange, now):
             what = f"one of {self._pins_taken()}"
         text = f"{self.name}: waited {self.queue.timeout:g} s for {what}{trouble}"
@@ -65,7 +65,7 @@ class Refusing(PoolOfUpstreams):
 
     def _pin_key(self) -> str:
         """Which to raise: one connection always stays with the others."""
-        is_all = self.pinned_limit >= max(1, self.config.max_connections - 1)
+        is_all = self.pinned_limit >= max(1, self.max_connections - 1)
         return "[upstream] max_connections" if is_all else "[upstream] max_pinned"
 
     def _pin_reasons(self) -> str:

@@ -144,7 +144,7 @@ class Replying(Patience):
         if first is None:
             if not self.write_paused:
                 self.phase = IDLE
-                self.deadline = now + self.pool.clients_config.idle_timeout
+                self.deadline = now + self.pool.client_idle_timeout
             framer = self.framer
             framer.resume()
             if framer.held:

@@ -28,7 +28,7 @@ from typing import Any, Final
 
 from muxproxy.metrics.snapshot import ServerSnapshot
 from muxproxy.mux.base.accounts import Accounts
-from muxproxy.mux.deadlines import INF
+from muxproxy.mux.deadlines import INF, Timed
 
 # Seconds. uWSGI's FIN is some 0.1 ms behind its reply; both cores busy with others, some ms.
 REST: Final = 0.05
@@ -51,7 +51,7 @@ class PoolOfServers(Accounts):
         raise NotImplementedError
 
 
-class Server:
+class Server(Timed):
     """`address` as the dialer takes it. `idle`: connections that owe nothing, last used last (LIFO, P4).
     `open`: where connections are shared, all that are connected. Both of the pool's own kind, which has no
     name here."""
@@ -65,7 +65,6 @@ class Server:
         "closes",
         "connecting",
         "connections",
-        "deadline",
         "doubted_until",
         "endings",
         "failed_at",
@@ -82,7 +81,6 @@ class Server:
         "resting",
         "retry_at",
         "stopping",
-        "wake",
     )
 
     def __init__(self, pool: PoolOfServers, address: str) -> None:

@@ -73,7 +73,6 @@ class Upstream(UpstreamRole):
     __slots__ = (
         "_halted",
         "counts",
-        "deadline",
         "dialled",
         "failed",
         "is_told",
@@ -89,7 +88,6 @@ class Upstream(UpstreamRole):
         "served",
         "server",
         "suspect",
-        "wake",
     )
 
     def __init__(self, pool: PoolOfUpstreams, server: Server, now: float) -> None:
@@ -308,7 +306,7 @@ class Upstream(UpstreamRole):
         self.read_paused = False
         self.wire.resume_reading()
         if self.load() and not self.is_opaque():  # whose silence its client's idle_timeout bounds
-            self.expect_by(now + self.pool.config.reply_timeout)
+            self.expect_by(now + self.pool.reply_timeout)
 
     def postpone(self) -> None:
         if not self.busy and self.wire is not None and self.state < CLOSING:

@@ -26,7 +26,7 @@ class DedicatedClient(Client):
         super().__init__(pool, wire, now)
         self._sessions = pool  # the same as `pool`, which the base sees as less
         self._ended = False  # it has sent its FIN
-        self._idle_timeout = pool.clients_config.idle_timeout
+        self._idle_timeout = pool.client_idle_timeout
 
     # -- told by the hands -------------------------------------------------------------------------
 

@@ -15,12 +15,30 @@ from muxproxy.config.model import Backend
 from muxproxy.mux.base.pool import NewClient, NewUpstream, Pool
 from muxproxy.mux.base.server import coming
 from muxproxy.mux.base.upstream import Upstream
-from muxproxy.mux.deadlines import INF, Deadlines
+from muxproxy.mux.deadlines import INF, Deadlines, Timed
 from muxproxy.mux.exchange import Exchange
 from muxproxy.mux.ports import World
 from muxproxy.protocols.contract import Protocol
 
 _MOST_DOUBLINGS: Final = 30  # of the pause: 24 years of 0.7 s
+
+
+class _Pause(Timed):
+    """Between two tries of a spare."""
+
+    __slots__ = ("_pool",)
+
+    def __init__(self, pool: DedicatedPool) -> None:
+        self._pool = pool
+        self.deadline = INF
+        self.wake = INF
+
+    def on_deadline(self, now: float) -> None:
+        self.deadline = INF
+        self._pool.on_pause_over(now)
+
+    def on_bug(self, now: float) -> None:
+        """Ours: a dial raised, perhaps. Who connects next tries again."""
 
 
 class DedicatedPool(Pool):
@@ -38,8 +56,7 @@ class DedicatedPool(Pool):
         self.tunnel_timeout = backend.clients.idle_timeout
         self.session_timeout = backend.tcp.session_timeout  # 0: for ever
         self.spares_lost = 0  # times that spares ended unused, since a session has had one
-        self.deadline = INF  # no spare is dialled before
-        self.wake = INF
+        self._pause = _Pause(self)  # its deadline: no spare is dialled before
 
     def is_visited(self) -> bool:
         return False
@@ -48,7 +65,7 @@ class DedicatedPool(Pool):
         super().submit(exchange, now)
         if exchange.upstream is not None:
             self.spares_lost = 0
-            self.deadline = INF
+            self._pause.deadline = INF
         self.warm(now)
 
     def _place_for(self, exchange: Exchange, now: float) -> Upstream | None:
@@ -65,13 +82,13 @@ class DedicatedPool(Pool):
     def _is_place_coming(self, now: float) -> bool:
         """Only who is beyond max_connections waits for a place; the others wait for a connect. With
         max_waiting = 0 nobody would ever get a session otherwise, but by a spare."""
-        free = self.config.max_connections - len(self.upstreams)
+        free = self.max_connections - len(self.upstreams)
         return self.gate.waiting < coming(self.servers, free, now)
 
     def warm(self, now: float) -> None:
         """Keep min_connections spares beyond what those who wait will take, while servers can be reached."""
         least = self.config.min_connections
-        if not least or self.draining or self.deadline != INF:
+        if not least or self.draining or self._pause.deadline != INF:
             return
         if self.spares_lost:
             least = 1
@@ -89,23 +106,21 @@ class DedicatedPool(Pool):
 
     def on_spare_lost(self, upstream: Upstream, now: float) -> None:
         """Its server ended it before it was anybody's."""
-        if self.deadline != INF or not self.config.min_connections:
+        if self._pause.deadline != INF or not self.config.min_connections:
             return  # together with another
         if not self.spares_lost:
             where = {"backend": self.name, "server": str(upstream.server)}
             age = round(now - upstream.dialled, 3)
             self.world.log("server ends spare connections", level="warning", **where, age=age)
         self.spares_lost += 1
-        self.deadline = now + self.config.backoff_max * 2.0 ** min(self.spares_lost - 1, _MOST_DOUBLINGS)
-        self.fine.watch(self)
+        self._pause.deadline = now + self.config.backoff_max * 2.0 ** min(
+            self.spares_lost - 1, _MOST_DOUBLINGS
+        )
+        self.fine.watch(self._pause)
 
-    def on_deadline(self, now: float) -> None:
-        """The pause is over: one spare, to see."""
-        self.deadline = INF
+    def on_pause_over(self, now: float) -> None:
+        """One spare, to see."""
         self.warm(now)
-
-    def on_bug(self, now: float) -> None:
-        """Ours: a dial raised, perhaps. Who connects next tries again."""
 
     def _kept(self) -> int:
         """Each that ends tries the server that has none."""
@@ -113,7 +128,7 @@ class DedicatedPool(Pool):
 
     def unacknowledged_timeout(self) -> float:
         """A server may read as slowly as it likes while its session is not idle for too long."""
-        return self.clients_config.idle_timeout
+        return self.client_idle_timeout
 
     def _idle_timeout(self, upstream: Upstream) -> float:
         return min(self.config.idle_timeout, self.config.max_lifetime or INF)

@@ -36,7 +36,7 @@ class ReservingPool(DedicatedPool):
         new_upstream: NewUpstream,
     ) -> None:
         super().__init__(backend, protocol, world, fine, slow, new_client, new_upstream)
-        self._common = self.config.max_connections - backend.tcp.reserve  # places that all may have
+        self._common = self.max_connections - backend.tcp.reserve  # places that all may have
 
     # -- whose it is -------------------------------------------------------------------------------
 
@@ -79,20 +79,20 @@ class ReservingPool(DedicatedPool):
         return len(self.upstreams) - unused - self._reserved() < self._common
 
     def _place_for(self, exchange: Exchange, now: float) -> Upstream | None:
-        if self.pin_queue.entries or not (exchange.marks & PIN or self._is_common_free()):
+        if self.pin_queue.size or not (exchange.marks & PIN or self._is_common_free()):
             return None
         return super()._place_for(exchange, now)
 
     def _next(self, upstream: Upstream) -> Exchange | None:
-        if self.pin_queue.entries:
+        if self.pin_queue.size:
             return self.pin_queue.pop()
-        return self.queue.pop() if self.queue.entries and self._is_common_free(1) else None
+        return self.queue.pop() if self.queue.size and self._is_common_free(1) else None
 
     def _is_place_coming(self, now: float) -> bool:
         return len(self.upstreams) - self._reserved() < self._common and super()._is_place_coming(now)
 
     def _room(self) -> int:
         """Sockets that may be opened now: for those with a claim, and what is left of the common ones."""
-        claims = len(self.pin_queue)
+        claims = self.pin_queue.size
         common = self._common - (len(self.upstreams) - self._reserved())
-        return min(self.config.max_connections - len(self.upstreams), max(0, common) + claims)
+        return min(self.max_connections - len(self.upstreams), max(0, common) + claims)

@@ -19,7 +19,7 @@ class ExclusivePool(Pool):
         return super()._pinned_limit(backend) if upgraded is None else upgraded
 
     def _pin_key(self) -> str:
-        is_all = self.pinned_limit >= self.config.max_connections
+        is_all = self.pinned_limit >= self.max_connections
         return "[upstream] max_connections" if is_all else "[http] max_upgraded"
 
     # -- exchanges in ------------------------------------------------------------------------------
@@ -71,11 +71,9 @@ class ExclusivePool(Pool):
 
     def _is_next_repeatable(self) -> bool:
         """May who is next be sent again if the connection turns out to be closed? (P9)"""
-        head = self.queue.head()
+        head = self.queue.first
         return (
-            head is not None
-            and head.is_replayable()
-            and not (self.pin_queue.entries or self.retry_queue.entries)
+            head is not None and head.is_replayable() and not (self.pin_queue.size or self.retry_queue.size)
         )
 
     def _stop_resting(self, upstream: Upstream) -> None:

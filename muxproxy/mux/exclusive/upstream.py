@@ -62,7 +62,7 @@ class ExclusiveUpstream(Upstream):
             self.pin(exchange.client, "upgrade")
         self.replies.expect(exchange.note)
         # A server is not late while its client still owes it the rest of the request.
-        self.deadline = deadline = now + pool.config.reply_timeout if exchange.whole else INF
+        self.deadline = deadline = now + pool.reply_timeout if exchange.whole else INF
         if deadline < self.wake:
             pool.fine.watch(self)
         wire = self.wire
@@ -83,7 +83,7 @@ class ExclusiveUpstream(Upstream):
         if self.wire is not None and self.current is exchange:
             self.wire.write(data)
             if exchange.whole and not self.read_paused:
-                self.expect_by(now + self.pool.config.reply_timeout)
+                self.expect_by(now + self.pool.reply_timeout)
 
     def on_data(self, data: bytes, now: float) -> None:
         exchange = self.current
@@ -113,7 +113,7 @@ class ExclusiveUpstream(Upstream):
             if exchange.client is None:
                 self._swallow(len(data), now)
             elif not self.read_paused and exchange.whole:
-                self.deadline = now + self.pool.config.reply_timeout
+                self.deadline = now + self.pool.reply_timeout
 
     def _on_frames(self, exchange: Exchange, frames: Sequence[Frame], now: float) -> None:
         last: Frame | None = None
@@ -243,7 +243,7 @@ class ExclusiveUpstream(Upstream):
         if exchange is not None and exchange.client is None:
             self.close("abandoned reply too slow", now)
         else:
-            timeout = self.pool.config.reply_timeout
+            timeout = self.pool.reply_timeout
             self.fail("reply timeout", Reason.REPLY_TIMEOUT, f"no reply for {timeout:g} s", now)
 
     def take_owed(self) -> list[Exchange]:
@@ -259,7 +259,7 @@ class ExclusiveUpstream(Upstream):
         if self.current is not None and self.current.client is not None:
             self.current.client.halt()
             if not self._opaque:
-                self.expect_by(now + self.pool.config.reply_timeout)
+                self.expect_by(now + self.pool.reply_timeout)
 
     def on_write_resumed(self, now: float) -> None:
         self._write_paused = False
@@ -268,4 +268,4 @@ class ExclusiveUpstream(Upstream):
             exchange.client.halt(False)
             self.deadline = INF
             if exchange.whole and not self._opaque and not self.read_paused:
-                self.expect_by(now + self.pool.config.reply_timeout)
+                self.expect_by(now + self.pool.reply_timeout)

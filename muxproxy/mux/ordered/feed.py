@@ -74,7 +74,7 @@ class FeedClient(FeedRole):
         self._clients: dict[Any, OrderedClient] = {}  # by session
         self._asks: dict[Any, Exchange] = {}  # by session: not acknowledged yet
         self._unasked = Queue(pool.queue.timeout, pool.fine, self._on_unasked)  # there is nobody to ask yet
-        self._asking = Queue(pool.config.reply_timeout, pool.fine, self._on_unanswered)
+        self._asking = Queue(pool.reply_timeout, pool.fine, self._on_unanswered)
         self._upstream: OrderedUpstream | None = None  # once it has been told what we listen to
         self._heard = now  # when it last said anything
         self._probing = False
@@ -238,7 +238,7 @@ class FeedClient(FeedRole):
         self._weigh(len(self._clients))
         self._heard, self._probing = now, False
         self._look_at(now + self.pool.config.idle_timeout)
-        while self._unasked.entries:
+        while self._unasked.size:
             asked = self._unasked.pop()
             asked.since = now
             self._asking.push_back(asked)
@@ -317,7 +317,7 @@ class FeedClient(FeedRole):
         client = exchange.client
         assert isinstance(client, OrderedClient)
         self._asks.pop(client.session, None)
-        text = f"{self.pool.name}: no acknowledgement for {self.pool.config.reply_timeout:g} s"
+        text = f"{self.pool.name}: no acknowledgement for {self.pool.reply_timeout:g} s"
         client.refuse(exchange, Reason.REPLY_TIMEOUT, text, now)
         client.end(now, linger=False)
         if self._upstream is not None:

@@ -28,7 +28,7 @@ class Alone(SharedAccounts):
 
     def _place_alone(self, exchange: Exchange) -> Upstream | None:
         is_stream = exchange.marks & STREAM
-        if self._alone_queue(exchange).entries or (not is_stream and self.pinned >= self.pinned_limit):
+        if self._alone_queue(exchange).size or (not is_stream and self.pinned >= self.pinned_limit):
             return None
         for server in self.servers:
             opened: list[SharedUpstream] = server.open
@@ -45,22 +45,20 @@ class Alone(SharedAccounts):
 
     def _next_alone(self) -> Exchange | None:
         """Who may have the next one that is empty: of both kinds the oldest."""
-        stream = self.stream_queue.head()
-        pin = self.pin_queue.head() if self.pinned < self.pinned_limit else None
+        stream = self.stream_queue.first
+        pin = self.pin_queue.first if self.pinned < self.pinned_limit else None
         if pin is None or (stream is not None and stream.since < pin.since):
             return stream
         return pin
 
     def _wanted(self) -> int:
         """Connections, to be had alone."""
-        pins = min(len(self.pin_queue), self.pinned_limit - self.pinned)
-        return max(0, pins) + len(self.stream_queue)
+        pins = min(self.pin_queue.size, self.pinned_limit - self.pinned)
+        return max(0, pins) + self.stream_queue.size
 
     def grow(self, now: float) -> None:
         super().grow(now)
-        if (self.pin_queue.entries or self.stream_queue.entries) and (
-            len(self.upstreams) >= self.config.max_connections
-        ):
+        if (self.pin_queue.size or self.stream_queue.size) and (len(self.upstreams) >= self.max_connections):
             self._reserve()
 
     def _is_reserved(self, upstream: SharedUpstream) -> bool:
@@ -81,7 +79,7 @@ class Alone(SharedAccounts):
     def _is_streams_turn(self) -> bool:
         """The last one of the many is emptied for who gives it back soon, and then in its turn: all others
         wait meanwhile."""
-        head = self.stream_queue.head()
+        head = self.stream_queue.first
         others = self.queue.oldest()
         return head is not None and (others is None or head.since <= others)
 
@@ -92,5 +90,5 @@ class Alone(SharedAccounts):
         free = [u for u in shared if not u.reserved]
         if self._wanted() <= len(shared) - len(free):
             return
-        if len(free) > 1 or (free and len(free) == len(shared) and self.stream_queue.entries):
+        if len(free) > 1 or (free and len(free) == len(shared) and self.stream_queue.size):
             min(free, key=lambda u: (u.suspect, u.load())).reserved = True

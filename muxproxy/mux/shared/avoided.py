@@ -95,7 +95,7 @@ class Avoided(Gathering):
         if queue is None:
             return []
         clients = {exchange.client for exchange in back}
-        behind = [exchange for exchange in queue.entries if exchange.client in clients]
+        behind = [exchange for exchange in queue.all() if exchange.client in clients]
         for exchange in behind:
             queue.remove(exchange)
         return behind

@@ -157,7 +157,7 @@ class Gathering(Upstream):
     def has_room(self, weight: int = 1) -> bool:
         return (
             self.state == OPEN
-            and self.in_flight + weight <= self.pool.config.max_in_flight
+            and self.in_flight + weight <= self.pool.max_in_flight
             and self._streaming is None
             and not self.retiring
             and not self.read_paused
@@ -165,7 +165,7 @@ class Gathering(Upstream):
 
     def is_awaited(self) -> bool:
         """Somebody waits for this connection and no other."""
-        return self.queue is not None and len(self.queue) > 0
+        return self.queue is not None and self.queue.size > 0
 
     def is_shared(self) -> bool:
         return self.owner is None
@@ -202,7 +202,7 @@ class Gathering(Upstream):
                 if is_idle:
                     look = self.shared_pool.first_look
                     if self.owner is not None or exchange.marks & ONEWAY:  # whose silence means nothing
-                        look = pool.config.reply_timeout
+                        look = pool.reply_timeout
                     self.expect_by(exchange.sent + look)
                     self.flush(now)
                 else:

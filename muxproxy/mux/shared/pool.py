@@ -39,7 +39,7 @@ class SharedPool(Alone):
                     self.retire_all(server, "server is about to stop", now)
 
     def _places(self) -> int:
-        return self.config.max_in_flight
+        return self.max_in_flight
 
     def _place_for(self, exchange: Exchange, now: float) -> Upstream | None:
         client = exchange.client
@@ -53,22 +53,22 @@ class SharedPool(Alone):
                 apart = self._place_apart(exchange.weight)
                 if apart is not None:
                     return apart
-            return None if self.queue.entries else self._least_loaded(exchange, now)
+            return None if self.queue.size else self._least_loaded(exchange, now)
         # Room that has just come free, in the middle of a chunk of replies, is for those who wait (P4).
         stay = self._must_stay(exchange)
         if stay is not None:
             is_common = stay.owner is None and not self._is_reserved(stay)
-            waits = stay.is_awaited() or (is_common and len(self.queue))
+            waits = stay.is_awaited() or (is_common and self.queue.size)
             return stay if stay.has_room(exchange.weight) and not waits else None
         if exchange.marks & PIN:
             return self._place_alone(exchange)
-        return None if self.queue.entries else self._least_loaded(exchange, now)
+        return None if self.queue.size else self._least_loaded(exchange, now)
 
     def _least_loaded(self, exchange: Exchange, now: float) -> Upstream | None:
         """With what it takes to bring it into the state that is needed."""
         needs = exchange.needs
         best: SharedUpstream | None = None
-        least = self.config.max_in_flight
+        least = self.max_in_flight
         most = least - exchange.weight  # that may be in flight where it is to go
         for server in self.servers if len(self.servers) < 2 else self._by_load(now):
             if best is not None:
@@ -118,7 +118,7 @@ class SharedPool(Alone):
         return self.suspects > 0 or super().is_pressed(now)
 
     def has_other(self, now: float) -> bool:
-        if coming(self.servers, self.config.max_connections - len(self.upstreams), now):
+        if coming(self.servers, self.max_connections - len(self.upstreams), now):
             return True
         return any(
             upstream.owner is None
@@ -132,7 +132,7 @@ class SharedPool(Alone):
         servers = self.servers
         turn = self._turn = (self._turn + 1) % len(servers)
         servers = servers[turn:] + servers[:turn]
-        if len(self.upstreams) < self.config.max_connections:
+        if len(self.upstreams) < self.max_connections:
             for server in servers:
                 if not server.connections and server.may_dial(now):
                     self._dial(server, now)
@@ -156,7 +156,7 @@ class SharedPool(Alone):
 
     def _dial_another(self, now: float) -> None:
         """States should not take turns on one connection while the bound allows two."""
-        full = len(self.upstreams) >= self.config.max_connections
+        full = len(self.upstreams) >= self.max_connections
         if not full and not any(server.connecting for server in self.servers):
             server = self._server_to_dial(now)
             if server is not None:
@@ -218,12 +218,12 @@ class SharedPool(Alone):
     def abandon(self, exchange: Exchange, reason: Reason, now: float) -> None:
         ends_reservation = exchange.state == WAITING and exchange.marks & PIN
         super().abandon(exchange, reason, now)
-        if ends_reservation and self.queue.entries:
+        if ends_reservation and self.queue.size:
             self.world.soon(lambda: self.serve(now))
 
     def on_expired(self, exchange: Exchange, now: float) -> None:
         super().on_expired(exchange, now)
-        if exchange.marks & PIN and self.queue.entries:
+        if exchange.marks & PIN and self.queue.size:
             self.serve(now)
 
     def release(self, upstream: Upstream, now: float) -> None:
@@ -252,7 +252,7 @@ class SharedPool(Alone):
             super().on_idle_deadline(upstream, now)
         elif owner.is_silent_by_design():
             upstream.deadline = INF
-        elif len(self.pin_queue) and self.pinned >= self.pinned_limit:
+        elif self.pin_queue.size and self.pinned >= self.pinned_limit:
             upstream.close("owner silent while others wait", now)
         else:
             upstream.expect_by(now + self.clients_config.hold_timeout)
@@ -281,15 +281,15 @@ class SharedPool(Alone):
 
     def _next_for(self, upstream: SharedUpstream, now: float) -> Exchange | None:
         """Who is next on this connection, and still in its queue."""
-        if self.retry_queue.entries and upstream.owner is None:
+        if self.retry_queue.size and upstream.owner is None:
             retry = self._next_retry(upstream)
             if retry is not None:
                 return retry
-        own = None if upstream.queue is None else upstream.queue.head()
+        own = None if upstream.queue is None else upstream.queue.first
         is_common = upstream.owner is None and not self._is_reserved(upstream)
-        if is_common and upstream.suspect and self.queue.entries:
+        if is_common and upstream.suspect and self.queue.size:
             is_common = not self.has_other(now)
-        other = self.queue.head() if is_common else None
+        other = self.queue.first if is_common else None
         if own is not None and (other is None or own.since <= other.since):
             return own
         if own is None and upstream.owner is None and not upstream.load():

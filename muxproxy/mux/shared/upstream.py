@@ -212,7 +212,7 @@ class SharedUpstream(Avoided):
             # A server is not late while its client still owes it the rest of the request.
             self.deadline = INF
         else:
-            late = oldest.sent + self.pool.config.reply_timeout
+            late = oldest.sent + self.pool.reply_timeout
             self.expect_by(late if self.owner is not None else min(late, now + self.shared_pool.first_look))
 
     def _read_on(self, now: float) -> None:
@@ -308,7 +308,7 @@ class SharedUpstream(Avoided):
 
     def on_reply_deadline(self, now: float) -> None:
         """Those whose time is up get their error; the connection lives on unless its oldest is stuck."""
-        timeout = self.pool.config.reply_timeout
+        timeout = self.pool.reply_timeout
         oldest = self._oldest()
         if oldest is None or oldest is self._streaming:
             return
@@ -360,7 +360,7 @@ class SharedUpstream(Avoided):
         self._streaming = self._doubt = self._asker = self._calm = None
         queue, self.queue = self.queue, None
         waiting = []
-        while queue is not None and len(queue):
+        while queue is not None and queue.size:
             waiting.append(queue.pop())
         if queue is not None:
             queue.close()

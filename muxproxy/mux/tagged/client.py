@@ -126,7 +126,7 @@ class TaggedClient(SharedClient):
         self.pool.count(Reason.LOCAL)
         if self.first is None and not self.write_paused:
             self.phase = IDLE
-            self.deadline = now + self.pool.clients_config.idle_timeout
+            self.deadline = now + self.pool.client_idle_timeout
         if len(self._aside) + len(frame.data) <= MAX_ASIDE:
             self._aside += frame.data
         self._say_aside()

@@ -17,7 +17,7 @@ from typing import Final
 
 from muxproxy.mux.base.server import Server
 from muxproxy.mux.base.upstream import OPEN
-from muxproxy.mux.deadlines import INF
+from muxproxy.mux.deadlines import INF, Timed
 from muxproxy.mux.shared.accounts import SharedAccounts
 from muxproxy.mux.shared.upstream import SharedUpstream
 
@@ -50,7 +50,7 @@ class HasHeartbeat(SharedUpstream):
         raise NotImplementedError
 
 
-class Heartbeat:
+class Heartbeat(Timed):
     """Of one connection, as long as it is open. Seconds on the loop's clock."""
 
     __slots__ = (
@@ -61,8 +61,6 @@ class Heartbeat:
         "_misses",
         "_told_at",
         "_upstream",
-        "deadline",
-        "wake",
     )
 
     def __init__(self, upstream: HasHeartbeat, interval: float, misses: int, keep: float, now: float) -> None:

@@ -58,7 +58,7 @@ class Limits:
         """True: it has a place. False: NEW => (WAITING | DONE)."""
         turnstile = self._turnstiles[number]
         limit = turnstile.limit
-        if turnstile.active < limit.places and not turnstile.queue.entries:
+        if turnstile.active < limit.places and not turnstile.queue.size:
             turnstile.active += 1
             exchange.limit = number
             return True
@@ -93,7 +93,7 @@ class Limits:
         turnstile = self._turnstiles[exchange.limit]
         exchange.limit = NONE
         turnstile.active -= 1
-        if not turnstile.queue.entries:
+        if not turnstile.queue.size:
             return
         self._freed.append(turnstile)
         if self._serving:
@@ -102,7 +102,7 @@ class Limits:
         try:
             while self._freed:
                 turnstile = self._freed.pop()
-                while turnstile.active < turnstile.limit.places and turnstile.queue.entries:
+                while turnstile.active < turnstile.limit.places and turnstile.queue.size:
                     self._admit(turnstile, now)
         finally:
             self._serving = False
@@ -134,7 +134,7 @@ class Limits:
             turnstile.limit.name: {
                 "active": turnstile.active,
                 "active_max": turnstile.limit.places,
-                "waiting": len(turnstile.queue),
+                "waiting": turnstile.queue.size,
                 "waited": turnstile.dequeued,
                 "expired": turnstile.expired,
             }

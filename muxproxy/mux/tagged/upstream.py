@@ -250,7 +250,7 @@ class TaggedUpstream(HasHeartbeat):
         """A reply that does not come in twice its time is not waited for any longer, and its id never used
         again: others are in flight here, and get theirs. A server that said nothing at all meanwhile is
         stuck."""
-        timeout = self.pool.config.reply_timeout
+        timeout = self.pool.reply_timeout
         oldest = self._oldest()
         if oldest is None:
             return

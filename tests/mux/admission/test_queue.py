@@ -29,7 +29,7 @@ def test_who_came_first_goes_first() -> None:
     assert [exchange.state for exchange in exchanges] == [WAITING] * 3
     assert [scene.queue.pop() for _ in exchanges] == exchanges
     assert len(scene.queue) == 0
-    assert scene.queue.head() is None
+    assert scene.queue.first is None
     assert scene.queue.oldest() is None
 
 
