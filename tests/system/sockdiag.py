@@ -73,6 +73,7 @@ class SockDiag:
     def __init__(self) -> None:
         self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG)
         self._netlink.settimeout(10)
+        self._buffer = memoryview(bytearray(1 << 20))  # one for all: a new one costs more than the dump
 
     def close(self) -> None:
         self._netlink.close()
@@ -92,12 +93,12 @@ class SockDiag:
         flags = _NLM_F_REQUEST | _NLM_F_DUMP
         self._netlink.send(_HEADER.pack(_HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, flags, 1, 0) + body)
         entries: list[Entry] = []
-        while not self._take(self._netlink.recv(1 << 20), entries):
+        while not self._take(self._buffer[: self._netlink.recv_into(self._buffer)], entries):
             pass
         return [entry for entry in entries if entry.destination[0] == host]
 
     @staticmethod
-    def _take(data: bytes, entries: list[Entry]) -> bool:
+    def _take(data: memoryview, entries: list[Entry]) -> bool:
         """Append what one datagram lists; true when it was the last."""
         at = 0
         while at < len(data):
