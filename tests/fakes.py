@@ -392,12 +392,12 @@ class Stage:
             if not self.one_turn_each:
                 self.world.next_turns()
 
-    def client(self) -> Peer:
-        """A client connects."""
+    def client(self, data: bytes = b"") -> Peer:
+        """A client connects; it has sent `data` when it is accepted."""
         wire = RecordingWire(self.world, self.config.clients.response_buffer)
         with self.turn():
             brain = wire.brain = self.pool.new_client(wire, self.world.now)
-            brain.on_opened(self.world.now)
+            brain.on_opened(self.world.now, data)
         return Peer(self, wire)
 
     def asks(self, data: bytes) -> Peer:

@@ -58,7 +58,8 @@ class Deadlines:
         wake = self._last_wake
         if wake >= timed.wake:
             return
-        self.forget(timed)
+        if timed.wake != INF:
+            self.forget(timed)
         slot = self._slots.get(number)
         if slot is None:
             slot = self._slots[number] = set()

@@ -43,7 +43,8 @@ class ClientBrain(Working):
 
     wire: Wire | None  # None once it is closed
 
-    def on_opened(self, now: float) -> None:
+    def on_opened(self, now: float, data: bytes = b"") -> None:
+        """`data`: what it has sent by now."""
         raise NotImplementedError
 
     def on_data(self, data: bytes, now: float) -> None:

@@ -31,10 +31,14 @@ class ClientSocket(asyncio.Protocol):
         engine.on_client_opened()
 
     def begin(self, visit: Visit) -> None:
-        """It has been accepted."""
+        """It has been accepted, and is this client's wire for now: it will `open`."""
         self._visit = visit
-        self._open(visit)
         visit.begin()
+
+    def open(self, data: bytes) -> None:
+        """By its visit, with what it has sent by now."""
+        assert self._visit is not None
+        self._open(self._visit, data)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         wire = cast(asyncio.Transport, transport)
@@ -53,14 +57,14 @@ class ClientSocket(asyncio.Protocol):
             else:
                 self._engine.on_client_bug(self._brain)
 
-    def _open(self, wire: asyncio.Transport | Visit) -> None:
+    def _open(self, wire: asyncio.Transport | Visit, data: bytes = b"") -> None:
         self._set_limits(wire)
         now = self._time()
         if self._door is not None and self._is_turned_away(self._door, wire, now):
             return
         self._brain = self._pool.new_client(wire, now)
         try:
-            self._brain.on_opened(now)
+            self._brain.on_opened(now, data)
         except Exception:
             self._engine.on_client_bug(self._brain)
 

@@ -25,6 +25,8 @@ _LAST = int(socket.MSG_DONTWAIT | socket.MSG_MORE)
 class Visitor(Protocol):
     """Whose wire it is: the hands of the client (client.py)."""
 
+    def open(self, data: bytes) -> None: ...
+
     def data_received(self, data: bytes) -> None: ...
 
     def eof_received(self) -> bool: ...
@@ -184,10 +186,21 @@ class Visit:
     # -- its socket --------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """It may have sent its request, and have its answer, before it need be watched."""
-        if not self.closing and not self._moving:
-            self.read()
-        if not self._hands.is_read_paused():
+        """It has been accepted. Most have sent their request by now, and some have left."""
+        try:
+            data = self._sock.recv(AT_ONCE, _NOW)
+            is_gone = not data
+        except BlockingIOError:
+            data, is_gone = b"", False
+        except OSError:
+            data, is_gone = b"", True
+        if is_gone:
+            self.close()
+            return
+        self._hands.open(data)
+        if len(data) == AT_ONCE:
+            self.stay()
+        elif not self._hands.is_read_paused():
             self.resume_reading()
 
     def read(self) -> None:

@@ -27,6 +27,9 @@ class Hands:
     def connection_lost(self, exc: Exception | None) -> None:
         self.said.append("lost")
 
+    def open(self, data: bytes) -> None:
+        self.said.append(f"open {data.decode()}".strip())
+
     def data_received(self, data: bytes) -> None:
         self.said.append(data.decode())
 
@@ -146,7 +149,7 @@ def test_what_its_socket_does_not_take_is_reason_enough_to_stay(alone: Alone) ->
 
 def test_who_comes_silent_is_read_when_it_speaks_and_stays_when_it_does_so_again(alone: Alone) -> None:
     alone.visit.begin()
-    assert alone.hands.said == []
+    assert alone.hands.said == ["open"]
     alone.peer.send(b"one")
     alone.lobby.on_readable()
     alone.visit.write(b"re")
@@ -154,11 +157,11 @@ def test_who_comes_silent_is_read_when_it_speaks_and_stays_when_it_does_so_again
     assert alone.adopted == []
     alone.peer.send(b"two")
     alone.lobby.on_readable()
-    assert alone.hands.said == ["one", "two"]
+    assert alone.hands.said == ["open", "one", "two"]
     assert alone.adopted == [alone.sock.fileno()]
     alone.peer.send(b"three")
     alone.lobby.on_readable()  # now it is its transport that reads
-    assert alone.hands.said == ["one", "two"]
+    assert alone.hands.said == ["open", "one", "two"]
 
 
 def test_a_fin_is_told_by_the_transport_if_something_is_owed(alone: Alone) -> None:
@@ -166,7 +169,7 @@ def test_a_fin_is_told_by_the_transport_if_something_is_owed(alone: Alone) -> No
     alone.peer.shutdown(socket.SHUT_WR)
     alone.hands.owed = True
     alone.lobby.on_readable()
-    assert alone.hands.said == []
+    assert alone.hands.said == ["open"]
     assert len(alone.adopted) == 1
 
 
@@ -174,11 +177,24 @@ def test_else_it_is_told_at_once_and_the_visit_ends(alone: Alone) -> None:
     alone.visit.begin()
     alone.peer.shutdown(socket.SHUT_WR)
     alone.lobby.on_readable()
-    assert alone.hands.said == ["eof"]
+    assert alone.hands.said == ["open", "eof"]
     assert alone.visit.is_closing()
     alone.lobby.on_readable()
     alone.turn()
-    assert alone.hands.said == ["eof", "lost"]
+    assert alone.hands.said == ["open", "eof", "lost"]
+
+
+def test_who_has_asked_by_then_is_opened_with_that_and_who_has_left_is_not(alone: Alone) -> None:
+    alone.peer.send(b"one")
+    alone.visit.begin()
+    assert alone.hands.said == ["open one"]
+    other = Alone()
+    other.peer.close()
+    other.visit.begin()
+    assert other.hands.said == []
+    other.turn()
+    assert other.hands.said == ["lost"]
+    assert other.visit.is_closing()
 
 
 def test_the_end_of_one_visit_may_be_anothers_in_the_same_turn(alone: Alone) -> None:

@@ -33,15 +33,18 @@ class Client(Replying):
 
     # -- told by the hands -------------------------------------------------------------------------
 
-    def on_opened(self, now: float) -> None:
+    def on_opened(self, now: float, data: bytes = b"") -> None:
         pool = self.pool
         pool.clients.add(self)
-        pool.slow.watch(self)
         if len(pool.clients) > pool.clients_config.max_connections:
             text = f"{pool.name}: {pool.clients_config.max_connections} clients are connected"
             self.refuse_connection(Reason.CLIENTS_FULL, text, now)
         else:
             self._begin(now)
+            if data:
+                self.on_data(data, now)
+        if self.deadline < self.wake:  # whose request is here is not waited for: most have no deadline ever
+            pool.slow.watch(self)
 
     def _begin(self, now: float) -> None:
         """It is connected, and may stay."""
@@ -95,9 +98,11 @@ class Client(Replying):
     def on_closed(self, now: float) -> None:
         if self.wire is not None:
             self.wire = self._backlog = None
-            self.pool.slow.forget(self)
+            if self.wake != INF:
+                self.pool.slow.forget(self)
             self.pool.clients.discard(self)
-            self.leave(Reason.CLIENT_LEFT, now)
+            if self.phase != ENDING:  # else it has left
+                self.leave(Reason.CLIENT_LEFT, now)
             if self.pool.draining:
                 self.pool.maybe_drained()
 

@@ -144,7 +144,9 @@ class Replying(Patience):
         if first is None:
             if not self.write_paused:
                 self.phase = IDLE
-                self.deadline = now + self.pool.client_idle_timeout
+                self.deadline = deadline = now + self.pool.client_idle_timeout
+                if deadline < self.wake:
+                    self.pool.slow.watch(self)
             framer = self.framer
             framer.resume()
             if framer.held:

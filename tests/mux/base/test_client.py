@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from muxproxy.mux.deadlines import INF
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Peer, Stage
 from tests.toys import Toy
@@ -288,3 +289,22 @@ def test_the_hands_may_ask_whether_it_is_owed_anything_and_whether_it_is_read() 
 
 def test_whose_connection_is_no_session_is_a_visitor() -> None:
     assert {s for s in Sharing if not Stage(s).pool.is_visited()} == {Sharing.DEDICATED}
+
+
+@pytest.mark.parametrize("sharing", [Sharing.EXCLUSIVE, Sharing.ORDERED])
+@pytest.mark.parametrize(
+    ("said", "is_watched"), [(b"", True), (b"hel", True), (b"up +20\n12345", True), (b"hello\n", False)]
+)
+def test_who_comes_with_its_request_is_not_waited_for_and_idle_it_is(
+    sharing: Sharing, said: bytes, is_watched: bool
+) -> None:
+    stage = Stage(sharing, client_idle_timeout=10.0)
+    ann = stage.client(said)
+    assert (ann.wire.brain.wake != INF) is is_watched
+    if not is_watched:
+        stage.connects().sends(b"re\n")
+        assert ann.got() == b"re\n"
+        stage.passes(9.0)
+        assert ann.is_open
+    stage.passes(70.0)  # of all timeouts the longest
+    assert not ann.is_open
