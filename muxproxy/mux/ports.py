@@ -68,6 +68,10 @@ class ClientBrain(Working):
         """It has said `wire.pause_reading()` last."""
         raise NotImplementedError
 
+    def idle_since(self) -> float:
+        """When it had its last reply; INF: it is owed one, has sent part of a request, or listens."""
+        raise NotImplementedError
+
     def on_write_paused(self, now: float) -> None:
         raise NotImplementedError
 

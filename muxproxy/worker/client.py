@@ -6,6 +6,8 @@ An exception in the heart ends the connections it may have touched and nothing e
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from typing import TYPE_CHECKING, cast
 
 from muxproxy.mux.base.client import Client
@@ -16,6 +18,9 @@ from muxproxy.worker.visit import Visit
 if TYPE_CHECKING:
     from muxproxy.worker.door import Door
     from muxproxy.worker.engine import Engine
+
+
+_NOBODY = asyncio.Protocol()  # is told of the end of transports that are given back
 
 
 class ClientSocket(asyncio.Protocol):
@@ -49,6 +54,7 @@ class ClientSocket(asyncio.Protocol):
         self._set_limits(wire)
         if self._brain is not None:
             self._brain.wire = wire
+        self._engine.lobby.on_stays(self)
         try:
             visit.settle(wire)
         except Exception:
@@ -67,6 +73,31 @@ class ClientSocket(asyncio.Protocol):
             self._brain.on_opened(now, data)
         except Exception:
             self._engine.on_client_bug(self._brain)
+
+    def come_back(self, idle: float) -> bool:
+        """To a visit, if it has been idle for so long: 1.3 KiB less. True: it has, or it has left."""
+        brain = self._brain
+        if brain is None or brain.wire is None:
+            return True
+        wire = cast(asyncio.Transport, brain.wire)
+        now = self._time()
+        if brain.idle_since() > now - idle or wire.is_closing() or wire.get_write_buffer_size():
+            return False
+        named = wire.get_extra_info("socket")
+        if named is None:
+            return False
+        try:
+            descriptor = os.dup(named.fileno())  # the transport closes its own
+        except OSError:  # none is left
+            return False
+        sock = socket.SocketType(named.family, socket.SOCK_STREAM, 0, descriptor)
+        self._visit = visit = Visit(self._engine.lobby, self, sock)
+        self._set_limits(visit)
+        brain.wire = visit
+        wire.set_protocol(_NOBODY)
+        wire.abort()
+        visit.come_back()
+        return True
 
     def _set_limits(self, wire: asyncio.Transport | Visit) -> None:
         high = self._pool.clients_config.response_buffer

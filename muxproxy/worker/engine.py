@@ -57,7 +57,7 @@ class Engine:
         self.accepting_paused = False
         self.on_drained: Callable[[object], None] = lambda pool: None
         self.adopt = Adoption(loop).adopt
-        self.lobby = Lobby(self.soon, self._watch, self.adopt)
+        self.lobby = Lobby(self.soon, self.later, self._watch, self.adopt)
         self._loop = loop
         self._log = log
         self._connects: dict[UpstreamBrain, asyncio.Task[str]] = {}

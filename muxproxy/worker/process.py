@@ -41,6 +41,7 @@ class Worker:
         self._loop = loop
         self._channel: ControlChannel | None = None
         self._engine = Engine(loop, self._log)
+        self._engine.lobby.give_back = _give_back
         self._engine.on_drained = lambda pool: self._on_drained()
         self._pools: dict[str, Pool] = {}
         self._memory: Memory | None = None

@@ -4,7 +4,7 @@ heard of it.
 A connection per request is accepted, read, answered and closed. uvloop's transport of it costs as many system
 calls again (addresses, options, epoll in and out) and two turns of the loop, and 1.3 KiB for as long as it
 lives. So a transport is for who shows that it stays, by a second request, or has more to say or to take than
-comes at once: read and written by it they cost less.
+comes at once: read and written by it they cost less. Who then says nothing for a while comes back here.
 """
 
 from __future__ import annotations
@@ -12,12 +12,17 @@ from __future__ import annotations
 import select
 import socket
 from asyncio import Transport
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
 # Bytes that are read at once: a head, and what most bodies are. Who has sent more gets its transport.
 AT_ONCE = 16 * 1024
 READ_PER_TURN = 64  # visits that are read in one turn of the loop, and once each (P10)
+IDLE = 10.0  # seconds after which who stays gives its transport back, until it speaks again
+LOOKS = 50  # one of so many is looked at, for that, in each LOOK_EVERY
+LOOK_EVERY = 0.1  # seconds
+MANY = 4096  # that have come back leave memory that is worth to be given back, too
 _NOW = int(socket.MSG_DONTWAIT)
 _LAST = int(socket.MSG_DONTWAIT | socket.MSG_MORE)
 
@@ -43,6 +48,8 @@ class Visitor(Protocol):
 
     def is_read_paused(self) -> bool: ...
 
+    def come_back(self, idle: float) -> bool: ...
+
 
 class Lobby:
     """All visits of a worker."""
@@ -50,11 +57,17 @@ class Lobby:
     def __init__(
         self,
         soon: Callable[[Callable[[], None]], object],
+        later: Callable[[float, Callable[[], None]], object],
         watch: Callable[[int, Callable[[], None]], object],
         adopt: Callable[[int, int, Any], None],
     ) -> None:
         self.soon = soon
         self.adopt = adopt
+        self._later = later
+        self._staying: deque[Visitor] = deque()  # who has a transport, or has left
+        self._looking = False  # _look will be called
+        self._back = 0  # that have come back since memory was given back
+        self.give_back: Callable[[], None] = lambda: None
         self._watch = watch  # tells uvloop to call back when a descriptor is readable
         self._epoll: select.epoll | None = None  # until the first has come
         self._visits: dict[int, Visit] = {}  # those that are read, by their descriptors
@@ -81,6 +94,30 @@ class Lobby:
             visit = self._visits.get(descriptor)
             if visit is not None:  # else another's end was its own
                 visit.read()
+
+    def on_stays(self, hands: Visitor) -> None:
+        """It has a transport."""
+        self._staying.append(hands)
+        if not self._looking:
+            self._looking = True
+            self._later(LOOK_EVERY, self._look)
+
+    def _look(self) -> None:
+        staying = self._staying
+        for _ in range(len(staying) // LOOKS + 1):
+            hands = staying.popleft()
+            if hands.come_back(IDLE):
+                self._back += 1
+            else:
+                staying.append(hands)
+            if not staying:
+                break
+        if self._back >= MANY:
+            self._back = 0
+            self.soon(self.give_back)  # of what is closed in this turn, too
+        self._looking = len(staying) > 0
+        if self._looking:
+            self._later(LOOK_EVERY, self._look)
 
     def tell_lost(self, hands: Visitor) -> None:
         self._gone.append(hands)
@@ -184,6 +221,11 @@ class Visit:
         self._high = high
 
     # -- its socket --------------------------------------------------------------------------------
+
+    def come_back(self) -> None:
+        """It has asked before: when it does so again, it has its transport again."""
+        self._wrote = True
+        self.resume_reading()
 
     def begin(self) -> None:
         """It has been accepted. Most have sent their request by now, and some have left."""

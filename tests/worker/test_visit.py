@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from muxproxy.worker import visit
 from muxproxy.worker.visit import Lobby, Visit
 
 
@@ -46,6 +47,10 @@ class Hands:
     def is_read_paused(self) -> bool:
         return self.paused
 
+    def come_back(self, idle: float) -> bool:
+        self.said.append("looked at")
+        return not self.owed
+
 
 class Alone:
     """One visit in a lobby whose next turn is `turn()`; `peer` is its far end."""
@@ -55,6 +60,7 @@ class Alone:
         self.adopted: list[int] = []
         lobby = self.lobby = Lobby(
             self.calls.append,
+            lambda delay, call: self.calls.append(call),
             lambda fd, ready: None,
             lambda fd, family, hands: self.adopted.append(fd),
         )
@@ -260,3 +266,37 @@ def test_a_peer_that_was_faster_is_lost_a_turn_later(alone: Alone) -> None:
     alone.turn()
     assert alone.hands.said == ["lost"]
     assert alone.adopted == []
+
+
+def test_who_stays_is_looked_at_in_turns_until_it_comes_back(
+    alone: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(visit, "MANY", visit.LOOKS)
+    given: list[str] = []
+    alone.lobby.give_back = lambda: given.append("memory")
+    crowd = [Hands() for _ in range(visit.LOOKS + 1)]
+    for hands in crowd:
+        hands.owed = True
+        alone.lobby.on_stays(hands)
+    alone.turn()
+    assert sum(len(hands.said) for hands in crowd) == 2
+    for _ in range(visit.LOOKS):
+        alone.turn()
+    assert all(hands.said for hands in crowd)
+    for hands in crowd:
+        hands.owed = False
+    while alone.calls:
+        alone.turn()
+    assert not alone.lobby._staying
+    assert given == ["memory"]
+    alone.lobby.on_stays(crowd[0])
+    alone.turn()
+    assert not alone.calls
+
+
+def test_who_has_come_back_has_asked_before(alone: Alone) -> None:
+    alone.visit.come_back()
+    alone.peer.send(b"again")
+    alone.lobby.on_readable()
+    assert alone.hands.said == ["again"]
+    assert len(alone.adopted) == 1

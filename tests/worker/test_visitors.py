@@ -10,6 +10,7 @@ import pytest
 
 from muxproxy.protocols.contract import Sharing
 from muxproxy.worker import visit
+from muxproxy.worker.client import ClientSocket
 from muxproxy.worker.visit import Lobby, Visit
 from tests.worker.hands import Bench, End, perform
 
@@ -288,5 +289,93 @@ def test_a_transport_that_cannot_be_made_ends_the_visit(monkeypatch: pytest.Monk
         await bench.until(lambda: bench.engine.client_sockets == 0)
         assert len(bench.bugs()) == 1
         bench.logged.clear()
+
+    perform(scene)
+
+
+@pytest.mark.parametrize("sharing", [Sharing.EXCLUSIVE, Sharing.ORDERED, Sharing.TAGGED])
+def test_who_stays_and_falls_silent_gives_its_transport_back_and_is_heard_as_before(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(visit, "IDLE", 0.01)
+    monkeypatch.setattr(visit, "LOOK_EVERY", 0.001)
+
+    async def scene(bench: Bench) -> None:
+        ann = await bench.client()
+        server = None
+
+        async def asks(word: bytes) -> None:
+            nonlocal server
+            data = b"00000007 " + word if sharing is Sharing.TAGGED else word
+            await ann.sends(data)
+            server = server or await bench.accepted()
+            await server.sends(await server.gets(len(data)))
+            assert await ann.gets(len(data)) == data
+
+        for _ in range(3):
+            await asks(b"one\n")
+            await asks(b"two\n")
+            await bench.until(lambda: isinstance(wire_of(bench), Visit))
+        wire = wire_of(bench)
+        ann.finishes()
+        assert await ann.gets_end() == b""
+        await bench.until(lambda: not bench.pool.clients)
+        assert not wire._moving
+        assert bench.outcomes() == {"ok": 6}
+        assert bench.engine.client_sockets == 0
+
+    perform(scene, sharing)
+
+
+def test_who_is_owed_something_or_takes_nothing_keeps_its_transport(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visit, "IDLE", 0.0)
+    monkeypatch.setattr(visit, "LOOK_EVERY", 0.001)
+    looks: list[bool] = []
+    come_back = ClientSocket.come_back
+
+    def looked(hands: ClientSocket, idle: float) -> bool:
+        looks.append(come_back(hands, idle))
+        return looks[-1]
+
+    monkeypatch.setattr(ClientSocket, "come_back", looked)
+
+    async def scene(bench: Bench) -> None:
+        ann = await comes_asking(bench, b"up +40000\n" + b"x" * visit.AT_ONCE)
+        await bench.until(lambda: len(looks) >= 3)  # the rest of its body is to come
+        assert not any(looks)
+        await ann.sends(b"x" * (40_000 - visit.AT_ONCE))
+        server = await bench.accepted()
+        await bench.until(lambda: len(looks) >= 6)  # its reply is
+        assert not any(looks)
+        await server.sends(b"re +20000000\n" + b"x" * 1000)
+        assert await server.gets(10) == b"up +40000\n"
+        await bench.until(lambda: len(looks) >= 9)  # and more of that
+        assert not any(looks)
+        ann.closes()
+        await bench.until(lambda: any(looks))  # and is forgotten
+
+    perform(scene)
+
+
+def test_without_a_descriptor_to_spare_it_keeps_its_transport(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visit, "IDLE", 0.0)
+    monkeypatch.setattr(visit, "LOOK_EVERY", 0.001)
+    tried: list[int] = []
+
+    def dup(descriptor: int) -> int:
+        tried.append(descriptor)
+        raise OSError(24, "Too many open files")
+
+    async def scene(bench: Bench) -> None:
+        monkeypatch.setattr("muxproxy.worker.client.os.dup", dup)
+        ann, server = await visits(bench, b"one\n")
+        for word in (b"one\n", b"two\n", b"three\n"):
+            if word != b"one\n":
+                await ann.sends(word)
+                assert await server.gets(len(word)) == word
+            await server.sends(b"re\n")
+            assert await ann.gets(3) == b"re\n"
+        await bench.until(lambda: len(tried) >= 2)
+        assert not isinstance(wire_of(bench), Visit)
 
     perform(scene)

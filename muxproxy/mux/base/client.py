@@ -95,6 +95,13 @@ class Client(Replying):
     def is_read_paused(self) -> bool:
         return self._read_paused
 
+    def idle_since(self) -> float:
+        framer = self.framer
+        is_midway = self._read_paused or self.busy or framer.midway or framer.held or framer.more
+        if self.phase != IDLE or self.first is not None or is_midway or self.is_listening():
+            return INF
+        return self.deadline - self.pool.client_idle_timeout
+
     def on_closed(self, now: float) -> None:
         if self.wire is not None:
             self.wire = self._backlog = None

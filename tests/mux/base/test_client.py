@@ -308,3 +308,21 @@ def test_who_comes_with_its_request_is_not_waited_for_and_idle_it_is(
         assert ann.is_open
     stage.passes(70.0)  # of all timeouts the longest
     assert not ann.is_open
+
+
+def test_idle_is_who_has_had_its_reply_and_has_said_nothing_since() -> None:
+    stage = Stage(Sharing.EXCLUSIVE)
+    ann = stage.client()
+    brain = ann.wire.brain
+    assert brain.idle_since() == INF  # it has not asked yet
+    ann.sends(b"one\n")
+    assert brain.idle_since() == INF
+    server = stage.connects()
+    server.sends(b"re\n")
+    began = stage.world.now
+    stage.passes(5.0)
+    assert brain.idle_since() == pytest.approx(began)
+    ann.sends(b"hel")
+    assert brain.idle_since() == INF
+    ann.sends(b"lo +10\n123")
+    assert brain.idle_since() == INF
