@@ -1,8 +1,9 @@
 """Ports: the only things the heart may ask of the world, and what the world tells the heart.
 
 `Wire` has the method names of an asyncio transport on purpose: in a worker the wire *is* uvloop's
-transport, so that a write from the heart is one C call. Tests pass a recording wire. The brains are told by
-the hands of a connection (worker/client.py, worker/upstream.py). Nothing here is implemented in this file.
+transport, so that a write from the heart is one C call, or before a client has one, worker/visit.py's. Tests
+pass a recording wire. The brains are told by the hands of a connection (worker/client.py,
+worker/upstream.py). Nothing here is implemented in this file.
 """
 
 from __future__ import annotations

@@ -240,10 +240,11 @@ class Visit:
             self.close()
             return
         self._hands.open(data)
-        if len(data) == AT_ONCE:
-            self.stay()
-        elif not self._hands.is_read_paused():
-            self.resume_reading()
+        if not self._hands.is_read_paused():
+            if len(data) == AT_ONCE:
+                self.stay()
+            else:
+                self.resume_reading()
 
     def read(self) -> None:
         """What has come, once."""
@@ -256,7 +257,8 @@ class Visit:
             return
         if data:
             self._hands.data_received(data)
-            if self._wrote or len(data) == AT_ONCE:
+            # Whoever is not read now stays with what it says when it is: a transport begins with reading.
+            if (self._wrote or len(data) == AT_ONCE) and not self._hands.is_read_paused():
                 self.stay()
         elif self._hands.is_owed():
             self.stay()  # who may go on in one direction does it there; the FIN is told again

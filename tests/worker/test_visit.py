@@ -300,3 +300,16 @@ def test_who_has_come_back_has_asked_before(alone: Alone) -> None:
     alone.lobby.on_readable()
     assert alone.hands.said == ["again"]
     assert len(alone.adopted) == 1
+
+
+def test_who_is_not_read_gets_no_transport_for_it_which_would_read(alone: Alone) -> None:
+    alone.peer.send(b"x" * visit.AT_ONCE)
+    alone.hands.paused = True
+    alone.visit.begin()
+    assert alone.lobby._visits == {}
+    assert alone.adopted == []
+    alone.hands.paused = False
+    alone.visit.resume_reading()
+    alone.peer.send(b"x" * visit.AT_ONCE)
+    alone.lobby.on_readable()
+    assert len(alone.adopted) == 1
