@@ -66,11 +66,12 @@ class Server:
     def what_runs(self) -> str:
         """Of a muxproxy: what it tells of itself, and what its processes have loaded."""
         status = admin_status(f"{self.log.parent}/admin.sock")
-        told = [f"{key} {status[key]}" for key in ("version", "build") if key in status]
+        builds = {one["process"].get("build", "of no known build") for one in status["workers"]}
         loaded = set[str]()
         for pid in measure.family(self.pid):
             loaded |= parse_maps(Path(f"/proc/{pid}/maps").read_text())
-        return f"running is {', '.join(told)} with {len(loaded)} compiled objects loaded"
+        told = f"{status['version']} ({' and '.join(sorted(builds))})"
+        return f"running is {told} with {len(loaded)} compiled objects loaded"
 
     @property
     def pid(self) -> int:
