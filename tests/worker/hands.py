@@ -143,7 +143,13 @@ class Bench:
         await self.until(lambda: not self.pool.clients)
         for upstream in list(self.pool.upstreams):
             upstream.close("the test is over", self.engine.time())
-        await self.until(lambda: not self.pool.upstreams and not self.pool.clients)
+        try:
+            await self.until(lambda: not self.pool.upstreams and not self.pool.clients)
+        except TimeoutError as late:
+            for one in self.pool.upstreams:
+                late.add_note(f"left: {one.state} {one.retiring!r} {one.wire} {one.deadline}")
+            late.add_note(f"connects: {self.engine._connects}; log: {self.logged}")
+            raise
 
 
 def listening(backlog: int = 1024) -> socket.socket:

@@ -16,20 +16,21 @@ import uvloop
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.work import Working
 from muxproxy.worker.engine import BUSY_PER_TURN, Engine
+from tests.system.sockdiag import SockDiag
 from tests.worker.hands import PATIENCE, Bench, perform
 
 
 def sockets_to(port: int) -> int:
-    """Sockets of this process towards the port, in any state, as the kernel has them."""
+    """Sockets of this process towards the port, as the kernel has them: each once, though a list that is read
+    while others come and go may show one twice."""
     ours = set()
     for fd in os.listdir("/proc/self/fd"):
         try:
             ours.add(os.readlink(f"/proc/self/fd/{fd}"))
         except OSError:  # the descriptor of listdir itself
             continue
-    wanted = f":{port:04X}"
-    rows = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
-    return sum(row[2].endswith(wanted) and f"socket:[{row[9]}]" in ours for row in rows)
+    with SockDiag() as kernel:
+        return len({f"socket:[{each.inode}]" for each in kernel.sockets(f"127.0.0.1:{port}")} & ours)
 
 
 def test_a_refused_connect_is_told_with_its_reason() -> None:
