@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 PURE, COMPILED, MIXED = "pure", "compiled", "mixed"
 # What is compiled, all of it or nothing, but for packages that only say what they are for.
 ROOMS = ("muxproxy.mux.", "muxproxy.protocols.")
+PROGRAMS = ("muxproxy.protocols.redis.commands.generate",)  # run by hand, as they stand
 
 if TYPE_CHECKING:
     from mypy_extensions import mypyc_attr as mypyc_attr
@@ -41,6 +42,8 @@ def running(modules: Iterable[ModuleType] | None = None) -> str:
     builds = {
         PURE if (module.__file__ or "").endswith(".py") else COMPILED
         for module in list(loaded)
-        if module.__name__.startswith(ROOMS) and not hasattr(module, "__path__")
+        if module.__name__.startswith(ROOMS)
+        and module.__name__ not in PROGRAMS
+        and not hasattr(module, "__path__")
     }
     return builds.pop() if len(builds) == 1 else MIXED

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from muxproxy.native import COMPILED, installed
+
 ROOT = str(Path(__file__).resolve().parents[1])
 if ROOT not in sys.path:
     sys.path.insert(0, ROOT)
@@ -23,7 +25,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help=what)
 
 
+INSIDE = "inside: puts something of its own in the place of what compiled code does not look up by name"
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", INSIDE)
     full: bool = config.getoption("--full")
     if full:
         os.environ["MUXPROXY_FULL"] = "1"
@@ -32,3 +38,15 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("every run", both, derandomize=True, database=None)
     settings.register_profile("full", both, max_examples=5000)
     settings.load_profile("full" if full else "every run")
+
+
+def pytest_report_header() -> str:
+    return f"muxproxy: {installed()}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What reaches inside is left to the pure build; pytest counts it as deselected."""
+    if installed() == COMPILED:
+        inside = [item for item in items if item.get_closest_marker("inside") is not None]
+        config.hook.pytest_deselected(items=inside)
+        items[:] = [item for item in items if item.get_closest_marker("inside") is None]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, ClassVar
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -485,6 +486,8 @@ class OrderedMachine(Machine):
 class TaggedMachine(Machine):
     sharing = Sharing.TAGGED
 
+
+pytestmark = pytest.mark.inside  # it sees every Exchange that is made
 
 TestExclusive = ExclusiveMachine.TestCase
 TestExclusive.settings = SETTINGS

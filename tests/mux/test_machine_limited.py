@@ -6,6 +6,7 @@ The judge of the limits is what servers have in hand, whatever became of their c
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
@@ -61,6 +62,8 @@ class LimitedMachine(Machine):
         assert pool.limits.waiting == sum(of["waiting"] for of in snapshot.values())
         assert pool.limits.waiting <= self.stage.config.queue.max_waiting
 
+
+pytestmark = pytest.mark.inside  # as the machine that it extends
 
 TestLimited = LimitedMachine.TestCase
 TestLimited.settings = SETTINGS

@@ -17,6 +17,8 @@ from muxproxy.protocols.redis.framing import replies as redis_replies
 from muxproxy.protocols.redis.framing import requests as redis_requests
 from tests.fuzz.samples import cuts, replies, requests, spoiled
 
+pytestmark = pytest.mark.inside  # budgets of a few
+
 MADE = {"http": HttpProtocol(Http()), "redis": RedisProtocol(Redis()), "dubbo": DubboProtocol(Dubbo())}
 SEEDS = 60
 

@@ -104,11 +104,14 @@ class OrderedClient(SharedClient):
             if not (self.write_paused and self._is_refused_unread(exchange, now)):
                 self.pool.submit(exchange, now)
             # What is held by now came behind an answer that was had at once: it is all that there is.
-            if self._held is None and self.phase != ENDING:
+            if not self._holds() and self.phase != ENDING:
                 self._held = after
         self._proceeding = False
         if self._read_paused:
             self._regulate()
+
+    def _holds(self) -> bool:
+        return self._held is not None
 
     def _next_held(self, exchange: Exchange) -> Exchange | None:
         """What stands between has been answered already and is parked."""

@@ -254,12 +254,15 @@ class TaggedClient(SharedClient):
         if self._flushing:
             return
         self._flushing = True
-        while self._mute and self._talking is None and self.phase != ENDING:
+        while self._mute and not self._is_talking() and self.phase != ENDING:
             mute = self._mute.popleft()
             if mute.parked is not None:
                 self._bring_forward(mute)
                 self._unpark(mute, now)
         self._flushing = False
+
+    def _is_talking(self) -> bool:
+        return self._talking is not None
 
     def _unpark(self, exchange: Exchange, now: float) -> None:
         super()._unpark(exchange, now)

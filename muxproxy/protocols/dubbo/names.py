@@ -141,7 +141,7 @@ def _jsonb(data: bytes, at: int, end: int) -> tuple[bytes, int]:
         raise UnknownFormError
     if after > end:
         raise CutError
-    body = data[at + 5 : after]
+    body = data[at + 5 : max(at + 5, after)]
     if code == 0xAF:
         return b"", after
     if code <= 0x78:

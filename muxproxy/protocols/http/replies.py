@@ -464,7 +464,7 @@ class ReplyFramer(contract.ReplyFramer):
         assert chunks is not None
         end = chunks.scan(data, pos)
         begin = 0 if marks & FIRST else pos
-        out = data[begin:end]
+        out = data if end - begin == len(data) else data[begin:end]
         if chunks.spans is not None:
             out = b"".join([data[begin:pos], *chunks.spans])
             chunks.spans.clear()

@@ -335,7 +335,7 @@ class RequestFramer(contract.RequestFramer):
         """A request that was held, and perhaps others behind it: those are not touched."""
         end = data.find(b"\r\n\r\n", pos, pos + self._settings.max_head) + 4
         if end < 4 or self._skipped or end == len(data):
-            return self.feed(data[pos:])
+            return self.feed(data[pos:] if pos else data)
         frames = self.feed(data[pos:end])
         if self._state == _STOPPED:
             self._rest, self._at = data, end
@@ -484,11 +484,13 @@ class RequestFramer(contract.RequestFramer):
             return self._end(data, end, 0, None, pos)
         if chunks.is_over:
             self._put_off(data, end)
-        return (Frame(data[pos:end], 0),) if end > pos else ()
+        part = data if end - pos == len(data) else data[pos:end]
+        return (Frame(part, 0),) if end > pos else ()
 
     def _end(self, data: bytes, end: int, marks: int, note: int | None, begin: int = 0) -> Sequence[Frame]:
         self._state = _STOPPED
         if end < len(data):
             self._rest, self._at = data, end
             self.held = len(data) - end
-        return (Frame(data[begin:end], marks | LAST, note),)
+        part = data if end - begin == len(data) else data[begin:end]  # compiled, a slice of all is a copy
+        return (Frame(part, marks | LAST, note),)

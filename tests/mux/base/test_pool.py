@@ -299,7 +299,7 @@ def test_a_name_that_gives_other_addresses_each_time_costs_no_connection(sharing
     for number in range(20):
         with stage.turn():
             stage.pool.set_servers(
-                [("a:1", "c:1"), ("b:1", "d:1"), ("c:1", "d:1")][number % 3], stage.world.now
+                [["a:1", "c:1"], ["b:1", "d:1"], ["c:1", "d:1"]][number % 3], stage.world.now
             )
         ann.sends(b"ann\n")
         bob.sends(b"bob\n")

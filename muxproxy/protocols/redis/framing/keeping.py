@@ -66,7 +66,8 @@ class Keeping(contract.RequestFramer):
             else:
                 data = rest
         else:
-            data = bytes(self._late) + data
+            if self._late:
+                data = bytes(self._late) + data
             pos = 0
         self._late.clear()
         self._rest, self._at = b"", 0

@@ -302,13 +302,13 @@ class ReplyFramer(contract.ReplyFramer):
                 end = extent.advance(data, pos)
                 if end < INCOMPLETE:
                     end = UNFINISHED - end
-                    self._on_part(data[pos:end], frames)
+                    self._on_part(data if end - pos == len(data) else data[pos:end], frames)
                     pos = end
                     continue
                 if end < 0:
-                    self._on_part(data[pos:], frames)
+                    self._on_part(data[pos:] if pos else data, frames)
                     break
-                self._on_end(data[pos:end], frames)
+                self._on_end(data if end - pos == len(data) else data[pos:end], frames)
                 pos = end
         except MalformedError as fault:
             self._dead = True

@@ -221,7 +221,8 @@ class RequestFramer(Keeping):
         while pos < last:
             if work <= 0 and not self._is_in_group(frames):
                 return self._put_off(data, pos, frames)
-            head = heads.get(data[pos : find(b"\r\n$", pos + 8, pos + HEAD_LENGTH) + 3])
+            end = find(b"\r\n$", pos + 8, pos + HEAD_LENGTH)
+            head = heads.get(data[pos : end + 3]) if end > 0 else None
             if head is None:
                 head = self._head(data, pos)
                 if head is None:
@@ -331,13 +332,13 @@ class RequestFramer(Keeping):
                     work = extent.left
                     if end < INCOMPLETE:  # the budget ends in the middle of a command
                         end = UNFINISHED - end
-                        self._on_part(data[pos:end], frames)
+                        self._on_part(data if end - pos == len(data) else data[pos:end], frames)
                         return self._put_off(data, end, frames)
                 if end < 0:
-                    self._on_part(data[pos:], frames)
+                    self._on_part(data[pos:] if pos else data, frames)
                     break
                 work -= FRAME
-                if not self._on_whole(data[pos:end], frames):
+                if not self._on_whole(data if end - pos == len(data) else data[pos:end], frames):
                     return self._wait(data, pos, frames)
                 pos = end
                 if self._waits:

@@ -295,7 +295,7 @@ class PubSub(contract.Feed):
         else:
             return self._on_other(data)
         end = data.find(b"\r\n", start)
-        size = int(data[start:end])
+        size = max(0, int(data[start:end]))
         channel = channels.get(data[end + 2 : end + 2 + size])
         self.messages += 1
         if channel is None:
@@ -354,7 +354,7 @@ class PubSub(contract.Feed):
         """A slot went to another node, and its shard channels with it: listeners are told in Redis' words."""
         start = 4 + len(_SUNSUBSCRIBE)
         end = data.find(b"\r\n", start)
-        channel = self._channels[SHARD].pop(data[end + 2 : end + 2 + int(data[start:end])], None)
+        channel = self._channels[SHARD].pop(data[end + 2 : end + 2 + max(0, int(data[start:end]))], None)
         if channel is None:
             return b"", _NOBODY
         for request in channel.waiters:

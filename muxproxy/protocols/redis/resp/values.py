@@ -24,7 +24,7 @@ class ErrorReply(bytes):
 def parse(data: bytes, start: int = 0, depth: int = 0) -> tuple[Value, int]:
     """The value that begins at `start`, and where it ends."""
     end = data.find(b"\r\n", start)
-    if end < 0 or depth > MAX_DEPTH:
+    if end <= start or depth > MAX_DEPTH:
         raise ValueError("reply cut or nested too deep")
     kind, line, after = data[start : start + 1], data[start + 1 : end], end + 2
     if kind in (b"$", b"=", b"!"):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from muxproxy.protocols.contract import BROKEN, FIRST, LAST, PUSH
-from muxproxy.protocols.redis.framing.note import Note, Whole
+from muxproxy.protocols.redis.framing.note import Carrier, Note, Whole
 from muxproxy.protocols.redis.framing.replies import (
     CUT,
     MAX_WHOLE,
@@ -199,7 +198,7 @@ def test_a_whole_note_sees_each_reply_and_says_what_the_client_gets() -> None:
     for chunks in ([data], bytewise(data)):
         note = Replaced(2)
         framer = ReplyFramer(settings())
-        framer.connection = connection = SimpleNamespace(spoilt="")
+        framer.connection = connection = Carrier()
         framer.expect(note)
         seen = Seen()
         for chunk in chunks:
