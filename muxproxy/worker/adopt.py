@@ -33,17 +33,19 @@ class Adoption:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._tcp = _Accepted(socket.AF_INET)  # or AF_INET6, which is the same to it
-        self._unix = _Accepted(socket.AF_UNIX)
+        self._address = _Accepted(socket.AF_INET)  # or AF_INET6, which is the same to it
+        self._path = _Accepted(socket.AF_UNIX)
 
-    def adopt(self, descriptor: int, family: int, hands: asyncio.Protocol) -> None:
+    def adopt(self, descriptor: int, family: int, hands: object) -> None:
         """`hands` are told connection_made() in the next turn. The descriptor is the transport's from here,
         which will close it."""
-        accepted = self._unix if family == socket.AF_UNIX else self._tcp
+        accepted = self._path if family == socket.AF_UNIX else self._address
         accepted.descriptor = descriptor
         making = cast(
             "Coroutine[Any, Any, object]",
-            self._loop.connect_accepted_socket(lambda: hands, cast(socket.socket, accepted)),
+            self._loop.connect_accepted_socket(
+                lambda: cast(asyncio.Protocol, hands), cast(socket.socket, accepted)
+            ),
         )
         made: asyncio.Future[None] = making.send(None)
         made.add_done_callback(lambda _: _end(making))

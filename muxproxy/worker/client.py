@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from muxproxy.mux.base.client import Client
 from muxproxy.mux.base.pool import Pool
 from muxproxy.worker.remains import unread
-from muxproxy.worker.visit import Visit
+from muxproxy.worker.visit import Visit, Visitor
 
 if TYPE_CHECKING:
     from muxproxy.worker.door import Door
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 _NOBODY = asyncio.Protocol()  # is told of the end of transports that are given back
 
 
-class ClientSocket(asyncio.Protocol):
+class ClientSocket(Visitor):
+    """An asyncio.Protocol but for the name: what uvloop calls is here, and a compiler knows the class."""
+
     __slots__ = ("_brain", "_door", "_engine", "_pool", "_time", "_visit")
 
     def __init__(self, engine: Engine, pool: Pool, door: Door | None = None) -> None:
@@ -31,7 +33,7 @@ class ClientSocket(asyncio.Protocol):
         self._pool = pool
         self._door = door
         self._time = engine.time
-        self._brain: Client = cast(Client, None)  # until connection_made
+        self._brain: Client | None = None  # until it is open, and of who is turned away
         self._visit: Visit | None = None
         engine.on_client_opened()
 
@@ -41,7 +43,6 @@ class ClientSocket(asyncio.Protocol):
         visit.begin()
 
     def open(self, data: bytes) -> None:
-        """By its visit, with what it has sent by now."""
         assert self._visit is not None
         self._open(self._visit, data)
 
@@ -68,14 +69,13 @@ class ClientSocket(asyncio.Protocol):
         now = self._time()
         if self._door is not None and self._is_turned_away(self._door, wire, now):
             return
-        self._brain = self._pool.new_client(wire, now)
+        brain = self._brain = self._pool.new_client(wire, now)
         try:
-            self._brain.on_opened(now, data)
+            brain.on_opened(now, data)
         except Exception:
-            self._engine.on_client_bug(self._brain)
+            self._engine.on_client_bug(brain)
 
     def come_back(self, idle: float) -> bool:
-        """To a visit, if it has been idle for so long: 1.3 KiB less. True: it has, or it has left."""
         brain = self._brain
         if brain is None or brain.wire is None:
             return True
@@ -106,7 +106,6 @@ class ClientSocket(asyncio.Protocol):
         wire.set_write_buffer_limits(high=high, low=high // 4)
 
     def on_bug(self) -> None:
-        """Ours, in its wire."""
         if self._brain is not None:
             self._engine.on_client_bug(self._brain)
         elif self._visit is not None:
@@ -130,40 +129,56 @@ class ClientSocket(asyncio.Protocol):
         return why != ""
 
     def data_received(self, data: bytes) -> None:
+        brain = self._brain
+        if brain is None:  # turned away
+            return
         try:
-            self._brain.on_data(data, self._time())
+            brain.on_data(data, self._time())
         except Exception:
-            self._engine.on_client_bug(self._brain)
+            self._engine.on_client_bug(brain)
 
     def eof_received(self) -> bool:
+        brain = self._brain
+        if brain is None:
+            return False
         try:
-            return self._brain.on_eof(self._time())
+            return brain.on_eof(self._time())
         except Exception:
-            self._engine.on_client_bug(self._brain)
+            self._engine.on_client_bug(brain)
             return False
 
     def pause_writing(self) -> None:
+        brain = self._brain
+        if brain is None:
+            return
         try:
-            self._brain.on_write_paused(self._time())
+            brain.on_write_paused(self._time())
         except Exception:
-            self._engine.on_client_bug(self._brain)
+            self._engine.on_client_bug(brain)
 
     def resume_writing(self) -> None:
+        brain = self._brain
+        if brain is None:
+            return
         try:
-            self._brain.on_write_resumed(self._time())
+            brain.on_write_resumed(self._time())
         except Exception:
-            self._engine.on_client_bug(self._brain)
+            self._engine.on_client_bug(brain)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._visit = None
-        wire = self._brain.wire if self._brain is not None else None
+        brain = self._brain
+        if brain is not None:
+            self._end(brain, exc)
+        self._engine.on_client_closed()
+
+    def _end(self, brain: Client, exc: Exception | None) -> None:
+        wire = brain.wire
         try:
-            if exc is not None and wire is not None and self._brain.wants_remains():
+            if exc is not None and wire is not None and brain.wants_remains():
                 # A session's last words go on. Elsewhere who has left takes back what nobody has done yet.
                 for data in unread(cast(asyncio.Transport, wire)):
-                    self._brain.on_data(data, self._time())
-            if self._brain is not None:
-                self._brain.on_closed(self._time())
+                    brain.on_data(data, self._time())
+            brain.on_closed(self._time())
         except Exception:
-            self._engine.on_client_bug(self._brain)
-        self._engine.on_client_closed()
+            self._engine.on_client_bug(brain)

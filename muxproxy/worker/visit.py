@@ -14,7 +14,9 @@ import socket
 from asyncio import Transport
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final
+
+from muxproxy.native import mypyc_attr
 
 # Bytes that are read at once: a head, and what most bodies are. Who has sent more gets its transport.
 AT_ONCE = 16 * 1024
@@ -23,32 +25,48 @@ IDLE = 10.0  # seconds after which who stays gives its transport back, until it 
 LOOKS = 50  # one of so many is looked at, for that, in each LOOK_EVERY
 LOOK_EVERY = 0.1  # seconds
 MANY = 4096  # that have come back leave memory that is worth to be given back, too
-_NOW = int(socket.MSG_DONTWAIT)
-_LAST = int(socket.MSG_DONTWAIT | socket.MSG_MORE)
+_NOW: Final = int(socket.MSG_DONTWAIT)
+_LAST: Final = int(socket.MSG_DONTWAIT | socket.MSG_MORE)
 
 
-class Visitor(Protocol):
-    """Whose wire it is: the hands of the client (client.py)."""
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Visitor:
+    """Whose wire it is: the hands of the client (client.py). As an asyncio.Protocol, and more."""
 
-    def open(self, data: bytes) -> None: ...
+    __slots__ = ()
 
-    def data_received(self, data: bytes) -> None: ...
+    def open(self, data: bytes) -> None:
+        """Accepted, with what it has sent by now."""
+        raise NotImplementedError
 
-    def eof_received(self) -> bool: ...
+    def data_received(self, data: bytes) -> None:
+        raise NotImplementedError
 
-    def pause_writing(self) -> None: ...
+    def eof_received(self) -> bool:
+        raise NotImplementedError
 
-    def resume_writing(self) -> None: ...
+    def pause_writing(self) -> None:
+        raise NotImplementedError
 
-    def connection_lost(self, exc: Exception | None) -> None: ...
+    def resume_writing(self) -> None:
+        raise NotImplementedError
 
-    def on_bug(self) -> None: ...
+    def connection_lost(self, exc: Exception | None) -> None:
+        raise NotImplementedError
 
-    def is_owed(self) -> bool: ...
+    def on_bug(self) -> None:
+        """Ours, in its wire."""
+        raise NotImplementedError
 
-    def is_read_paused(self) -> bool: ...
+    def is_owed(self) -> bool:
+        raise NotImplementedError
 
-    def come_back(self, idle: float) -> bool: ...
+    def is_read_paused(self) -> bool:
+        raise NotImplementedError
+
+    def come_back(self, idle: float) -> bool:
+        """From its transport to a visit, if it has been idle for so long. True: it has, or it has left."""
+        raise NotImplementedError
 
 
 class Lobby:

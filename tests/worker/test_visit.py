@@ -8,10 +8,10 @@ import socket
 import pytest
 
 from muxproxy.worker import visit
-from muxproxy.worker.visit import Lobby, Visit
+from muxproxy.worker.visit import Lobby, Visit, Visitor
 
 
-class Hands:
+class Hands(Visitor):
     """Of a visit that stands alone."""
 
     def __init__(self) -> None:
