@@ -19,7 +19,7 @@ from tests.bench.builds import Build
 from tests.bench.echo import EchoSuite
 from tests.bench.http import HttpSuite
 from tests.bench.latency import HttpLatency, RedisLatency
-from tests.bench.plan import AROUND, IDLE, Task, UnknownNameError, plan
+from tests.bench.plan import AROUND, IDLE, IDLE_ROUNDS, Task, UnknownNameError, plan
 from tests.bench.progress import Progress, clock_time
 from tests.bench.redis import RedisSuite
 from tests.bench.suite import Stage, Suite
@@ -203,11 +203,12 @@ class Run:
 
     def measure_idle(self, found: HttpSuite, task: Task) -> dict[str, list[report.Memory]]:
         memory: dict[str, list[report.Memory]] = {name: [] for name in task.proxies}
-        for number in range(1, self.rounds + 1):
+        rounds = min(self.rounds, IDLE_ROUNDS)
+        for number in range(1, rounds + 1):
             for name in task.proxies:
-                said = f"{found.name}, {task.idle:,} idle clients: round {number} of {self.rounds}"
+                said = f"{found.name}, {task.idle:,} idle clients: round {number} of {rounds}"
                 self.progress.begin(said, name, task.idle_seconds())
-                memory[name].append(found.idle(name, task.idle))
+                memory[name] += found.idle(name, task.idle)
         return memory
 
     def floor(self, task: Task) -> str:

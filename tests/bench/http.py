@@ -24,6 +24,8 @@ UPSTREAMS = 8  # the bound that muxproxy and HAProxy obey, and nginx's keepalive
 BODY = "hello, world: a small static body\n"
 TIMEOUT = "20s"  # wrk counts a reply that takes longer as an error
 SETTLE = 1.0  # seconds between the last idle client's reply and the look at the memory
+SILENT = 25.0  # seconds until the second look: a proxy may take back what a client does not use
+OFTEN = 3  # requests of a client that keeps its connection to use it
 
 
 @dataclass(frozen=True)
@@ -252,15 +254,30 @@ class HttpSuite(Suite):
         figures.opened = self._accepted() - accepted - 1  # 1 is our own second look
         return figures
 
-    def idle(self, name: str, clients: int) -> report.Memory:
+    def idle(self, name: str, clients: int) -> list[report.Memory]:
+        """Of clients that have asked once; on another fresh process, of some that have asked more often, soon
+        after and when they have been silent for a while."""
+        return [
+            *self._idle(name, clients, 1, (SETTLE,)),
+            *self._idle(name, clients, OFTEN, (SETTLE, SILENT)),
+        ]
+
+    def _idle(self, name: str, clients: int, asked: int, looks: Sequence[float]) -> list[report.Memory]:
         server = self.start(name)
         assert server is not None, "there is no memory of a proxy in `direct`"
         crowd = IdleClients()
         try:
             before = measure.pss_kib(server.pid)
             crowd.connect(server.address, clients)
-            time.sleep(SETTLE)
-            return report.Memory(clients, before, measure.pss_kib(server.pid))
+            for _ in range(asked - 1):
+                crowd.ask()
+            since = time.monotonic()
+            found = []
+            for silent in looks:
+                time.sleep(max(0.0, since + silent - time.monotonic()))
+                after = measure.pss_kib(server.pid)
+                found.append(report.Memory(clients, before, after, asked, silent))
+            return found
         finally:
             crowd.close()
             server.stop()
@@ -270,7 +287,7 @@ class HttpSuite(Suite):
 
 
 class IdleClients:
-    """Keep-alive clients that have made one request each and say nothing more."""
+    """Keep-alive clients that have made a request or some each and say nothing more."""
 
     def __init__(self) -> None:
         self.open: list[socket.socket] = []
@@ -279,12 +296,20 @@ class IdleClients:
         for _ in range(count):
             client = servers.connect(address, timeout=10)
             self.open.append(client)
-            client.sendall(
-                b"GET / HTTP/1.1\r\nHost: bench.example.com\r\nUser-Agent: bench/1.0\r\nAccept: */*\r\n\r\n"
-            )
-            reply = client.recv(65536)
-            if not reply.startswith(b"HTTP/1.1 200"):
-                raise RuntimeError(f"an idle client got {reply[:200]!r}")
+            self._ask(client)
+
+    def ask(self) -> None:
+        for client in self.open:
+            self._ask(client)
+
+    @staticmethod
+    def _ask(client: socket.socket) -> None:
+        client.sendall(
+            b"GET / HTTP/1.1\r\nHost: bench.example.com\r\nUser-Agent: bench/1.0\r\nAccept: */*\r\n\r\n"
+        )
+        reply = client.recv(65536)
+        if not reply.startswith(b"HTTP/1.1 200"):
+            raise RuntimeError(f"an idle client got {reply[:200]!r}")
 
     def close(self) -> None:
         for client in self.open:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.bench import servers
+from tests.bench.http import OFTEN, SETTLE, SILENT
 from tests.bench.measure import Load
 from tests.bench.suite import WARM_UP, Suite
 
@@ -15,6 +16,7 @@ IDLE = "idle"  # the idle clients' name for --only
 START = 1.5  # until a server is ready
 AROUND = 0.6  # a load's own start and end
 IDLE_RATE = 2500.0  # idle clients that are connected and served in a second
+IDLE_ROUNDS = 3  # at most: the memory of a fresh process hardly differs from that of the next
 PROFILED = 4.0  # what perf takes to read its own file
 
 
@@ -37,11 +39,11 @@ class Task:
 
     def seconds(self, rounds: int, each: float) -> float:
         loads = len(self.loads) * len(self.names) * (WARM_UP + AROUND + rounds * (each + AROUND))
-        idle = len(self.proxies) * rounds * self.idle_seconds() if self.idle else 0.0
+        idle = len(self.proxies) * min(rounds, IDLE_ROUNDS) * self.idle_seconds() if self.idle else 0.0
         return loads + idle + START * len(self.names)
 
     def idle_seconds(self) -> float:
-        return START + 1.0 + self.idle / IDLE_RATE
+        return 2 * START + SETTLE + SILENT + (1 + OFTEN) * self.idle / IDLE_RATE
 
     def floor_seconds(self, each: float) -> float:
         return len(self.proxies) * (START + len(self.loads) * (WARM_UP + 3 * (each + AROUND) + PROFILED))

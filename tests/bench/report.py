@@ -25,6 +25,13 @@ class Memory:
     clients: int
     before_kib: int
     after_kib: int
+    asked: int = 1  # requests of each, before it fell silent
+    silent: float = 0.0  # seconds for which they had been
+
+    @property
+    def title(self) -> str:
+        requests = "one request" if self.asked == 1 else f"{self.asked} requests"
+        return f"{self.clients:,}: {requests} each, silent for {self.silent:.0f} s"
 
     @property
     def kib_each(self) -> float:
@@ -141,16 +148,13 @@ def figures(columns: Sequence[Column], row: Row, rows: list[Row]) -> list[str]:
 
 
 def memory_table(memory: dict[str, list[Memory]]) -> str:
-    cells = [
-        [
-            f"{looks[0].clients:,}",
-            name,
-            with_spread([one.kib_each for one in looks], ".2f"),
-            f"{statistics.median(one.before_kib for one in looks) / 1024:.1f} MiB",
-            f"{statistics.median(one.after_kib for one in looks) / 1024:.1f} MiB",
-        ]
-        for name, looks in memory.items()
-    ]
+    cells = []
+    for title in dict.fromkeys(one.title for looks in memory.values() for one in looks):
+        for name, looks in memory.items():
+            alike = [one for one in looks if one.title == title]
+            sizes = [[one.before_kib for one in alike], [one.after_kib for one in alike]]
+            told = [f"{statistics.median(each) / 1024:.1f} MiB" for each in sizes]
+            cells.append([title, name, with_spread([one.kib_each for one in alike], ".2f"), *told])
     return markdown(MEMORY_HEADER, cells)
 
 

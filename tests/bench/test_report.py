@@ -58,12 +58,16 @@ def test_who_failed_has_no_figures_and_the_reason_stands_below():
 
 def test_memory_per_client_is_the_growth_and_not_the_whole():
     looks = [
-        report.Memory(clients=1000, before_kib=10_240, after_kib=after) for after in (12_288, 12_188, 12_388)
+        report.Memory(1000, before_kib=10_240, after_kib=after, asked=asked, silent=25)
+        for asked, after in ((1, 12_288), (1, 12_188), (3, 14_336), (1, 12_388))
     ]
     table = report.memory_table({"haproxy": looks})
-    assert [cell.strip() for cell in table.splitlines()[-1].strip("| ").split("|")] == [
-        "1,000", "haproxy", "2.05 (1.95..2.15)", "10.0 MiB", "12.0 MiB",
+    once, often = ([cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines()[2:])
+    assert once == [
+        "1,000: one request each, silent for 25 s", "haproxy", "2.05 (1.95..2.15)", "10.0 MiB", "12.0 MiB",
     ]  # a table  # fmt: skip
+    assert often[0] == "1,000: 3 requests each, silent for 25 s"
+    assert often[2] == "4.10 (4.10..4.10)"
 
 
 def test_what_a_proxy_adds_is_its_figure_less_that_of_the_same_round_without_it():
