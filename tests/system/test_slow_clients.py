@@ -55,9 +55,9 @@ def test_a_thousand_slow_clients_leave_eight_connections_to_the_others_at_full_s
             grown = memory(worker) - before
             tally = sampler.result()
             told = slow.results()
-    ratio = without.seconds / (beside.seconds - late)
+    on_time = beside.seconds - late  # less than nothing where others kept the machine busy all the time
     print(f"without: {without.summary()}\nbeside 1,000 slow clients: {beside.summary()}")
-    print(f"ratio {ratio:.3f}; the machine was {late:.3f} s late; slow clients: {told}")
+    print(f"{without.seconds:.3f} s, beside them {on_time:.3f} s and {late:.3f} s late; slow clients: {told}")
     print(f"the worker grew by {grown / 2**20:.1f} MiB; {tally}")
     # The slow ones were there all the time, each at its byte a second.
     assert clients >= 1_000
@@ -65,7 +65,7 @@ def test_a_thousand_slow_clients_leave_eight_connections_to_the_others_at_full_s
     assert all(moved > 0 for moved in told["bytes"].values())
     # The others got all they asked for, as fast as before, over no more than eight sockets.
     assert without.outcomes == beside.outcomes == {RIGHT: REQUESTS}
-    assert ratio >= AT_LEAST
+    assert without.seconds >= AT_LEAST * on_time
     assert 1 <= tally.held <= BOUND, tally
     assert grown < MAY_GROW
 
