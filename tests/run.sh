@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All tests: makes a virtual environment, installs what the tests need, hands its arguments on to pytest.
 #
-#   bash tests/run.sh                       everything
+#   bash tests/run.sh                       everything, two files of tests at a time
 #   bash tests/run.sh tests/mux -k queue    any pytest arguments
 #   bash tests/run.sh --full tests/mux      what is random at its full size: tests/sizes.py
 #   PYTHON=python3.13 bash tests/run.sh     another interpreter (3.11 or later)
@@ -112,4 +112,7 @@ if [ "${#missing[@]}" -gt 0 ] && [ -n "${CI:-}" ]; then
     exit 1
 fi
 
+# Everything goes two files at a time: a test that waits for a program to start keeps one of two cores busy at best.
+# Each file of system tests has a network of its own, if root runs them.
+[ $# -gt 0 ] || set -- -n 2 --dist loadfile --no-loadscope-reorder --durations=20
 exec "$venv/bin/python" -m pytest "$@"

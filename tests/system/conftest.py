@@ -56,6 +56,7 @@ def enter_new_namespace() -> bool:
     except FileNotFoundError:  # it shares the machine's table, and at least its own TIME_WAITs are few
         return _libc.unshare(_CLONE_NEWNET) == 0
     try:
+        fcntl.flock(entries, fcntl.LOCK_EX)  # files of tests run side by side (tests/run.sh)
         before = os.pread(entries, 64, 0)
         os.pwrite(entries, str(TABLE).encode(), 0)
         try:
