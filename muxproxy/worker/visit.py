@@ -25,6 +25,8 @@ IDLE = 10.0  # seconds after which who stays gives its transport back, until it 
 LOOKS = 50  # one of so many is looked at, for that, in each LOOK_EVERY
 LOOK_EVERY = 0.1  # seconds
 MANY = 4096  # that have come back leave memory that is worth to be given back, too
+# Seconds between two times of that, which stop everybody for 3 ms at 20 MiB and for 20 at 140 (P10).
+GIVE_EVERY = 60.0
 _NOW: Final = int(socket.MSG_DONTWAIT)
 _LAST: Final = int(socket.MSG_DONTWAIT | socket.MSG_MORE)
 
@@ -85,6 +87,7 @@ class Lobby:
         self._staying: deque[Visitor] = deque()  # who has a transport, or has left
         self._looking = False  # _look will be called
         self._back = 0  # that have come back since memory was given back
+        self._has_given = False  # not long ago
         self.give_back: Callable[[], None] = lambda: None
         self._watch = watch  # tells uvloop to call back when a descriptor is readable
         self._epoll: select.epoll | None = None  # until the first has come
@@ -130,12 +133,16 @@ class Lobby:
                 staying.append(hands)
             if not staying:
                 break
-        if self._back >= MANY:
-            self._back = 0
+        if self._back >= MANY and not self._has_given:
+            self._back, self._has_given = 0, True
             self.soon(self.give_back)  # of what is closed in this turn, too
+            self._later(GIVE_EVERY, self._on_given)
         self._looking = len(staying) > 0
         if self._looking:
             self._later(LOOK_EVERY, self._look)
+
+    def _on_given(self) -> None:
+        self._has_given = False
 
     def tell_lost(self, hands: Visitor) -> None:
         self._gone.append(hands)
