@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from struct import Struct
-from typing import Any
+from typing import Any, Final
 
 from muxproxy.config.model import Dubbo
 from muxproxy.protocols.contract import FIRST, LAST, Frame, Limit, Reason, Sharing, TaggedProtocol
@@ -34,9 +34,9 @@ from muxproxy.protocols.dubbo.requests import RequestFramer
 # A call up to this is sent when it is whole. The parts of a larger one stand together on a connection that it
 # gets alone while they come in (P5), which costs others that connection for so long: too much for what is
 # not rare.
-WHOLE = 1024 * 1024  # bytes
+WHOLE: Final = 1024 * 1024  # bytes
 
-_pack_id = Struct(">Q").pack
+_pack_id: Final = Struct(">Q").pack
 
 __all__ = ["DubboProtocol", "ReplyFramer", "RequestFramer"]
 

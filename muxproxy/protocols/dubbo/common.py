@@ -10,23 +10,24 @@ is the specification: ExchangeCodec, DubboCodec, CodecSupport, HeartbeatHandler 
 from __future__ import annotations
 
 from struct import Struct
+from typing import Final
 
 from muxproxy.config.model import Dubbo
 
-MAGIC = 0xDABB
-MAGIC_BYTES = b"\xda\xbb"
+MAGIC: Final = 0xDABB
+MAGIC_BYTES: Final = b"\xda\xbb"
 # Magic, flags, status, id, length. Unsigned, so that a negative length is an impossible one.
-HEADER = Struct(">HBBQI")
-HEADER_SIZE = HEADER.size
+HEADER: Final = Struct(">HBBQI")
+HEADER_SIZE: Final = HEADER.size
 
 REQUEST, TWO_WAY, EVENT = 0x80, 0x40, 0x20
-SERIALIZATION = 0x1F  # mask
-OK = 20  # status
+SERIALIZATION: Final = 0x1F  # mask
+OK: Final = 20  # status
 
 HESSIAN2, FASTJSON, GSON, FASTJSON2 = 2, 6, 16, 23  # serialization ids (Constants.java)
 
 # And those whose strings are not read (names.py), for people.
-NAMES = {
+NAMES: Final = {
     3: "java",
     4: "compactedjava",
     7: "nativejava",
@@ -44,16 +45,16 @@ NAMES = {
 # Providers close a connection from which they have read nothing for three of their own heartbeats. This is
 # less than three of 2 s; of those that are shorter still the provider shows its pace
 # (mux/tagged/upstream.py).
-KEEP = 5.0  # seconds
+KEEP: Final = 5.0  # seconds
 
 # Events say null (a heartbeat), "R" or "W": a few bytes in every serialization. They are kept until they are
 # whole. Java refuses those above 15 bytes (`deserialization.event.size`).
-MAX_EVENT = 1024
+MAX_EVENT: Final = 1024
 # Of a call whose limit must be known, so much is waited for: four strings. Beyond it goes on without.
-MAX_NAMES = 4096
+MAX_NAMES: Final = 4096
 
 # A note, from a request to its refusal: its serialization, and above it the number of its limit, from 1.
-LIMIT_SHIFT = 5
+LIMIT_SHIFT: Final = 5
 
 
 class Settings:
@@ -82,7 +83,7 @@ class Settings:
 
 
 # What only this protocol counts, for operators.
-COUNTERS = (
+COUNTERS: Final = (
     "heartbeats_answered",  # of clients and servers
     "callbacks_refused",  # requests that a provider sent
     "replies_too_long",  # above max_frame: their callers got an error instead
@@ -100,6 +101,6 @@ def heartbeat_reply(event: bytes) -> bytes:
 
 
 # A one-way event that says "R": consumers ask another provider, if they have one (HeaderExchangeServer).
-READONLY = HEADER.pack(MAGIC, REQUEST | EVENT | HESSIAN2, 0, 0, 2) + b"\x01R"
+READONLY: Final = HEADER.pack(MAGIC, REQUEST | EVENT | HESSIAN2, 0, 0, 2) + b"\x01R"
 # A two-way event that says null: "do you live?". Our calls' ids begin at 1. Every provider has Hessian2.
-HEARTBEAT = HEADER.pack(MAGIC, REQUEST | TWO_WAY | EVENT | HESSIAN2, 0, 0, 1) + b"N"
+HEARTBEAT: Final = HEADER.pack(MAGIC, REQUEST | TWO_WAY | EVENT | HESSIAN2, 0, 0, 1) + b"N"

@@ -8,6 +8,7 @@ are bounded (P7: MAX_EVENT, MAX_NAMES).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from muxproxy.native import trait
 from muxproxy.protocols.contract import FIRST, FRAMES, LAST, Frame
@@ -22,11 +23,11 @@ from muxproxy.protocols.dubbo.common import (
     Settings,
 )
 
-_unpack = HEADER.unpack_from
-_WHOLE = FIRST | LAST
+_unpack: Final = HEADER.unpack_from
+_WHOLE: Final = FIRST | LAST
 
 _ELSEWHERE: tuple[str, ...] = ()  # those with slots of its own are the other bases of who inherits it
-ALL = 1 << 62  # bytes, of whatever comes behind what cannot be framed
+ALL: Final = 1 << 62  # bytes, of whatever comes behind what cannot be framed
 
 
 @trait

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Final
 
 from muxproxy.protocols.dubbo.common import FASTJSON, FASTJSON2, GSON, HESSIAN2
 
 READONLY, WRITEABLE = b"R", b"W"  # Request.READONLY_EVENT, WRITEABLE_EVENT
 
-_WANTED = (1, 3)  # of the strings: path, method
+_WANTED: Final = (1, 3)  # of the strings: path, method
 
 
 class UnknownFormError(Exception):
@@ -154,7 +155,9 @@ def _jsonb(data: bytes, at: int, end: int) -> tuple[bytes, int]:
     return body[size:], after
 
 
-_JSONB_STRINGS = frozenset((*range(0x49, 0x79), 0x79, 0x7A, 0xAF))  # ASCII by length, ASCII, UTF-8, null
+_JSONB_STRINGS: Final = frozenset(
+    (*range(0x49, 0x79), 0x79, 0x7A, 0xAF)
+)  # ASCII by length, ASCII, UTF-8, null
 
 _READERS: dict[int, Callable[[bytes, int, int], tuple[bytes, int]]] = {
     HESSIAN2: _hessian,

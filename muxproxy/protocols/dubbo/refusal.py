@@ -8,6 +8,7 @@ otherwise in Hessian2, with Hessian2's id: every Java consumer has it, it is Dub
 from __future__ import annotations
 
 import json
+from typing import Final
 
 from muxproxy.protocols.contract import FIRST, LAST, Frame, Reason
 from muxproxy.protocols.dubbo.common import (
@@ -20,14 +21,14 @@ from muxproxy.protocols.dubbo.common import (
     SERIALIZATION,
 )
 
-SERVER_TIMEOUT = 31
-BAD_REQUEST = 40
-SERVICE_NOT_FOUND = 60
-SERVER_ERROR = 80
-CLIENT_ERROR = 90
-EXHAUSTED = 100  # SERVER_THREADPOOL_EXHAUSTED_ERROR
+SERVER_TIMEOUT: Final = 31
+BAD_REQUEST: Final = 40
+SERVICE_NOT_FOUND: Final = 60
+SERVER_ERROR: Final = 80
+CLIENT_ERROR: Final = 90
+EXHAUSTED: Final = 100  # SERVER_THREADPOOL_EXHAUSTED_ERROR
 
-STATUS = {
+STATUS: Final = {
     Reason.BAD_REQUEST: BAD_REQUEST,
     Reason.REPLY_TIMEOUT: SERVER_TIMEOUT,
     Reason.REQUEST_TIMEOUT: SERVER_TIMEOUT,
@@ -41,7 +42,7 @@ STATUS = {
     Reason.MEMORY: EXHAUSTED,
 }  # all others: SERVER_ERROR, the provider is lost
 
-MAX_TEXT = 1000  # characters: what fits into the short form of every serialization
+MAX_TEXT: Final = 1000  # characters: what fits into the short form of every serialization
 
 
 def message(text: str, serialization: int) -> tuple[bytes, int]:

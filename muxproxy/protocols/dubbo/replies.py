@@ -10,6 +10,7 @@ they came from (PUSH): heartbeats; READONLY, "R" in an event, by which a provide
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from muxproxy.protocols import contract
 from muxproxy.protocols.contract import (
@@ -36,12 +37,12 @@ from muxproxy.protocols.dubbo.framing import Framing
 from muxproxy.protocols.dubbo.names import READONLY, WRITEABLE, read_event
 from muxproxy.protocols.dubbo.refusal import CLIENT_ERROR, SERVICE_NOT_FOUND, response
 
-_unpack = HEADER.unpack_from
-_NO_REPLY = REQUEST | EVENT
-_WHOLE = FIRST | LAST
-_PUSH = FIRST | LAST | PUSH
-NO_CALLBACKS = "no callback service here: connections are shared, and none is one consumer's"
-READ_ONLY = "read-only: the provider is about to stop"
+_unpack: Final = HEADER.unpack_from
+_NO_REPLY: Final = REQUEST | EVENT
+_WHOLE: Final = FIRST | LAST
+_PUSH: Final = FIRST | LAST | PUSH
+NO_CALLBACKS: Final = "no callback service here: connections are shared, and none is one consumer's"
+READ_ONLY: Final = "read-only: the provider is about to stop"
 
 
 class ReplyFramer(contract.ReplyFramer, Framing):

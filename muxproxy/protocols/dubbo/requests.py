@@ -9,6 +9,7 @@ luxury, and a length that is wrong leaves no next frame.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from muxproxy.protocols import contract
 from muxproxy.protocols.contract import ANSWER, ASIDE, BROKEN, FIRST, LAST, ONEWAY, Frame
@@ -28,10 +29,10 @@ from muxproxy.protocols.dubbo.common import (
 from muxproxy.protocols.dubbo.framing import Framing
 from muxproxy.protocols.dubbo.names import CutError, is_readable, read_names
 
-_unpack = HEADER.unpack_from
-_CALL = REQUEST | TWO_WAY
-_KIND = REQUEST | TWO_WAY | EVENT
-_WHOLE = FIRST | LAST
+_unpack: Final = HEADER.unpack_from
+_CALL: Final = REQUEST | TWO_WAY
+_KIND: Final = REQUEST | TWO_WAY | EVENT
+_WHOLE: Final = FIRST | LAST
 
 
 class RequestFramer(contract.RequestFramer, Framing):

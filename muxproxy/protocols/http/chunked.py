@@ -6,12 +6,18 @@ that has come in part is kept back, so that nothing malformed ever leaves, not e
 
 from __future__ import annotations
 
+from typing import Final
+
 from muxproxy.protocols.contract import LINES
 from muxproxy.protocols.http.common import MalformedError
 from muxproxy.protocols.http.fields import check_trailers
 from muxproxy.protocols.http.grammar import CHUNK, LAX_CHUNK, MAX_CHUNK_LINE, MAX_EXTENSIONS
 
-_SIZE, _DATA, _DATA_END, _TRAILERS, _DONE = range(5)
+_SIZE: Final = 0
+_DATA: Final = 1
+_DATA_END: Final = 2
+_TRAILERS: Final = 3
+_DONE: Final = 4
 
 
 class Chunked:

@@ -7,21 +7,22 @@ that the heart carries from `Frame.note` to `ReplyFramer.expect()` and `refusal(
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from muxproxy.config.model import Http
 from muxproxy.errors import PeerError
 from muxproxy.protocols.contract import Frame
 
 # Bits of a note.
-HEAD = 1  # the reply has no body, whatever its fields say
-OLD = 2  # an HTTP/1.0 client: no chunks, no 1xx
-KEEP = 4  # the client wants its connection kept alive
-UPGRADE = 8  # it asked for an upgrade: 101 may come
-NOTES = 16
+HEAD: Final = 1  # the reply has no body, whatever its fields say
+OLD: Final = 2  # an HTTP/1.0 client: no chunks, no 1xx
+KEEP: Final = 4  # the client wants its connection kept alive
+UPGRADE: Final = 8  # it asked for an upgrade: 101 may come
+NOTES: Final = 16
 
 # Lengths of a body that are no number.
-CHUNKED = -1
-UNTIL_CLOSE = -2
+CHUNKED: Final = -1
+UNTIL_CLOSE: Final = -2
 
 # Finished frames of whole requests without a body, so that the same one is not parsed twice: apps repeat
 # themselves. Bounded: MEMO_ENTRIES x MEMO_HEAD is about a megabyte for each backend; cleared when full, which
@@ -31,13 +32,13 @@ UNTIL_CLOSE = -2
 # key is the whole request, or the whole head of a reply with its empty line. tests/protocols/test_memos.py
 # holds it to that: with and without, the same frames. They earn it: a request costs 0.2 instead of 1.7 to
 # 4 us, a reply 1.2 instead of 1.8 (two fields) or 3.8 (nginx's nine), of some 18 that an exchange takes.
-MEMO_HEAD = 2048  # bytes; longer heads carry tokens and cookies, which do not repeat
-MEMO_ENTRIES = 512
+MEMO_HEAD: Final = 2048  # bytes; longer heads carry tokens and cookies, which do not repeat
+MEMO_ENTRIES: Final = 512
 # Of replies the heads alone are remembered: a server's differ in little but Date, and that changes once a
 # second. Heads that never repeat (an id in each) make looking them up a waste: after so many misses in a
 # row the memo rests for so many replies.
-MEMO_MISSES = 512
-MEMO_REST = 16 * 1024
+MEMO_MISSES: Final = 512
+MEMO_REST: Final = 16 * 1024
 
 
 KnownReply = tuple[bytes, int, int, str | None, float | None]

@@ -7,6 +7,8 @@ both answer.
 
 from __future__ import annotations
 
+from typing import Final
+
 from muxproxy.protocols.http.common import CHUNKED, MalformedError
 from muxproxy.protocols.http.grammar import (
     DIGITS,
@@ -26,13 +28,13 @@ Field = tuple[
 # Never passed on, RFC 9110 section 7.6.1. (Transfer-Encoding stays where chunks are passed on as chunks;
 # Proxy-Authenticate and Proxy-Authorization are for whoever asked for them, section 11.7, and that is not
 # us.)
-HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade"})
+HOP_BY_HOP: Final = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade"})
 # Connection may not name these away (RFC 9110 section 7.6.1: no option for a field meant for all recipients):
 # the message would be framed or routed differently behind us.
-KEPT = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
+KEPT: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
 # What must not come after the body, for a recipient that merges trailers into the head: RFC 9110 section
 # 6.5.1.
-NOT_IN_TRAILERS = HOP_BY_HOP | KEPT | {b"trailer"}
+NOT_IN_TRAILERS: Final = HOP_BY_HOP | KEPT | {b"trailer"}
 
 
 def parse_fields(block: bytes, *, lax: bool = False) -> list[Field]:
@@ -155,7 +157,7 @@ def check_trailers(block: bytes) -> None:
             raise MalformedError(f"{name.decode('ascii')} among the trailers")
 
 
-_MAX_FORWARDS = 10**18  # "the recipient's maximum supported value", RFC 9110 section 7.6.2
+_MAX_FORWARDS: Final = 10**18  # "the recipient's maximum supported value", RFC 9110 section 7.6.2
 
 
 def with_host(fields: list[Field], host: bytes) -> list[Field]:

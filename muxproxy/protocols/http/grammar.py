@@ -16,37 +16,39 @@ disagree about them are how requests are smuggled.
 from __future__ import annotations
 
 import re
+from typing import Final
 
 # -- limits -------------------------------------------------------------------------------------------------
 
-MAX_LENGTH_DIGITS = (
-    18  # of Content-Length: below 2**63 for whoever counts in 64 bits. RFC 9112 section 6.3, RFC 9110 8.6
-)
-MAX_CHUNK_DIGITS = 15  # of a chunk's size in hex: below 2**60, likewise. RFC 9112 section 7.1
-MAX_CHUNK_LINE = 256  # bytes of a chunk's size and extensions; nothing we know of sends more than a few
-MAX_EXTENSIONS = (
+# of Content-Length: below 2**63 for whoever counts in 64 bits. RFC 9112 section 6.3, RFC 9110 8.6
+MAX_LENGTH_DIGITS: Final = 18
+MAX_CHUNK_DIGITS: Final = 15  # of a chunk's size in hex: below 2**60, likewise. RFC 9112 section 7.1
+# bytes of a chunk's size and extensions; nothing we know of sends more than a few
+MAX_CHUNK_LINE: Final = 256
+MAX_EXTENSIONS: Final = (
     16 * 1024
 )  # bytes of chunk extensions in one message: RFC 9112 section 7.1.1. Go's net/http: 16 KiB
 
 # -- RFC 9110 section 5 -------------------------------------------------------------------------------------
 
-TCHAR = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"  # 5.6.2
-TOKEN = rb"[" + TCHAR + rb"]++"
-VALUE = rb"[\t\x20-\x7e\x80-\xff]*+"  # 5.5, with the white space around it: no NUL, CR, LF or other control
-OWS = rb"[ \t]*+"  # 5.6.3
-QUOTED = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'  # 5.6.4
+TCHAR: Final = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"  # 5.6.2
+TOKEN: Final = rb"[" + TCHAR + rb"]++"
+# 5.5, with the white space around it: no NUL, CR, LF or other control
+VALUE: Final = rb"[\t\x20-\x7e\x80-\xff]*+"
+OWS: Final = rb"[ \t]*+"  # 5.6.3
+QUOTED: Final = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'  # 5.6.4
 
-FIELD = re.compile(rb"(" + TOKEN + rb"):(" + VALUE + rb")")  # one field line, RFC 9112 section 5
-LAX_FIELD = re.compile(rb"(" + TOKEN + rb")[ \t]++:(" + VALUE + rb")")  # RFC 9112 section 5.1
-LAX_FOLD = re.compile(rb"[ \t]*+\r\n[ \t]++")  # RFC 9112 section 5.2
-TOKENS = re.compile(
+FIELD: Final = re.compile(rb"(" + TOKEN + rb"):(" + VALUE + rb")")  # one field line, RFC 9112 section 5
+LAX_FIELD: Final = re.compile(rb"(" + TOKEN + rb")[ \t]++:(" + VALUE + rb")")  # RFC 9112 section 5.1
+LAX_FOLD: Final = re.compile(rb"[ \t]*+\r\n[ \t]++")  # RFC 9112 section 5.2
+TOKENS: Final = re.compile(
     rb"[ \t,]*+(?:" + TOKEN + OWS + rb"(?:,[ \t,]*+|\Z))*"
 )  # 5.6.1: empty elements are allowed
-PROTOCOLS = re.compile(  # Upgrade, RFC 9110 section 7.8
+PROTOCOLS: Final = re.compile(  # Upgrade, RFC 9110 section 7.8
     rb"[ \t,]*+(?:" + TOKEN + rb"(?:/" + TOKEN + rb")?" + OWS + rb"(?:,[ \t,]*+|\Z))+"
 )
-DIGITS = re.compile(rb"[0-9]{1,%d}" % MAX_LENGTH_DIGITS)
-TRANSFER_CODING = re.compile(  # RFC 9110 section 10.1.4
+DIGITS: Final = re.compile(rb"[0-9]{1,%d}" % MAX_LENGTH_DIGITS)
+TRANSFER_CODING: Final = re.compile(  # RFC 9110 section 10.1.4
     TOKEN
     + rb"(?:"
     + OWS
@@ -64,25 +66,27 @@ TRANSFER_CODING = re.compile(  # RFC 9110 section 10.1.4
 )
 
 # uri-host [":" port], RFC 9110 section 7.2 and RFC 3986 section 3.2.2. May be empty.
-AUTHORITY_CHARS = rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*+|\[[0-9A-Fa-f:.vV]+\])(?::[0-9]{0,5})?"
-AUTHORITY = re.compile(AUTHORITY_CHARS)
+AUTHORITY_CHARS: Final = rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*+|\[[0-9A-Fa-f:.vV]+\])(?::[0-9]{0,5})?"
+AUTHORITY: Final = re.compile(AUTHORITY_CHARS)
 
 # -- RFC 9112 sections 3 and 4 ------------------------------------------------------------------------------
 
-METHOD = rb"(" + TOKEN + rb")"
-TARGET = rb"[!\"$-~]++"
-REQUEST_LINE = re.compile(METHOD + rb" (" + TARGET + rb") HTTP/([0-9])\.([0-9])")
-NOT_IN_TARGET = re.compile(rb"[^!\"$-~]")
-ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*+)://([^/?]*+)(.*)")  # 3.2.2: scheme, authority, the rest
-STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: " + VALUE + rb")?")
+METHOD: Final = rb"(" + TOKEN + rb")"
+TARGET: Final = rb"[!\"$-~]++"
+REQUEST_LINE: Final = re.compile(METHOD + rb" (" + TARGET + rb") HTTP/([0-9])\.([0-9])")
+NOT_IN_TARGET: Final = re.compile(rb"[^!\"$-~]")
+ABSOLUTE: Final = re.compile(
+    rb"([A-Za-z][A-Za-z0-9+.\-]*+)://([^/?]*+)(.*)"
+)  # 3.2.2: scheme, authority, the rest
+STATUS_LINE: Final = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: " + VALUE + rb")?")
 # 4: white space of any kind and length between the words. What is no space is not passed on.
-LAX_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9])[ \t]++([1-9][0-9][0-9])(?:[ \t]++(" + VALUE + rb"))?")
+LAX_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([0-9])[ \t]++([1-9][0-9][0-9])(?:[ \t]++(" + VALUE + rb"))?")
 
 # -- RFC 9112 section 7.1 -----------------------------------------------------------------------------------
 
 # A size, and extensions without the "bad" white space that 7.1.1 lets a recipient accept: nobody sends it,
 # and parsers that disagree about it are how requests are smuggled.
-CHUNK = re.compile(
+CHUNK: Final = re.compile(
     rb"([0-9A-Fa-f]{1,%d})((?:;" % MAX_CHUNK_DIGITS
     + TOKEN
     + rb"(?:=(?:"
@@ -92,7 +96,7 @@ CHUNK = re.compile(
     + rb"))?)*)\r\n"
 )
 # Of replies: 7.1.1's white space, sizes padded with blanks behind or noughts before them.
-LAX_CHUNK = re.compile(
+LAX_CHUNK: Final = re.compile(
     rb"(?=[0-9A-Fa-f])0*+([0-9A-Fa-f]{0,%d}+)((?:" % MAX_CHUNK_DIGITS
     + OWS
     + rb";"
@@ -110,13 +114,13 @@ LAX_CHUNK = re.compile(
     + OWS
     + rb"\r\n"
 )
-TRAILERS = re.compile(rb"(?:" + TOKEN + rb":" + VALUE + rb"\r\n)*\r\n")
+TRAILERS: Final = re.compile(rb"(?:" + TOKEN + rb":" + VALUE + rb"\r\n)*\r\n")
 
 # -- whole heads --------------------------------------------------------------------------------------------
 
 # What no head may hold at any place, so that a head is refused as soon as it goes wrong and not at its end
 # (which never comes after a bare LF): a control, LF without CR, CR without LF. RFC 9112 section 2.2.
-STRAY = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?=[^\n])")
+STRAY: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?=[^\n])")
 
 
 def any_case(name: bytes) -> bytes:

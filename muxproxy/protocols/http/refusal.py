@@ -6,10 +6,12 @@ Server either: nothing a client could do depends on it, and the body says who sp
 
 from __future__ import annotations
 
+from typing import Final
+
 from muxproxy.protocols.contract import ANSWER, END_CLIENT, FIRST, LAST, Frame, Reason
 from muxproxy.protocols.http.common import HEAD, KEEP, OLD, MalformedError
 
-PHRASES = {
+PHRASES: Final = {
     400: b"Bad Request",
     403: b"Forbidden",
     408: b"Request Timeout",
@@ -23,7 +25,7 @@ PHRASES = {
     505: b"HTTP Version Not Supported",
 }
 
-STATUS = {
+STATUS: Final = {
     Reason.BAD_REQUEST: 400,
     Reason.DENIED: 403,
     Reason.REQUEST_TIMEOUT: 408,

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from muxproxy.protocols import contract
 from muxproxy.protocols.contract import (
@@ -70,22 +70,22 @@ from muxproxy.protocols.http.grammar import (
 )
 
 # Why an upstream connection is not used again: the notes of END_UPSTREAM, which are counted by these names.
-SAID_CLOSE = "server said close"
-SERVER_OLD = "server speaks HTTP/1.0 without keep-alive"
-READ_UNTIL_CLOSE = "read until close"
-BODY_NOT_ALLOWED = "204 or 304 that speaks of a body"
-UPGRADED = "upgraded"
+SAID_CLOSE: Final = "server said close"
+SERVER_OLD: Final = "server speaks HTTP/1.0 without keep-alive"
+READ_UNTIL_CLOSE: Final = "read until close"
+BODY_NOT_ALLOWED: Final = "204 or 304 that speaks of a body"
+UPGRADED: Final = "upgraded"
 
-UNASKED = "bytes that no request asked for"
-CUT = "the server closed its connection in the middle of a reply"
+UNASKED: Final = "bytes that no request asked for"
+CUT: Final = "the server closed its connection in the middle of a reply"
 
 # Fields that may change what we do. The short cut knows the first four.
 _SPECIAL = b"content-length connection keep-alive transfer-encoding proxy-connection te upgrade".split()
-_KEEP_ALIVE = field(b"keep-alive", rb"timeout=([0-9]{1,6})(?:, ?max=[0-9]++)?")
+_KEEP_ALIVE: Final = field(b"keep-alive", rb"timeout=([0-9]{1,6})(?:, ?max=[0-9]++)?")
 
 # Groups: 1 status, 2 Content-Length, 3 the lines of Connection and Keep-Alive, 4 and 6 its timeout, 5 set if
 # they say close, 7 Transfer-Encoding.
-_short_cut = re.compile(
+_short_cut: Final = re.compile(
     rb"HTTP/1\.1 ([2-9][0-9][0-9])(?: " + VALUE + rb")?\r\n(?:"
     + once(2, field(b"content-length", rb"([0-9]{1,18})"))
     + rb"|"
@@ -101,17 +101,17 @@ _short_cut = re.compile(
     + once(7, field(b"transfer-encoding", rb"([Cc]hunked)"))
     + rb")*\r\n"
 ).match  # laid out as the grammar is  # fmt: skip
-_HINT = re.compile(rb"(?:.*[ \t,])?timeout=([0-9]{1,6})(?![0-9])")
+_HINT: Final = re.compile(rb"(?:.*[ \t,])?timeout=([0-9]{1,6})(?![0-9])")
 
 # What we say of the client's connection, by its note; only where the body's end can be told without closing
 # it.
-_CONNECTION = {
+_CONNECTION: Final = {
     KEEP: b"",
     KEEP | OLD: b"Connection: keep-alive",
     0: b"Connection: close",
     OLD: b"Connection: close",
 }
-_CONNECTION_LINE = {note: line and line + b"\r\n" for note, line in _CONNECTION.items()}
+_CONNECTION_LINE: Final = {note: line and line + b"\r\n" for note, line in _CONNECTION.items()}
 
 
 def parse_reply(head: bytes, note: int) -> Reply:
@@ -198,8 +198,14 @@ def _hint(fields: list[Field]) -> float | None:
     return None
 
 
-_CR = 13  # it may begin an empty line before a head
-_IDLE, _HEAD, _BODY, _CHUNKS, _TO_END, _OPAQUE, _DEAD = range(7)
+_CR: Final = 13  # it may begin an empty line before a head
+_IDLE: Final = 0
+_HEAD: Final = 1
+_BODY: Final = 2
+_CHUNKS: Final = 3
+_TO_END: Final = 4
+_OPAQUE: Final = 5
+_DEAD: Final = 6
 
 
 class ReplyFramer(contract.ReplyFramer):

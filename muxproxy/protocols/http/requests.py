@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Final
 
 from muxproxy.protocols import contract
 from muxproxy.protocols.contract import BROKEN, EAGER, FIRST, IDEMPOTENT, LAST, PIN, Frame
@@ -64,17 +65,17 @@ from muxproxy.protocols.http.grammar import (
 from muxproxy.protocols.http.refusal import answer
 
 # RFC 9110 section 9.2.2.
-_IDEMPOTENT = (b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE")
-_MARKS = dict.fromkeys(_IDEMPOTENT, FIRST | IDEMPOTENT)
+_IDEMPOTENT: Final = (b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE")
+_MARKS: Final = dict.fromkeys(_IDEMPOTENT, FIRST | IDEMPOTENT)
 
 # Names of Upgrade, in lower case, without their version: RFC 7540 section 3.2, and HTTP itself.
-_HTTP_2 = frozenset((b"h2c", b"h2", b"http"))
+_HTTP_2: Final = frozenset((b"h2c", b"h2", b"http"))
 # Fields that may change what we do. The short cut knows the first three.
 _SPECIAL = b"host connection content-length transfer-encoding te expect upgrade keep-alive".split()
 _SPECIAL += [b"proxy-connection", b"max-forwards"]
 
 # Groups: 1 method, 2 target, 3 Host's value, 4 Connection's line, 5 set if it says close, 6 Content-Length.
-_short_cut = re.compile(
+_short_cut: Final = re.compile(
     rb"(?!CONNECT )" + METHOD + rb" (/[!\"$-~]*+) HTTP/1\.1\r\n(?:"
     + once(3, field(b"host", rb"([0-9A-Za-z_.\-]*+(?::[0-9]{0,5}+)?)"))
     + rb"|"
@@ -120,9 +121,8 @@ def parse_request(head: bytes, settings: Settings) -> Request:
         dropped |= {b"expect"}
     elif expect:
         if len(expect) > 1 or expect[0].lower() != b"100-continue":
-            raise MalformedError(
-                "only the expectation 100-continue can be met", 417
-            )  # RFC 9110 section 10.1.1
+            # RFC 9110 section 10.1.1
+            raise MalformedError("only the expectation 100-continue can be met", 417)
         if length:
             marks |= EAGER
     if _upgrades(fields, options, minor, length):
@@ -217,7 +217,12 @@ def _upgrades(fields: list[Field], options: frozenset[bytes], minor: int, length
     )
 
 
-_HEAD, _BODY, _CHUNKS, _STOPPED, _OPAQUE, _DEAD = range(6)
+_HEAD: Final = 0
+_BODY: Final = 1
+_CHUNKS: Final = 2
+_STOPPED: Final = 3
+_OPAQUE: Final = 4
+_DEAD: Final = 5
 
 
 class RequestFramer(contract.RequestFramer):
@@ -244,9 +249,8 @@ class RequestFramer(contract.RequestFramer):
         self._state = _HEAD
         self._head: bytearray | None = None  # a head that has come in part
         self._lined = False  # its first line is all there, and right
-        self._skipped = (
-            False  # the one empty line that may stand before a request line (RFC 9112 section 2.2)
-        )
+        # the one empty line that may stand before a request line (RFC 9112 section 2.2)
+        self._skipped = False
         self._left = 0  # of a body with a length
         self._chunks: Chunked | None = None  # of one without
         # What came behind the end of a request, or waits for the next turn (P10): from _at on, not copied for

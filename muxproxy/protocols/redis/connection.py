@@ -10,7 +10,7 @@ was and no other, and the state afterwards is known whatever happened.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, Final
 
 from muxproxy.protocols.contract import Frame
 from muxproxy.protocols.redis.backend import Backend
@@ -20,9 +20,18 @@ from muxproxy.protocols.redis.resp.grammar import multibulk
 from muxproxy.protocols.redis.states import Anywhere, Attempt, State
 from muxproxy.protocols.redis.words import is_passing, of_server
 
-_AUTH, _NAME, _HELLO, _SELECT, _REPLICA, _RESET, _FENCE = range(7)
-_WORDS = ("AUTH", "CLIENT SETNAME", "HELLO", "SELECT", "READONLY or READWRITE", "RESET", "ECHO")
-_UNSAID, _SAID, _TOO_EARLY = range(3)  # our name; too early: before AUTH (passthrough)
+_AUTH: Final = 0
+_NAME: Final = 1
+_HELLO: Final = 2
+_SELECT: Final = 3
+_REPLICA: Final = 4
+_RESET: Final = 5
+_FENCE: Final = 6
+_WORDS: Final = ("AUTH", "CLIENT SETNAME", "HELLO", "SELECT", "READONLY or READWRITE", "RESET", "ECHO")
+# our name; too early: before AUTH (passthrough)
+_UNSAID: Final = 0
+_SAID: Final = 1
+_TOO_EARLY: Final = 2
 
 
 class _Step:
@@ -278,4 +287,4 @@ class RedisConnection(Carrier):
         return f"{_WORDS[field]} was answered with {of_server(reply)}"
 
 
-_GOOD = {_AUTH: b"+OK", _NAME: b"+OK", _SELECT: b"+OK", _REPLICA: b"+OK", _RESET: b"+RESET"}
+_GOOD: Final = {_AUTH: b"+OK", _NAME: b"+OK", _SELECT: b"+OK", _REPLICA: b"+OK", _RESET: b"+RESET"}

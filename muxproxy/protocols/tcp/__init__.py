@@ -10,7 +10,7 @@ socket knows no RST: there an end is an end.)
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Final
 
 from muxproxy.config.model import Tcp
 from muxproxy.protocols.contract import BROKEN, END_CLIENT, FIRST, LAST, Frame, Protocol, Reason, Sharing
@@ -21,7 +21,7 @@ __all__ = ["ReplyFramer", "RequestFramer", "TcpProtocol"]
 
 # How sessions begin that may have a reserved place, by the name that the configuration gives them.
 # PostgreSQL's CancelRequest: its length, 16 until protocol 3.2 made keys longer, and 1234 * 65536 + 5678.
-RESERVED = {"postgres-cancel": re.compile(rb"\x00\x00[\x00-\x01].\x04\xd2\x16\x2e", re.DOTALL)}
+RESERVED: Final = {"postgres-cancel": re.compile(rb"\x00\x00[\x00-\x01].\x04\xd2\x16\x2e", re.DOTALL)}
 
 
 class TcpProtocol(Protocol):

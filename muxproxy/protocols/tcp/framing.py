@@ -7,13 +7,13 @@ with its connections.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from muxproxy.protocols import contract
 from muxproxy.protocols.contract import EAGER, END_CLIENT, END_UPSTREAM, FIRST, LAST, Frame
 
-_OPENING = Frame(b"", FIRST | EAGER)
-_END = Frame(b"", LAST | END_UPSTREAM | END_CLIENT, "session ended")
+_OPENING: Final = Frame(b"", FIRST | EAGER)
+_END: Final = Frame(b"", LAST | END_UPSTREAM | END_CLIENT, "session ended")
 
 
 class RequestFramer(contract.RequestFramer):

@@ -129,7 +129,7 @@ class Play:
         assert sockets <= self.bound, f"{sockets} sockets (P1)"
         pool = self.stage.pool
         is_idle = any(server.idle for server in pool.servers)
-        assert not (pool.queue.entries and is_idle), "somebody waits beside a free place (P4)"
+        assert not (pool.queue.size and is_idle), "somebody waits beside a free place (P4)"
         for caller in list(self.callers):
             caller.hears()
             assert self.losses or not caller.errors, caller.errors

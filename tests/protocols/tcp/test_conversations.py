@@ -147,7 +147,7 @@ class Play:
             self.check(server, client)
         pool = self.stage.pool
         is_idle = any(server.idle for server in pool.servers)
-        assert not (pool.queue.entries and is_idle), "somebody waits beside a free place (P4)"
+        assert not (pool.queue.size and is_idle), "somebody waits beside a free place (P4)"
 
     def check(self, one: End, other: End) -> None:
         """`one` has heard what `other` said, and the end only after all of it."""

@@ -6,35 +6,36 @@ every frame. What needs more than a look at it (a transaction, HELLO, a muted re
 
 from __future__ import annotations
 
+from typing import Final
+
 from muxproxy.protocols.contract import ANYWHERE, IDEMPOTENT
 
 # Kinds of commands: what the session has to do about one. SHARED: nothing, and that is nearly all of them.
-(
-    SHARED,  # touches no state of its connection
-    CONTAINER,  # has subcommands that differ: Table.find_sub tells (CLIENT; CONFIG where a list says so)
-    BLOCKING,  # may block, its arguments say whether and how long (`Command.block`)
-    MULTI,
-    EXEC,
-    DISCARD,
-    WATCH,
-    UNWATCH,
-    AUTH,
-    HELLO,
-    SELECT,
-    REPLICA,  # READONLY, READWRITE
-    PING,  # as others, but in the subscribed mode of RESP2 it is answered otherwise
-    QUIT,
-    RESET,
-    LISTEN,  # (P|S)SUBSCRIBE, (P|S)UNSUBSCRIBE
-    REFUSED,  # [redis] deny, or what cannot be kept through a proxy; `Command.why`
-    UNKNOWN,  # not in the table: the server is asked
-    WHOLE,  # no Command's, but a Note's: a transaction from MULTI to EXEC in one frame
-    ALONE,  # ends what a server waits for: behind another command on its connection it would wait too
-) = range(20)
+SHARED: Final = 0  # touches no state of its connection
+# has subcommands that differ: Table.find_sub tells (CLIENT; CONFIG where a list says so)
+CONTAINER: Final = 1
+BLOCKING: Final = 2  # may block, its arguments say whether and how long (`Command.block`)
+MULTI: Final = 3
+EXEC: Final = 4
+DISCARD: Final = 5
+WATCH: Final = 6
+UNWATCH: Final = 7
+AUTH: Final = 8
+HELLO: Final = 9
+SELECT: Final = 10
+REPLICA: Final = 11  # READONLY, READWRITE
+PING: Final = 12  # as others, but in the subscribed mode of RESP2 it is answered otherwise
+QUIT: Final = 13
+RESET: Final = 14
+LISTEN: Final = 15  # (P|S)SUBSCRIBE, (P|S)UNSUBSCRIBE
+REFUSED: Final = 16  # [redis] deny, or what cannot be kept through a proxy; `Command.why`
+UNKNOWN: Final = 17  # not in the table: the server is asked
+WHOLE: Final = 18  # no Command's, but a Note's: a transaction from MULTI to EXEC in one frame
+ALONE: Final = 19  # ends what a server waits for: behind another command on its connection it would wait too
 
 # CLIENT's subcommands about the client's own connection, which is everybody's, so that only the session can
 # answer them -> words of the whole command.
-CLIENTS_OWN = {
+CLIENTS_OWN: Final = {
     "client|setname": 3,
     "client|getname": 2,
     "client|id": 2,

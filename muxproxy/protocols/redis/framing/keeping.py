@@ -7,14 +7,15 @@ however often it is gone on with: `_rest` from `_at` on, and what came meanwhile
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from muxproxy.protocols import contract
 from muxproxy.protocols.contract import FRAMES, LINES, Frame
 
 # What a frame counts, in lines: one feed does the work of LINES.
-FRAME = LINES // FRAMES
+FRAME: Final = LINES // FRAMES
 # Commands of a transaction that may yet go as one: it is not cut in two by the end of a turn.
-LONG_GROUP = 1024
+LONG_GROUP: Final = 1024
 
 
 class Keeping(contract.RequestFramer):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 from muxproxy.protocols import contract
 from muxproxy.protocols.contract import BROKEN, END_UPSTREAM, FIRST, INTERIM, LAST, LINES, PUSH, Frame
@@ -24,51 +24,49 @@ from muxproxy.protocols.redis.resp.extent import INCOMPLETE, UNFINISHED, ReplyEx
 from muxproxy.protocols.redis.resp.grammar import CRLF, LENGTHS, SIZES, SMALL, MalformedError, number
 
 # Bytes of a reply that are held until it is whole; a larger one is passed on in parts.
-REPLY_HOLD = 64 * 1024
+REPLY_HOLD: Final = 64 * 1024
 # Bytes of a reply that must be whole: to what we ask for ourselves (AUTH, HELLO, COMMAND INFO of one name).
-MAX_WHOLE = 1024 * 1024
+MAX_WHOLE: Final = 1024 * 1024
 # A chunk is split into words, so many at a time, if it has no more than so many bytes for each reply that is
 # owed; looking for CRLF in larger values costs more than skipping them: 0.7 ns a byte.
-SPLIT = 4096
-WORDS = 128
+SPLIT: Final = 4096
+WORDS: Final = 128
 
-WHOLE = FIRST | LAST
-TOO_LARGE = "too large"  # note of a push of which only the beginning is there
-UNASKED = "bytes that no request asked for"
-CUT = "the server closed its connection in the middle of a reply"
+WHOLE: Final = FIRST | LAST
+TOO_LARGE: Final = "too large"  # note of a push of which only the beginning is there
+UNASKED: Final = "bytes that no request asked for"
+CUT: Final = "the server closed its connection in the middle of a reply"
 
 _PUSH_TYPE, _ARRAY, _ERROR = b">*-"
-_RESET = b"+RESET\r\n"
+_RESET: Final = b"+RESET\r\n"
 
 # Replies that come so often that their frames are made already, by their words.
-_MADE = {
+_MADE: Final = {
     word: Frame(word + CRLF, WHOLE)
     for word in [
         *b"+OK +QUEUED +PONG $-1 *-1 *0 _ #t #f".split(),
         *(b":%d" % number for number in range(-2, 100)),
     ]
 }
-_ONE_LINE = b"+-:_,#("
-_STRIDES = frozenset((b"+", b"-", b":", b"_", b",", b"#", b"(", b"$"))
-_NULLS = (b"$-1", b"*-1")
+_ONE_LINE: Final = b"+-:_,#("
+_STRIDES: Final = frozenset((b"+", b"-", b":", b"_", b",", b"#", b"(", b"$"))
+_NULLS: Final = (b"$-1", b"*-1")
 # How many items follow these words: of arrays, sets and maps that are not too long for the short way.
-_ITEMS = {b"%c%d" % (kind, count): count << (kind == 37) for kind in b"*~%" for count in range(SMALL)}
+_ITEMS: Final = {b"%c%d" % (kind, count): count << (kind == 37) for kind in b"*~%" for count in range(SMALL)}
 
 # How the bytes of the reply that is coming in are treated.
-(
-    _HOLD,  # until it is whole or there are REPLY_HOLD of them
-    _STREAM,  # no longer: FIRST has gone out
-    _COLLECT,  # until it is whole
-    _HEAD,  # the same, but if there are too many only the first of them
-    _DROP,
-) = range(5)
+_HOLD: Final = 0  # until it is whole or there are REPLY_HOLD of them
+_STREAM: Final = 1  # no longer: FIRST has gone out
+_COLLECT: Final = 2  # until it is whole
+_HEAD: Final = 3  # the same, but if there are too many only the first of them
+_DROP: Final = 4
 
 
 class _Listen:
     """In the queue of notes: from here on the connection listens."""
 
 
-_LISTEN = _Listen()
+_LISTEN: Final = _Listen()
 
 
 class ReplyFramer(contract.ReplyFramer):

@@ -12,6 +12,7 @@ the heart could answer those and call resume() before it has even seen the barri
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from muxproxy.protocols.contract import (
     ANSWER,
@@ -70,26 +71,26 @@ from muxproxy.protocols.redis.resp.grammar import (
 
 # Bytes of a command that are held until it is whole; a larger one is sent on in parts. Also the largest
 # transaction that goes as one. 64 KiB: what a socket brings at once.
-REQUEST_BUFFER = 64 * 1024
+REQUEST_BUFFER: Final = 64 * 1024
 
 # More than any chunk that the hands read at once (worker: 256 KiB).
-MAX_CHUNK = 1024 * 1024
+MAX_CHUNK: Final = 1024 * 1024
 
 # Bytes without a word that are skipped at once: more are work, too.
-MAX_BLANK = 16 * 1024
+MAX_BLANK: Final = 16 * 1024
 
 # Words that a chunk is split into: bounds the objects that a chunk of line ends would make.
-SPLIT = 4096
+SPLIT: Final = 4096
 
-BARRIERS = frozenset((AUTH, HELLO, SELECT, REPLICA, RESET, QUIT))
+BARRIERS: Final = frozenset((AUTH, HELLO, SELECT, REPLICA, RESET, QUIT))
 
-WHOLE = FIRST | LAST
-_ASTERISK = 42
-_ALONE = b"*1\r\n"  # how a command without arguments begins
+WHOLE: Final = FIRST | LAST
+_ASTERISK: Final = 42
+_ALONE: Final = b"*1\r\n"  # how a command without arguments begins
 
 # Redis takes these for a browser that was talked into sending it commands, and closes (networking.c,
 # securityWarningCommand). On a shared connection that would be everybody's end.
-_HTTP = (b"post", b"host:")
+_HTTP: Final = (b"post", b"host:")
 
 
 class RequestFramer(Keeping):

@@ -8,23 +8,25 @@ stands for is the table's and never changes once it is known; what stands around
 
 from __future__ import annotations
 
+from typing import Final
 from typing import Protocol as Interface
 
 from muxproxy.protocols.redis.commands.command import UNKNOWN, Command
 
-KNOWN_NAMES = 2048  # spellings; Redis 7 has 240 commands, and clients write them in upper or lower case
-KNOWN_LENGTH = 32  # bytes of a name that is worth remembering; the longest of Redis 7 has 20
-HEAD_LENGTH = 64  # room for such a name behind its count and its length
+# spellings; Redis 7 has 240 commands, and clients write them in upper or lower case
+KNOWN_NAMES: Final = 2048
+KNOWN_LENGTH: Final = 32  # bytes of a name that is worth remembering; the longest of Redis 7 has 20
+HEAD_LENGTH: Final = 64  # room for such a name behind its count and its length
 
 # proto-max-bulk-len of redis.conf, and what Redis answered before 7.0 as its limit of arguments; 7.0 takes
 # 2**31-1 of them, whose count alone would be the size of memory that an honest client never needs.
-MAX_ARGUMENT = 512 * 1024 * 1024
-MAX_ARGUMENTS = 1024 * 1024
-SUBSCRIBER_BUFFER = 8 * 1024 * 1024
-SUBSCRIBE_BUFFER = 1024 * 1024
+MAX_ARGUMENT: Final = 512 * 1024 * 1024
+MAX_ARGUMENTS: Final = 1024 * 1024
+SUBSCRIBER_BUFFER: Final = 8 * 1024 * 1024
+SUBSCRIBE_BUFFER: Final = 1024 * 1024
 
 # Commands that go as one frame at the most: what waits, is sent and is lost together.
-MAX_RUN = 32
+MAX_RUN: Final = 32
 
 
 # What the beginning of a command says, up to its second word: the command, the marks of its frame, the bytes

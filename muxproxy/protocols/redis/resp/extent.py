@@ -6,6 +6,8 @@ bytes of a bulk not at all. Nesting costs a counter, not a recursion; only strea
 
 from __future__ import annotations
 
+from typing import Final
+
 from muxproxy.protocols.redis.resp.grammar import (
     BAD_COUNT,
     BAD_LENGTH,
@@ -23,21 +25,21 @@ from muxproxy.protocols.redis.resp.grammar import (
     ours,
 )
 
-INCOMPLETE = -1
+INCOMPLETE: Final = -1
 # Less than that: `left` lines were looked at, and what is behind UNFINISHED - end is for another time.
-UNFINISHED = -2
+UNFINISHED: Final = -2
 
 # What Redis takes from a client that has not authenticated (processMultibulkBuffer).
-UNTRUSTED_ARGUMENTS = 10
-UNTRUSTED_ARGUMENT = 16384
+UNTRUSTED_ARGUMENTS: Final = 10
+UNTRUSTED_ARGUMENT: Final = 16384
 
-MAX_COUNT = 2**31 - 1  # INT_MAX: of a command's words
+MAX_COUNT: Final = 2**31 - 1  # INT_MAX: of a command's words
 
 # Of a streamed type inside another. Servers send none at all so far; a client's parser is not deeper either.
-MAX_STREAMS = 32
+MAX_STREAMS: Final = 32
 # Items of a streamed aggregate that are to come; none of them is counted off, only what is inside of them.
 # More than all counts that a reply may name.
-_ENDLESS = 2**200
+_ENDLESS: Final = 2**200
 
 
 class Extent:
@@ -175,11 +177,11 @@ class CommandExtent(Extent):
 
 
 # First bytes of replies: one line; a length; a number of items; twice that.
-_LINES = b"+-:_,#("
-_BULKS = b"$!="
-_LISTS = b"*~>"
-_PAIRS = b"%|"
-_TYPES = _LINES + _BULKS + _LISTS + _PAIRS + b";."
+_LINES: Final = b"+-:_,#("
+_BULKS: Final = b"$!="
+_LISTS: Final = b"*~>"
+_PAIRS: Final = b"%|"
+_TYPES: Final = _LINES + _BULKS + _LISTS + _PAIRS + b";."
 
 
 class ReplyExtent(Extent):

@@ -7,44 +7,45 @@ and where it is careless enough that another server might see another command, w
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from muxproxy.errors import PeerError
 
-CRLF = b"\r\n"
+CRLF: Final = b"\r\n"
 
 # PROTO_INLINE_MAX_SIZE (server.h): of an inline request and of any line that says a length.
-MAX_LINE = 64 * 1024
-MAX_INT64 = 2**63 - 1
+MAX_LINE: Final = 64 * 1024
+MAX_INT64: Final = 2**63 - 1
 
 # Framers compare or look up whole length lines instead of reading numbers; these are looked up.
-SMALL = 1024
-LENGTHS = tuple(b"$%d" % size for size in range(SMALL))
-SIZES = {line: size for size, line in enumerate(LENGTHS)}
+SMALL: Final = 1024
+LENGTHS: Final = tuple(b"$%d" % size for size in range(SMALL))
+SIZES: Final = {line: size for size, line in enumerate(LENGTHS)}
 # Bytes from one word's end to the next one's, by what stands between them.
-SPANS = {CRLF + line: size + 2 for size, line in enumerate(LENGTHS)}
-COUNTS = {b"*%d" % count: count for count in range(1, SMALL)}
+SPANS: Final = {CRLF + line: size + 2 for size, line in enumerate(LENGTHS)}
+COUNTS: Final = {b"*%d" % count: count for count in range(1, SMALL)}
 
 # Protocol errors (networking.c): what stands behind `-ERR Protocol error: `.
-BAD_COUNT = b"invalid multibulk length"
-BAD_LENGTH = b"invalid bulk length"
-LONG_COUNT = b"too big mbulk count string"
-LONG_LENGTH = b"too big bulk count string"
-LONG_INLINE = b"too big inline request"
-UNBALANCED = b"unbalanced quotes in request"
-TRUST_COUNT = b"unauthenticated multibulk length"
-TRUST_LENGTH = b"unauthenticated bulk length"
+BAD_COUNT: Final = b"invalid multibulk length"
+BAD_LENGTH: Final = b"invalid bulk length"
+LONG_COUNT: Final = b"too big mbulk count string"
+LONG_LENGTH: Final = b"too big bulk count string"
+LONG_INLINE: Final = b"too big inline request"
+UNBALANCED: Final = b"unbalanced quotes in request"
+TRUST_COUNT: Final = b"unauthenticated multibulk length"
+TRUST_LENGTH: Final = b"unauthenticated bulk length"
 
-BLANK = b" \t\n\v\f\r"  # isspace() in the C locale
+BLANK: Final = b" \t\n\v\f\r"  # isspace() in the C locale
 # Inline requests without a word, which nobody answers; longer ones are somebody else's to look at.
-_BLANK_LINES = re.compile(rb"(?:[ \t\v\f\r]{0,64}+\n)++")
+_BLANK_LINES: Final = re.compile(rb"(?:[ \t\v\f\r]{0,64}+\n)++")
 # What stands for itself: outside of quotes, and inside.
-_PLAIN = re.compile(rb"[^ \t\n\r\"']*+")
-_IN_DOUBLE = re.compile(rb'((?:[^"\\]|\\.)*+)"', re.DOTALL)
-_ESCAPED = re.compile(rb"((?:\\x[0-9a-fA-F]{2})+)|((?:\\[^x])+)|\\x", re.DOTALL)
-_IN_SINGLE = re.compile(rb"((?:[^'\\]|\\'|\\)*+)'")
-_SPECIAL = re.compile(rb"[\"'\v\f]")
-_WORD_END = b" \t\n\r"  # what sdssplitargs ends an unquoted word with: \v and \f stand inside one
-_ESCAPES = bytes.maketrans(b"nrtba", b"\n\r\t\b\a")
+_PLAIN: Final = re.compile(rb"[^ \t\n\r\"']*+")
+_IN_DOUBLE: Final = re.compile(rb'((?:[^"\\]|\\.)*+)"', re.DOTALL)
+_ESCAPED: Final = re.compile(rb"((?:\\x[0-9a-fA-F]{2})+)|((?:\\[^x])+)|\\x", re.DOTALL)
+_IN_SINGLE: Final = re.compile(rb"((?:[^'\\]|\\'|\\)*+)'")
+_SPECIAL: Final = re.compile(rb"[\"'\v\f]")
+_WORD_END: Final = b" \t\n\r"  # what sdssplitargs ends an unquoted word with: \v and \f stand inside one
+_ESCAPES: Final = bytes.maketrans(b"nrtba", b"\n\r\t\b\a")
 
 
 class MalformedError(PeerError):

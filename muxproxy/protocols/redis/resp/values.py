@@ -7,9 +7,11 @@ deeper than any reply we ask for; nothing is allocated for a count that a peer o
 
 from __future__ import annotations
 
+from typing import Final
+
 from muxproxy.native import mypyc_attr
 
-MAX_DEPTH = 16  # COMMAND nests 7 deep
+MAX_DEPTH: Final = 16  # COMMAND nests 7 deep
 
 Value = bytes | int | float | None | list["Value"]
 

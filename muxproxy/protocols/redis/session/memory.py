@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from muxproxy.protocols.contract import ANSWER, FIRST, LAST, PIN, UNPIN, Frame, Reason
 from muxproxy.protocols.redis import words as say
@@ -14,7 +14,9 @@ from muxproxy.protocols.redis.pubsub.listening import Listener
 from muxproxy.protocols.redis.session.notes import SkipFirst
 from muxproxy.protocols.redis.states import State
 
-NOT_MUTE, SKIPPED, OFF = range(3)
+NOT_MUTE: Final = 0
+SKIPPED: Final = 1
+OFF: Final = 2
 
 
 class Memory(Listener):

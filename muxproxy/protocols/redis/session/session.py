@@ -13,6 +13,7 @@ transaction is done as it was asked for or not at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from muxproxy.protocols.contract import (
     ANYWHERE,
@@ -59,14 +60,14 @@ from muxproxy.protocols.redis.session.memory import NOT_MUTE, OFF, SKIPPED, Memo
 from muxproxy.protocols.redis.session.notes import Aborted, SkipFirst, Tried, Unknown
 from muxproxy.protocols.redis.states import Anywhere, Attempt
 
-_BEFORE_AUTH = frozenset((AUTH, HELLO, RESET, QUIT))
-_WHILE_SUBSCRIBED = frozenset((LISTEN, PING, RESET, QUIT))
-_NOT_IN_MULTI = frozenset((AUTH, HELLO, LISTEN))
-_FEW_NAMES = 1024  # of channels in one command: taken with any channels_buffer
-_PING = multibulk([b"PING"])
-_DISCARD = multibulk([b"DISCARD"])
+_BEFORE_AUTH: Final = frozenset((AUTH, HELLO, RESET, QUIT))
+_WHILE_SUBSCRIBED: Final = frozenset((LISTEN, PING, RESET, QUIT))
+_NOT_IN_MULTI: Final = frozenset((AUTH, HELLO, LISTEN))
+_FEW_NAMES: Final = 1024  # of channels in one command: taken with any channels_buffer
+_PING: Final = multibulk([b"PING"])
+_DISCARD: Final = multibulk([b"DISCARD"])
 # Seen on 7.0.15: an error to a command with subcommands names both words.
-_CONTAINERS = frozenset(
+_CONTAINERS: Final = frozenset(
     name.partition("|")[0] for _, names in COMMANDS for name in names.split() if "|" in name
 )
 
