@@ -51,5 +51,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         inside = [item for item in items if item.get_closest_marker("inside") is not None]
         config.hook.pytest_deselected(items=inside)
         items[:] = [item for item in items if item.get_closest_marker("inside") is None]
+    for item in items:
+        if " at 0x" in item.nodeid:
+            raise pytest.UsageError(f"another name in each process, give it `ids` or an `id`: {item.nodeid}")
     if os.environ.get("PYTEST_XDIST_WORKER"):
         items.sort(key=lambda item: not item.nodeid.startswith("tests/system/"))

@@ -176,8 +176,11 @@ def test_a_subclass_of_bytes_is_bytes(name: str) -> None:
     assert [(frame.data, frame.marks) for frame in odd] == [(frame.data, frame.marks) for frame in plain]
 
 
+OBJECT = pytest.param(object(), id="an object")
+
+
 @pytest.mark.parametrize("name", PROTOCOLS)
-@pytest.mark.parametrize("odd", [None, 7, "text", [b"x"], object()], ids=repr)
+@pytest.mark.parametrize("odd", [None, 7, "text", [b"x"], OBJECT], ids=repr)
 def test_what_is_no_bytes_is_an_error_and_not_the_end_of_the_process(name: str, odd: Any) -> None:
     if name == "tcp" and odd is None:
         return  # as b"": it opens the session
@@ -192,7 +195,7 @@ def test_what_is_no_bytes_is_an_error_and_not_the_end_of_the_process(name: str, 
         assert name == "tcp" or not frames  # tcp looks at no part; Dubbo keeps what is short
 
 
-@pytest.mark.parametrize("odd", ["", None, 1.5, object()], ids=repr)
+@pytest.mark.parametrize("odd", ["", None, 1.5, OBJECT], ids=repr)
 def test_so_is_a_frame_made_of_the_wrong_things(odd: Any) -> None:
     for make in (lambda: Frame(odd, 0), lambda: Frame(b"", odd), lambda: Frame(b"", 0, None, odd)):
         with contextlib.suppress(TypeError):
