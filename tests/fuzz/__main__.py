@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from tests.fuzz import framers, workers
+from tests.fuzz import builds, framers, workers
 
 
 @click.group()
@@ -57,6 +57,30 @@ def by_chance(target: str, seconds: float, seed: int) -> int:
             ) from failure
         number += 1
     return number
+
+
+@main.command("builds")
+@click.option("--python", "pythons", multiple=True, required=True, help="Whose builds; two of them.")
+@click.option("--inputs", default=10_000_000, show_default=True, help="For all targets together.")
+@click.option("--seed", default=None, type=int, help="Default: the time.")
+@click.option("--only", multiple=True, type=click.Choice(builds.TARGETS))
+def fuzz_builds(pythons: tuple[str, ...], inputs: int, seed: int | None, only: tuple[str, ...]) -> None:
+    """The same inputs into the framers of two builds, which must say the same."""
+    seed = int(time.time()) if seed is None else seed
+    for python in pythons:
+        command = [
+            python,
+            "-c",
+            "from muxproxy.native import running; import muxproxy.protocols; print(running())",
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        click.echo(f"{python}: {done.stdout.strip()}")
+    targets = list(only or builds.TARGETS)
+    each = inputs // len(targets)
+    for target in targets:
+        if wrong := builds.differences(pythons, target, seed, each):
+            raise click.ClickException("\n".join([target, *wrong[:20]]))
+        click.echo(f"{target}: {each:,} inputs from seed {seed}, the same with each")
 
 
 @main.command("workers")
