@@ -5,6 +5,10 @@
 #   bash tests/run.sh tests/mux -k queue    any pytest arguments
 #   bash tests/run.sh --full tests/mux      what is random at its full size: tests/sizes.py
 #   PYTHON=python3.13 bash tests/run.sh     another interpreter (3.11 or later)
+#   bash tests/run.sh --compiled [...]      the compiled build: what both must pass, or what is named
+#
+# Without arguments both builds are tested: everything with the pure one (an editable install), and what the heart
+# and the hands do with the compiled one, which pip makes as for everybody, beside a copy of the tests.
 #
 # Programs that the system tests talk to (nginx, curl ...) are installed with apt when it runs as root. Otherwise it
 # says which are missing, and the tests that need them are skipped with that reason; with CI=true they fail.
@@ -33,6 +37,15 @@ apt_install() {
     return "$code"
 }
 can_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
+
+# Compiled or pure?
+builds=pure
+if [ "${1:-}" = --compiled ]; then
+    builds=compiled
+    shift
+elif [ $# = 0 ]; then
+    builds=both
+fi
 
 # The interpreter.
 python=${PYTHON:-python3}
@@ -63,6 +76,44 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     "$venv/bin/pip" install -q --disable-pip-version-check -e '.[test]'
     printf '%s\n' "$wanted" >"$stamp"
 fi
+
+# The compiled build: a second environment that has the first one's packages, a muxproxy installed by pip as a person
+# would (but that it must be compiled), and beside it the tests. Made again when the package has changed; what the C
+# compiler has done is kept.
+compiled=$venv-compiled
+make_compiled() {
+    local tree=$compiled/tree wanted site
+    if ! command -v cc >/dev/null && can_install; then
+        say "installing gcc"
+        apt_install gcc libc6-dev
+    fi
+    if ! "$python" -c 'import sys, sysconfig as s; sys.exit(not __import__("os").path.exists(s.get_path("include") + "/Python.h"))' &&
+        can_install; then
+        say "installing python$version-dev"
+        apt_install "python$version-dev"
+    fi
+    wanted=$({ cat "$stamp" && find muxproxy -name '*.py' -print0 | sort -z | xargs -0 sha256sum; } | sha256sum)
+    if [ "$(cat "$compiled/stamp" 2>/dev/null)" != "$wanted" ]; then
+        say "compiling into $compiled"
+        rm -rf "$tree" "$compiled/stamp"
+        "$python" -m venv --without-pip "$compiled"
+        MUXPROXY_PURE=0 MUXPROXY_BUILD=$PWD/$compiled/build "$venv/bin/pip" install -q --disable-pip-version-check \
+            --no-deps --target "$tree" .
+        for site in "$PWD/$tree" "$PWD/$venv"/lib/python*/site-packages; do
+            printf '%s\n' "$site"
+        done >"$(echo "$compiled"/lib/python*/site-packages)/tests.pth"
+        printf '%s\n' "$wanted" >"$compiled/stamp"
+    fi
+    rm -rf "$tree/tests" "$tree/config"
+    cp -R tests config systemd README.md pyproject.toml "$tree/"
+}
+
+# What it is tested with when nothing is named: all tests of what is compiled, of those who call it, and real programs
+# of each protocol. tests/test_native.py and tests/worker/test_process.py fail if it is not the compiled one that runs.
+compiled_tests=(
+    tests/test_native.py tests/protocols tests/mux tests/worker tests/fuzz/test_framers.py tests/system/test_retries.py
+    tests/system/redis/test_round_trips.py tests/system/tcp/test_sessions.py tests/system/dubbo/test_own.py
+)
 
 # The programs. Command, Debian package, and the tests that are left out without it.
 missing=()
@@ -114,5 +165,20 @@ fi
 
 # Everything goes two files at a time: a test that waits for a program to start keeps one of two cores busy at best.
 # Each file of system tests has a network of its own, if root runs them.
-[ $# -gt 0 ] || set -- -n 2 --dist loadfile --no-loadscope-reorder --durations=20
-exec "$venv/bin/python" -m pytest "$@"
+two=(-n 2 --dist loadfile --no-loadscope-reorder --durations=20)
+test_compiled() {
+    make_compiled
+    (cd "$compiled/tree" && MUXPROXY_TESTED=compiled ../bin/python -m pytest -p no:cacheprovider "$@")
+}
+
+case $builds in
+pure) exec "$venv/bin/python" -m pytest "$@" ;;
+compiled)
+    [ $# -gt 0 ] || set -- "${two[@]}" "${compiled_tests[@]}"
+    test_compiled "$@"
+    ;;
+both)
+    "$venv/bin/python" -m pytest "${two[@]}"
+    test_compiled "${two[@]}" "${compiled_tests[@]}"
+    ;;
+esac

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from muxproxy.protocols.contract import Sharing
 from muxproxy.worker.visit import AT_ONCE, Visit
 from tests.worker.hands import Bench, perform
@@ -90,6 +92,7 @@ def test_a_refusal_arrives_whole_though_the_client_is_still_sending() -> None:
     perform(scene)
 
 
+@pytest.mark.inside
 def test_our_own_bug_ends_the_client_it_touched_and_nothing_else() -> None:
     async def scene(bench: Bench) -> None:
         bob = await bench.asks(b"bob\n")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from muxproxy.mux.deadlines import INF
+from muxproxy.mux.deadlines import INF, Timed
 from muxproxy.mux.work import Working
 from muxproxy.worker.engine import BUSY_PER_TURN, Engine
 from tests.system.sockdiag import SockDiag
@@ -46,6 +46,7 @@ def test_a_refused_connect_is_told_with_its_reason() -> None:
     perform(scene, timeout=0.5)
 
 
+@pytest.mark.inside
 def test_a_connect_that_hangs_is_given_up_and_its_place_given_back_when_its_socket_is_gone() -> None:
     async def scene(bench: Bench) -> None:
         loop = asyncio.get_running_loop()
@@ -235,7 +236,7 @@ def test_a_fin_goes_at_once_and_not_when_the_loop_turns_again() -> None:
     with_engine(scene)
 
 
-class Egg:
+class Egg(Timed):
     def __init__(self, deadline: float, rings) -> None:
         self.deadline = deadline
         self.wake = INF
