@@ -10,6 +10,7 @@ well. What the machine itself was late, which others may keep busy, is nobody's 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -69,6 +70,7 @@ def test_an_overload_leaves_the_origin_fully_used_and_is_over_when_it_is_over(
 ) -> None:
     # A machine too slow or too busy to offer ten times as much gets a slower origin.
     service = max(service, 10 * SLOTS * HEADROOM / refusals_per_second(service, keep_alive))
+    service = math.ceil(service * 1000) / 1000  # libuv's timers round to milliseconds: 13.4 would be 13
     nominal = SLOTS / service
     with stage(service) as (origin, proxy):
         # More clients than slots, or the origin would wait for each of them to ask again.
