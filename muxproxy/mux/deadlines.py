@@ -44,7 +44,7 @@ class Deadlines:
     def __init__(self, grain: float, alarm: Callable[[float], None]) -> None:
         self._grain = grain
         self._alarm = alarm
-        self._slots: dict[int, set[Timed]] = {}
+        self._slots: dict[int, dict[Timed, None]] = {}
         self._order: list[int] = []  # heap of the slots' numbers
         self._last_watched = 0  # a slot and when it acts: one number for the many that are filed there
         self._last_wake = 0.0
@@ -62,18 +62,18 @@ class Deadlines:
             self.forget(timed)
         slot = self._slots.get(number)
         if slot is None:
-            slot = self._slots[number] = set()
+            slot = self._slots[number] = {}
             heappush(self._order, number)
             if self._order[0] == number:
                 self._alarm(wake)
-        slot.add(timed)
+        slot[timed] = None
         timed.wake = wake
 
     def forget(self, timed: Timed) -> None:
         if timed.wake != INF:
             slot = self._slots.get(round(timed.wake / self._grain))
             if slot is not None:
-                slot.discard(timed)
+                slot.pop(timed, None)
             timed.wake = INF
 
     def next_deadline(self) -> float:
@@ -86,7 +86,7 @@ class Deadlines:
             self._reached = self._order[0]
             slot = self._slots[self._reached]
             while slot:
-                timed = slot.pop()
+                timed, _ = slot.popitem()
                 timed.wake = INF
                 if timed.deadline <= now:
                     try:

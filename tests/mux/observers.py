@@ -9,7 +9,6 @@ request's name says whose it is and which (`c3r7`), its body is made from its na
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Peer
@@ -215,16 +214,3 @@ class ClientEnd:
     @property
     def is_opaque(self) -> bool:
         return self._reader.opaque
-
-
-class InOrder(dict[Any, None]):
-    """A set that yields its members in one order on every run: a set of objects yields them by address."""
-
-    def add(self, member: Any) -> None:
-        self[member] = None
-
-    def discard(self, member: Any) -> None:
-        super().pop(member, None)
-
-    def pop(self) -> Any:
-        return self.popitem()[0]

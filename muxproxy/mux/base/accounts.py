@@ -52,7 +52,7 @@ class Accounts:
         self.fine = fine
         self.slow = slow
         self.memory = Memory(Node().memory, fine)  # its own, until its worker says which
-        self.clients: set[ClientRole] = set()
+        self.clients: dict[ClientRole, None] = {}  # and not a set: what happens to all happens in order
         self.queue = Queue(backend.queue.timeout, fine, self.on_expired)
         # Those that need a connection alone, apart, so that they never stand in front of those that do not
         # (P4).

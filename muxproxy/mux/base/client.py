@@ -35,7 +35,7 @@ class Client(Replying):
 
     def on_opened(self, now: float, data: bytes = b"") -> None:
         pool = self.pool
-        pool.clients.add(self)
+        pool.clients[self] = None
         if len(pool.clients) > pool.clients_config.max_connections:
             text = f"{pool.name}: {pool.clients_config.max_connections} clients are connected"
             self.refuse_connection(Reason.CLIENTS_FULL, text, now)
@@ -107,7 +107,7 @@ class Client(Replying):
             self.wire = self._backlog = None
             if self.wake != INF:
                 self.pool.slow.forget(self)
-            self.pool.clients.discard(self)
+            self.pool.clients.pop(self, None)
             if self.phase != ENDING:  # else it has left
                 self.leave(Reason.CLIENT_LEFT, now)
             if self.pool.draining:

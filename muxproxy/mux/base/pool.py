@@ -293,7 +293,7 @@ class Pool(Refusing):
         if not server.connections:
             server.reached = False  # until this one is through
         upstream = self._new_upstream(self, server, now)
-        self.upstreams.add(upstream)
+        self.upstreams[upstream] = None
         server.connections += 1
         server.connecting += 1
         self.fine.watch(upstream)
@@ -335,7 +335,7 @@ class Pool(Refusing):
         self.on_closing(upstream, now)
         server = upstream.server
         self.fine.forget(upstream)
-        self.upstreams.discard(upstream)
+        self.upstreams.pop(upstream, None)
         server.connections -= 1
         if not connected:
             server.connecting -= 1

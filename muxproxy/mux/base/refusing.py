@@ -24,7 +24,7 @@ class Refusing(PoolOfUpstreams):
         self, backend: Backend, protocol: Protocol, world: World, fine: Deadlines, slow: Deadlines
     ) -> None:
         super().__init__(backend, protocol, world, fine, slow)
-        self.upstreams: set[Upstream] = set()  # every one that counts against the bound
+        self.upstreams: dict[Upstream, None] = {}  # every one that counts against the bound, the oldest first
         self.servers: list[Server] = []
         self._pins_told = -INF  # when the log last said what holds all of them
 
