@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from muxproxy.config.model import Backend
+from muxproxy.mux.base.accounts import Parts
 from muxproxy.mux.base.client import Client
 from muxproxy.mux.base.pool import Pool
 from muxproxy.mux.base.upstream import Upstream
@@ -46,5 +47,5 @@ def new_pool(backend: Backend, protocol: Protocol, world: World, fine: Deadlines
     if protocol.sharing is Sharing.DEDICATED and backend.tcp.reserve:
         players = _RESERVING
     pool, client, upstream = players
-    made: Pool = pool(backend, protocol, world, fine, slow, client, upstream)
+    made: Pool = pool(Parts(backend, protocol, world, fine, slow, client, upstream))
     return made

@@ -7,7 +7,8 @@ and what operators see of it.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
 from muxproxy.config.model import Backend, Node
 from muxproxy.metrics.histogram import Histogram
@@ -31,12 +32,25 @@ _OVERLOAD: Final = (
 )
 
 
-class Accounts:
-    """Times are the loop's, in seconds. `fine` and `slow`: wheels of short and long grains, for all pools."""
+class Parts(NamedTuple):
+    """What a pool is made of. `fine` and `slow`: wheels of short and long grains, for all pools. The last two
+    make its clients and its connections, which are the sharing's own, so that their kind has no name here."""
 
-    def __init__(
-        self, backend: Backend, protocol: Protocol, world: World, fine: Deadlines, slow: Deadlines
-    ) -> None:
+    backend: Backend
+    protocol: Protocol
+    world: World
+    fine: Deadlines
+    slow: Deadlines
+    new_client: Callable[[Any, Wire | None, float], Any]  # (pool, wire, now)
+    new_upstream: Callable[[Any, Any, float], Any]  # (pool, server, now)
+
+
+class Accounts:
+    """Times are the loop's, in seconds."""
+
+    def __init__(self, parts: Parts) -> None:
+        backend, protocol, world, fine = parts.backend, parts.protocol, parts.world, parts.fine
+        self._parts = parts
         self.name = backend.name
         self.protocol = protocol
         self.config = backend.upstream
@@ -50,7 +64,7 @@ class Accounts:
         self.tunnel_timeout = backend.http.tunnel_timeout
         self.world = world
         self.fine = fine
-        self.slow = slow
+        self.slow = parts.slow
         self.memory = Memory(Node().memory, fine)  # its own, until its worker says which
         self.clients: dict[ClientRole, None] = {}  # and not a set: what happens to all happens in order
         self.queue = Queue(backend.queue.timeout, fine, self.on_expired)

@@ -7,24 +7,19 @@ one that is free.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-from muxproxy.config.model import Backend
 from muxproxy.mux.admission.queue import Queue
+from muxproxy.mux.base.accounts import Parts
 from muxproxy.mux.base.client import Client
 from muxproxy.mux.base.lookout import Lookout
 from muxproxy.mux.base.refusing import Refusing
 from muxproxy.mux.base.server import Server, coming
 from muxproxy.mux.base.upstream import OPEN, Upstream
-from muxproxy.mux.deadlines import INF, Deadlines
+from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import Exchange
-from muxproxy.mux.ports import Wire, World
-from muxproxy.protocols.contract import PIN, Protocol
-
-# The sharing's own, of which the pool knows no more than the base: sharings.py has the table.
-NewClient = Callable[[Any, Wire | None, float], Client]
-NewUpstream = Callable[[Any, Server, float], Upstream]
+from muxproxy.mux.ports import Wire
+from muxproxy.protocols.contract import PIN
 
 MANY: Final = 4  # connections of which one is spared for a server that cannot be reached
 _BALANCE_EVERY = 64  # releases between two looks at how connections spread over servers
@@ -33,23 +28,13 @@ _BALANCE_EVERY = 64  # releases between two looks at how connections spread over
 class Pool(Refusing):
     """Times are the loop's, in seconds."""
 
-    def __init__(
-        self,
-        backend: Backend,
-        protocol: Protocol,
-        world: World,
-        fine: Deadlines,
-        slow: Deadlines,
-        new_client: NewClient,
-        new_upstream: NewUpstream,
-    ) -> None:
-        super().__init__(backend, protocol, world, fine, slow)
-        self._new_client = new_client
-        self._new_upstream = new_upstream
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
         self.lookout = Lookout(self)
 
     def new_client(self, wire: Wire, now: float) -> Client:
-        return self._new_client(self, wire, now)
+        client: Client = self._parts.new_client(self, wire, now)
+        return client
 
     def is_visited(self) -> bool:
         """Clients may leave when they have their reply: a connection is no session."""
@@ -292,7 +277,7 @@ class Pool(Refusing):
         self.connects += 1
         if not server.connections:
             server.reached = False  # until this one is through
-        upstream = self._new_upstream(self, server, now)
+        upstream: Upstream = self._parts.new_upstream(self, server, now)
         self.upstreams[upstream] = None
         server.connections += 1
         server.connecting += 1

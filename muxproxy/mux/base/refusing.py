@@ -8,22 +8,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from muxproxy.config.model import Backend
+from muxproxy.mux.base.accounts import Parts
 from muxproxy.mux.base.server import Server
 from muxproxy.mux.base.upstream import OPEN, PoolOfUpstreams, Upstream
-from muxproxy.mux.deadlines import INF, Deadlines
+from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import STREAM, Exchange
-from muxproxy.mux.ports import World
-from muxproxy.protocols.contract import LISTEN, PIN, Protocol, Reason
+from muxproxy.protocols.contract import LISTEN, PIN, Reason
 
 _TELL_PINS_EVERY: Final = 60.0  # seconds
 
 
 class Refusing(PoolOfUpstreams):
-    def __init__(
-        self, backend: Backend, protocol: Protocol, world: World, fine: Deadlines, slow: Deadlines
-    ) -> None:
-        super().__init__(backend, protocol, world, fine, slow)
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
         self.upstreams: dict[Upstream, None] = {}  # every one that counts against the bound, the oldest first
         self.servers: list[Server] = []
         self._pins_told = -INF  # when the log last said what holds all of them

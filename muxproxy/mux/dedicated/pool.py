@@ -11,14 +11,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from muxproxy.config.model import Backend
-from muxproxy.mux.base.pool import NewClient, NewUpstream, Pool
+from muxproxy.mux.base.accounts import Parts
+from muxproxy.mux.base.pool import Pool
 from muxproxy.mux.base.server import coming
 from muxproxy.mux.base.upstream import Upstream
-from muxproxy.mux.deadlines import INF, Deadlines, Timed
+from muxproxy.mux.deadlines import INF, Timed
 from muxproxy.mux.exchange import Exchange
-from muxproxy.mux.ports import World
-from muxproxy.protocols.contract import Protocol
 
 _MOST_DOUBLINGS: Final = 30  # of the pause: 24 years of 0.7 s
 
@@ -42,19 +40,10 @@ class _Pause(Timed):
 
 
 class DedicatedPool(Pool):
-    def __init__(
-        self,
-        backend: Backend,
-        protocol: Protocol,
-        world: World,
-        fine: Deadlines,
-        slow: Deadlines,
-        new_client: NewClient,
-        new_upstream: NewUpstream,
-    ) -> None:
-        super().__init__(backend, protocol, world, fine, slow, new_client, new_upstream)
-        self.tunnel_timeout = backend.clients.idle_timeout
-        self.session_timeout = backend.tcp.session_timeout  # 0: for ever
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        self.tunnel_timeout = parts.backend.clients.idle_timeout
+        self.session_timeout = parts.backend.tcp.session_timeout  # 0: for ever
         self.spares_lost = 0  # times that spares ended unused, since a session has had one
         self._pause = _Pause(self)  # its deadline: no spare is dialled before
 

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from muxproxy.config.model import Backend
-from muxproxy.mux.base.pool import NewClient, NewUpstream
+from muxproxy.mux.base.accounts import Parts
 from muxproxy.mux.base.upstream import Upstream
-from muxproxy.mux.deadlines import Deadlines
 from muxproxy.mux.dedicated.pool import DedicatedPool
 from muxproxy.mux.dedicated.upstream import DedicatedUpstream
 from muxproxy.mux.exchange import NEW, WAITING, Exchange
-from muxproxy.mux.ports import World
-from muxproxy.protocols.contract import PIN, Protocol
+from muxproxy.protocols.contract import PIN
 
 MOMENT: Final = 0.1  # seconds in which the first bytes of a client that finds the queue full can come
 
@@ -25,18 +22,9 @@ MOMENT: Final = 0.1  # seconds in which the first bytes of a client that finds t
 class ReservingPool(DedicatedPool):
     """A session that may have a reserved place is marked PIN, and waits in `pin_queue`."""
 
-    def __init__(
-        self,
-        backend: Backend,
-        protocol: Protocol,
-        world: World,
-        fine: Deadlines,
-        slow: Deadlines,
-        new_client: NewClient,
-        new_upstream: NewUpstream,
-    ) -> None:
-        super().__init__(backend, protocol, world, fine, slow, new_client, new_upstream)
-        self._common = self.max_connections - backend.tcp.reserve  # places that all may have
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        self._common = self.max_connections - parts.backend.tcp.reserve  # places that all may have
 
     # -- whose it is -------------------------------------------------------------------------------
 

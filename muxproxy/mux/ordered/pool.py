@@ -8,32 +8,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from muxproxy.config.model import Backend
 from muxproxy.mux.admission.memory import HEAVY
-from muxproxy.mux.base.pool import NewClient, NewUpstream
-from muxproxy.mux.deadlines import Deadlines
+from muxproxy.mux.base.accounts import Parts
 from muxproxy.mux.exchange import ClientRole, Exchange
 from muxproxy.mux.ordered.client import OrderedClient
 from muxproxy.mux.ordered.feed import FeedClient
-from muxproxy.mux.ports import World
 from muxproxy.mux.shared.pool import SharedPool
-from muxproxy.protocols.contract import LISTEN, PIN, Protocol
+from muxproxy.protocols.contract import LISTEN, PIN
 
 
 class OrderedPool(SharedPool):
     in_order = True
 
-    def __init__(
-        self,
-        backend: Backend,
-        protocol: Protocol,
-        world: World,
-        fine: Deadlines,
-        slow: Deadlines,
-        new_client: NewClient,
-        new_upstream: NewUpstream,
-    ) -> None:
-        super().__init__(backend, protocol, world, fine, slow, new_client, new_upstream)
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
         self.feeds: dict[Any, FeedClient] = {}  # by the connection state that their listeners need
 
     def submit(self, exchange: Exchange, now: float) -> None:

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from muxproxy.config.model import Backend
-from muxproxy.mux.base.pool import NewClient, NewUpstream, Pool
+from muxproxy.mux.base.accounts import Parts
+from muxproxy.mux.base.pool import Pool
 from muxproxy.mux.base.server import Server
-from muxproxy.mux.deadlines import Deadlines
 from muxproxy.mux.exchange import ClientRole, Exchange
-from muxproxy.mux.ports import World
-from muxproxy.protocols.contract import Protocol
 
 
 class SharedAccounts(Pool):
-    def __init__(
-        self,
-        backend: Backend,
-        protocol: Protocol,
-        world: World,
-        fine: Deadlines,
-        slow: Deadlines,
-        new_client: NewClient,
-        new_upstream: NewUpstream,
-    ) -> None:
-        super().__init__(backend, protocol, world, fine, slow, new_client, new_upstream)
-        self.batch_commands, self.batch_delay = protocol.batch
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        self.batch_commands, self.batch_delay = parts.protocol.batch
         # when a connection that owes is looked at: has it said anything?
-        self.first_look = min(backend.upstream.suspect_after, backend.upstream.reply_timeout)
+        self.first_look = min(parts.backend.upstream.suspect_after, parts.backend.upstream.reply_timeout)
         self.suspects = 0  # connections that had not
 
     def has_other(self, now: float) -> bool:

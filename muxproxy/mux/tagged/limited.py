@@ -4,35 +4,28 @@ the pool. It is free again when the connection owes nothing for it, be that its 
 
 from __future__ import annotations
 
-from muxproxy.config.model import Backend
 from muxproxy.metrics.snapshot import LimitSnapshot
-from muxproxy.mux.base.pool import NewClient, NewUpstream
+from muxproxy.mux.base.accounts import Parts
 from muxproxy.mux.base.server import Server
 from muxproxy.mux.base.upstream import CLOSING
-from muxproxy.mux.deadlines import Deadlines
 from muxproxy.mux.exchange import DONE, Exchange
-from muxproxy.mux.ports import Wire, World
+from muxproxy.mux.ports import Wire
 from muxproxy.mux.tagged.client import TaggedClient
 from muxproxy.mux.tagged.limits import NONE, Limits
 from muxproxy.mux.tagged.pool import TaggedPool
 from muxproxy.mux.tagged.upstream import TaggedUpstream
-from muxproxy.protocols.contract import LAST, ONEWAY, Frame, Reason, TaggedProtocol
+from muxproxy.protocols.contract import LAST, ONEWAY, Frame, Reason
 
 
 class LimitedPool(TaggedPool):
-    def __init__(
-        self,
-        backend: Backend,
-        protocol: TaggedProtocol,
-        world: World,
-        fine: Deadlines,
-        slow: Deadlines,
-        new_client: NewClient,
-        new_upstream: NewUpstream,
-    ) -> None:
-        super().__init__(backend, protocol, world, fine, slow, new_client, new_upstream)
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
         self.limits = Limits(
-            protocol.limits, backend.queue.max_waiting, fine, super().submit, self._refuse_limited
+            self._tagged.limits,
+            parts.backend.queue.max_waiting,
+            parts.fine,
+            super().submit,
+            self._refuse_limited,
         )
 
     def submit(self, exchange: Exchange, now: float) -> None:
