@@ -50,7 +50,7 @@ class Queue(Line):
         """(NEW | SENT) => WAITING, at the end."""
         exchange.move(WAITING)
         exchange.since = now
-        self._append(exchange)
+        self._link(exchange, self.last, None)
         if self.deadline == INF:
             self.deadline = now + self.timeout
             self._deadlines.watch(self)
@@ -63,34 +63,25 @@ class Queue(Line):
         first = self.first
         if first is None or exchanges[-1].since <= first.since:
             for exchange in reversed(exchanges):
-                self._prepend(exchange)
+                self._link(exchange, None, self.first)
         else:
             self._merge(list(exchanges))
         self.deadline = min(self.deadline, exchanges[0].since + self.timeout)
         self._deadlines.watch(self)
 
-    def _append(self, exchange: Exchange) -> None:
-        last = self.last
+    def _link(self, exchange: Exchange, before: Exchange | None, after: Exchange | None) -> None:
+        """Between these two, which stand together; None: at that end."""
         exchange.queue = self
-        exchange.queue_before = last
-        exchange.queue_after = None
-        if last is None:
+        exchange.queue_before = before
+        exchange.queue_after = after
+        if before is None:
             self.first = exchange
         else:
-            last.queue_after = exchange
-        self.last = exchange
-        self.size += 1
-
-    def _prepend(self, exchange: Exchange) -> None:
-        first = self.first
-        exchange.queue = self
-        exchange.queue_before = None
-        exchange.queue_after = first
-        if first is None:
+            before.queue_after = exchange
+        if after is None:
             self.last = exchange
         else:
-            first.queue_before = exchange
-        self.first = exchange
+            after.queue_before = exchange
         self.size += 1
 
     def _merge(self, exchanges: list[Exchange]) -> None:
@@ -100,7 +91,7 @@ class Queue(Line):
             self.first = self.last = None
             self.size = 0
         for exchange in exchanges:
-            self._append(exchange)
+            self._link(exchange, self.last, None)
 
     def pop(self) -> Exchange:
         exchange = self.first

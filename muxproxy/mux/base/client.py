@@ -152,17 +152,7 @@ class Client(Replying):
             frame = session.on_request(frame)
             marks = frame.marks
         exchange = Exchange(self, frame)
-        last = self.last
-        if last is None:
-            self.first = exchange
-        else:
-            last.after = exchange
-            exchange.before = last
-        self.last = exchange
-        if not self.write_paused:
-            self.phase = OWED
-            self.deadline = INF
-        elif self._is_refused_unread(exchange, now):
+        if not self._owe(exchange, now):
             return
         if marks & (ANSWER | BROKEN):
             self._on_local(exchange, frame, now)
@@ -175,6 +165,21 @@ class Client(Replying):
             self.pool.submit(exchange, now)
         else:
             self._begin_body(exchange, now)
+
+    def _owe(self, exchange: Exchange, now: float) -> bool:
+        """The newest on its ledger. False: it was refused, for those before it are not read."""
+        last = self.last
+        if last is None:
+            self.first = exchange
+        else:
+            last.after = exchange
+            exchange.before = last
+        self.last = exchange
+        if self.write_paused:
+            return not self._is_refused_unread(exchange, now)
+        self.phase = OWED
+        self.deadline = INF
+        return True
 
     def _is_refused_unread(self, exchange: Exchange, now: float) -> bool:
         """It asks for more and does not read: what it has coming is kept for it up to pipeline_buffer.

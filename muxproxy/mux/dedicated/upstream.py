@@ -13,7 +13,8 @@ from __future__ import annotations
 from typing import Final
 
 from muxproxy.mux.base.server import Server
-from muxproxy.mux.base.upstream import CLOSING, GREETING, OPEN, Upstream
+from muxproxy.mux.base.single import SingleUpstream
+from muxproxy.mux.base.upstream import CLOSING, GREETING, OPEN
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.dedicated.pool import DedicatedPool
 from muxproxy.mux.exchange import DONE, REPLYING, SENT, Exchange
@@ -23,7 +24,7 @@ from muxproxy.protocols.contract import PIN, Reason
 _BEGINNING: Final = 8  # bytes of what a client says, to know one that gets no answer by
 
 
-class DedicatedUpstream(Upstream):
+class DedicatedUpstream(SingleUpstream):
     """`current`: the one session it has, or None as long as it is to have one."""
 
     __slots__ = (
@@ -33,14 +34,12 @@ class DedicatedUpstream(Upstream):
         "_server_ended",
         "_sessions",
         "_unsent",
-        "current",
         "is_reserved",
     )
 
     def __init__(self, pool: DedicatedPool, server: Server, now: float) -> None:
         super().__init__(pool, server, now)
         self._sessions = pool  # the same as `pool`, which the base sees as less
-        self.current: Exchange | None = None
         self.is_reserved = False  # its session may have a place that others may not (dedicated/reserve.py)
         self._early: bytearray | None = None  # what the server said to a spare
         self._said = b""  # how its client began
@@ -48,14 +47,8 @@ class DedicatedUpstream(Upstream):
         self._server_ended = False
         self._unsent = 0  # CLOSING: what its wire had not sent when last looked at
 
-    def load(self) -> int:
-        return 0 if self.current is None else 1
-
     def has_room(self, weight: int = 1) -> bool:
         return self.state == OPEN and not self.served
-
-    def is_shared(self) -> bool:
-        return False
 
     def is_opaque(self) -> bool:
         return True
@@ -241,14 +234,6 @@ class DedicatedUpstream(Upstream):
     def on_reply_deadline(self, now: float) -> None:
         text = f"the session has lasted {self._sessions.session_timeout:g} s"
         self.fail("session timeout", Reason.SESSION_TIMEOUT, text, now)
-
-    def take_owed(self) -> list[Exchange]:
-        exchange, self.current = self.current, None
-        if exchange is None:
-            return []
-        exchange.upstream = None
-        self.server.in_flight -= 1
-        return [exchange]
 
     def _reset(self) -> None:
         if self.wire is not None:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from muxproxy.mux.base.server import Server
-from muxproxy.mux.base.upstream import GREETING, OPEN, PoolOfUpstreams, Upstream
+from muxproxy.mux.base.single import SingleUpstream
+from muxproxy.mux.base.upstream import GREETING, OPEN, PoolOfUpstreams
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, Exchange
 from muxproxy.mux.work import LARGE
@@ -20,28 +21,21 @@ from muxproxy.protocols.contract import BROKEN, END_UPSTREAM, LAST, ONEWAY, PIN,
 BEHIND_REPLY: Final = 1.0
 
 
-class ExclusiveUpstream(Upstream):
+class ExclusiveUpstream(SingleUpstream):
     """`current`: the one exchange whose turn it is, or None."""
 
-    __slots__ = ("_answered_at", "_half_closed", "_opaque", "_swallowed", "_write_paused", "current")
+    __slots__ = ("_answered_at", "_half_closed", "_opaque", "_swallowed", "_write_paused")
 
     def __init__(self, pool: PoolOfUpstreams, server: Server, now: float) -> None:
         super().__init__(pool, server, now)
-        self.current: Exchange | None = None
         self._answered_at = 0.0  # its last reply was in
         self._opaque = False
         self._half_closed = False  # one side of an opaque session has sent its FIN
         self._swallowed = 0  # bytes of a reply that nobody waits for
         self._write_paused = False  # more than REQUEST_HIGH_WATER of a request is in its wire's buffer
 
-    def load(self) -> int:
-        return 0 if self.current is None else 1
-
     def has_room(self, weight: int = 1) -> bool:
         return self.current is None and self.state == OPEN and not self.resting
-
-    def is_shared(self) -> bool:
-        return False
 
     def is_opaque(self) -> bool:
         return self._opaque
@@ -245,14 +239,6 @@ class ExclusiveUpstream(Upstream):
         else:
             timeout = self.pool.reply_timeout
             self.fail("reply timeout", Reason.REPLY_TIMEOUT, f"no reply for {timeout:g} s", now)
-
-    def take_owed(self) -> list[Exchange]:
-        exchange, self.current = self.current, None
-        if exchange is None:
-            return []
-        exchange.upstream = None
-        self.server.in_flight -= 1
-        return [exchange]
 
     def on_write_paused(self, now: float) -> None:
         self._write_paused = True

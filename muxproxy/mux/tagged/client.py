@@ -63,17 +63,7 @@ class TaggedClient(SharedClient):
             # As nearly always, and what Client does then.
             self._tags.add(frame.tag)
             exchange = Exchange(self, frame)
-            last = self.last
-            if last is None:
-                self.first = exchange
-            else:
-                last.after = exchange
-                exchange.before = last
-            self.last = exchange
-            if not self.write_paused:
-                self.phase = OWED
-                self.deadline = INF
-            elif self._is_refused_unread(exchange, now):
+            if not self._owe(exchange, now):
                 return
             pool.submit(exchange, now)
             if exchange.state == WAITING:
