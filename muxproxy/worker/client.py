@@ -59,10 +59,7 @@ class ClientSocket(Visitor):
         try:
             visit.settle(wire)
         except Exception:
-            if self._brain is None:
-                self._engine.on_door_bug(wire)
-            else:
-                self._engine.on_client_bug(self._brain)
+            self._on_bug(wire)
 
     def _open(self, wire: asyncio.Transport | Visit, data: bytes = b"") -> None:
         self._set_limits(wire)
@@ -106,10 +103,14 @@ class ClientSocket(Visitor):
         wire.set_write_buffer_limits(high=high, low=high // 4)
 
     def on_bug(self) -> None:
+        self._on_bug(self._visit)
+
+    def _on_bug(self, wire: asyncio.Transport | Visit | None) -> None:
+        """`wire`: to be cut where there is no brain to do it."""
         if self._brain is not None:
             self._engine.on_client_bug(self._brain)
-        elif self._visit is not None:
-            self._engine.on_door_bug(self._visit)
+        elif wire is not None:
+            self._engine.on_door_bug(wire)
 
     def is_owed(self) -> bool:
         return self._brain is not None and self._brain.is_owed()

@@ -26,7 +26,7 @@ from muxproxy.worker import life
 from muxproxy.worker.adopt import Adoption
 from muxproxy.worker.bugs import describe_current
 from muxproxy.worker.upstream import UpstreamSocket
-from muxproxy.worker.visit import Lobby, Visit
+from muxproxy.worker.visit import LAST, Lobby, Visit
 
 # Queues, upstreams and servers: few, and their timeouts are short. Clients: many, and theirs are long, so
 # that their wheel may turn in coarse steps and hold few slots.
@@ -36,7 +36,6 @@ FINE_GRAIN, SLOW_GRAIN = 0.01, 0.25  # seconds
 BUSY_PER_TURN = 4
 _PEER = struct.Struct("iII")  # struct ucred: pid, uid, gid
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close() sends RST
-_LAST = int(socket.MSG_DONTWAIT | socket.MSG_MORE)
 
 
 def _socket(wire: Wire) -> socket.socket | None:
@@ -101,7 +100,7 @@ class Engine:
         if not wire.get_write_buffer_size():
             sock = socket.SocketType(socket.AF_INET, socket.SOCK_STREAM, 0, named.fileno())
             try:
-                data = data[sock.send(data, _LAST) :]
+                data = data[sock.send(data, LAST) :]
             except OSError:
                 pass  # it takes nothing now, or the peer was faster, as the transport will see
             finally:

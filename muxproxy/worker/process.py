@@ -40,6 +40,7 @@ class Worker:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._channel: ControlChannel | None = None
+        self._build = running()  # asked once: what is loaded by now is all of it
         self._engine = Engine(loop, self._log)
         self._engine.lobby.give_back = _give_back
         self._engine.on_drained = lambda pool: self._on_drained()
@@ -69,7 +70,7 @@ class Worker:
         now = self._engine.time()
         return {
             **self._engine.statistics(),
-            "build": running(),
+            "build": self._build,
             "accepting_paused": 0 if self._accepting is None else self._accepting.paused,
             **({} if self._memory is None else self._memory.statistics()),
             "backends": {name: statistics(pool, now) for name, pool in self._pools.items()},

@@ -28,7 +28,7 @@ MANY = 4096  # that have come back leave memory that is worth to be given back, 
 # Seconds between two times of that, which stop everybody: measured, 6 ms at 20 MiB and 30 at 130 (P10).
 GIVE_EVERY = 60.0
 _NOW: Final = int(socket.MSG_DONTWAIT)
-_LAST: Final = int(socket.MSG_DONTWAIT | socket.MSG_MORE)
+LAST: Final = int(socket.MSG_DONTWAIT | socket.MSG_MORE)  # flags of what close() follows at once
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -192,7 +192,7 @@ class Visit:
 
     def write_last(self, data: bytes) -> None:
         """The last segment waits for the FIN that close() adds."""
-        self._send(data, _LAST)
+        self._send(data, LAST)
 
     def write_eof(self) -> None:
         self._eof = True
@@ -307,7 +307,7 @@ class Visit:
             if sent == len(data):
                 return
             self._kept = []
-            self._lobby.soon(self._go_on)  # unless it is closed in this very turn
+            self._lobby.soon(self.stay)  # unless it is closed in this very turn
         assert self._kept is not None
         self._kept.append(data[sent:])
         self._size += len(data) - sent
@@ -330,9 +330,6 @@ class Visit:
             self._moving = False
             self._hands.on_bug()
             self.abort()
-
-    def _go_on(self) -> None:
-        self.stay()
 
     def settle(self, transport: Transport) -> None:
         """Its transport is here, and the hands know it: what was said so far is its to do."""
