@@ -43,7 +43,7 @@ def test_where_nobody_else_can_connect_nobody_is_asked_unless_it_is_written() ->
 
 @pytest.mark.parametrize("value", ["this machine", ["this machine"], ["anyone"], ["10.0.0.0/8", "::1"]])
 def test_what_may_be_written(value: object) -> None:
-    assert sources.read(value) == ((value,) if isinstance(value, str) else tuple(value))  # type: ignore[arg-type]
+    assert sources.read(value) == ((value,) if isinstance(value, str) else tuple(value))
 
 
 @pytest.mark.parametrize("value", [[], 5, "localhost", ["this  machine"], [5], "10.0.0.1/8", True])

@@ -99,7 +99,7 @@ class Nuisance:
 
     async def _deaf(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Asks and never reads."""
-        writer.transport.pause_reading()  # type: ignore[attr-defined]  # streams have a ReadTransport
+        writer.transport.pause_reading()
         for _ in range(200):
             writer.write(self._word())
             await asyncio.wait_for(writer.drain(), 0.5)

@@ -88,7 +88,7 @@ class Honest(asyncio.Protocol):
             answer, self._rest = self._reply(self._rest)
             if not answer:
                 return
-            self._transport.write(answer)  # type: ignore[attr-defined]  # it is a write transport
+            self._transport.write(answer)
 
 
 def question(protocol: str, number: int) -> tuple[bytes, bytes]:
@@ -179,7 +179,7 @@ async def run(on_orders: Orders) -> None:
     loop = asyncio.get_running_loop()
     ports = {}
     for protocol, reply in REPLY.items():
-        server = await loop.create_server(lambda reply=reply: Honest(reply), HOST, 0)  # type: ignore[misc]
+        server = await loop.create_server(lambda reply=reply: Honest(reply), HOST, 0)
         ports[protocol] = server.sockets[0].getsockname()[1]
     say(ports)
     orders = await loop.run_in_executor(None, take_orders)

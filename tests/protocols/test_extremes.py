@@ -95,7 +95,7 @@ def test_an_id_has_64_bits_and_goes_back_as_it_came(tag: int) -> None:
         assert {frame.tag for frame in frames} == {tag}
         assert b"".join(frame.data for frame in frames) == b"".join(parts)
         for mine in (1, (1 << 63) - 1, 1 << 63, (1 << 64) - 1):
-            sent = PROTOCOLS["dubbo"].retag(frames[0].data, mine)  # type: ignore[attr-defined]
+            sent = PROTOCOLS["dubbo"].retag(frames[0].data, mine)
             assert sent == HEADER.pack(MAGIC, REQUEST | TWO_WAY | 2, 0, mine, 4) + frames[0].data[16:]
     reply = HEADER.pack(MAGIC, 2, OK, tag, 5) + b"reply"
     assert [frame.tag for frame in answers("dubbo", reply)] == [tag]
@@ -103,7 +103,7 @@ def test_an_id_has_64_bits_and_goes_back_as_it_came(tag: int) -> None:
 
 def test_no_id_is_beyond_64_bits() -> None:
     with pytest.raises((OverflowError, Exception), match=r"."):
-        PROTOCOLS["dubbo"].retag(b"x" * 16, 1 << 64)  # type: ignore[attr-defined]
+        PROTOCOLS["dubbo"].retag(b"x" * 16, 1 << 64)
 
 
 @pytest.mark.parametrize("length", [0, (1 << 31) - 1, 1 << 31, (1 << 32) - 1])

@@ -145,7 +145,7 @@ def far_away() -> Iterator[tuple[Network, dict[str, Proxy]]]:
         ):
             stack.callback(end, network.start(*command), 9)
         for port in (8000, 6379):
-            wait_for(lambda port=port: accepts(port), within=20, what=f"{FAR}:{port}")  # type: ignore[misc]
+            wait_for(lambda port=port: accepts(port), within=20, what=f"{FAR}:{port}")
         proxies = {
             protocol: stack.enter_context(
                 Proxy(
@@ -170,14 +170,14 @@ def outage(seconds: float) -> dict[str, float]:
     with far_away() as (network, proxies):
         callers = {protocol: Callers(proxy, protocol) for protocol, proxy in proxies.items()}
         for protocol, each in callers.items():
-            wait_for(lambda each=each: len(each.right) > 100, within=20, what=protocol)  # type: ignore[misc]
+            wait_for(lambda each=each: len(each.right) > 100, within=20, what=protocol)
         network.passes(False)
         down = time.monotonic()
         time.sleep(seconds)  # the outage itself
         network.passes(True)
         up = time.monotonic()
         for protocol, each in callers.items():
-            wait_for(lambda each=each: each.back_after(up) < 60, within=60, what=protocol)  # type: ignore[misc]
+            wait_for(lambda each=each: each.back_after(up) < 60, within=60, what=protocol)
         for protocol, each in callers.items():
             each.stop()
             assert not [a for a in each.right if a.began > down + 0.1 and a.ended < up], (

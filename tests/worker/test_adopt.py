@@ -20,7 +20,7 @@ class Echo(asyncio.Protocol):
         self.is_lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]
+        self.transport = transport
 
     def data_received(self, data: bytes) -> None:
         assert self.transport is not None
@@ -82,7 +82,7 @@ def test_several_are_told_apart_and_each_is_closed_by_its_transport(family: int)
 def test_one_that_is_aborted_as_soon_as_it_is_made_is_lost_once() -> None:
     class Hasty(Echo):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            transport.abort()  # type: ignore[attr-defined]
+            transport.abort()
 
     async def scene(adoption: Adoption, troubles: list[dict]) -> None:
         ours, theirs = pair(socket.AF_INET)

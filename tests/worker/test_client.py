@@ -92,7 +92,7 @@ def test_a_refusal_arrives_whole_though_the_client_is_still_sending() -> None:
     perform(scene)
 
 
-@pytest.mark.inside
+@pytest.mark.inside  # the pool's submit is replaced
 def test_our_own_bug_ends_the_client_it_touched_and_nothing_else() -> None:
     async def scene(bench: Bench) -> None:
         bob = await bench.asks(b"bob\n")

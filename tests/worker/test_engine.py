@@ -46,7 +46,7 @@ def test_a_refused_connect_is_told_with_its_reason() -> None:
     perform(scene, timeout=0.5)
 
 
-@pytest.mark.inside
+@pytest.mark.inside  # the pool's on_closed is replaced
 def test_a_connect_that_hangs_is_given_up_and_its_place_given_back_when_its_socket_is_gone() -> None:
     async def scene(bench: Bench) -> None:
         loop = asyncio.get_running_loop()

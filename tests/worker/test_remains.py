@@ -22,7 +22,7 @@ class Wire:
 
 
 def read(sock: socket.socket | None) -> bytes:
-    return b"".join(remains.unread(Wire(sock)))  # type: ignore[arg-type]
+    return b"".join(remains.unread(Wire(sock)))
 
 
 def test_what_came_before_the_end_is_there_and_no_more() -> None:

@@ -31,7 +31,7 @@ def watch_places(bench: Bench) -> list[bool]:
     return found
 
 
-@pytest.mark.inside
+@pytest.mark.inside  # the pool's on_closed is replaced
 @pytest.mark.parametrize("how", ["server closes", "server resets", "we close", "we abort"])
 def test_a_place_is_given_back_only_when_the_descriptor_is_closed(how: str) -> None:
     async def scene(bench: Bench) -> None:

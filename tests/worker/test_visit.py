@@ -211,7 +211,7 @@ def test_the_end_of_one_visit_may_be_anothers_in_the_same_turn(alone: Alone) -> 
         visit_.begin()
         peer.send(b"x")
     for hands, victim in ((alone.hands, two), (other.hands, alone.visit)):
-        hands.data_received = lambda data, victim=victim: victim.abort()  # type: ignore[method-assign]
+        hands.data_received = lambda data, victim=victim: victim.abort()
     alone.lobby.on_readable()
     assert [alone.visit.closing, two.closing].count(True) == 1
     other.close()

@@ -259,7 +259,7 @@ def test_who_is_gone_when_it_is_accepted_is_no_client() -> None:
     perform(scene)
 
 
-@pytest.mark.inside
+@pytest.mark.inside  # the pool's submit is replaced
 def test_a_bug_of_ours_ends_the_visit_it_touched(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene(bench: Bench) -> None:
         def raises(*_: object) -> None:

@@ -49,7 +49,7 @@ def test_who_was_served_or_has_left_is_not_told() -> None:
 def test_a_remark_of_the_protocols_is_told_once() -> None:
     said = ["one"]
     toy = Toy(Sharing.EXCLUSIVE)
-    toy.remarks = lambda: said  # type: ignore[method-assign]
+    toy.remarks = lambda: said
     failures = Failures(Stage(toy).pool)
     assert failures.remarks() == [{"backend": "toys", "remark": "one"}]
     said[0] = "one, more often"

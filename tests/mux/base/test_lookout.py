@@ -107,7 +107,7 @@ def test_nobody_looks_where_nothing_is_to_be_seen() -> None:
     assert not again.is_open
 
 
-@pytest.mark.inside
+@pytest.mark.inside  # Lookout._look_at is replaced
 def test_a_turn_of_the_loop_looks_at_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     number = AT_A_TIME + 3
     stage = Stage(Sharing.DEDICATED, max_connections=number)

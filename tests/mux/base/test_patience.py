@@ -354,7 +354,7 @@ def test_a_client_that_ends_its_request_and_takes_no_reply_is_still_a_stalled_on
     assert stage.outcomes() == {"client_stalled": 1}
 
 
-@pytest.mark.inside
+@pytest.mark.inside  # the pool's refusal is replaced
 def test_a_bug_at_a_clients_deadline_ends_the_client() -> None:
     stage = Stage(EXCLUSIVE, head_timeout=10.0)
     ann = stage.client()

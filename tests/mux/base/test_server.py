@@ -80,7 +80,7 @@ def test_a_server_that_fails_for_days_is_still_knocked_at_in_time() -> None:
     assert pauses(stage, 1) == pytest.approx([0.4], abs=0.025)
 
 
-@pytest.mark.inside
+@pytest.mark.inside  # the pool's grow is replaced
 def test_a_bug_at_a_servers_deadline_does_not_end_its_probing() -> None:
     stage = Stage(Sharing.EXCLUSIVE, backoff_max=0.7, timeout=60.0)
     stage.asks(b"ann\n")

@@ -300,7 +300,7 @@ def test_a_connection_that_is_lost_while_a_message_is_on_its_way_takes_nothing_o
     assert [client.got() for client in clients] == [b"*msg news two\n"] * 5
 
 
-@pytest.mark.inside
+@pytest.mark.inside  # FeedClient._push is replaced
 def test_a_bug_of_ours_in_a_later_turn_is_a_gap_and_not_the_end(monkeypatch: Any) -> None:
     stage = stage_of()
     server, clients = in_turns(stage)

@@ -75,7 +75,7 @@ class Uncompared(dict[bytes, None]):
         raise AssertionError("all of what a client listens to was compared")
 
     __ne__ = __eq__
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
 
 def test_a_request_that_succeeds_is_no_more_work_for_who_listens_to_much() -> None:
