@@ -30,6 +30,7 @@ INSIDE = "inside: puts something of its own in the place of what compiled code d
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", INSIDE)
+    config.pluginmanager.import_plugin("tests.alone")
     full: bool = config.getoption("--full")
     if full:
         os.environ["MUXPROXY_FULL"] = "1"

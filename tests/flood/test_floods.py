@@ -7,6 +7,7 @@ import pytest
 from tests.flood.floods import all_kinds, play
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("side", ["client", "server"])
 def test_whatever_one_connection_floods_the_others_are_served(side: str) -> None:
     faults = {}

@@ -188,6 +188,7 @@ def outage(seconds: float) -> dict[str, float]:
 
 
 @needs("redis-server")
+@pytest.mark.alone
 @pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces are root's to make")
 def test_service_is_back_two_seconds_after_the_network() -> None:
     back = outage(DOWN)

@@ -60,6 +60,7 @@ def refusals_per_second(service: float, keep_alive: bool) -> float:
     return at_once / (ended[at_once - 1] - results.first)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("service", "keep_alive", "seconds"),
     [(0.010, True, size(5, 10)), (0.050, False, size(4, 5))],

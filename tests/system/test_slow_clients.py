@@ -7,6 +7,8 @@ time that the machine itself was late: a slow client that held one of the eight 
 
 from __future__ import annotations
 
+import pytest
+
 from tests.system.lateness import Lateness
 from tests.system.load import RIGHT, Load, Plan, Results, run
 from tests.system.origins import Program
@@ -30,6 +32,7 @@ def others(proxy: Proxy) -> tuple[Results, float]:
     return results, lateness.between(results.first, results.last)
 
 
+@pytest.mark.alone
 def test_a_thousand_slow_clients_leave_eight_connections_to_the_others_at_full_speed() -> None:
     with (
         Program("slots") as origin,

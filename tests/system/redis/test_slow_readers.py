@@ -60,6 +60,7 @@ class Hostile:
         self._thread.join()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("clients", "is_held"),
     [({"hold_timeout": "500ms", "pipeline_buffer": "64KiB"}, True), ({"stall_timeout": "1s"}, False)],
