@@ -305,6 +305,7 @@ class Pool(Refusing):
         self._on_open(upstream, now)
         self.release(upstream, now)
         self.grow(now)  # a server in doubt was probed by this one alone
+        self.warm(now)
 
     def _on_open(self, upstream: Upstream, now: float) -> None: ...
 

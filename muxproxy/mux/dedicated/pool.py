@@ -89,10 +89,6 @@ class DedicatedPool(Pool):
             self._dial(server, now)
             spares += 1
 
-    def on_connected(self, upstream: Upstream, now: float) -> None:
-        super().on_connected(upstream, now)
-        self.warm(now)
-
     def on_spare_lost(self, upstream: Upstream, now: float) -> None:
         """Its server ended it before it was anybody's."""
         if self._pause.deadline != INF or not self.config.min_connections:

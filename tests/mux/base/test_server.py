@@ -300,6 +300,32 @@ def test_it_is_up_again_when_it_has_said_a_word(sharing: Sharing) -> None:
 
 
 @SHARINGS
+def test_at_its_first_word_who_waits_is_dialled_for_though_its_pause_is_not_over(sharing: Sharing) -> None:
+    """P4: nobody comes to look when the pause is over, for it is up again."""
+    stage = Stage(sharing, max_connections=2, max_in_flight=1)
+    clients = [stage.client(), stage.client()]
+    for client in clients:
+        client.sends(request(sharing))
+    busy, other = stage.connects(), stage.connects()
+    other.breaks_off()
+    clients.append(stage.asks(request(sharing)))
+    assert stage.dials == []
+    busy.sends(request(sharing)[:1])
+    assert len(stage.dials) == 1
+
+
+@SHARINGS
+def test_when_it_can_be_reached_again_min_connections_are_there_again(sharing: Sharing) -> None:
+    stage = Stage(sharing, max_connections=4, min_connections=3)
+    for _ in range(3):
+        stage.refuses()
+    while not stage.dials:
+        stage.passes(0.01)
+    stage.connects()
+    assert len(stage.dials) == 2
+
+
+@SHARINGS
 def test_one_that_takes_fewer_than_we_want_keeps_what_it_took_and_is_not_hammered(sharing: Sharing) -> None:
     """Java's `accepts` below max_connections."""
     stage = Stage(sharing, max_connections=4, max_in_flight=1)
