@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from muxproxy.mux.base.server import MOST_ENDINGS, REST
+from muxproxy.mux.base.server import MOST_DOUBLINGS, MOST_ENDINGS, REST
+from muxproxy.mux.base.upstream import CLOSE_TIMEOUT
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Peer, Stage
 from tests.toys import Toy
@@ -224,6 +225,32 @@ def test_other_protocols_connections_do_not_rest() -> None:
     server = stage.server(b"a\n", b"re a\n")
     stage.asks(b"b\n")
     assert server.got() == b"b\n"
+
+
+def test_who_waits_behind_a_tunnel_and_the_longest_rest_is_served_in_the_time_that_these_take() -> None:
+    """On the only connection: a server that closes often and does not read what a tunnel has left it."""
+    stage = stage_of(max_upgraded=1)
+    for _ in range(MOST_ENDINGS):
+        stage.asks(b"a\n")
+        server = stage.connects()
+        answers(server)
+        server.closes()
+    ann = stage.asks(b"ann pin\n")
+    server = stage.connects()
+    server.sends(b"ann 101\n")
+    server.stops_reading()
+    ann.sends(b"unread")
+    bob, carl = stage.asks(b"bob\n"), stage.asks(b"carl\n")
+    ann.breaks_off()
+    stage.passes(CLOSE_TIMEOUT - 0.1)
+    assert stage.dials == []  # P1: its socket is still there
+    stage.passes(0.2)
+    server = stage.connects()
+    answers(server)
+    assert bob.got() == b"re bob\n"
+    stage.passes(REST * 2**MOST_DOUBLINGS + 0.02)
+    answers(server)
+    assert carl.got() == b"re carl\n"
 
 
 def test_upgrades_stay_within_their_limit_and_their_waiters_stand_in_nobodys_way() -> None:

@@ -168,7 +168,7 @@ class Play:
                 if caller.tunnel is not None:
                     caller.peer.closes()
             self.serve_all()
-            self.stage.passes(0.01)
+            self.stage.passes(0.1)  # a place comes back late: CLOSE_TIMEOUT behind a tunnel, then a rest each
             self.look()
             if not any((caller.owed or caller.unsent) and not caller.is_over for caller in self.callers):
                 break
