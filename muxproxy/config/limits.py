@@ -15,7 +15,7 @@ its maxconn from the limit likewise).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -30,22 +30,37 @@ LEAST_CLIENTS = 16
 _LONGEST_SUM = 8  # backends that the arithmetic names
 
 
-def assign_workers(config: Config) -> list[list[Backend]]:
-    """The backends of each worker: by name, in turn. No worker without one: what would it do?"""
+def assign_workers(config: Config, live: Sequence[Sequence[str]] = ()) -> list[list[Backend]]:
+    """The backends of each worker: by name, each to the one that has the fewest, so that they go in turn at
+    the start. No worker begins without one: what would it do?
+
+    `live`: the names of those that each worker has already. A live backend stays where its connections and
+    its clients are, whatever comes and goes beside it; a worker whose last one went has an empty list, and
+    is the first to get a new one.
+    """
     backends = sorted(config.backends, key=lambda backend: backend.name)
-    workers = min(config.node.workers, len(backends))
-    return [backends[number::workers] for number in range(workers)]
+    homes = {name: number for number, names in enumerate(live) for name in names}
+    loads = [0] * max(len(live), min(config.node.workers, len(backends)))
+    for backend in backends:
+        if backend.name in homes:
+            loads[homes[backend.name]] += 1
+    for backend in backends:
+        if backend.name not in homes:
+            homes[backend.name] = loads.index(min(loads))
+            loads[homes[backend.name]] += 1
+    return [[each for each in backends if homes[each.name] == number] for number in range(len(loads))]
 
 
-def effective(config: Config, nofile: int) -> Config:
+def effective(config: Config, nofile: int, live: Sequence[Sequence[str]] = ()) -> Config:
     """The configuration with every default lowered to what `nofile` descriptors per worker leave.
 
-    Raises ConfigError with the arithmetic where that cannot be. What comes out goes in again unchanged.
+    `live`: as in assign_workers(). Raises ConfigError with the arithmetic where that cannot be. What comes
+    out goes in again unchanged.
     """
     fitted: dict[str, Backend] = {}
     problems: list[Problem] = []
-    for owned in assign_workers(config):
-        if _total(owned, "least") > nofile:
+    for owned in assign_workers(config, live):
+        if owned and _total(owned, "least") > nofile:
             problems.append(_too_many(config, owned, nofile))
         else:
             fitted.update({backend.name: backend for backend in _fit(owned, nofile)})

@@ -39,6 +39,60 @@ def test_a_worker_without_a_backend_is_not_started() -> None:
     assert len(limits.assign_workers(config(backend("a"), backend("b"), workers=8))) == 2
 
 
+def names(workers: list[list[Backend]]) -> list[list[str]]:
+    return [[b.name for b in owned] for owned in workers]
+
+
+def test_a_live_backend_stays_with_its_worker_and_a_new_one_goes_where_the_fewest_are() -> None:
+    backends = [backend(name) for name in "abcef"]
+    owners = limits.assign_workers(config(*backends, workers=3), live=[["c", "f"], ["a", "d"], ["b"]])
+    # d went; e came, and finds two workers with one each
+    assert names(owners) == [["c", "f"], ["a", "e"], ["b"]]
+
+
+def test_a_worker_that_has_lost_all_is_the_first_to_get_a_new_one() -> None:
+    running = [["a"], ["b"]]
+    assert names(limits.assign_workers(config(backend("b"), workers=2), running)) == [[], ["b"]]
+    two = config(backend("b"), backend("c"), workers=2)
+    assert names(limits.assign_workers(two, [[], ["b"]])) == [["c"], ["b"]]
+
+
+def test_a_second_backend_gets_the_second_worker_that_one_alone_did_not_need() -> None:
+    two = config(backend("a"), backend("b"), workers=4)
+    assert names(limits.assign_workers(two, live=[["b"]])) == [["b"], ["a"]]
+
+
+NAMES = st.sets(st.sampled_from("abcdefgh"), min_size=1)
+
+
+@given(st.lists(NAMES, min_size=1, max_size=6), st.integers(1, 5))
+def test_assignments_are_stable_whatever_comes_and_goes(reloads: list[set[str]], workers: int) -> None:
+    live: list[list[str]] = []
+    for present in reloads:
+        before = {name: number for number, owned in enumerate(live) for name in owned}
+        whole = config(*(backend(name) for name in present), workers=workers)
+        live = names(limits.assign_workers(whole, live))
+        after = {name: number for number, owned in enumerate(live) for name in owned}
+        assert sum(map(len, live)) == len(present) == len(after)
+        assert all(after[name] == number for name, number in before.items() if name in present)
+        assert len(live) <= workers
+        # Somebody who came is nowhere with two more than elsewhere: each went where the fewest were.
+        for name in present - before.keys():
+            others = [len(owned) for owned in live]
+            assert others[after[name]] <= min(others) + 1
+        assert names(limits.assign_workers(whole, live)) == live  # and nothing moves by itself
+
+
+def test_what_is_effective_is_judged_by_where_the_backends_live() -> None:
+    big = {"max_connections": 15_000}
+    whole = config(backend("a", **big), backend("b", **big), backend("c"), workers=2)
+    assert len(limits.effective(whole, 20_000).backends) == 3
+    with pytest.raises(ConfigError):
+        limits.effective(whole, 20_000, live=[["a", "b"], ["c"]])
+    one = limits.effective(config(backend("a"), workers=2), 20_000, live=[[], ["a"]])
+    assert one.backends == (backend("a"),)
+
+
 def test_one_backend_with_defaults_fits_in_twenty_thousand_descriptors() -> None:
     before = config(backend("a"))
     after = limits.effective(before, 20_000)
