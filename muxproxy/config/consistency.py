@@ -14,7 +14,7 @@ from muxproxy.config import keys, refusals, sources
 from muxproxy.config.address import Address, overlap, parse_listen, parse_server
 from muxproxy.config.model import Backend, Batch, Config, Node, Upstream
 from muxproxy.config.secrets import is_hidden
-from muxproxy.config.units import format_duration, format_size
+from muxproxy.config.units import format_duration
 from muxproxy.errors import Problem
 
 
@@ -25,9 +25,8 @@ def contradictions(backend: Backend, bad: set[str]) -> list[Problem]:
         low, high = _value(backend, small), _value(backend, large)
         if low is None or high is None or low <= high or small in bad or large in bad:
             continue
-        problems.append(
-            Problem(backend.file, small, _show(small, low), f"at most {large}, {_show(large, high)}")
-        )
+        rule = f"at most {large}, {keys.shown(large, high)}"
+        problems.append(Problem(backend.file, small, str(keys.shown(small, low)), rule))
     servers = [parse_server(text) for text in backend.upstream.servers]
     listen = [parse_listen(text) for text in backend.clients.listen]
     for number, server in enumerate(servers):
@@ -112,7 +111,7 @@ def _warnings(backend: Backend) -> Iterator[Problem]:
 
     def warn(key: str, rule: str) -> Problem:
         value = _value(backend, key)
-        return Problem(backend.file, key, "" if value is None else _show(key, value), rule)
+        return Problem(backend.file, key, "" if value is None else str(keys.shown(key, value)), rule)
 
     yield from _from_warnings(backend)
     for text in clients.listen:
@@ -251,14 +250,3 @@ def _value(backend: Backend, dotted: str) -> float | int | None:
     table, key = dotted.split(".")
     value: float | int | None = getattr(getattr(backend, table), key)
     return value
-
-
-def _show(dotted: str, value: float) -> str:
-    """In the units of the key's own reader."""
-    table, key = dotted.split(".")
-    reader = {**keys.TABLES, **keys.PROTOCOL_TABLES}[table][key]
-    if isinstance(reader, keys.Duration):
-        return f'"{format_duration(value)}"'
-    if isinstance(reader, keys.Size):
-        return f'"{format_size(int(value))}"'
-    return str(value)

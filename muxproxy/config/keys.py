@@ -2,17 +2,22 @@
 
 Defaults and their reasons are in model.py; tests/config/test_keys.py checks that the two name the same keys.
 A reader raises ValueError whose text is the rule, so that one message can name file, key, value and rule.
-Bounds are wide: they catch slips of the unit or of a digit, not taste.
+Bounds are wide: they catch slips of the unit or of a digit, not taste. shown() is the inverse, for messages
+and for the plan of a reload: passwords are shown nowhere.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from muxproxy.config import address, sources, units
+import msgspec
 
+from muxproxy.config import address, secrets, sources, units
+
+NODE_FILE = "muxproxy.toml"
 PROTOCOLS = ("http", "redis", "dubbo", "tcp")
 
 MS, S, M, H, D = 1e-3, 1.0, 60.0, 3600.0, 86400.0
@@ -23,7 +28,6 @@ BACKEND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 # A command as in `COMMAND LIST`: of modules too ("ft.search"), never with spaces.
 _COMMAND = re.compile(r"[!-{}~]{1,64}(?:\|[!-{}~]{1,64})?")
 _NAME = re.compile(r"[^\s\x00-\x1f\x7f]{1,255}")
-SECRET_MAX = 8 * KIB  # bytes; cloud providers' tokens that serve as passwords have 1 to 3 KiB
 BACKEND_NAME_RULE = "1 to 63 of letters, digits, '.', '_' and '-', beginning with a letter or a digit"
 
 
@@ -94,8 +98,8 @@ class Secret:
     def read(self, value: object) -> str:
         if not isinstance(value, str) or not value:
             raise ValueError("a string in quotes, not empty")
-        if len(value.encode()) > SECRET_MAX:
-            raise ValueError(f"at most {SECRET_MAX} bytes")
+        if len(value.encode()) > secrets.SECRET_MAX:
+            raise ValueError(f"at most {secrets.SECRET_MAX} bytes")
         return value
 
 
@@ -283,3 +287,55 @@ NOT_ABOVE = (
     ("upstream.backoff_min", "upstream.backoff_max"),
     ("http.max_target", "http.max_head"),
 )
+
+# -- the other way round: a value of the model as an operator would write it, or not at all -----------------
+
+NOT_WRITTEN = "not written"
+HIDDEN = "..."
+
+
+def reader_of(dotted: str) -> Reader:
+    """`upstream.servers`, `redis.batch.delay`; of muxproxy.toml or the top of a backend's file `workers`."""
+    table: Table = {**NODE, **BACKEND}
+    *places, key = dotted.split(".")
+    for place in places:
+        inner = table.get(place)
+        table = inner.table if isinstance(inner, Inline) else {**TABLES, **PROTOCOL_TABLES}[place]
+    return table[key]
+
+
+def shown(dotted: str, value: object) -> str | list[str]:
+    """A list's items each by itself, so that two lists can be compared; everything else is one text."""
+    reader = reader_of(dotted)
+    if isinstance(reader, Several):
+        assert isinstance(value, tuple)
+        return [_table(item, reader.table) for item in value]
+    if isinstance(reader, Each | From):
+        assert isinstance(value, tuple)
+        return [str(item) for item in value]
+    if value in (None, ""):
+        return NOT_WRITTEN
+    # A name that is none may be the password itself, in the wrong place (secrets.py).
+    if isinstance(reader, Secret) or (dotted == "redis.username" and secrets.is_hidden(dotted, value)):
+        return HIDDEN
+    return _one(reader, value)
+
+
+def _one(reader: Reader, value: object) -> str:
+    """What is neither a list nor a secret."""
+    if isinstance(reader, Duration) and isinstance(value, int | float):
+        return "0" if value == 0 else f'"{units.format_duration(value)}"'
+    if isinstance(reader, Size) and isinstance(value, int):
+        return f'"{units.format_size(value)}"'
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _table(item: object, table: Mapping[str, Reader]) -> str:
+    """`service = "S", actives = 10`, without what nobody wrote."""
+    assert isinstance(item, msgspec.Struct)
+    values = [
+        (field.name, getattr(item, field.name), field.default) for field in msgspec.structs.fields(item)
+    ]
+    return ", ".join(
+        f"{key} = {_one(table[key], value)}" for key, value, default in values if value != default
+    )

@@ -21,6 +21,7 @@ from typing import Any
 
 from muxproxy.config import consistency, exposure, keys, secrets
 from muxproxy.config.identity import UnknownNameError, identity
+from muxproxy.config.keys import NODE_FILE
 from muxproxy.config.model import (
     PATIENCE,
     SECRETS,
@@ -39,7 +40,6 @@ from muxproxy.config.model import (
 )
 from muxproxy.errors import ConfigError, Problem
 
-NODE_FILE = "muxproxy.toml"
 BACKENDS = "backends"
 FLEXIBLE = (
     "max_connections",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from muxproxy.config import keys
 from muxproxy.config.model import Batch, Clients, Dubbo, Http, Limit, Node, Queue, Redis, Tcp, Upstream
 from muxproxy.config.units import format_duration, format_size
+from tests.config.models import READERS, value_of
 
 MODEL = {
     "": (Node, keys.NODE),
@@ -102,3 +105,63 @@ def test_a_reader_takes_what_is_within_its_bounds(
     for value in bad:
         with pytest.raises(ValueError, match=r"."):
             reader.read(value)
+
+
+# -- as an operator would write it ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("workers", 4, "4"),
+        ("memory", 1024**3, '"1GiB"'),
+        ("drain_timeout", 0.0, "0"),
+        ("admin", "", "not written"),
+        ("protocol", "http", '"http"'),
+        ("queue.timeout", 0.5, '"500ms"'),
+        ("upstream.abandoned_bytes", 0, '"0B"'),
+        ("upstream.max_pinned", None, "not written"),
+        ("upstream.max_pinned", 0, "0"),
+        ("upstream.servers", ("a:1", "b:2"), ["a:1", "b:2"]),
+        ("clients.from", (), []),
+        ("redis.batch.delay", 0.005, '"5ms"'),
+        ("redis.username", "", "not written"),
+        ("redis.username", "cache", '"cache"'),
+        ("redis.password_file", "/run/x", '"/run/x"'),
+        ("redis.auth", "passthrough", '"passthrough"'),
+        ("redis.deny", ("config|set",), ["config|set"]),
+        (
+            "dubbo.limits",
+            (Limit("S", 10), Limit("S", 2, "m", timeout=0.5)),
+            ['service = "S", actives = 10', 'service = "S", actives = 2, method = "m", timeout = "500ms"'],
+        ),
+    ],
+)
+def test_a_value_is_shown_as_it_would_be_written(key: str, value: object, text: str | list[str]) -> None:
+    assert keys.shown(key, value) == text
+
+
+@pytest.mark.parametrize("key", ["redis.password", "redis.client_password"])
+def test_of_a_password_is_told_whether_there_is_one(key: str) -> None:
+    assert keys.shown(key, "hush") == keys.HIDDEN
+    assert keys.shown(key, "") == "not written"
+
+
+def test_a_name_that_is_none_may_be_a_password() -> None:
+    assert keys.shown("redis.username", "user:hush") == keys.HIDDEN
+
+
+def test_every_key_of_the_table_is_found_by_its_name() -> None:
+    known = {**READERS, **keys.NODE}
+    assert {key: keys.reader_of(key) for key in known} == known
+
+
+@given(st.data())
+def test_what_is_shown_is_what_the_reader_takes(data: st.DataObject) -> None:
+    key = data.draw(st.sampled_from([k for k, r in READERS.items() if isinstance(r, keys.Count | keys.Size)]))
+    reader = READERS[key]
+    assert isinstance(reader, keys.Count | keys.Size)
+    value = data.draw(value_of(key, reader))
+    text = keys.shown(key, value)
+    assert isinstance(text, str)
+    assert reader.read(int(text) if isinstance(reader, keys.Count) else text.strip('"')) == value

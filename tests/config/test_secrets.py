@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from muxproxy.config import keys, secrets
-from muxproxy.config.keys import SECRET_MAX
 from muxproxy.config.model import SECRETS
+from muxproxy.config.secrets import SECRET_MAX
 
 
 def test_no_secret_is_shown_under_its_own_key_or_one_that_was_meant() -> None:
