@@ -26,8 +26,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from muxproxy.config.model import Backend, Clients, Http, Queue, Tcp
-from muxproxy.config.model import Upstream as UpstreamConfig
 from muxproxy.metrics.snapshot import BackendSnapshot
 from muxproxy.mux.base.client import Client
 from muxproxy.mux.base.pool import Pool
@@ -37,6 +35,7 @@ from muxproxy.mux.deadlines import INF, Deadlines
 from muxproxy.mux.sharings import new_pool
 from muxproxy.mux.work import Working
 from muxproxy.protocols.contract import Protocol, Sharing
+from tests.configured import backend
 from tests.toys import Toy
 
 REQUEST_HIGH_WATER = 64 * 1024  # as worker/upstream.py sets it
@@ -70,7 +69,7 @@ class RecordingWire:
         self.lost = False  # the connection has ended, its socket is not gone yet
         self.gone = False  # the brain has been told
         self._paused_writer = False
-        self._inbox: deque[Callable[[], None]] = deque()  # what the peer has sent, and its FIN
+        self._inbox: deque[bytes] = deque()  # what the peer has sent and nobody has read; b"": its FIN
 
     # -- what the heart calls ---------------------------------------------------------------------------
 
@@ -125,27 +124,30 @@ class RecordingWire:
     # -- what the peer does -----------------------------------------------------------------------------
 
     def bring(self, data: bytes) -> None:
-        self._inbox.append(lambda: self.brain.on_data(data, self.world.now))
-        self._read_on()
+        if data:
+            self._inbox.append(data)
+            self._read_on()
 
     def bring_eof(self) -> None:
-        def tell() -> None:
-            brain = self.brain
-            told = brain.on_eof if isinstance(brain, Client) else brain.on_server_eof
-            if not told(self.world.now):
-                self.close()
-
-        self._inbox.append(tell)
+        self._inbox.append(b"")
         self._read_on()
 
     def break_off(self, error: str = "") -> None:
-        """The peer reset the connection."""
+        """The peer reset the connection. What it had sent before that is read all the same
+        (worker/remains.py): of a server always, of a client if it may have left with its last words."""
         self.closing = self.aborted = True
         self.buffer = b""
         self._lose(error)
-        if isinstance(self.brain, Upstream):
+        brain = self.brain
+        is_server = isinstance(brain, Upstream)
+        if is_server or (isinstance(brain, Client) and brain.wants_remains()):
+            if is_server:
+                brain.on_breaking(self.world.now)
+            while self._inbox and (data := self._inbox.popleft()):
+                brain.on_data(data, self.world.now)
+        if is_server:
             self.lost = True
-            self.brain.on_lost(error, self.world.now)
+            brain.on_lost(error, self.world.now)
 
     def take(self, size: int | None = None) -> None:
         """The peer reads `size` bytes of what it left in the buffer: all by default."""
@@ -164,7 +166,14 @@ class RecordingWire:
 
     def _read_on(self) -> None:
         while self._inbox and self.reading and not self.closing:
-            self._inbox.popleft()()
+            data = self._inbox.popleft()
+            if data:
+                self.brain.on_data(data, self.world.now)
+                continue
+            brain = self.brain
+            told = brain.on_eof if isinstance(brain, Client) else brain.on_server_eof
+            if not told(self.world.now):
+                self.close()
 
     def _lose(self, error: str = "") -> None:
         self.world.soon(lambda: self._tell_gone(error))
@@ -459,36 +468,3 @@ class Stage:
             for label, count in reasons.items()
             if count
         }
-
-
-def backend(servers: tuple[str, ...], keys: dict[str, Any]) -> Backend:
-    """`max_connections` is [upstream]'s, `max_clients` [clients]'s; `timeout` is [queue]'s; other keys are
-    unique but for `idle_timeout`, which is [upstream]'s unless it is `client_idle_timeout`."""
-    renamed = {"max_clients": "max_connections", "client_idle_timeout": "idle_timeout"}
-    clients, queue, upstream, http, tcp = {}, {}, {}, {}, {}
-    if "response_buffer" in keys and "pipeline_buffer" not in keys:  # who makes that one small means both
-        clients["pipeline_buffer"] = keys["response_buffer"] * 4 // 5
-    for key, value in keys.items():
-        if key in renamed:
-            clients[renamed[key]] = value
-        elif key in UpstreamConfig.__struct_fields__:
-            upstream[key] = value
-        elif key in Queue.__struct_fields__:
-            queue[key] = value
-        elif key in Clients.__struct_fields__:
-            clients[key] = value
-        elif key in Http.__struct_fields__:
-            http[key] = value
-        elif key in Tcp.__struct_fields__:
-            tcp[key] = value
-        else:
-            raise TypeError(f"no key {key!r} in the configuration")
-    return Backend(
-        name="toys",
-        protocol="toy",
-        clients=Clients(listen=("127.0.0.1:1",), **clients),
-        upstream=UpstreamConfig(servers=servers or ("one:1",), **upstream),
-        queue=Queue(**queue),
-        http=Http(**http),
-        tcp=Tcp(**tcp),
-    )

@@ -25,7 +25,8 @@ from muxproxy.protocols.contract import (
     Reason,
     Sharing,
 )
-from tests.fakes import FakeWorld, RecordingWire, Stage, backend
+from tests.configured import backend
+from tests.fakes import FakeWorld, RecordingWire, Stage
 from tests.toys import Toy
 
 
@@ -126,6 +127,18 @@ def test_a_paused_reader_finds_later_what_came_meanwhile() -> None:
     assert brain.told == []
     world.end_turn()
     assert brain.told == [b"one", "eof", ("closed", "")]
+
+
+def test_what_a_server_had_sent_before_it_reset_is_read_all_the_same() -> None:
+    stage = Stage(Sharing.EXCLUSIVE)
+    ann = stage.asks(b"ann\n")
+    server = stage.connects()
+    server.wire.pause_reading()
+    server.sends(b"ann +9\n")
+    server.sends(b"half")
+    assert ann.got() == b""
+    server.breaks_off()
+    assert ann.got() == b"ann +9\nhalf"
 
 
 # -- the world -------------------------------------------------------------------------------------------

@@ -112,6 +112,10 @@ class UpstreamBrain(Working):
     def on_write_resumed(self, now: float) -> None:
         raise NotImplementedError
 
+    def on_breaking(self, now: float) -> None:
+        """It has ended with an error and takes no more bytes. What had come before that is told next."""
+        raise NotImplementedError
+
     def on_lost(self, error: str, now: float) -> None:
         """It has ended and takes no more bytes; its socket is not gone yet."""
         raise NotImplementedError

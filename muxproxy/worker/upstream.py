@@ -84,6 +84,7 @@ class UpstreamSocket(asyncio.Protocol):
         wire, self._wire = self._wire, None
         try:
             if exc is not None and wire is not None:
+                self._brain.on_breaking(self._time())
                 for data in unread(wire):
                     self._brain.on_data(data, self._time())
             self._brain.on_lost(error, self._time())

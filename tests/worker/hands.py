@@ -27,7 +27,7 @@ from muxproxy.mux.sharings import new_pool
 from muxproxy.protocols.contract import Protocol, Sharing
 from muxproxy.worker.engine import Engine
 from muxproxy.worker.listener import Accepting, Listener
-from tests.fakes import backend
+from tests.configured import backend
 from tests.toys import Toy
 
 PATIENCE = 10.0  # seconds for what must happen; nothing here waits for so long unless it fails

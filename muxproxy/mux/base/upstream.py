@@ -32,6 +32,7 @@ CLOSED: Final = 4
 SILENT: Final = 1
 APART: Final = 2
 CONNECT_TIMEOUT: Final = "connect timeout"
+BROKEN_OFF: Final = "server closed"
 LAST_TURNS: Final = 16  # of work, for replies that had come before the connection broke
 # A server that ends one connection may be ending all it has (a reload): for so many seconds each idle one is
 # looked at before it is used.
@@ -148,12 +149,22 @@ class Upstream(UpstreamRole):
         self.ready = True
         self.pool.on_connected(self, now)
 
+    def on_breaking(self, now: float) -> None:
+        """With the last reply that is still to be read it is nobody's: what is written now is lost, though it
+        may not be sent twice (P9)."""
+        if self.state == OPEN and not self.retiring:
+            self.retiring = BROKEN_OFF
+
     def on_lost(self, error: str, now: float) -> None:
         """OPEN => CLOSING: the connection has ended and takes no more bytes; its socket is not gone yet."""
+        if self.replies.more:
+            self.on_breaking(now)
         for _ in range(LAST_TURNS):
             if self.state != OPEN or not self.replies.more:
                 break
             self.on_data(b"", now)
+        if self.state == CLOSING and self.retiring == BROKEN_OFF:  # behind its last reply
+            self.on_broken_off(now)
         if self.state == OPEN:
             self.on_broken_off(now)
             self.fail("server closed", Reason.SERVER_CLOSED, error or "server closed the connection", now)

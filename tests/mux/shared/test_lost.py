@@ -80,3 +80,41 @@ def test_what_it_had_taken_before_is_lost_and_the_rest_keeps_its_order() -> None
     assert ann.got() == b"two\nthree\n"
     assert bob.got() == b"four\n"
     assert stage.outcomes() == {"ok": 3, "server_closed": 1}
+
+
+def test_what_a_server_said_before_it_broke_off_counts_though_nobody_had_read_it() -> None:
+    """A byte of the reply has come: its request may not be sent again (P9)."""
+    stage = Stage(EXCLUSIVE, max_connections=1, response_buffer=100, pipeline_buffer=10_000)
+    ann = stage.client()
+    ann.stops_reading()
+    ann.sends(b"one\ntwo idem\n")
+    server = stage.connects()
+    server.sends(b"one +200\n" + b"x" * 200)
+    assert server.got() == b"one\ntwo idem\n"
+    server.sends(b"two +4\nha")
+    assert server.is_paused
+    server.breaks_off()
+    ann.reads()
+    assert ann.got().endswith(b"two +4\nha")
+    assert stage.dials == []
+    assert stage.outcomes() == {"ok": 1, "server_closed": 1}
+
+
+@pytest.mark.parametrize("sharing", [EXCLUSIVE, Sharing.ORDERED, Sharing.TAGGED])
+def test_a_connection_that_has_broken_is_nobodys_when_its_last_reply_is_read(sharing: Sharing) -> None:
+    """Written to it, what may not be sent twice would be lost."""
+    stage = Stage(sharing, max_connections=1, max_in_flight=1)
+    tag = b"00000001 " if sharing is Sharing.TAGGED else b""
+    stage.asks(tag + b"one\n")
+    server = stage.connects()
+    server.got()
+    bob = stage.asks(tag + b"two\n")
+    server.wire.pause_reading()
+    server.sends(tag + b"one\n")
+    server.breaks_off()
+    assert server.got() == b""
+    second = stage.connects()
+    assert second.got().endswith(b"two\n")
+    assert bob.got() == b""
+    assert stage.outcomes() == {"ok": 1}
+    assert stage.statistics()["closed"] == {"server closed": 1}
