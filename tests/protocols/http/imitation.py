@@ -263,7 +263,7 @@ class Origin:
         end = round(len(self.out) * cut)
         data, self.out = self.out[:end], self.out[end:]
         ask = self.ask
-        if data and ask is not None and not self.peer.has_finished:
+        if data and ask is not None and self.peer.is_open and not self.peer.has_finished:
             ask.heard = True
             is_last = self._replied and not self.out and not ask.ends_origin() and not ask.switches
             if is_last and self._random.random() < 0.02:
