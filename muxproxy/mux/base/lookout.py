@@ -7,7 +7,8 @@ One that waits for a reply, all of its request acknowledged, is asked by keep-al
 After max_unanswered it is given up if somebody waits for a place, and after twice as many in any case, so
 that a fresh one can be tried.
 
-A server that is merely slow, or does not read, is no such case: its kernel answers.
+A server that is merely slow, or does not read, is no such case: its kernel answers. Nor is a connection that
+we do not read, for a client is slow: what its server said before it fell silent may be all that it owes (P9).
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Lookout(Timed):
         self.deadline = now + EVERY if not self._left else now + 0.001
         limit = self._pool.config.max_unanswered * (1 if self._pool.is_pressed(now) else 2)
         for upstream in batch:
-            if upstream.state == OPEN and upstream.load():
+            if upstream.state == OPEN and upstream.load() and not upstream.read_paused:
                 self._look_at(upstream, limit, now)
 
     def _look_at(self, upstream: Upstream, limit: int, now: float) -> None:

@@ -86,6 +86,27 @@ def test_a_server_that_is_slow_is_asked_by_the_kernel_and_kept_when_that_is_answ
     assert b"x" in ann.got()
 
 
+def test_what_came_from_one_that_is_not_heard_any_more_is_read_before_it_is_given_up() -> None:
+    """A slow client's whole reply may be here: its request is not lost, nor sent again (P9)."""
+    stage = Stage(Sharing.EXCLUSIVE, max_connections=1, response_buffer=100)
+    stage.server(b"warm\n", b"warm\n")  # an idempotent request may be sent again on it
+    ann = stage.asks(b"ann idem\n")
+    (upstream,) = stage.pool.upstreams
+    server = Peer(stage, upstream.wire)
+    ann.stops_reading()
+    server.sends(b"ann +400\n" + b"a" * 200)
+    server.sends(b"a" * 200)
+    server.wire.unanswered = 6
+    stage.passes(2 * EVERY)
+    assert server.is_open
+    ann.reads()
+    assert ann.got() == b"ann +400\n" + b"a" * 400
+    stage.asks(b"bob\n")
+    stage.passes(1.1 * EVERY)
+    assert not server.is_open
+    assert stage.outcomes() == {"ok": 2, "server_closed": 1}
+
+
 def test_one_that_owes_nothing_is_not_looked_at() -> None:
     stage = Stage(Sharing.EXCLUSIVE)
     server = stage.server(b"warm\n", b"warm\n")
