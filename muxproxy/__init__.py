@@ -7,7 +7,7 @@ The map. Two processes' worth of rooms; imports go downwards only (tests/test_ho
     worker/       uvloop sockets for the heart: one process, one event loop, no threads
     mux/          pure   who waits, who goes, who gets which reply
     protocols/    pure   bytes <-> frames; contract.py is the seam: http, redis, dubbo, tcp
-    config/ metrics/ messages.py errors.py native.py      pure leaves
+    config/ metrics/ budget.py messages.py errors.py native.py      pure leaves
     packaging/    how it is built: mux/ and protocols/ are compiled where there is a C compiler
 
 One request: worker/client -> its protocol's requests.py -> its sharing's client.py -> pool.py -> upstream.py

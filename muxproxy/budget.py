@@ -1,0 +1,233 @@
+"""A bound, who holds how much of it, who wants more: how processes, and pools, share what a server can take.
+
+    Budget, who lends                              Share, who holds
+        Order(serial, most, asked)     ->              have at most `most` places; others could do with `asked`
+                                   <-  Report(serial, held, wanted)
+
+The law (P1): what is lent never exceeds the bound, whatever is lost, late or repeated on the way. Each word
+says a state and not a change, and a report counts only if it answers the newest order. So `lent` is at any
+moment the most that a holder may hold, even if it has not yet heard: an order for more raises it before it is
+sent; only a report that answers an order for less, from the holder's own mouth, brings it down. What has not
+come back is never lent again; a holder that has died gives back all, once it is known to be dead.
+
+Nobody starves: those who want more stand in line. What is free goes to them, one place in turn. The others are
+asked for what they have idle; and if the first in line has less than an even share, whoever has the most gives
+up the next that comes free there.
+
+Pure, and no time is known here: how long one waits before one wants is the holder's. The supervisor's ledger
+lends to workers, which is why this stands below both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Generic, NamedTuple, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class Order(NamedTuple):
+    """To a holder. The newest counts, and says it again: losing one or hearing it twice is no harm."""
+
+    serial: int
+    most: int  # places
+    asked: int  # of those that are idle, so many are wanted elsewhere
+
+
+class Report(NamedTuple):
+    """Of a holder."""
+
+    serial: int  # of the newest order that it has heard
+    held: int  # it holds no more, and will not without another order
+    wanted: int  # that it could use besides, now
+
+
+class Share:
+    """The holder's end: how many places it may have."""
+
+    __slots__ = ("asked", "most", "serial", "wanted")
+
+    def __init__(self) -> None:
+        self.serial = 0
+        self.most = 0
+        self.asked = 0
+        self.wanted = 0
+
+    def on_order(self, order: Order) -> bool:
+        """False: it is older than one that was heard. What is asked may change from one to the next of the same
+        serial; what it may have does not, for it may have given some of that up since."""
+        if order.serial < self.serial:
+            return False
+        if order.serial > self.serial:
+            self.serial, self.most = order.serial, order.most
+        self.asked = order.asked
+        return True
+
+    def give(self, places: int) -> None:
+        """Of those that it may have and does not hold: they are others' from the next report on."""
+        self.most -= places
+        self.asked = max(0, self.asked - places)
+
+    def report(self, held: int) -> Report:
+        """`held`: places that are taken, more than `most` while they become fewer."""
+        return Report(self.serial, max(held, self.most), self.wanted)
+
+
+class _Holder:
+    __slots__ = ("asked", "has_answered", "lent", "most", "news", "serial", "wanted")
+
+    def __init__(self) -> None:
+        self.lent = 0  # it may hold so many, for all that is known
+        self.most = 0  # it was told
+        self.asked = 0
+        self.wanted = 0
+        self.serial = 0  # of the newest order
+        self.news = True  # it has to be told
+        self.has_answered = False  # the newest order
+
+
+class Budget(Generic[Key]):
+    """Who lends. After each call `orders()` has what is to be said."""
+
+    def __init__(self, bound: int, *, spread: bool = False) -> None:
+        """`spread`: what nobody wants is lent all the same, evenly. Otherwise it waits for who comes."""
+        self.bound = bound
+        self._spread = spread
+        self._holders: dict[Key, _Holder] = {}
+        self._line: dict[Key, None] = {}  # who wants more, the longest first
+
+    # -- what happens ------------------------------------------------------------------------------
+
+    def join(self, *keys: Key) -> None:
+        """More holders. They hold nothing yet."""
+        self._holders.update((key, _Holder()) for key in keys)
+        if self._spread:  # until it speaks for itself it is taken to want what is even
+            for key in keys:
+                self._holders[key].wanted = self.bound // len(self._holders)
+                self._line[key] = None
+        self._share_out()
+
+    def leave(self, key: Key) -> None:
+        """It holds nothing any more, that is certain: its process is reaped, its last connection closed."""
+        del self._holders[key]
+        self._line.pop(key, None)
+        self._share_out()
+
+    def on_report(self, key: Key, report: Report) -> None:
+        holder = self._holders.get(key)
+        if holder is None or report.serial != holder.serial:
+            return  # it speaks of an order that is not the last; it will answer that one, too
+        holder.lent = min(holder.lent, report.held)
+        holder.most = min(holder.most, holder.lent)
+        holder.wanted = report.wanted
+        holder.has_answered = True
+        if holder.wanted > 0:
+            self._line.setdefault(key)
+        else:
+            self._line.pop(key, None)
+        self._share_out()
+
+    def set_bound(self, bound: int) -> None:
+        """At once for what is lent from now on; what is lent already comes back first."""
+        self.bound = bound
+        self._share_out()
+
+    def repeat(self) -> None:
+        """Say everything again: something may have been lost."""
+        for holder in self._holders.values():
+            holder.news = True
+
+    # -- what is to be said, and shown -------------------------------------------------------------
+
+    def orders(self) -> list[tuple[Key, Order]]:
+        """Since the last call."""
+        orders = []
+        for key, holder in self._holders.items():
+            if holder.news:
+                holder.news = False
+                orders.append((key, Order(holder.serial, holder.most, holder.asked)))
+        return orders
+
+    def lent(self, key: Key | None = None) -> int:
+        """To one holder, or to all."""
+        if key is not None:
+            return self._holders[key].lent
+        return sum(holder.lent for holder in self._holders.values())
+
+    def waiting(self) -> Iterable[Key]:
+        """Those in line, the first first."""
+        return tuple(self._line)
+
+    # -- who gets what -----------------------------------------------------------------------------
+
+    def _share_out(self) -> None:
+        told = {key: (holder.most, holder.asked) for key, holder in self._holders.items()}
+        self._take_back_what_is_too_much()
+        self._lend()
+        if self._spread and not self._line:
+            self._lend_evenly()
+        self._ask()
+        for key, holder in self._holders.items():
+            if told[key][0] != holder.most:
+                holder.serial += 1
+                holder.lent = max(holder.lent, holder.most)
+                holder.has_answered = False
+            holder.news |= told[key] != (holder.most, holder.asked)
+
+    def _free(self) -> int:
+        """Places that nobody may hold. What was ordered in this very turn counts as lent."""
+        return self.bound - sum(max(holder.lent, holder.most) for holder in self._holders.values())
+
+    def _take_back_what_is_too_much(self) -> None:
+        while sum(holder.most for holder in self._holders.values()) > self.bound:
+            max(self._holders.values(), key=_most).most -= 1
+
+    def _lend(self) -> None:
+        """One place in turn to those in line."""
+        while self._line and self._free() > 0:
+            key = next(iter(self._line))
+            holder = self._holders[key]
+            holder.most += 1
+            holder.has_answered = False
+            holder.wanted -= 1
+            del self._line[key]
+            if holder.wanted > 0:
+                self._line[key] = None
+
+    def _lend_evenly(self) -> None:
+        while self._holders and self._free() > 0:
+            min(self._holders.values(), key=_most).most += 1
+
+    def _ask(self) -> None:
+        """Others for what those in line want and what is not on its way back already."""
+        coming = sum(
+            holder.lent - holder.most for holder in self._holders.values() if holder.lent > holder.most
+        )
+        wanted = sum(self._holders[key].wanted for key in self._line) - coming
+        for key in self._line:
+            if wanted <= 0:
+                break
+            wanted -= self._even_out(self._holders[key], wanted)
+        # Each a part, and again when it has given that: if all gave all, it would only come back to them.
+        others = max(1, len(self._holders) - len(self._line))
+        part = -(-max(0, wanted) // others)
+        for key, holder in self._holders.items():
+            holder.asked = 0 if key in self._line else part
+
+    def _even_out(self, poor: _Holder, wanted: int) -> int:
+        """The richest give up one after the other until it has as many. Returns how many. Not those that have
+        not heard yet what they were lent last: each place is used once at least before it goes on."""
+        others = [holder for holder in self._holders.values() if holder is not poor and holder.has_answered]
+        taken = 0
+        while others and taken < min(poor.wanted, wanted):
+            rich = max(others, key=_most)
+            has = poor.most + taken
+            if not (rich.most > has + 1 or (has == 0 and rich.most > 0)):
+                break
+            rich.most -= 1
+            taken += 1
+        return taken
+
+
+def _most(holder: _Holder) -> int:
+    return holder.most
