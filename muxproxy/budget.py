@@ -1,8 +1,8 @@
 """A bound, who holds how much of it, who wants more: how processes, and pools, share what a server can take.
 
     Budget, who lends                              Share, who holds
-        Order(serial, most, asked)     ->              have at most `most` places; others could do with `asked`
-                                   <-  Report(serial, held, wanted)
+        Order(serial, most, asked)  ->             have at most `most` places; others could do with `asked`
+                                <-  Report(serial, held, wanted)
 
 The law (P1): what is lent never exceeds the bound, whatever is lost, late or repeated on the way. Each word
 says a state and not a change, and a report counts only if it answers the newest order. So `lent` is at any
@@ -10,9 +10,9 @@ moment the most that a holder may hold, even if it has not yet heard: an order f
 sent; only a report that answers an order for less, from the holder's own mouth, brings it down. What has not
 come back is never lent again; a holder that has died gives back all, once it is known to be dead.
 
-Nobody starves: those who want more stand in line. What is free goes to them, one place in turn. The others are
-asked for what they have idle; and if the first in line has less than an even share, whoever has the most gives
-up the next that comes free there.
+Nobody starves: those who want more stand in line. What is free goes to them, one place in turn. The others
+are asked for what they have idle; and if the first in line has less than an even share, whoever has the most
+gives up the next that comes free there.
 
 Pure, and no time is known here: how long one waits before one wants is the holder's. The supervisor's ledger
 lends to workers, which is why this stands below both.
@@ -54,8 +54,8 @@ class Share:
         self.wanted = 0
 
     def on_order(self, order: Order) -> bool:
-        """False: it is older than one that was heard. What is asked may change from one to the next of the same
-        serial; what it may have does not, for it may have given some of that up since."""
+        """False: it is older than one that was heard. What is asked may change within a serial; what it may
+        have does not, for it may have given some of that up since."""
         if order.serial < self.serial:
             return False
         if order.serial > self.serial:

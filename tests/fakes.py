@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from muxproxy.budget import Report
 from muxproxy.metrics.snapshot import BackendSnapshot
 from muxproxy.mux.base.client import Client
 from muxproxy.mux.base.pool import Pool
@@ -199,6 +200,7 @@ class FakeWorld:
         self.dials: list[Upstream] = []  # connects under way, oldest first
         self.hung_up: list[Upstream] = []  # given up by the heart, on_closed not told yet
         self.lingering_connects = False  # True: a connect that was given up stays until the test ends it
+        self.reports: list[Report] = []  # to who lends places
         self.drained_pools: list[Pool] = []
         self.lines: list[tuple[str, dict[str, object]]] = []
         self.journal: list[RecordingWire] = []  # whose turn it was to write, in the order of time
@@ -266,6 +268,9 @@ class FakeWorld:
 
     def alarm(self, at: float) -> None:
         self._armed = min(self._armed, at)
+
+    def on_share(self, pool: Pool) -> None:
+        self.reports.append(pool.allowance.report())
 
     def drained(self, pool: Pool) -> None:
         self.drained_pools.append(pool)

@@ -173,6 +173,9 @@ class World(Interface):
     def alarm(self, at: float) -> None:
         """Call tick(now) at `at` or a little later; the earliest of all alarms counts."""
 
+    def on_share(self, pool: object) -> None:
+        """A pool's report to who lends it places has changed."""
+
     def drained(self, pool: object) -> None:
         """A pool was told to drain, and its last client is gone."""
 

@@ -55,6 +55,7 @@ class Engine:
         self.on_client_limit: Callable[[], None] = lambda: None
         self.accepting_paused = False
         self.on_drained: Callable[[object], None] = lambda pool: None
+        self.on_shared: Callable[[object], None] = lambda pool: None
         self.adopt = Adoption(loop).adopt
         self.lobby = Lobby(self.soon, self.later, self._watch, self.adopt)
         self._loop = loop
@@ -178,6 +179,9 @@ class Engine:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = self._loop.call_at(at + 0.001, self._ring)  # uvloop's timers round to a millisecond
+
+    def on_share(self, pool: object) -> None:
+        self.on_shared(pool)
 
     def drained(self, pool: object) -> None:
         self.on_drained(pool)

@@ -2,8 +2,43 @@
 
 from __future__ import annotations
 
-from muxproxy.mux.base.upstream import OPEN
+from muxproxy.budget import Order
+from muxproxy.mux.base.upstream import CLOSING, OPEN
+from muxproxy.mux.deadlines import INF
 from tests.fakes import Stage
+
+
+class Bound:
+    """P1 of a pool whose allowance changes: what is open is no more than it may have; and where that has
+    become fewer, no more than was open before."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._most = stage.pool.max_connections
+        self._pinned = stage.pool.pinned_limit
+        self._kept_since = INF  # an idle connection, though others ask for one
+
+    def judge(self) -> None:
+        pool, sockets = self._stage.pool, len(self._stage.world.sockets)
+        assert sockets <= max(pool.max_connections, self._most), "P1"
+        assert pool.allowance.report().held >= max(sockets, pool.max_connections), "P1: more than it says"
+        assert pool.pinned <= max(pool.pinned_limit, self._pinned), "P7"
+        self._most = max(pool.max_connections, sockets)
+        self._pinned = max(pool.pinned_limit, pool.pinned)
+        idle = [u for u in pool.upstreams if u.state == OPEN and u.owner is None and not u.load()]
+        assert not (idle and len(pool.upstreams) > pool.max_connections), "P1: kept beyond the bound"
+        on_its_way = sum(upstream.state >= CLOSING for upstream in pool.upstreams)
+        if not idle or pool.gate.waiting or pool.allowance.share.asked <= on_its_way:
+            self._kept_since = INF
+        else:
+            self._kept_since = min(self._kept_since, self._stage.world.now)
+        assert self._stage.world.now - self._kept_since < 0.05, "an idle one is kept from who asks"
+
+    def allow(self, most: int, asked: int = 0) -> None:
+        pool = self._stage.pool
+        order = Order(pool.allowance.share.serial + 1, min(most, pool.config.max_connections), asked)
+        with self._stage.turn():
+            pool.allowance.on_order(order, self._stage.world.now)
 
 
 def may_another_serve(stage: Stage) -> bool:
@@ -13,7 +48,7 @@ def may_another_serve(stage: Stage) -> bool:
     if any(not (u.suspect or u.retiring or getattr(u, "reserved", False)) for u in shared):
         return True
     may_dial = any(server.may_dial(now) for server in pool.servers)
-    has_place = len(stage.world.sockets) < pool.config.max_connections
+    has_place = len(stage.world.sockets) < pool.max_connections
     return any(u.state < OPEN for u in pool.upstreams) or (may_dial and has_place)
 
 
@@ -35,7 +70,7 @@ def nobody_waits_beside_a_free_place(stage: Stage) -> None:
     if (
         (len(pool.queue) or len(pool.retry_queue) or may_pin)
         and not connecting
-        and len(stage.world.sockets) < pool.config.max_connections
+        and len(stage.world.sockets) < pool.max_connections
     ):
         late = now - 0.02  # the wheel turns in grains
         assert not any(server.may_dial(late) for server in pool.servers), "P4: nobody dials for who waits"

@@ -21,7 +21,7 @@ from muxproxy.mux.exchange import Exchange
 from muxproxy.protocols.contract import ONEWAY, Sharing
 from tests.fakes import Stage
 from tests.mux.census import SEES_ALL, Census
-from tests.mux.judges import nobody_waits_beside_a_free_place
+from tests.mux.judges import Bound, nobody_waits_beside_a_free_place
 from tests.mux.observers import WORDS, ClientEnd, Request, ServerEnd, message
 from tests.sizes import is_full, size
 from tests.toys import Toy
@@ -107,6 +107,7 @@ class Machine(RuleBasedStateMachine):
             max_clients=MAX_CLIENTS,
         )
         self.stage.request_high = REQUEST_HIGH
+        self.bound = Bound(self.stage)
 
     # -- clients ----------------------------------------------------------------------------------------
 
@@ -293,6 +294,10 @@ class Machine(RuleBasedStateMachine):
         for server in self.servers:
             server.peer.reads()
 
+    @rule(most=st.integers(0, 3), asked=st.sampled_from([0, 0, 0, 1, 2]))
+    def the_allowance_changes(self, most: int, asked: int) -> None:
+        self.bound.allow(most, asked)
+
     @rule(seconds=st.sampled_from([0.02, 0.02, 0.02, 0.3, 0.3, 1.1, 3.5, 12.0]))
     def time_passes(self, seconds: float) -> None:
         self.stage.passes(seconds)
@@ -312,6 +317,7 @@ class Machine(RuleBasedStateMachine):
 
     def p1_the_bound_holds(self) -> None:
         assert len(self.stage.world.sockets) <= self.stage.config.upstream.max_connections
+        self.bound.judge()
 
     def p2_p6_p9_the_ends_see_what_they_should(self) -> None:
         for client in self.clients:
@@ -405,9 +411,7 @@ class Machine(RuleBasedStateMachine):
         queues = [pool.queue, pool.pin_queue, pool.retry_queue, pool.stream_queue]
         queues += [u.queue for u in pool.upstreams if getattr(u, "queue", None)]
         assert pool.gate.waiting == sum(map(len, queues))
-        assert (
-            pool.pinned == sum(u.owner is not None and u.counts for u in pool.upstreams) <= pool.pinned_limit
-        )
+        assert pool.pinned == sum(u.owner is not None and u.counts for u in pool.upstreams)
         for client in self.clients:
             assert len(client.peer.wire.buffer) <= 2 * RESPONSE_BUFFER + 800  # and one chunk of replies
         for exchange in self.exchanges:
@@ -424,6 +428,7 @@ class Machine(RuleBasedStateMachine):
 
     def _finish(self) -> None:
         """Everybody does their duty: everything that is owed is paid, and nothing is left."""
+        self.bound.allow(self.stage.config.upstream.max_connections)
         for client in self.clients:
             client.peer.reads()
             client.peer.sends(client.unsent)
@@ -439,6 +444,10 @@ class Machine(RuleBasedStateMachine):
                 missing = [name for name in client.unanswered() if name not in client.silent]
                 assert missing == [], "P3: no answer"
         stage = self.stage
+        self.bound.allow(1)
+        stage.passes(0.1)
+        owned = sum(upstream.owner is not None for upstream in stage.pool.upstreams)
+        assert len(stage.world.sockets) <= max(1, owned), "P1: what is not needed any more has stayed"
         with stage.turn():
             stage.pool.drain(stage.world.now)
         for client in self.clients:

@@ -16,6 +16,7 @@ from muxproxy.mux.base.patience import ENDING
 from muxproxy.mux.base.upstream import OPEN
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Peer, Stage
+from tests.mux.judges import Bound
 from tests.mux.test_machine import SETTINGS
 from tests.toys import Toy
 
@@ -81,6 +82,7 @@ class SessionsMachine(RuleBasedStateMachine):
             max_clients=MAX_CLIENTS - 1,
         )
         self.stage.request_high = BUFFER
+        self.bound = Bound(self.stage)
 
     def _pick(self, talkers: list[Talker], pick: int) -> Talker:
         alive = [talker for talker in talkers if talker.peer.is_open] or talkers
@@ -131,6 +133,10 @@ class SessionsMachine(RuleBasedStateMachine):
         else:
             peer.reads()
 
+    @rule(most=st.integers(0, 3), asked=st.sampled_from([0, 0, 1]))
+    def the_allowance_changes(self, most: int, asked: int) -> None:
+        self.bound.allow(most, asked)
+
     @rule(seconds=st.sampled_from([0.02, 0.5, 1.1, 12.0]))
     def time_passes(self, seconds: float) -> None:
         self.stage.passes(seconds)
@@ -141,6 +147,7 @@ class SessionsMachine(RuleBasedStateMachine):
             return
         pool, config = self.stage.pool, self.stage.config
         assert len(self.stage.world.sockets) <= config.upstream.max_connections  # P1
+        self.bound.judge()
         for server in self.servers:
             heard = server.listens()
             if heard.startswith(b"<") and b">" in heard:  # P2, P6: its client's own words, and no other's

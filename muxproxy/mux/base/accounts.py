@@ -15,8 +15,8 @@ from muxproxy.metrics.histogram import Histogram
 from muxproxy.metrics.snapshot import LimitSnapshot
 from muxproxy.mux.admission.gate import Gate
 from muxproxy.mux.admission.memory import Memory
+from muxproxy.mux.admission.offenders import Offenders
 from muxproxy.mux.admission.queue import Queue
-from muxproxy.mux.base.offenders import Offenders
 from muxproxy.mux.deadlines import Deadlines
 from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, WAITING, ClientRole, Exchange
 from muxproxy.mux.ports import Wire, World
@@ -57,7 +57,8 @@ class Accounts:
         self.clients_config = backend.clients
         # Of the configuration, what every request asks: to look it up costs a compiled heart a call each.
         self.reply_timeout = backend.upstream.reply_timeout
-        self.max_connections = backend.upstream.max_connections
+        self.max_connections = backend.upstream.max_connections  # that it may have now: allowance.py
+        self.yields = False  # what comes free is too many, or others ask for it
         self.max_in_flight = backend.upstream.max_in_flight
         self.client_idle_timeout = backend.clients.idle_timeout
         # of what is opaque, without a byte in either direction
@@ -125,6 +126,10 @@ class Accounts:
         """Keep min_connections, while servers can be reached."""
         raise NotImplementedError
 
+    def missing(self) -> int:
+        """Connections that those who wait could do with, besides those that are being made."""
+        raise NotImplementedError
+
     def maybe_drained(self) -> None:
         raise NotImplementedError
 
@@ -147,8 +152,13 @@ class Accounts:
             grace *= self.offenders.share(self.world.identity(client.wire), now)
         return grace
 
+    def allow(self, connections: int) -> None:
+        """It may have so many from now on."""
+        self.max_connections = connections
+        self.pinned_limit = self._pinned_limit(self._parts.backend)
+
     def _pinned_limit(self, backend: Backend) -> int:
-        return max(1, backend.upstream.max_connections // 2)
+        return max(1, self.max_connections // 2)
 
     def end(self, exchange: Exchange, reason: Reason) -> None:
         """Any state but ABANDONED => DONE, counted (P3)."""

@@ -11,6 +11,7 @@ from typing import Final
 
 from muxproxy.mux.admission.queue import Queue
 from muxproxy.mux.base.accounts import Parts
+from muxproxy.mux.base.allowance import Allowance
 from muxproxy.mux.base.client import Client
 from muxproxy.mux.base.lookout import Lookout
 from muxproxy.mux.base.refusing import Refusing
@@ -31,6 +32,7 @@ class Pool(Refusing):
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
         self.lookout = Lookout(self)
+        self.allowance = Allowance(self)
 
     def new_client(self, wire: Wire, now: float) -> Client:
         client: Client = self._parts.new_client(self, wire, now)
@@ -55,11 +57,14 @@ class Pool(Refusing):
         """NEW => (WAITING | DONE: refused)"""
         gate = self.gate
         if gate.waiting >= gate.max_waiting and not self._is_place_coming(now):
+            self.allowance.want(now, refused=True)
             self._refuse_full(exchange, now)
             return
         gate.waiting += 1
         self._queue_for(exchange).push(exchange, now)
         is_full = len(self.upstreams) >= self.max_connections
+        if is_full and self.max_connections < self.config.max_connections:
+            self.allowance.want(now)
         if not is_full or self.pin_queue.size or self.stream_queue.size:
             self.grow(now)
 
@@ -159,6 +164,8 @@ class Pool(Refusing):
         else:
             upstream.server.idle.append(upstream)
             upstream.expect_by(now + self._idle_timeout(upstream))
+            if self.yields:
+                self.allowance.on_idle(now)
 
     def _next(self, upstream: Upstream) -> Exchange | None:
         """The oldest waiter that this connection, which is free, would serve."""
@@ -226,11 +233,22 @@ class Pool(Refusing):
 
     # -- connections -------------------------------------------------------------------------------
 
+    def _waiting(self) -> int:
+        """Those for whom a connection would be dialled."""
+        pins = max(0, min(self.pin_queue.size, self.pinned_limit - self.pinned))
+        return self.queue.size + self.retry_queue.size + self.stream_queue.size + pins
+
+    def missing(self) -> int:
+        places = self._places()
+        return -(-self._waiting() // places) - sum(server.coming() for server in self.servers)
+
+    def to_end(self, excess: int) -> list[Upstream]:
+        return [u for u in self.upstreams if u.state == OPEN and u.owner is None]
+
     def grow(self, now: float) -> None:
         if self.draining and not self.gate.waiting:
             return
-        missing = self.queue.size + self.retry_queue.size + self.stream_queue.size
-        missing += max(0, min(self.pin_queue.size, self.pinned_limit - self.pinned))
+        missing = self._waiting()
         places = self._places()
         connecting = sum(server.coming() for server in self.servers) if missing else 0
         while connecting * places < missing and (room := self._room()) > 0:
@@ -256,7 +274,8 @@ class Pool(Refusing):
         return 1
 
     def warm(self, now: float) -> None:
-        while not self.draining and len(self.upstreams) < self.config.min_connections:
+        least = min(self.config.min_connections, self.max_connections)
+        while not self.draining and len(self.upstreams) < least:
             server = self._server_to_dial(now)
             if server is None or (server.reached and self._room() <= self._kept()):
                 return
@@ -304,6 +323,8 @@ class Pool(Refusing):
             upstream.retire_at = now + self.config.max_lifetime * (0.9 + 0.1 * self.world.jitter())
         self._on_open(upstream, now)
         self.release(upstream, now)
+        if self.yields:
+            self.allowance.shed(now)
         self.grow(now)  # a server in doubt was probed by this one alone
         self.warm(now)
 
@@ -316,6 +337,8 @@ class Pool(Refusing):
         if upstream in server.open:
             server.open.remove(upstream)
         upstream.unpin()
+        if self.yields:
+            self.allowance.shed(now)
 
     def on_closed(self, upstream: Upstream, connected: bool, error: str, now: float) -> None:
         self.on_closing(upstream, now)
@@ -327,6 +350,8 @@ class Pool(Refusing):
             server.connecting -= 1
         if error:
             self.on_failed(upstream, error, now)
+        if self.yields:
+            self.allowance.on_gone(now)
         self.serve(now)
         self.warm(now)
 

@@ -25,6 +25,11 @@ class Refusing(PoolOfUpstreams):
         self.servers: list[Server] = []
         self._pins_told = -INF  # when the log last said what holds all of them
 
+    def to_end(self, excess: int) -> list[Upstream]:
+        """Of those that owe something: which end with that, since `excess` are too many. All of them, if
+        whichever comes free first shall be it."""
+        raise NotImplementedError
+
     def _refuse_full(self, exchange: Exchange, now: float) -> None:
         bound = f"{self.gate.waiting} requests wait for {self.max_connections} connections"
         if self._lacks_pin(exchange.marks & PIN, exchange, now):

@@ -254,4 +254,4 @@ class Server(Timed):
 def coming(servers: Sequence[Server], free: int, now: float) -> int:
     """Connections that are being made, and those that could be: `free` is what the bound leaves."""
     connecting = sum(server.coming() for server in servers)
-    return connecting + (free if any(server.may_dial(now) for server in servers) else 0)
+    return connecting + (max(0, free) if any(server.may_dial(now) for server in servers) else 0)

@@ -107,6 +107,10 @@ class DedicatedPool(Pool):
         """One spare, to see."""
         self.warm(now)
 
+    def to_end(self, excess: int) -> list[Upstream]:
+        """Each ends with its session."""
+        return []
+
     def _kept(self) -> int:
         """Each that ends tries the server that has none."""
         return 0

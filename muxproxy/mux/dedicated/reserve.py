@@ -24,7 +24,11 @@ class ReservingPool(DedicatedPool):
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
-        self._common = self.max_connections - parts.backend.tcp.reserve  # places that all may have
+        self.allow(self.max_connections)
+
+    def allow(self, connections: int) -> None:
+        super().allow(connections)
+        self._common = connections - self._parts.backend.tcp.reserve  # places that all may have
 
     # -- whose it is -------------------------------------------------------------------------------
 

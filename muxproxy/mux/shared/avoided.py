@@ -8,7 +8,7 @@ A client that is pipeline_buffer behind holds its connection up: that is not rea
 for their server in vain, so nobody stands behind more than one such wait, whoever causes it: the first client
 that holds it up may be below hold_rate for hold_timeout, and of those that hold up the same others after it
 each gets half of what the one before got, beginning with an eighth (P5). Whose like was cut for it again and
-again gets less (base/offenders.py).
+again gets less (admission/offenders.py).
 """
 
 from __future__ import annotations

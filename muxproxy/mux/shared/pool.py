@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Final
 
 from muxproxy.mux.admission.queue import Queue
+from muxproxy.mux.base.allowance import SHED
 from muxproxy.mux.base.server import Server, coming
 from muxproxy.mux.base.upstream import APART, OPEN, Upstream
 from muxproxy.mux.deadlines import INF
@@ -25,6 +26,14 @@ SWITCH: Final = 16
 
 
 _in_flight = attrgetter("in_flight")
+
+
+def _load(upstream: Upstream) -> int:
+    return upstream.load()
+
+
+def _is_shed(upstream: Upstream) -> bool:
+    return upstream.retiring == SHED
 
 
 class SharedPool(Alone):
@@ -154,6 +163,11 @@ class SharedPool(Alone):
             why = "server is about to stop"
         return why
 
+    def to_end(self, excess: int) -> list[Upstream]:
+        """The least loaded, which get nothing new; whose session has one alone ends it first."""
+        busy = sorted(super().to_end(excess), key=_load)
+        return sorted(busy, key=_is_shed, reverse=True)[:excess]
+
     def _dial_another(self, now: float) -> None:
         """States should not take turns on one connection while the bound allows two."""
         full = len(self.upstreams) >= self.max_connections
@@ -244,6 +258,8 @@ class SharedPool(Alone):
         self._fill(upstream, now)
         if not upstream.load():
             upstream.expect_by(now + self._idle_timeout(upstream))
+            if self.yields:
+                self.allowance.on_idle(now)
 
     def on_idle_deadline(self, upstream: Upstream, now: float) -> None:
         """Who has a connection alone and says nothing may, unless others wait for one (P5)."""

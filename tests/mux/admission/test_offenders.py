@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from muxproxy.mux.base.offenders import HALF_LIFE, LEAST, MOST, Offenders
+from muxproxy.mux.admission.offenders import HALF_LIFE, LEAST, MOST, Offenders
 
 
 def offended(times: int) -> Offenders:

@@ -1,0 +1,186 @@
+"""How many places of its backend's bound a pool may have now, and how it comes to have no more (DESIGN 3a).
+
+The number may change at any time. More: it is used at once. Fewer: none is opened, those that owe nothing are
+closed, the longest idle first, and of the others as many as are too many end with what they owe. Where a
+connection has one exchange at a time that is whichever comes free first; where many are in flight it is the
+least loaded ones, which get nothing new (P1).
+
+Of places that are idle here others may ask for some: these are closed and given up, for good. And who waits
+while all that may be had are taken wants more, if the backend has more: said once somebody has waited for
+WANT_AFTER, for in most queues a place comes free sooner than another process could give one.
+
+pool.py asks `max_connections`; all that is rare is here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from muxproxy.budget import Order, Report, Share
+from muxproxy.mux.base.refusing import Refusing
+from muxproxy.mux.base.upstream import CLOSING, OPEN, Upstream
+from muxproxy.mux.deadlines import INF, Timed
+
+SHED: Final = "fewer connections are allowed"  # why it will be closed as soon as it owes nothing
+GIVEN: Final = "given up for another"  # why an idle one was closed
+WANT_AFTER: Final = 0.002  # seconds that somebody has waited
+WANT_AGAIN: Final = 0.02  # between two looks whether more is still wanted
+
+
+class Allowance(Timed):
+    """Of one pool. Alone with its backend it has all of its bound, until an order says otherwise."""
+
+    __slots__ = ("_is_busy", "_pool", "_refused", "share")
+
+    def __init__(self, pool: Refusing) -> None:
+        self._pool = pool
+        self.share = Share()
+        self.share.most = pool.max_connections
+        self._is_busy = False  # shedding: what it closes tells it so
+        self._refused = 0  # who found no place, since the last look
+        self.deadline = INF
+        self.wake = INF
+
+    # -- from and to who lends ---------------------------------------------------------------------
+
+    def on_order(self, order: Order, now: float) -> None:
+        if self.share.on_order(order):
+            self._apply(now)
+        self._look(now)
+        self._pool.world.on_share(self._pool)
+
+    def report(self) -> Report:
+        return self.share.report(len(self._pool.upstreams))
+
+    def _apply(self, now: float) -> None:
+        pool = self._pool
+        rises = self.share.most > pool.max_connections
+        pool.allow(self.share.most)
+        self.shed(now)
+        if rises:
+            pool.serve(now)
+            pool.warm(now)
+        self._give(now)
+
+    # -- fewer -------------------------------------------------------------------------------------
+
+    def on_idle(self, now: float) -> None:
+        """A connection owes nothing, or is gone, while there are too many or others ask."""
+        self.shed(now)
+        self._give(now)
+
+    def shed(self, now: float) -> None:
+        """Close what is too many and owes nothing; mark what is to follow."""
+        if self._is_busy:
+            return
+        self._is_busy = True
+        pool = self._pool
+        excess = self._excess()
+        for upstream in self._idle()[: max(0, excess)]:
+            upstream.close(SHED, now)
+            excess -= 1
+        ending = set(pool.to_end(excess)) if excess > 0 else set()
+        freed = False
+        for upstream in pool.upstreams:
+            if upstream in ending:
+                upstream.retiring = SHED
+            elif upstream.retiring == SHED:
+                upstream.retiring = ""
+                freed = True
+        self._is_busy = False
+        self._settle()
+        if freed and pool.gate.waiting:
+            pool.serve(now)
+
+    def _excess(self) -> int:
+        """Connections that are too many and would stay."""
+        staying = sum(u.state < CLOSING and u.retiring in ("", SHED) for u in self._pool.upstreams)
+        return staying - self._pool.max_connections
+
+    def _idle(self) -> list[Upstream]:
+        """In the order in which they are to go: of the server that has the most, the longest idle."""
+        waits = self._pool.gate.waiting > 0
+        idle = [upstream for upstream in self._pool.upstreams if self._is_idle(upstream, waits)]
+        idle.sort(key=_deadline)
+        stays = Counter(upstream.server for upstream in self._pool.upstreams)
+        ordered: list[Upstream] = []
+        while idle:
+            most = max(stays[upstream.server] for upstream in idle)
+            goes = next(upstream for upstream in idle if stays[upstream.server] == most)
+            idle.remove(goes)
+            stays[goes.server] -= 1
+            ordered.append(goes)
+        return ordered
+
+    def _is_idle(self, upstream: Upstream, waits: bool) -> bool:
+        """One that is being made only if nobody waits for it: who is lent a place for a moment uses it."""
+        if upstream.state < OPEN:
+            return not waits
+        return upstream.state == OPEN and upstream.owner is None and not upstream.load()
+
+    # -- what others could do with -----------------------------------------------------------------
+
+    def _give(self, now: float) -> None:
+        """Of what is idle here, as much as is asked for; nothing while somebody waits here."""
+        pool, share = self._pool, self.share
+        if not share.asked or pool.gate.waiting or self._is_busy:
+            return
+        free = min(share.asked, pool.max_connections - len(pool.upstreams))
+        if free > 0:
+            share.give(free)
+            pool.allow(share.most)
+            pool.world.on_share(pool)
+        leaving = sum(upstream.state >= CLOSING for upstream in pool.upstreams)
+        self._is_busy = True
+        for upstream in self._idle()[: max(0, share.asked - leaving)]:
+            upstream.close(GIVEN, now)
+        self._is_busy = False
+        self._settle()
+
+    def _settle(self) -> None:
+        """Whether the pool has to tell of what comes free."""
+        pool = self._pool
+        pool.yields = self.share.asked > 0 or len(pool.upstreams) > pool.max_connections
+
+    def on_gone(self, now: float) -> None:
+        """One fewer: heard by who lends, while it waits for that."""
+        was_over = len(self._pool.upstreams) >= self._pool.max_connections
+        self.on_idle(now)
+        if was_over:
+            self._pool.world.on_share(self._pool)
+
+    # -- more --------------------------------------------------------------------------------------
+
+    def want(self, now: float, *, refused: bool = False) -> None:
+        """Somebody waits, or was refused, and all that may be had are taken."""
+        self._refused += refused
+        if self.deadline == INF and self._pool.max_connections < self._pool.config.max_connections:
+            self.deadline = now + WANT_AFTER
+            self._pool.fine.watch(self)
+
+    def on_deadline(self, now: float) -> None:
+        self.deadline = INF
+        before = self.share.wanted
+        self._give(now)
+        self._look(now)
+        if self.share.wanted != before:
+            self._pool.world.on_share(self._pool)
+
+    def _look(self, now: float) -> None:
+        """What is wanted now; and again while it is, or while others want what may come free here unseen:
+        who waited for a place of another kind has left."""
+        pool = self._pool
+        more = pool.config.max_connections - pool.max_connections
+        self.share.wanted = max(0, min(more, pool.missing() + self._refused))
+        self._refused = 0
+        if self.share.wanted or self.share.asked:
+            self.deadline = now + WANT_AGAIN
+            pool.fine.watch(self)
+
+    def on_bug(self, now: float) -> None:
+        """Ours: who comes to wait next says it again."""
+
+
+def _deadline(upstream: Upstream) -> float:
+    return upstream.deadline
