@@ -98,6 +98,8 @@ class RecordingWire:
 
     def close(self) -> None:
         if not self.closing:
+            is_client = isinstance(self.brain, Client)
+            assert not (is_client and any(self._inbox)), "close() over what it sent: the kernel resets it"
             self.closing = True
             if not self.buffer:
                 self._lose()
@@ -164,6 +166,9 @@ class RecordingWire:
     def unread(self) -> int:
         """Chunks that came and were not read because the reader is paused."""
         return len(self._inbox)
+
+    def unread_bytes(self) -> int:
+        return sum(map(len, self._inbox))
 
     def _read_on(self) -> None:
         while self._inbox and self.reading and not self.closing:

@@ -58,6 +58,12 @@ def left_behind(stage: Stage) -> dict[str, object]:
     return {name: now[name] for name in ("clients", "in_flight", "waiting", "pinned") if now[name]}
 
 
+def is_told(client: Peer) -> bool:
+    """It is owed a reply that has not begun, and so gets an error if the time to drain is up now."""
+    first = client.wire.brain.first
+    return first is not None and not first.begun
+
+
 def sends_part(peer: Peer, data: bytes, part: float) -> bytes:
     """`peer` sends so much of `data`, from 0.0 to 1.0 of it. Returns the rest."""
     end = round(len(data) * part)

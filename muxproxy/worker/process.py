@@ -32,6 +32,9 @@ from muxproxy.worker.resolver import Resolver
 
 EXIT_CANNOT_START = 69  # the supervisor logs it and tries again with backoff
 EXIT_SUPERVISOR_GONE = 70  # of os._exit: nobody is left to read it
+# Seconds in which who was cut off takes what it was told: to exit over what it is still sending, or has not
+# taken, is an RST. The supervisor waits a second longer (goodbye in supervisor/workers.py).
+LAST_WORDS = 1.0
 
 
 class Worker:
@@ -51,6 +54,7 @@ class Worker:
         self._tasks: list[asyncio.Task[None]] = []
         self._draining = False
         self._cutting = False
+        self._left = 0  # exchanges that were cut off
         self.exit_code = 0
         self.ended = asyncio.Event()
 
@@ -136,21 +140,22 @@ class Worker:
 
     def _on_drained(self) -> None:
         if self._draining and not self._cutting and not any(pool.clients for pool in self._pools.values()):
-            self._finish(0)
+            self._finish()
 
     def _cut_off(self) -> None:
         self._cutting = True  # or the first pool without clients would report before the others are counted
         now = self._engine.time()
-        left = sum(pool.cut_off(now) for pool in self._pools.values())
-        # one turn for the last refusals to be written
-        self._engine.soon(lambda: self._finish(left))
+        self._left = sum(pool.cut_off(now) for pool in self._pools.values())
+        self._cutting = False
+        self._loop.call_later(LAST_WORDS, self._finish)
+        self._engine.soon(self._on_drained)
 
-    def _finish(self, left: int) -> None:
+    def _finish(self) -> None:
         if not self.ended.is_set():
             self.ended.set()
             self._log_failures()
             if self._channel is not None:
-                self._channel.send(Drained(left))
+                self._channel.send(Drained(self._left))
 
     def _tell_failures(self) -> None:
         self._log_failures()

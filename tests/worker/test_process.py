@@ -102,6 +102,27 @@ def test_a_drain_that_takes_too_long_is_cut_off_and_says_how_many_were() -> None
             sock.close()
 
 
+def test_who_is_cut_off_while_it_asks_on_has_what_it_is_told_and_no_reset() -> None:
+    """What it has sent meanwhile is in our kernel; to exit over that would be an RST."""
+    with places("web", max_connections=1) as (place,), spawned(*descriptors([place])) as worker:
+        worker.says(configuration([place]))
+        assert worker.hears() == Ready()
+        asks_on = place.asks("/one")
+        server, _ = place.origin.accept()
+        for path in (b"/two", b"/three"):  # held, and then left unread
+            for number in range(2):
+                worker.says(Ask(number))
+                worker.hears()
+            asks_on.sendall(b"GET %b HTTP/1.1\r\nHost: web\r\n\r\n" % path)
+        worker.says(Drain(0.1))
+        assert receives(asks_on).startswith(b"HTTP/1.1 503 ")
+        asks_on.sendall(b"GET /four HTTP/1.1\r\nHost: web\r\n\r\n")  # it may still be sending
+        asks_on.close()
+        assert worker.hears() == Drained(1)
+        assert worker.exits() == 0
+        server.close()
+
+
 def test_a_configuration_that_it_cannot_serve_is_logged_and_ends_it() -> None:
     with places("web") as (place,), spawned() as worker:  # the listener's descriptor is not handed over
         worker.says(Configure([place.backend], {"web": [("127.0.0.1:0", 250)]}))

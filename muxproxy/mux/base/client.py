@@ -51,6 +51,8 @@ class Client(Replying):
 
     def on_data(self, data: bytes, now: float) -> None:
         size = len(data)
+        if self._unheard and size:
+            self._unheard = False
         if size >= LARGE:
             self.take(size)
         elif not size and self.busy:
@@ -82,6 +84,7 @@ class Client(Replying):
     def on_eof(self, now: float) -> bool:
         # FIN means that the client has left, as for nginx (499) and Go's net/http: a client that
         # waits and one that is gone look alike, and serving the gone is what fills queues.
+        self._unheard = False
         self.leave(Reason.CLIENT_LEFT, now)
         if self._cut:
             self.abort()
@@ -323,6 +326,8 @@ class Client(Replying):
         if self.first is not None:
             left += self.leave(Reason.DRAINING, now)
             self.abort()
+        elif self.phase != ENDING:  # nothing is owed; its next request has not come to an end, or not begun
+            self.end(now, linger=False)
         return left
 
     def shed(self, text: str, now: float) -> None:

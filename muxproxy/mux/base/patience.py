@@ -10,7 +10,7 @@ A client's `phase` says what we are waiting for, and so what its deadline means:
     STALLED   room in its socket for a reply        stall_timeout* without headway, then cut (P5); to ask on
                                                     is headway too, and not its fault that we do not read
     TUNNEL    anything, on an opaque connection     tunnel_timeout; of raw TCP idle_timeout
-    ENDING    its socket to empty, or its FIN       stall_timeout without headway, or LINGER_TIMEOUT
+    ENDING    its socket to empty, and its FIN      stall_timeout without headway, then LINGER_TIMEOUT
 
     * hold_timeout, while the client holds an upstream connection that others wait for
 
@@ -70,6 +70,7 @@ class Patience(ClientRole):
         "_read_paused",
         "_resets",
         "_took_at",
+        "_unheard",
         "_unsent",
         "filling",
         "holding",
@@ -91,6 +92,7 @@ class Patience(ClientRole):
         self._cut = False  # it was left in the middle of a reply
         self._resets = 0.0  # RST, as soon as it has taken what it got of that, or by then without headway
         self._read_paused = False
+        self._unheard = False  # it is not read, or nothing of it has been since it was not
         self._halted = False  # who takes its body can take no more
         # It is as late as if it had been silent since then. Of who waits for 100 Continue: in the future.
         self._allowed_from = 0.0
@@ -259,7 +261,7 @@ class Patience(ClientRole):
             self.pool.memory.add(self)
         if self.busy or self._is_full():
             if not self._read_paused:
-                self._read_paused = True
+                self._read_paused = self._unheard = True
                 wire.pause_reading()
         elif self._read_paused:
             if self._has_more():
@@ -369,21 +371,23 @@ class Patience(ClientRole):
 
     def end(self, now: float, *, linger: bool) -> None:
         """Close once everything written is out; `linger`: FIN first, for a client that may still be
-        sending."""
+        sending. So is who was not read: what it has sent is in our kernel, and to close over that is an RST,
+        which destroys what it was told last (RFC 9112 section 9.6)."""
         self.leave(Reason.CLIENT_LEFT, now)
         self.uncork()
         self._write_backlog(all_of_it=True)
         wire = self.wire
         if wire is None:
             return
-        if linger:
+        if linger or self._unheard:
             self._unsent = self._all_unsent()
             self._discards = LINGER_BYTES
             if self._read_paused:
                 self._read_paused = False
                 wire.resume_reading()
             wire.write_eof()
-            self.expect(ENDING, now + LINGER_TIMEOUT)
+            stalls = self.pool.clients_config.stall_timeout if wire.get_write_buffer_size() else 0.0
+            self.expect(ENDING, now + max(LINGER_TIMEOUT, stalls))
             return
         wire.close()
         if wire.get_write_buffer_size():

@@ -170,7 +170,7 @@ class Replying(Patience):
             return
         self.busy = True
         if not self._read_paused:
-            self._read_paused = True
+            self._read_paused = self._unheard = True
             self.wire.pause_reading()
         self.pool.world.postpone(self)
 

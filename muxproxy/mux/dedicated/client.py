@@ -45,6 +45,7 @@ class DedicatedClient(Client):
                 self._sessions.on_bytes_ahead(exchange, now)
             return
         size = len(data)
+        self._unheard = False
         if size >= LARGE:
             self.take(size)
         self.pool.bytes_from_clients += size
@@ -60,6 +61,7 @@ class DedicatedClient(Client):
         if self.phase == ENDING or exchange is None:
             return super().on_eof(now)
         self._ended = True
+        self._unheard = False
         if exchange.upstream is not None:
             return exchange.upstream.on_client_eof(exchange, now)
         return self.pool.protocol.half_close or super().on_eof(now)

@@ -14,6 +14,7 @@ class ExclusiveClient(Client):
         if self.phase == TUNNEL and self.pool.protocol.half_close and self.first is not None:
             upstream = self.first.upstream
             if upstream is not None:
+                self._unheard = False
                 return upstream.on_client_eof(self.first, now)
         return super().on_eof(now)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from muxproxy.mux.base.upstream import BROKEN_OFF, GREETING, OPEN, SILENT
+from muxproxy.mux.base.upstream import GREETING, OPEN, SILENT
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, STREAM, ClientRole, Exchange
 from muxproxy.mux.shared.avoided import Avoided
@@ -226,12 +226,6 @@ class SharedUpstream(Avoided):
             return
         self.retiring = why
         self.shared_pool.take_back(None, self.take_unwritten(), [])
-
-    def on_breaking(self, now: float) -> None:
-        if self.state == OPEN and self.owner is None:
-            self.on_last_call(BROKEN_OFF)
-        else:
-            super().on_breaking(now)
 
     # -- pins --------------------------------------------------------------------------------------
 

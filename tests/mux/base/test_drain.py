@@ -74,3 +74,33 @@ def test_what_is_cut_off_is_told_that_and_not_that_a_server_failed() -> None:
     assert stage.outcomes() == {"draining": 4}
     server.sends(tagged(1, b"a\n"))
     assert ann.got() == b""
+
+
+def test_who_is_cut_off_while_it_is_not_read_is_not_closed_over_what_it_sent() -> None:
+    """That would be an RST, and destroy what the others of its calls were told."""
+    stage = Stage(TaggedToy(), max_connections=1, max_in_flight=1, request_buffer=10_000)
+    ann = ask(stage, b"x")
+    stage.connects()
+    for tag in range(2, 9):
+        ann.sends(tagged(tag, b"a +5000\n" + b"x" * 5000))
+    assert ann.is_paused
+    assert ann.wire.unread()
+    with stage.turn():
+        stage.pool.drain(stage.world.now)
+        stage.pool.cut_off(stage.world.now)
+    assert ann.got().count(b"no draining") == stage.outcomes()["draining"]
+    assert ann.is_open
+    assert ann.wire.eof
+    ann.closes()
+    assert stage.world.drained_pools == [stage.pool]
+
+
+def test_who_is_owed_nothing_does_not_outstay_the_drain() -> None:
+    stage = Stage(TaggedToy())
+    ann, bob = stage.client(), stage.asks(b"0000")
+    with stage.turn():
+        stage.pool.drain(stage.world.now)
+        assert stage.pool.cut_off(stage.world.now) == 0
+    assert not ann.is_open
+    assert not bob.is_open
+    assert stage.world.drained_pools == [stage.pool]

@@ -385,3 +385,19 @@ def test_who_leaves_while_it_is_not_read_is_found_out() -> None:
     stage.passes(5.5)
     assert not server.is_open
     assert stage.statistics()["pinned"] == {}
+
+
+def test_who_asks_on_and_has_its_last_reply_on_the_way_has_as_long_for_it_as_any_other() -> None:
+    stage = Stage(Sharing.EXCLUSIVE, response_buffer=100, pipeline_buffer=100_000, stall_timeout=10.0)
+    ann = stage.asks(b"one\ntwo\n")
+    ann.sends(b"three\n")
+    ann.stops_reading()
+    server = stage.connects()
+    server.sends(b"one ~\n" + b"x" * 1000)
+    server.closes()
+    assert ann.wire.eof
+    stage.passes(9.0)
+    ann.reads()
+    assert len(ann.got()) == 1006
+    stage.passes(11.0)  # and then it must close
+    assert not ann.is_open

@@ -94,3 +94,23 @@ def test_an_upgrade_makes_both_directions_opaque_until_a_side_closes() -> None:
     assert not server.is_open
     assert stage.outcomes() == {"ok": 1}
     assert stage.statistics()["upstream_sockets"] == 0
+
+
+def test_a_client_whose_last_reply_finds_it_asking_on_is_not_closed_over_what_it_sent() -> None:
+    """That would be an RST, and destroy the reply (RFC 9112 section 9.6)."""
+    stage = Stage(EXCLUSIVE)
+    ann = stage.asks(b"one\n")
+    ann.sends(b"two\n")
+    server = stage.connects()
+    assert ann.is_paused
+    ann.sends(b"three\n")
+    server.sends(b"one ~\nall")
+    server.closes()
+    assert ann.got() == b"one ~\nall"
+    assert ann.is_open
+    assert ann.wire.eof
+    ann.sends(b"four\n")
+    ann.closes()
+    assert not ann.is_open
+    assert stage.statistics()["clients"] == 0
+    assert stage.outcomes() == {"ok": 1}

@@ -118,3 +118,27 @@ def test_a_connection_that_has_broken_is_nobodys_when_its_last_reply_is_read(sha
     assert bob.got() == b""
     assert stage.outcomes() == {"ok": 1}
     assert stage.statistics()["closed"] == {"server closed": 1}
+
+
+@pytest.mark.parametrize("sharing", [Sharing.ORDERED, Sharing.TAGGED])
+def test_what_was_gathered_for_a_connection_that_has_broken_goes_elsewhere_in_its_order(
+    sharing: Sharing,
+) -> None:
+    """With its last reply nothing is in flight on it any more, and those are not written there."""
+    stage = Stage(sharing, max_connections=1, max_in_flight=8)
+    tags = [b"%08d " % number if sharing is Sharing.TAGGED else b"" for number in range(1, 6)]
+    ann = stage.asks(tags[0] + b"one\n")
+    server = stage.connects()
+    server.got()
+    server.wire.pause_reading()
+    server.sends(tags[0] + b"one\n")
+    with stage.turn():
+        ann.sends(b"".join(tag + b"more\n" for tag in tags[1:]))
+        server.breaks_off()
+    assert ann.got() == tags[0] + b"one\n"
+    second = stage.connects()
+    requests = second.got()
+    assert requests.count(b"more\n") == 4
+    second.sends(requests)
+    assert ann.got().count(b"more\n") == 4
+    assert stage.outcomes() == {"ok": 5}

@@ -87,6 +87,8 @@ class Consumer:
         self.sure: set[int] | None = None  # what it had asked when the drain began, and must hear of
         self._number, self._random = number, random
         self._next = 0
+        self._said = 0  # bytes
+        self._ends: dict[int, int] = {}  # call -> bytes up to its end
         self._beats = 0
         self._come = b""
 
@@ -95,17 +97,22 @@ class Consumer:
         what = random.random()
         if what < 0.1:
             self._beats += 1
-            self.unsent += frame(wire.BEAT, 0, wire.NULL)
+            self._says(frame(wire.BEAT, 0, wire.NULL))
             return
         tag, self._next = self._next, self._next + 1
         body = invocation(random.choice(("limited", "free")), f"{self._number}.{tag}")
         if not self.is_behind:
             body += b"." * (LARGE if what > 0.98 else random.choice((0, 0, 10, 3000)))
         if what < 0.2:
-            self.unsent += frame(wire.ONE_WAY_CALL, tag, body)
+            self._says(frame(wire.ONE_WAY_CALL, tag, body))
         else:
             self.owed[tag] = body
-            self.unsent += frame(wire.CALL, tag, body)
+            self._says(frame(wire.CALL, tag, body))
+            self._ends[tag] = self._said
+
+    def _says(self, data: bytes) -> None:
+        self.unsent += data
+        self._said += len(data)
 
     def sends(self, cut: float) -> None:
         self.unsent = sends_part(self.peer, self.unsent, cut)
@@ -146,6 +153,12 @@ class Consumer:
     def is_told(self) -> None:
         """A drain begins."""
         self.sure = set() if self.unsent else set(self.owed)
+
+    def is_cut_off(self) -> None:
+        """The time to drain is up: what was not read by then stays untold."""
+        wire = self.peer.wire
+        read = self._said - len(self.unsent) - wire.unread_bytes() - wire.brain.framer.more
+        self.sure = {tag for tag in self.sure or () if self._ends[tag] <= read}
 
     def leaves(self, *, lawful: bool) -> None:
         """It has been closed: all that is sure has been said."""
@@ -251,6 +264,7 @@ class Play:
         """The time to drain is up: who is owed a call is told so, unless half of the reply is out."""
         for consumer in self.consumers:
             consumer.peer.reads()
+            consumer.is_cut_off()
         with self.stage.turn():
             self.stage.pool.cut_off(self.stage.world.now)
         for consumer in list(self.consumers):

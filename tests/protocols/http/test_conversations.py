@@ -11,7 +11,7 @@ import pytest
 from muxproxy.config.model import Http
 from muxproxy.protocols.http import HttpProtocol
 from tests.fakes import Peer, Stage
-from tests.plays import connected, left_behind, played
+from tests.plays import connected, is_told, left_behind, played
 from tests.protocols.http.imitation import Ask, Caller, Origin
 
 CALLERS = 6
@@ -154,11 +154,31 @@ class Play:
             if not origin.tunnels:
                 origin.send(1.0)
 
+    def cut_off(self) -> None:
+        """The time to drain is up: who is owed a reply that has not begun is told so, and nobody stays."""
+        for caller in self.callers:
+            caller.peer.reads()
+            caller.hears()
+        told = [caller for caller in self.callers if is_told(caller.peer)]
+        with self.stage.turn():
+            self.stage.pool.cut_off(self.stage.world.now)
+        for caller in self.callers:
+            before = len(caller.errors)
+            caller.hears()
+            assert caller.has_ended(), "nobody stays"
+            news = caller.errors[before:]
+            assert caller not in told or caller.is_mute or news[0].startswith(b"503 "), news
+            caller.ends()
+        self.callers.clear()
+
     def end(self) -> None:
         """All is sent, read and served; then each has had all that it was owed, and all leave."""
         if self.random.random() < 0.3:
             with self.stage.turn():
                 self.stage.pool.drain(self.stage.world.now)
+            self.look()
+            if self.random.random() < 0.5:
+                self.cut_off()
         for _ in range(300):
             for caller in self.callers:
                 caller.peer.reads()
@@ -196,4 +216,4 @@ def test_every_caller_gets_its_own_replies_whole_or_is_told_and_nothing_stays_wh
 def test_nothing_is_lost_to_servers_that_close_after_each_reply_without_saying_so() -> None:
     """What may not be sent twice is not written where the FIN may be on its way, from the first one on."""
     for play in played(lambda seed: Play(seed, losses=False, unsaid=True), seeds=50, steps=150):
-        assert set(play.stage.outcomes()) <= {"ok", "bad_request", "client_left", "client_broke"}
+        assert set(play.stage.outcomes()) <= {"ok", "bad_request", "client_left", "client_broke", "draining"}

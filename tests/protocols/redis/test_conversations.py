@@ -10,7 +10,7 @@ import pytest
 from muxproxy.config.model import Redis
 from muxproxy.protocols.redis import RedisProtocol
 from tests.fakes import Stage
-from tests.plays import connected, left_behind, played
+from tests.plays import connected, is_told, left_behind, played
 from tests.protocols.redis.imitation import Asker, Server
 
 CLIENTS = 6
@@ -106,8 +106,26 @@ class Play:
             in_flight = sum(each.weight for each in upstream.owed if each.client is not None)
             assert in_flight <= self.most, "P7: max_in_flight"
 
+    def cut_off(self) -> None:
+        """The time to drain is up: who is owed a reply that has not begun is told so, if it listens, and
+        nobody stays."""
+        with self.stage.turn():
+            self.stage.pool.drain(self.stage.world.now)
+        self.look()
+        for asker in self.askers:
+            asker.peer.reads()
+        told = [asker for asker in self.askers if is_told(asker.peer)]
+        with self.stage.turn():
+            self.stage.pool.cut_off(self.stage.world.now)
+        for asker in self.askers:
+            asker.hears()
+            assert asker.peer.wire.eof or not asker.peer.is_open, "nobody stays"
+            assert asker not in told or not self.losses or asker.was_refused  # else it may have muted itself
+
     def end(self) -> None:
         """All leave; whoever still waits or blocks is served."""
+        if self.random.random() < 0.2:
+            self.cut_off()
         for asker in self.askers:
             asker.peer.reads()
             asker.peer.closes()
