@@ -167,7 +167,8 @@ class Server(Timed):
         self.pool.world.log("server is back", **where, failures=self.failures)
         self.failures = 0
         self.closes = self.accepts = False
-        self.deadline = INF
+        if not self.stopping:  # else its looks go on
+            self.deadline = INF
 
     # -- what its connections last -----------------------------------------------------------------
 
@@ -219,13 +220,14 @@ class Server(Timed):
         self.pool.fine.watch(self)
 
     def on_deadline(self, now: float) -> None:
-        """backing off => probing, if anybody waits or min_connections are not there; stopping: looked at"""
+        """backing off => probing, if anybody waits or min_connections are not there; stopping: looked at, or
+        used all the same where no other serves"""
         self.deadline = INF
         if self.stopping > now:
             self.pool.look_at(self, now)
             self._look_later(now)
-            return
-        self.on_stays("server did not stop", now)
+        else:
+            self.on_stays("server did not stop", now)
         self.pool.grow(now)
         self.pool.warm(now)
 

@@ -220,6 +220,33 @@ def test_who_waits_does_not_wait_for_a_look() -> None:
     assert looked_at(stage) == ["one:1", "two:2"]
 
 
+def test_a_server_that_cannot_be_reached_and_then_says_that_it_stops_is_forgotten_in_its_time() -> None:
+    stage, ann, one, _ = stopping(max_in_flight=1)
+    ann.sends(tagged(3, b"c\n"))
+    stage.connects()
+    one.sends(tagged(0, b"stays\n"))
+    ann.sends(tagged(4, b"d\n"))
+    assert looked_at(stage) == ["one:1"]
+    stage.refuses()
+    one.sends(tagged(0, b"stops\n"))
+    for _ in range(31):
+        stage.passes(1.0)
+        for upstream in list(stage.dials):
+            stage.connects(upstream)
+    assert states(stage)["one:1"] == "up"
+
+
+def test_who_waits_for_one_that_stops_is_dialled_for_when_its_pause_is_over_if_no_other_serves() -> None:
+    stage = Stage(TaggedToy(), max_connections=2, max_in_flight=1, suspect_after=60.0, timeout=20.0)
+    ann = stage.asks(tagged(1, b"a\n"))
+    one = stage.connects()
+    ann.sends(tagged(2, b"b\n"))
+    stage.refuses()
+    one.sends(tagged(0, b"stops\n"))
+    stage.passes(2.0)
+    assert looked_at(stage) == ["one:1"]
+
+
 # -- accepts, and closes ---------------------------------------------------------------------------------
 
 
