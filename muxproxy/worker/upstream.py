@@ -44,11 +44,11 @@ class UpstreamSocket(asyncio.Protocol):
         self.connected = True
         self._wire = transport
         wire = cast(asyncio.Transport, transport)
-        wire.set_write_buffer_limits(high=REQUEST_HIGH_WATER, low=REQUEST_HIGH_WATER // 4)
-        sock = wire.get_extra_info("socket")
-        if sock is not None and sock.family != socket.AF_UNIX:
-            life.prepare(sock, *self._brain.keepalive())
         try:
+            wire.set_write_buffer_limits(high=REQUEST_HIGH_WATER, low=REQUEST_HIGH_WATER // 4)
+            sock = wire.get_extra_info("socket")
+            if sock is not None and sock.family != socket.AF_UNIX:
+                life.prepare(sock, *self._brain.keepalive())
             self._brain.on_connected(wire, self._time())
         except Exception:
             self._on_bug(self._brain, wire)

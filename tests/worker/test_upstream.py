@@ -8,6 +8,7 @@ import asyncio
 import pytest
 
 from muxproxy.protocols.contract import Sharing
+from muxproxy.worker import life
 from muxproxy.worker.upstream import REQUEST_HIGH_WATER
 from tests.worker.hands import Bench, descriptor_exists, perform
 
@@ -121,3 +122,29 @@ def test_our_own_bug_ends_the_connection_it_touched_and_tells_its_client() -> No
         assert await bob.gets(4) == b"bob\n"
 
     perform(scene)
+
+
+def test_our_own_bug_before_the_heart_has_been_told_of_a_connection_gives_its_place_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prepare, calls = life.prepare, []
+
+    def raises_once(*told):
+        calls.append(told)
+        if len(calls) == 1:
+            raise ZeroDivisionError("a bug of ours")
+        prepare(*told)
+
+    monkeypatch.setattr(life, "prepare", raises_once)
+
+    async def scene(bench: Bench) -> None:
+        ann = await bench.asks(b"ann\n")
+        assert await (await bench.accepted()).gets(4) == b""
+        server = await bench.accepted()
+        assert await server.gets(4) == b"ann\n"
+        await server.sends(b"ann\n")
+        assert await ann.gets(4) == b"ann\n"
+        assert len(bench.bugs()) == 1
+        bench.logged.clear()
+
+    perform(scene, max_connections=1, connect_timeout=0.3)
