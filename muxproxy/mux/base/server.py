@@ -32,7 +32,7 @@ from muxproxy.mux.deadlines import INF, Timed
 
 # Seconds. uWSGI's FIN is some 0.1 ms behind its reply; both cores busy with others, some ms.
 REST: Final = 0.05
-MOST_DOUBLINGS: Final = 5  # of a rest: 1.6 s
+MOST_DOUBLINGS: Final = 3  # of a rest: 0.4 s
 MOST_ENDINGS: Final = 8
 
 

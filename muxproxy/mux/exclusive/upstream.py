@@ -17,8 +17,9 @@ from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, Exchange
 from muxproxy.mux.work import LARGE
 from muxproxy.protocols.contract import BROKEN, END_UPSTREAM, LAST, ONEWAY, PIN, SWITCH, Frame, Reason
 
-# Seconds: an end so soon behind a reply is because of it, and no idle timeout.
-BEHIND_REPLY: Final = 1.0
+# Seconds: an end so soon behind a reply is because of it, and no idle timeout. Longer than any rest
+# (server.py): a server whose idle timeout a rest outlasts would seem to close behind each reply for ever.
+BEHIND_REPLY: Final = 0.5
 
 
 class ExclusiveUpstream(SingleUpstream):

@@ -8,6 +8,7 @@ import pytest
 
 from muxproxy.mux.base.server import MOST_DOUBLINGS, MOST_ENDINGS, REST
 from muxproxy.mux.base.upstream import CLOSE_TIMEOUT
+from muxproxy.mux.exclusive.upstream import BEHIND_REPLY
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Peer, Stage
 from tests.toys import Toy
@@ -205,6 +206,23 @@ def test_a_reply_that_is_cut_or_an_idle_timeout_teaches_nothing() -> None:
     server.closes()
     (known,) = stage.pool.servers
     assert known.endings == 0
+
+
+def test_a_short_idle_timeout_is_not_taken_for_an_end_behind_a_reply_however_many_end_together() -> None:
+    """Rests that outlast it would bring about what they are for, and a place would serve one for each."""
+    stage = stage_of(max_connections=8)
+    for _ in range(2):
+        for _ in range(8):
+            stage.asks(b"a\n")
+        servers = [stage.connects() for _ in range(len(stage.dials))]
+        for server in servers:
+            answers(server)
+        stage.passes(BEHIND_REPLY + 0.02)
+        for server in servers:
+            server.closes()
+    (known,) = stage.pool.servers
+    assert known.endings == 0
+    assert REST * 2**MOST_DOUBLINGS < BEHIND_REPLY
 
 
 def test_nobody_is_refused_for_want_of_a_place_that_only_rests() -> None:
