@@ -389,6 +389,7 @@ class Stage:
         if isinstance(protocol, Sharing):
             protocol = Toy(protocol)
         self.world = FakeWorld()
+        self.keys = keys
         self.config = backend(servers, keys)
         self.pool = new_pool(self.config, protocol, self.world, self.world.fine, self.world.slow)
         self.request_high = REQUEST_HIGH_WATER
@@ -410,6 +411,16 @@ class Stage:
             self.world.end_turn()
             if not self.one_turn_each:
                 self.world.next_turns()
+
+    def configure(self, *servers: str, **keys: Any) -> None:
+        """A reload changes these keys, and the servers if there are any here."""
+        self.keys |= keys
+        self.config = backend(servers or self.config.upstream.servers, self.keys)
+        with self.turn():
+            self.pool.configure(self.config, self.world.now)
+            if servers:
+                removed = {server.address for server in self.pool.servers} - set(servers)
+                self.pool.set_servers(list(servers), self.world.now, removed=removed)
 
     def client(self, data: bytes = b"") -> Peer:
         """A client connects; it has sent `data` when it is accepted."""

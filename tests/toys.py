@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+from muxproxy.config.model import Backend
 from muxproxy.mux.deadlines import INF
 from muxproxy.protocols.contract import (
     ANSWER,
@@ -80,7 +81,12 @@ class Toy(TaggedProtocol):
         self.half_close = half_close
         self.draining = False
         self._sessions = sessions
+        self.outdates = ""  # what the next change of the configuration makes of connections
         self.counters = {}
+
+    def configure(self, backend: Backend) -> str:
+        outdates, self.outdates = self.outdates, ""
+        return outdates
 
     def goodbye(self) -> bytes:
         return b""

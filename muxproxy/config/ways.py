@@ -3,12 +3,15 @@
 Pure. Which way a key goes is a promise to operators, and what whoever applies a plan must do; a new key of
 model.py without a way fails tests/config/test_ways.py.
 
-    AT_ONCE           the next decision asks for the new value. What has begun to wait waits as it was told,
-                      and nobody who is connected is closed: above a lowered bound the next one is refused
+    AT_ONCE           the next decision asks for the new value. Who waits in a queue waits as long as he was
+                      told, a deadline that is set stays, and nobody who is connected is closed: above a
+                      lowered bound the next one is refused
     NEW_CLIENTS       a client keeps what it began with
     NEW_CONNECTIONS   likewise an upstream connection
-    AS_FREE           connections that may not stay take no new request, and close when they owe nothing, or
-                      at the end of drain_timeout. P1 holds meanwhile: none is opened in their places before
+    AS_FREE           connections that may not stay take no new request, and close when they owe nothing; a
+                      session that has one alone ends first. Of a server that is no more, or logged in as
+                      before, they are cut at the end of drain_timeout. P1 holds meanwhile: none is opened in
+                      their places before
     LISTENERS         addresses are bound before anything else is changed, and closed after all of it
     AS_NEW            the old one drains as if it were removed, the new one begins as if it were added
     UPGRADE, RESTART  a running process cannot: a reload with such a change changes nothing
@@ -38,10 +41,12 @@ REFUSED = frozenset({Way.UPGRADE, Way.RESTART})
 
 
 class Rule(NamedTuple):
-    """`less`: the way of a number that goes down, or of a list that loses something."""
+    """`less`: the way of a number that goes down, or of a list that loses something. `none`: from and to 0,
+    or an empty list."""
 
     more: Way
     less: Way
+    none: Way | None = None  # as any other
     zero: float = 0.0  # what 0 stands for, where it is no number
 
 
@@ -74,12 +79,13 @@ BACKEND: dict[str, Rule] = {
         "clients.hold_rate",
         "clients.min_rate",
         "clients.request_buffer",
-        "clients.response_buffer",
         "clients.pipeline_buffer",
         "clients.backlog",  # listen(2) may be called again
         "queue.max_waiting",
         "queue.timeout",
     ),
+    **_always(Way.NEW_CLIENTS, "clients.response_buffer"),  # its socket is told when it connects
+    # Names are resolved first: until one of the new ones is known, those of before are used.
     "upstream.servers": Rule(Way.AT_ONCE, less=Way.AS_FREE),
     "upstream.max_connections": Rule(Way.AT_ONCE, less=Way.AS_FREE),
     "upstream.max_lifetime": Rule(Way.NEW_CONNECTIONS, less=Way.AS_FREE, zero=math.inf),
@@ -91,7 +97,7 @@ BACKEND: dict[str, Rule] = {
         "upstream.connect_timeout",
         "upstream.suspect_after",
         "upstream.max_unanswered",
-        "upstream.reply_timeout",
+        "upstream.reply_timeout",  # but for the kernel's TCP_USER_TIMEOUT, told at connect()
         "upstream.idle_timeout",
         "upstream.backoff_min",
         "upstream.backoff_max",
@@ -129,14 +135,19 @@ BACKEND: dict[str, Rule] = {
         "dubbo.heartbeat_misses",
         "dubbo.readonly_timeout",
         "dubbo.max_frame",
-        "dubbo.limits",
     ),
-    **_always(Way.AT_ONCE, "tcp.refuse", "tcp.reserve", "tcp.reserve_for"),
+    # Calls that are limited, and sessions that may have a reserved place, are told apart by other means than
+    # where there are none (mux/sharings.py).
+    "dubbo.limits": Rule(Way.AT_ONCE, less=Way.AT_ONCE, none=Way.AS_NEW),
+    "tcp.reserve": Rule(Way.AT_ONCE, less=Way.AT_ONCE, none=Way.AS_NEW),
+    **_always(Way.AT_ONCE, "tcp.refuse", "tcp.reserve_for"),
     **_always(Way.NEW_CLIENTS, "tcp.session_timeout"),
 }
 
 
 def way(rule: Rule, old: object, new: object) -> Way:
+    if rule.none is not None and not (old and new):
+        return rule.none
     return rule.less if _is_less(rule, old, new) else rule.more
 
 

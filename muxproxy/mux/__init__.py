@@ -31,8 +31,8 @@ pool.py, who gets which connection, and who waits. From the ground up, and impor
     deadlines  one wheel of time                                work       so much in one turn (P10)
     admission/ gate, queue: who may enter, and who is next      memory: who must go when too much is held
                offenders: who has held up others
-    base/      what all sharings do: client (replying, patience, backlog) · upstream, single · server
-               pool (accounts, refusing, allowance, lookout) · statistics, failures
+    base/      what all sharings do: client (replying, patience, backlog) · upstream · server
+               pool (accounts, refusing, changing, allowance, lookout) · statistics, failures
     exclusive/ one exchange at a time on a connection, which may become a tunnel (HTTP/1.1)
     dedicated/ a connection for each session, spares, reserved places (TCP)
     shared/    many in flight: what gathers and is written once a turn, who is avoided, who needs one alone

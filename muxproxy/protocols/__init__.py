@@ -10,22 +10,17 @@ from collections.abc import Callable
 from muxproxy.config.model import Backend
 from muxproxy.protocols.contract import Protocol
 from muxproxy.protocols.dubbo import DubboProtocol
-from muxproxy.protocols.http import HttpProtocol
+from muxproxy.protocols.http import HttpProtocol, authority
 from muxproxy.protocols.redis import RedisProtocol
 from muxproxy.protocols.tcp import TcpProtocol
 
 
 def _http(backend: Backend) -> Protocol:
-    return HttpProtocol(backend.http, _authority(backend.upstream.servers[0]))
+    return HttpProtocol(backend.http, authority(backend))
 
 
 def _dubbo(backend: Backend) -> Protocol:
     return DubboProtocol(backend.dubbo)
-
-
-def _authority(server: str) -> str:
-    """The name of a server as Host would have it; a unix socket has none."""
-    return "localhost" if server.startswith("unix:") else server.removesuffix(":80")
 
 
 def _redis(backend: Backend) -> Protocol:

@@ -15,6 +15,7 @@ The verbs are a closed list, and each is here because a protocol needs it:
     refusal()              "no", in the client's own language (P8)
     probe()                bytes that ask an idle server whether it lives
     retag()                TAGGED only: the same frame under another id
+    configure()            the backend's configuration has changed: what that makes of all of the above
     drain()                from now on tell clients that their connections end (HTTP: `Connection: close`);
                            not in DESIGN section 3's list: without it a keep-alive client keeps a drain
                            waiting
@@ -30,6 +31,7 @@ import enum
 from collections.abc import Sequence
 from typing import Any, Final
 
+from muxproxy.config.model import Backend
 from muxproxy.native import mypyc_attr
 
 
@@ -340,6 +342,9 @@ class Feed:
         raise NotImplementedError
 
 
+NO_LIMIT: Final = 1 << 31  # places of a limit that was removed: those that have its number go on
+
+
 class Limit:
     """So many of some requests at a time, by TAGGED servers' own word (Dubbo: actives); the others wait."""
 
@@ -364,6 +369,11 @@ class Protocol:
     batch: tuple[int, float] = (0, 0.0)
     fence: int = 0  # a Connection.fence() after so many requests; 0: never
     subscriber_buffer: int = 0  # bytes that a listener may be behind
+
+    def configure(self, backend: Backend) -> str:
+        """From now on it is as `backend` says, for who is there as config/ways.py says. Returns why
+        connections from before may take nothing new; "": they may."""
+        return ""
 
     def requests(self) -> RequestFramer:
         raise NotImplementedError

@@ -147,7 +147,7 @@ def test_every_key_that_differs_is_a_change_of_its_own() -> None:
         redis__batch__delay=0.001,
         dubbo__limits=(Limit("S", 1),),
     )
-    (changed,) = plan(config(backend()), config(new)).changed
+    (changed,) = plan(config(backend(dubbo__limits=(Limit("T", 1),))), config(new)).changed
     assert [(c.key, c.way) for c in changed.changes] == [
         ("clients.listen", Way.LISTENERS),
         ("clients.from", Way.NEW_CLIENTS),
@@ -157,7 +157,15 @@ def test_every_key_that_differs_is_a_change_of_its_own() -> None:
     ]
 
 
-@pytest.mark.parametrize("written", [{"protocol": "redis"}, {"redis.auth": "passthrough"}])
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"protocol": "redis"},
+        {"redis.auth": "passthrough"},
+        {"tcp.reserve": 1},
+        {"dubbo.limits": (Limit("S", 1),)},
+    ],
+)
 def test_what_sessions_are_made_of_makes_a_new_backend(written: dict[str, object]) -> None:
     old = backend(clients__listen=("127.0.0.1:81", "127.0.0.1:0"))
     new = with_keys(old, {**written, "queue.timeout": 9.0})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from muxproxy.config import ways
-from muxproxy.config.model import Backend, Node
+from muxproxy.config.model import Backend, Limit, Node
 from muxproxy.config.plan import PROVENANCE
 from muxproxy.config.ways import Rule, Way, way
 from tests.config.models import READERS, all_keys
@@ -32,7 +32,8 @@ def test_every_way_is_somebodys() -> None:
 
 
 def test_only_keys_of_the_node_are_refused() -> None:
-    assert not ways.REFUSED & {each for rule in ways.BACKEND.values() for each in (rule.more, rule.less)}
+    rules = ways.BACKEND.values()
+    assert not ways.REFUSED & {each for rule in rules for each in (rule.more, rule.less, rule.none)}
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,12 @@ def test_only_keys_of_the_node_are_refused() -> None:
         ("upstream.max_pinned", None, 3, Way.AT_ONCE),
         ("redis.password", "b", "a", Way.AS_FREE),
         ("queue.timeout", 1.0, 0.5, Way.AT_ONCE),
+        ("tcp.reserve", 1, 2, Way.AT_ONCE),
+        ("tcp.reserve", 0, 1, Way.AS_NEW),
+        ("tcp.reserve", 1, 0, Way.AS_NEW),
+        ("dubbo.limits", (Limit("s", 1),), (Limit("t", 1),), Way.AT_ONCE),
+        ("dubbo.limits", (), (Limit("t", 1),), Way.AS_NEW),
+        ("dubbo.limits", (Limit("s", 1),), (), Way.AS_NEW),
     ],
 )
 def test_less_may_go_another_way_than_more(key: str, old: object, new: object, expected: Way) -> None:

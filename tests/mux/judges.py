@@ -41,6 +41,25 @@ class Bound:
             pool.allowance.on_order(order, self._stage.world.now)
 
 
+class Waiting:
+    """P7 of a queue whose bound changes: who waits may stay, but there are no more than that."""
+
+    def __init__(self) -> None:
+        self._before = 0
+
+    def judge(self, waiting: int, bound: int) -> None:
+        assert 0 <= waiting <= max(bound, self._before), "P7"
+        self._before = waiting
+
+
+def nobody_stays_who_may_not(stage: Stage) -> None:
+    """Of a server that was removed, or outdated otherwise: those that owe nothing, and are no session's."""
+    for upstream in stage.pool.upstreams:
+        if upstream.outdated or upstream.server.gone:
+            assert upstream.state >= CLOSING or upstream.is_busy(), f"{upstream} should have closed"
+            assert upstream.outdated, upstream
+
+
 def may_another_serve(stage: Stage) -> bool:
     """Is there a shared connection that is not silent, full perhaps; or is one coming, or may be dialled?"""
     pool, now = stage.pool, stage.world.now

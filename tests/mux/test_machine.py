@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from muxproxy.mux.base.client import ENDING, Client
 from muxproxy.mux.base.upstream import OPEN, Upstream
@@ -21,7 +21,8 @@ from muxproxy.mux.exchange import Exchange
 from muxproxy.protocols.contract import ONEWAY, Sharing
 from tests.fakes import Stage
 from tests.mux.census import SEES_ALL, Census
-from tests.mux.judges import Bound, nobody_waits_beside_a_free_place
+from tests.mux.changes import Reloading
+from tests.mux.judges import Bound, Waiting, nobody_stays_who_may_not, nobody_waits_beside_a_free_place
 from tests.mux.observers import WORDS, ClientEnd, Request, ServerEnd, message
 from tests.sizes import is_full, size
 from tests.toys import Toy
@@ -43,7 +44,7 @@ RESPONSE_BUFFER, REQUEST_BUFFER, REQUEST_HIGH = 120, 60, 100  # bytes: small mes
 MAX_CLIENTS = 4
 
 
-class Machine(RuleBasedStateMachine):
+class Machine(Reloading):
     sharing: ClassVar[Sharing]
     words: ClassVar[tuple[str, ...]] = ()  # of its requests; (): WORDS
 
@@ -108,6 +109,8 @@ class Machine(RuleBasedStateMachine):
         )
         self.stage.request_high = REQUEST_HIGH
         self.bound = Bound(self.stage)
+        self.waiting = Waiting()
+        self.most_in_flight = 0  # ever
 
     # -- clients ----------------------------------------------------------------------------------------
 
@@ -314,6 +317,7 @@ class Machine(RuleBasedStateMachine):
             self.p4_nobody_waits_beside_a_free_place()
             self.p5_a_connection_owes_what_its_server_has_not_replied()
             self.p7_bounds_hold()
+            nobody_stays_who_may_not(self.stage)
 
     def p1_the_bound_holds(self) -> None:
         assert len(self.stage.world.sockets) <= self.stage.config.upstream.max_connections
@@ -402,12 +406,13 @@ class Machine(RuleBasedStateMachine):
 
     def p7_bounds_hold(self) -> None:
         pool, config = self.stage.pool, self.stage.config
-        in_flight = config.upstream.max_in_flight if self.sharing is not Sharing.EXCLUSIVE else 1
+        self.most_in_flight = max(self.most_in_flight, config.upstream.max_in_flight)
+        in_flight = self.most_in_flight if self.sharing is not Sharing.EXCLUSIVE else 1
         # what comes back from a connection that died waits again: it had been admitted; with max_waiting = 0
         # some wait for a connect
         extra = pool.retried or pool.closed or not config.queue.max_waiting
         spare = config.upstream.max_connections * in_flight if extra else 0
-        assert 0 <= pool.gate.waiting <= config.queue.max_waiting + spare
+        self.waiting.judge(pool.gate.waiting, config.queue.max_waiting + spare)
         queues = [pool.queue, pool.pin_queue, pool.retry_queue, pool.stream_queue]
         queues += [u.queue for u in pool.upstreams if getattr(u, "queue", None)]
         assert pool.gate.waiting == sum(map(len, queues))

@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from muxproxy.mux.base.patience import ENDING
 from muxproxy.mux.base.upstream import OPEN
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Peer, Stage
-from tests.mux.judges import Bound
+from tests.mux.changes import Reloading
+from tests.mux.judges import Bound, Waiting, nobody_stays_who_may_not
 from tests.mux.test_machine import SETTINGS
 from tests.toys import Toy
 
@@ -53,7 +54,7 @@ class Talker:
         return other.peer.has_finished and self.listens() + self.peer.wire.buffer == other.said
 
 
-class SessionsMachine(RuleBasedStateMachine):
+class SessionsMachine(Reloading):
     def __init__(self) -> None:
         super().__init__()
         self.stage: Any = None  # until initialized
@@ -83,6 +84,7 @@ class SessionsMachine(RuleBasedStateMachine):
         )
         self.stage.request_high = BUFFER
         self.bound = Bound(self.stage)
+        self.waiting = Waiting()
 
     def _pick(self, talkers: list[Talker], pick: int) -> Talker:
         alive = [talker for talker in talkers if talker.peer.is_open] or talkers
@@ -164,7 +166,8 @@ class SessionsMachine(RuleBasedStateMachine):
         assert counted - refused + owed == len(self.clients) - refused  # P3: one session each
         idle = sum(u.state == OPEN and not u.load() for u in pool.upstreams)
         assert not (idle and pool.gate.waiting)  # P4
-        assert pool.gate.waiting <= max(config.queue.max_waiting, config.upstream.max_connections)  # P7
+        self.waiting.judge(pool.gate.waiting, max(config.queue.max_waiting, config.upstream.max_connections))
+        nobody_stays_who_may_not(self.stage)
         for brain in pool.clients:
             if brain.phase != ENDING and brain.first is not None:
                 assert brain.first.size <= BUFFER + 100

@@ -13,6 +13,7 @@ from muxproxy.mux.tagged.limited import LimitedPool
 from muxproxy.mux.tagged.limits import NONE
 from muxproxy.protocols.contract import Limit, Sharing
 from tests.mux.census import SEES_ALL
+from tests.mux.judges import Waiting
 from tests.mux.test_machine import PICK, SETTINGS, Machine
 from tests.tagged_toys import TaggedToy, tagged
 from tests.toys import Toy
@@ -24,6 +25,10 @@ TIMEOUTS = (0.5, 2.0)  # below and above [queue] timeout
 class LimitedMachine(Machine):
     sharing = Sharing.TAGGED
     words = ("", "lim=0", "lim=0", "lim=1", "lim=1", "idem", "oneway", "bye", "!")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting_for_limits = Waiting()
 
     def protocol(self) -> Toy:
         limits = [Limit(f"limit {n}", PLACES[n], TIMEOUTS[n]) for n in range(2)]
@@ -62,7 +67,7 @@ class LimitedMachine(Machine):
             assert of_all == held.count(number) if SEES_ALL else of_all >= held.count(number)
             assert not of["waiting"] or of["active"] == of["active_max"], "P4: beside a free place"
         assert pool.limits.waiting == sum(of["waiting"] for of in snapshot.values())
-        assert pool.limits.waiting <= self.stage.config.queue.max_waiting
+        self.waiting_for_limits.judge(pool.limits.waiting, self.stage.config.queue.max_waiting)
 
 
 TestLimited = LimitedMachine.TestCase

@@ -6,6 +6,8 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 
+import msgspec
+
 from muxproxy.protocols.contract import Sharing
 from muxproxy.worker.resolver import Resolver
 from tests.fakes import Stage
@@ -138,3 +140,74 @@ def test_one_name_in_trouble_does_not_keep_the_others_back() -> None:
         task.cancel()
 
     with_names(scene, "bad.internal:80", "good.internal:80")
+
+
+def reloads(stage: Stage, resolver: Resolver, *servers: str) -> None:
+    """As a worker does it."""
+    stage.config = msgspec.structs.replace(
+        stage.config, upstream=msgspec.structs.replace(stage.config.upstream, servers=servers)
+    )
+    stage.pool.configure(stage.config, stage.world.now)
+    resolver.configure()
+
+
+def test_from_addresses_to_a_name_and_back_without_a_moment_with_no_server() -> None:
+    async def scene(stage: Stage, names: FakeNames, resolver: Resolver) -> None:
+        assert resolver.start() is None
+        names.book["api.internal"] = OSError(-2, "Name or service not known")
+        reloads(stage, resolver, "api.internal:80")
+        await names.until_asked(2)
+        assert addresses(stage) == ["10.0.0.9:1"], "until something of what is configured is known"
+        names.book["api.internal"] = ["10.0.0.1"]
+        await names.until_asked(1)
+        assert addresses(stage) == ["10.0.0.1:80"]
+        assert stage.pool.resolve_error == ""
+        reloads(stage, resolver, "10.0.0.9:1")
+        assert addresses(stage) == ["10.0.0.9:1"]
+        asked = len(names.questions)
+        await asyncio.sleep(0.05)
+        assert len(names.questions) == asked
+
+    with_names(scene, "10.0.0.9:1")
+
+
+def test_what_is_removed_is_gone_at_once_and_what_a_name_has_given_is_kept_for_a_while() -> None:
+    async def scene(stage: Stage, names: FakeNames, resolver: Resolver) -> None:
+        names.book["api.internal"] = ["10.0.0.1"]
+        resolver.start()
+        await names.until_asked(1)
+        stage.asks(b"a\n")
+        stage.asks(b"b\n")
+        servers = {u.server.address: stage.connects(u) for u in list(stage.dials)}
+        names.book["api.internal"] = ["10.0.0.2"]
+        await names.until_asked(2)
+        assert set(addresses(stage)) == {"10.0.0.9:1", "10.0.0.1:80", "10.0.0.2:80"}  # absent, not gone
+        reloads(stage, resolver, "api.internal:80")
+        assert set(addresses(stage)) == {"10.0.0.1:80", "10.0.0.2:80"}
+        for address in ("10.0.0.9:1", "10.0.0.1:80"):
+            servers[address].sends(servers[address].got()[:1] + b"\n")
+        assert not servers["10.0.0.9:1"].is_open
+        assert servers["10.0.0.1:80"].is_open
+        reloads(stage, resolver, "10.0.0.9:1")
+        assert addresses(stage) == ["10.0.0.9:1"]
+        assert not servers["10.0.0.1:80"].is_open
+
+    with_names(scene, "10.0.0.9:1", "api.internal:80", max_connections=2)
+
+
+def test_a_reload_that_changes_neither_servers_nor_ttl_asks_nobody() -> None:
+    async def scene(stage: Stage, names: FakeNames, resolver: Resolver) -> None:
+        names.book["api.internal"] = ["10.0.0.1"]
+        task = resolver.start()
+        await names.until_asked(1)
+        reloads(stage, resolver, "api.internal:80")
+        assert resolver._task is task
+        stage.configure(name_ttl=100.0)
+        resolver.configure()
+        await names.until_asked(1)
+        asked = len(names.questions)
+        await asyncio.sleep(0.05)
+        assert len(names.questions) == asked, "the new one counts"
+        resolver.close()
+
+    with_names(scene, "api.internal:80")

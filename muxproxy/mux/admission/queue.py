@@ -1,6 +1,7 @@
 """Who is next, and who has waited too long: a FIFO with O(1) removal from anywhere, linked by the exchanges.
 
-One timeout for all in it, so the first is always the first to expire. Knows nothing of what is waited for.
+One timeout for all in it, so the first is always the first to expire; but for a while after that has changed:
+who waits already waits as long as it was told. Knows nothing of what is waited for.
 (Rejected: an OrderedDict, which hashes each exchange twice; compiled, that was a tenth of an HTTP request.)
 """
 
@@ -20,12 +21,14 @@ class Queue(Line):
     """Times are the loop's, in seconds. `on_expired(exchange, now)` gets each that waited `timeout`,
     already out. `first`, the oldest, and `size` are for all to read."""
 
-    __slots__ = ("_deadlines", "_on_expired", "first", "last", "size", "timeout")
+    __slots__ = ("_before", "_deadlines", "_on_expired", "first", "last", "size", "timeout")
 
     def __init__(
         self, timeout: float, deadlines: Deadlines, on_expired: Callable[[Exchange, float], None]
     ) -> None:
-        self.timeout = timeout
+        self.timeout = timeout  # of who comes now
+        # (until, timeout), oldest first: who came before `until`, and not before an earlier one, has another
+        self._before: tuple[tuple[float, float], ...] = ()
         self.deadline = INF
         self.wake = INF
         self.first: Exchange | None = None
@@ -36,6 +39,35 @@ class Queue(Line):
 
     def __len__(self) -> int:
         return self.size
+
+    def set_timeout(self, timeout: float, now: float) -> None:
+        """For who comes from now on."""
+        if timeout != self.timeout:
+            self._before = (*self._before, (now, self.timeout))
+            self.timeout = timeout
+            self._look_at(self._next_due())
+
+    def told(self, since: float) -> float:
+        """How long who came then may wait."""
+        for until, timeout in self._before:
+            if since < until:
+                return timeout
+        return self.timeout
+
+    def _due(self, exchange: Exchange) -> float:
+        return exchange.since + self.told(exchange.since)
+
+    def _next_due(self) -> float:
+        """INF: nobody waits."""
+        first = self.first
+        if first is None:
+            return INF
+        return min(map(self._due, self.all())) if self._before else first.since + self.timeout
+
+    def _look_at(self, deadline: float) -> None:
+        if deadline < self.deadline:
+            self.deadline = deadline
+            self._deadlines.watch(self)
 
     def all(self) -> list[Exchange]:
         """Oldest first."""
@@ -51,8 +83,9 @@ class Queue(Line):
         exchange.move(WAITING)
         exchange.since = now
         self._link(exchange, self.last, None)
-        if self.deadline == INF:
-            self.deadline = now + self.timeout
+        due = now + self.timeout
+        if due < self.deadline:
+            self.deadline = due
             self._deadlines.watch(self)
 
     def push_back(self, *exchanges: Exchange) -> None:
@@ -66,8 +99,7 @@ class Queue(Line):
                 self._link(exchange, None, self.first)
         else:
             self._merge(list(exchanges))
-        self.deadline = min(self.deadline, exchanges[0].since + self.timeout)
-        self._deadlines.watch(self)
+        self._look_at(min(map(self._due, exchanges)))
 
     def _link(self, exchange: Exchange, before: Exchange | None, after: Exchange | None) -> None:
         """Between these two, which stand together; None: at that end."""
@@ -121,6 +153,9 @@ class Queue(Line):
         return None if first is None else first.since
 
     def on_deadline(self, now: float) -> None:
+        if self._before:
+            self._on_any_deadline(now)
+            return
         while True:
             first = self.first
             if first is None:
@@ -131,13 +166,19 @@ class Queue(Line):
                 return
             self._on_expired(self.pop(), now)
 
+    def _on_any_deadline(self, now: float) -> None:
+        """Not the first alone may be due."""
+        for exchange in self.all():
+            if exchange.queue is self and self._due(exchange) <= now:  # else it went when another was told
+                self.remove(exchange)
+                self._on_expired(exchange, now)
+        self._before = tuple(each for each in self._before if sum(each) > now)
+        self.deadline = self._next_due()
+
     def on_bug(self, now: float) -> None:
         """Ours: one could not be told that its time is up. The others' time goes on (P7)."""
-        oldest = self.oldest()
         self.deadline = INF
-        if oldest is not None:
-            self.deadline = oldest + self.timeout
-            self._deadlines.watch(self)
+        self._look_at(self._next_due())
 
     def close(self) -> None:
         """Off the wheel; whoever still waits must have been taken out before."""

@@ -53,16 +53,8 @@ class Accounts:
         self._parts = parts
         self.name = backend.name
         self.protocol = protocol
-        self.config = backend.upstream
-        self.clients_config = backend.clients
-        # Of the configuration, what every request asks: to look it up costs a compiled heart a call each.
-        self.reply_timeout = backend.upstream.reply_timeout
         self.max_connections = backend.upstream.max_connections  # that it may have now: allowance.py
         self.yields = False  # what comes free is too many, or others ask for it
-        self.max_in_flight = backend.upstream.max_in_flight
-        self.client_idle_timeout = backend.clients.idle_timeout
-        # of what is opaque, without a byte in either direction
-        self.tunnel_timeout = backend.http.tunnel_timeout
         self.world = world
         self.fine = fine
         self.slow = parts.slow
@@ -76,9 +68,10 @@ class Accounts:
         self.retry_queue = Queue(backend.queue.timeout, fine, self.on_expired)
         # Large requests, which need one alone while they come in, where connections are shared.
         self.stream_queue = Queue(backend.queue.timeout, fine, self.on_expired)
-        self.gate = Gate(backend.queue.max_waiting)
+        self.gate = Gate(0)
         self.pinned = 0  # that a session has for as long as it likes
-        self.pinned_limit = self._pinned_limit(backend)
+        self.pinned_limit = 0
+        self._set_up(backend)
         self.offenders = Offenders()
         self.draining = False
         self.resolve_error = ""
@@ -103,6 +96,19 @@ class Accounts:
         self.events: dict[str, int] = {}  # what is no exchange's end and no connection's
         self.faults: dict[Reason, str] = {}  # the last one's own words, for the log
         self.queue_wait = Histogram()
+
+    def _set_up(self, backend: Backend) -> None:
+        """All numbers that come from the configuration, at first and whenever it changes."""
+        self.config = backend.upstream
+        self.clients_config = backend.clients
+        # What every request asks: to look it up costs a compiled heart a call each.
+        self.reply_timeout = backend.upstream.reply_timeout
+        self.max_in_flight = backend.upstream.max_in_flight
+        self.client_idle_timeout = backend.clients.idle_timeout
+        # of what is opaque, without a byte in either direction
+        self.tunnel_timeout = backend.http.tunnel_timeout
+        self.gate.max_waiting = backend.queue.max_waiting
+        self.allow(self.max_connections)
 
     # -- what pool.py supplies (and server.py and upstream.py say what else they ask of it) ----------
 

@@ -86,7 +86,7 @@ class Allowance(Timed):
             if upstream in ending:
                 upstream.retiring = SHED
             elif upstream.retiring == SHED:
-                upstream.retiring = ""
+                upstream.retiring = upstream.outdated
                 freed = True
         self._is_busy = False
         self._settle()

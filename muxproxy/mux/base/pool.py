@@ -7,14 +7,15 @@ one that is free.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from muxproxy.mux.admission.queue import Queue
 from muxproxy.mux.base.accounts import Parts
-from muxproxy.mux.base.allowance import Allowance
+from muxproxy.mux.base.allowance import SHED
+from muxproxy.mux.base.changing import REMOVED, TOO_OLD, Changing
 from muxproxy.mux.base.client import Client
 from muxproxy.mux.base.lookout import Lookout
-from muxproxy.mux.base.refusing import Refusing
 from muxproxy.mux.base.server import Server, coming
 from muxproxy.mux.base.upstream import OPEN, Upstream
 from muxproxy.mux.deadlines import INF
@@ -26,13 +27,12 @@ MANY: Final = 4  # connections of which one is spared for a server that cannot b
 _BALANCE_EVERY = 64  # releases between two looks at how connections spread over servers
 
 
-class Pool(Refusing):
+class Pool(Changing):
     """Times are the loop's, in seconds."""
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
         self.lookout = Lookout(self)
-        self.allowance = Allowance(self)
 
     def new_client(self, wire: Wire, now: float) -> Client:
         client: Client = self._parts.new_client(self, wire, now)
@@ -215,7 +215,7 @@ class Pool(Refusing):
         if upstream.retiring:
             return upstream.retiring
         if now > upstream.retire_at:
-            return "max_lifetime"
+            return TOO_OLD
         self._releases += 1
         if self._releases % _BALANCE_EVERY == 0 and self._is_overfed(upstream.server, now):
             return "rebalance"
@@ -243,7 +243,7 @@ class Pool(Refusing):
         return -(-self._waiting() // places) - sum(server.coming() for server in self.servers)
 
     def to_end(self, excess: int) -> list[Upstream]:
-        return [u for u in self.upstreams if u.state == OPEN and u.owner is None]
+        return [u for u in self.upstreams if u.state == OPEN and u.owner is None and u.retiring in ("", SHED)]
 
     def grow(self, now: float) -> None:
         if self.draining and not self.gate.waiting:
@@ -313,7 +313,7 @@ class Pool(Refusing):
         elif server.failures:
             server.on_back()
         if server.gone:
-            upstream.close("server removed", now)
+            upstream.close(REMOVED, now)
             return
         if server.stopping and self.others_serve(server):
             upstream.close("server has not stopped yet", now)
@@ -384,9 +384,12 @@ class Pool(Refusing):
         else:
             upstream.expect_by(now + self.config.idle_timeout)
 
-    def set_servers(self, addresses: list[str], now: float, error: str = "") -> None:
+    def set_servers(
+        self, addresses: list[str], now: float, error: str = "", removed: Collection[str] = ()
+    ) -> None:
         """The addresses that the configured names mean now. Connections to others are used for name_grace:
-        many name servers give a few of many, other ones each time. Then they end when they owe nothing."""
+        many name servers give a few of many, other ones each time. Then they end when they owe nothing; to
+        those that are `removed`, for no name that is configured gives them, at once."""
         self.resolve_error = error
         known = {server.address: server for server in self.servers}
         wanted = dict.fromkeys(addresses)
@@ -395,17 +398,13 @@ class Pool(Refusing):
             server.absent_since = INF
         self._turn = 0
         for server in known.values():
-            if wanted and not server.is_absent(now):
+            if wanted and server.address not in removed and not server.is_absent(now):
                 self.servers.append(server)
                 continue
             server.gone = True
             self.fine.forget(server)
-        for upstream in [u for u in self.upstreams if u.server.gone]:
-            if upstream.load():
-                upstream.retiring = "server removed"
-            else:
-                upstream.close("server removed", now)
-        self.grow(now)
+        self._end_all((u for u in self.upstreams if u.server.gone), REMOVED, now)
+        self.serve(now)
         self.warm(now)
 
     # -- the end ---------------------------------------------------------------------------------------

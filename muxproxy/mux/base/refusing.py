@@ -46,7 +46,7 @@ class Refusing(PoolOfUpstreams):
         what = f"one of {self.max_connections} connections"
         if self._lacks_pin(exchange.marks & (PIN | LISTEN), exchange, now):
             what = f"one of {self._pins_taken()}"
-        text = f"{self.name}: waited {self.queue.timeout:g} s for {what}{trouble}"
+        text = f"{self.name}: waited {self.queue.told(exchange.since):g} s for {what}{trouble}"
         assert exchange.client is not None
         exchange.client.refuse(exchange, reason, text, now)
 

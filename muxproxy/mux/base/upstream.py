@@ -1,4 +1,5 @@
-"""One upstream connection's life. Its ledger, who is owed what comes, is in each sharing's upstream.py.
+"""One upstream connection's life. Its ledger, who is owed what comes, is in each sharing's upstream.py; that
+of those that share nothing is begun here.
 
     CONNECTING --> (GREETING -->) OPEN --> CLOSING --> CLOSED
          '-------------'-----------'---------^------->'
@@ -79,6 +80,7 @@ class Upstream(UpstreamRole):
         "is_told",
         "is_tried",
         "mute",
+        "outdated",
         "pool",
         "ready",
         "replies",
@@ -104,6 +106,7 @@ class Upstream(UpstreamRole):
         self.pin_reason = ""
         self.counts = False  # pinned: against max_pinned
         self.retiring = ""  # why it will be closed as soon as it owes nothing
+        self.outdated = ""  # why it may not stay, not even for a session's sake (changing.py)
         self.ready = False  # it has been OPEN
         self.mute = True  # its server has not said a word
         self.is_tried = False  # GREETING: it is watched for a moment, and nothing else is due
@@ -148,6 +151,20 @@ class Upstream(UpstreamRole):
         self.state = OPEN
         self.ready = True
         self.pool.on_connected(self, now)
+
+    def is_busy(self) -> bool:
+        """It owes something, or a session has it alone."""
+        return self.owner is not None or self.load() > 0
+
+    def retire(self, why: str, now: float) -> None:
+        """Nothing new goes on it, and it closes when it owes nothing. Whose session has it alone goes on."""
+        if self.state < OPEN or not self.is_busy():
+            self.close(why, now)
+        elif self.owner is None and not self.retiring:
+            self.on_last_call(why)
+
+    def on_last_call(self, why: str) -> None:
+        self.retiring = why
 
     def on_breaking(self, now: float) -> None:
         """With the last reply that is still to be read it is nobody's: what is written now is lost, though it
@@ -359,6 +376,7 @@ class Upstream(UpstreamRole):
         if owner is not None:
             owner.pinned = None
             self.pool.pinned -= self.counts
+            self.retiring = self.retiring or self.outdated
 
     def on_owner_left(self, now: float) -> None:
         """Its session may have left any state behind: never to be another's (P2)."""
@@ -368,3 +386,27 @@ class Upstream(UpstreamRole):
     def __repr__(self) -> str:
         state = ("connecting", "greeting", "open", "closing", "closed")[self.state]
         return f"<Upstream {self.server} {state} load={self.load()} served={self.served}>"
+
+
+class SingleUpstream(Upstream):
+    """With one exchange at most. `current`: the one whose connection it is, or None."""
+
+    __slots__ = ("current",)
+
+    def __init__(self, pool: PoolOfUpstreams, server: Server, now: float) -> None:
+        super().__init__(pool, server, now)
+        self.current: Exchange | None = None
+
+    def load(self) -> int:
+        return 0 if self.current is None else 1
+
+    def is_shared(self) -> bool:
+        return False
+
+    def take_owed(self) -> list[Exchange]:
+        exchange, self.current = self.current, None
+        if exchange is None:
+            return []
+        exchange.upstream = None
+        self.server.in_flight -= 1
+        return [exchange]

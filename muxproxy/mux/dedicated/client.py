@@ -20,13 +20,12 @@ from muxproxy.protocols.contract import BROKEN, Frame, Reason
 class DedicatedClient(Client):
     """`first` and `filling` are its session until that ends."""
 
-    __slots__ = ("_ended", "_idle_timeout", "_sessions")
+    __slots__ = ("_ended", "_sessions")
 
     def __init__(self, pool: DedicatedPool, wire: Wire | None, now: float) -> None:
         super().__init__(pool, wire, now)
         self._sessions = pool  # the same as `pool`, which the base sees as less
         self._ended = False  # it has sent its FIN
-        self._idle_timeout = pool.client_idle_timeout
 
     # -- told by the hands -------------------------------------------------------------------------
 
@@ -49,7 +48,7 @@ class DedicatedClient(Client):
         if size >= LARGE:
             self.take(size)
         self.pool.bytes_from_clients += size
-        self.deadline = now + self._idle_timeout
+        self.deadline = now + self.pool.client_idle_timeout
         for frame in self.framer.feed(data):
             upstream.send_more(exchange, frame.data, now)
 
@@ -78,7 +77,7 @@ class DedicatedClient(Client):
         data = frame.data
         exchange.begun = BEGUN
         self.pool.bytes_to_clients += len(data)
-        self.deadline = now + self._idle_timeout
+        self.deadline = now + self.pool.client_idle_timeout
         if self.wire is not None:
             self.wire.write(data)
 
@@ -93,7 +92,7 @@ class DedicatedClient(Client):
         and idle_timeout bounds how long nothing may pass (P7)."""
 
     def _rest(self, now: float) -> None:
-        self.deadline = now + self._idle_timeout
+        self.deadline = now + self.pool.client_idle_timeout
 
     def on_deadline(self, now: float) -> None:
         """TUNNEL => cut, if nothing has passed in either direction; ENDING => cut, if it takes nothing"""
@@ -106,7 +105,7 @@ class DedicatedClient(Client):
             super().on_deadline(now)
             return
         if self._is_moving():
-            self.deadline = now + self._idle_timeout
+            self.deadline = now + self.pool.client_idle_timeout
         else:
             self.deadline = INF
             self._cut_session(Reason.IDLE_TIMEOUT, now)
@@ -156,7 +155,7 @@ class DedicatedClient(Client):
         self.pool.end(exchange, Reason.OK)
         self.end(now, linger=not self._ended)
         if self.wire is not None and self.wire.is_closing():
-            self.deadline = max(self.deadline, now + self._idle_timeout)
+            self.deadline = max(self.deadline, now + self.pool.client_idle_timeout)
 
     def cut_off(self, now: float) -> int:
         exchange = self.first

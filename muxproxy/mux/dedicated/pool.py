@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from muxproxy.config.model import Backend
 from muxproxy.mux.base.accounts import Parts
 from muxproxy.mux.base.pool import Pool
 from muxproxy.mux.base.server import coming
@@ -42,10 +43,13 @@ class _Pause(Timed):
 class DedicatedPool(Pool):
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
-        self.tunnel_timeout = parts.backend.clients.idle_timeout
-        self.session_timeout = parts.backend.tcp.session_timeout  # 0: for ever
         self.spares_lost = 0  # times that spares ended unused, since a session has had one
         self._pause = _Pause(self)  # its deadline: no spare is dialled before
+
+    def _set_up(self, backend: Backend) -> None:
+        super()._set_up(backend)
+        self.tunnel_timeout = backend.clients.idle_timeout
+        self.session_timeout = backend.tcp.session_timeout  # 0: for ever
 
     def is_visited(self) -> bool:
         return False

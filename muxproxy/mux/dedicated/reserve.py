@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from muxproxy.mux.base.accounts import Parts
 from muxproxy.mux.base.upstream import Upstream
 from muxproxy.mux.dedicated.pool import DedicatedPool
 from muxproxy.mux.dedicated.upstream import DedicatedUpstream
@@ -21,10 +20,6 @@ MOMENT: Final = 0.1  # seconds in which the first bytes of a client that finds t
 
 class ReservingPool(DedicatedPool):
     """A session that may have a reserved place is marked PIN, and waits in `pin_queue`."""
-
-    def __init__(self, parts: Parts) -> None:
-        super().__init__(parts)
-        self.allow(self.max_connections)
 
     def allow(self, connections: int) -> None:
         super().allow(connections)

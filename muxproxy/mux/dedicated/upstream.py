@@ -13,8 +13,7 @@ from __future__ import annotations
 from typing import Final
 
 from muxproxy.mux.base.server import Server
-from muxproxy.mux.base.single import SingleUpstream
-from muxproxy.mux.base.upstream import CLOSING, GREETING, OPEN
+from muxproxy.mux.base.upstream import CLOSING, GREETING, OPEN, SingleUpstream
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.dedicated.pool import DedicatedPool
 from muxproxy.mux.exchange import DONE, REPLYING, SENT, Exchange
@@ -33,6 +32,7 @@ class DedicatedUpstream(SingleUpstream):
         "_said",
         "_server_ended",
         "_sessions",
+        "_timeout",
         "_unsent",
         "is_reserved",
     )
@@ -41,6 +41,7 @@ class DedicatedUpstream(SingleUpstream):
         super().__init__(pool, server, now)
         self._sessions = pool  # the same as `pool`, which the base sees as less
         self.is_reserved = False  # its session may have a place that others may not (dedicated/reserve.py)
+        self._timeout = 0.0  # that its session was told; 0: none
         self._early: bytearray | None = None  # what the server said to a spare
         self._said = b""  # how its client began
         self._client_ended = False  # its FIN was passed on
@@ -53,6 +54,9 @@ class DedicatedUpstream(SingleUpstream):
     def is_opaque(self) -> bool:
         return True
 
+    def on_last_call(self, why: str) -> None:
+        """Nothing new ever goes on it."""
+
     # -- from client to server ---------------------------------------------------------------------
 
     def send(self, exchange: Exchange, now: float) -> None:
@@ -62,7 +66,7 @@ class DedicatedUpstream(SingleUpstream):
         self.is_reserved = exchange.marks & PIN != 0
         self.server.in_flight += 1
         self.served += 1
-        timeout = self._sessions.session_timeout
+        timeout = self._timeout = self._sessions.session_timeout
         self.deadline = INF
         if timeout:
             self.expect_by(now + timeout)
@@ -232,7 +236,7 @@ class DedicatedUpstream(SingleUpstream):
         self.close("session cut", now)
 
     def on_reply_deadline(self, now: float) -> None:
-        text = f"the session has lasted {self._sessions.session_timeout:g} s"
+        text = f"the session has lasted {self._timeout:g} s"
         self.fail("session timeout", Reason.SESSION_TIMEOUT, text, now)
 
     def _reset(self) -> None:

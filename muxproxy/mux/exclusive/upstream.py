@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from muxproxy.mux.base.server import Server
-from muxproxy.mux.base.single import SingleUpstream
-from muxproxy.mux.base.upstream import GREETING, OPEN, PoolOfUpstreams
+from muxproxy.mux.base.upstream import GREETING, OPEN, PoolOfUpstreams, SingleUpstream
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, Exchange
 from muxproxy.mux.work import LARGE

@@ -147,7 +147,7 @@ class OrderedClient(SharedClient):
         if reason is Reason.QUEUE_TIMEOUT or reason is Reason.NO_SERVER:
             # Who was held as long behind it goes with it, or a long pipeline would be told one by one, a
             # timeout each.
-            while self._held is not None and self._held.sent + self.pool.queue.timeout <= now:
+            while self._held is not None and self._held.sent + self._told(self._held) <= now:
                 exchange = self._held
                 self._held = self._next_held(exchange)
                 self._is_void |= self._is_missed(exchange)
@@ -156,6 +156,9 @@ class OrderedClient(SharedClient):
                 self.on_pin_lost(now)
         self._proceeding = nested
         self.proceed(now)
+
+    def _told(self, held: Exchange) -> float:
+        return self.pool.queue.told(held.sent)
 
     def _is_missed(self, exchange: Exchange) -> bool:
         """Refused unsent, it breaks what others are part of: a transaction without one of its commands, or

@@ -87,6 +87,11 @@ class FeedClient(FeedRole):
     def is_silent_by_design(self) -> bool:
         return True
 
+    def configure(self, now: float) -> None:
+        """Its pool has new numbers."""
+        self._unasked.set_timeout(self.pool.queue.timeout, now)
+        self._asking.set_timeout(self.pool.reply_timeout, now)
+
     # -- listeners -----------------------------------------------------------------------------------
 
     def ask(self, exchange: Exchange, client: OrderedClient, now: float) -> None:

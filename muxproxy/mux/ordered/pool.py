@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from muxproxy.config.model import Backend
 from muxproxy.mux.admission.memory import HEAVY
 from muxproxy.mux.base.accounts import Parts
 from muxproxy.mux.exchange import ClientRole, Exchange
@@ -23,6 +24,11 @@ class OrderedPool(SharedPool):
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
         self.feeds: dict[Any, FeedClient] = {}  # by the connection state that their listeners need
+
+    def configure(self, backend: Backend, now: float) -> None:
+        super().configure(backend, now)
+        for feed in self.feeds.values():
+            feed.configure(now)
 
     def submit(self, exchange: Exchange, now: float) -> None:
         """NEW => (NEW: held | SENT | WAITING | DONE: refused)"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from muxproxy.config.model import Backend
 from muxproxy.mux.base.accounts import Parts
 from muxproxy.mux.base.pool import Pool
 from muxproxy.mux.base.server import Server
@@ -11,10 +12,13 @@ from muxproxy.mux.exchange import ClientRole, Exchange
 class SharedAccounts(Pool):
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
-        self.batch_commands, self.batch_delay = parts.protocol.batch
+        self.suspects = 0  # connections that had not said anything when they were looked at
+
+    def _set_up(self, backend: Backend) -> None:
+        super()._set_up(backend)
+        self.batch_commands, self.batch_delay = self.protocol.batch
         # when a connection that owes is looked at: has it said anything?
-        self.first_look = min(parts.backend.upstream.suspect_after, parts.backend.upstream.reply_timeout)
-        self.suspects = 0  # connections that had not
+        self.first_look = min(backend.upstream.suspect_after, backend.upstream.reply_timeout)
 
     def has_other(self, now: float) -> bool:
         """Is there a connection that is not silent, though it may have no room now, or can there be one?"""

@@ -157,7 +157,7 @@ class Gathering(Upstream):
     def has_room(self, weight: int = 1) -> bool:
         return (
             self.state == OPEN
-            and self.in_flight + weight <= self.pool.max_in_flight
+            and (self.in_flight + weight <= self.pool.max_in_flight or not self.in_flight)
             and self._streaming is None
             and not self.retiring
             and not self.read_paused

@@ -78,7 +78,7 @@ class SharedPool(Alone):
         needs = exchange.needs
         best: SharedUpstream | None = None
         least = self.max_in_flight
-        most = least - exchange.weight  # that may be in flight where it is to go
+        most = max(0, least - exchange.weight)  # that may be in flight where it is to go
         for server in self.servers if len(self.servers) < 2 else self._by_load(now):
             if best is not None:
                 break
@@ -193,6 +193,13 @@ class SharedPool(Alone):
         if exchange.marks & PIN and not exchange.lost_at:
             return self._alone_queue(exchange)
         return self.retry_queue if exchange.lost_at else self.queue
+
+    def _queues(self) -> list[Queue]:
+        queues = super()._queues()
+        for upstream in self.upstreams:
+            if isinstance(upstream, SharedUpstream) and upstream.queue is not None:
+                queues.append(upstream.queue)
+        return queues
 
     def _queue_for(self, exchange: Exchange) -> Queue:
         stay = self._must_stay(exchange)

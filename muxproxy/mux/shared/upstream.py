@@ -253,10 +253,11 @@ class SharedUpstream(Avoided):
         blocks = any(
             exchange.pin[1] for exchange in (*self._waiting_for_reply(), *self._out) if exchange.marks & PIN
         )
-        if self.connection is None or blocks or self.retiring or self._streaming is not None:
+        connection, is_over = self.connection, self.retiring or self.outdated
+        if connection is None or is_over or blocks or self._streaming is not None:
             self.close("pinned session ended", now)
             return
-        self.connection.dirty = True
+        connection.dirty = True
         self.give_back(now)
         self.pool.release(self, now)
 

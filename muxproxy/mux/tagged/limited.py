@@ -4,6 +4,7 @@ the pool. It is free again when the connection owes nothing for it, be that its 
 
 from __future__ import annotations
 
+from muxproxy.config.model import Backend
 from muxproxy.metrics.snapshot import LimitSnapshot
 from muxproxy.mux.base.accounts import Parts
 from muxproxy.mux.base.server import Server
@@ -27,6 +28,10 @@ class LimitedPool(TaggedPool):
             super().submit,
             self._refuse_limited,
         )
+
+    def configure(self, backend: Backend, now: float) -> None:
+        super().configure(backend, now)
+        self.limits.configure(self._tagged.limits, backend.queue.max_waiting, now)
 
     def submit(self, exchange: Exchange, now: float) -> None:
         """NEW => (WAITING for its limit | as TaggedPool.submit)"""

@@ -16,7 +16,7 @@ from muxproxy.metrics.snapshot import LimitSnapshot
 from muxproxy.mux.admission.queue import Queue
 from muxproxy.mux.deadlines import Deadlines
 from muxproxy.mux.exchange import NEW, WAITING, Exchange
-from muxproxy.protocols.contract import Limit, Reason
+from muxproxy.protocols.contract import NO_LIMIT, Limit, Reason
 
 NONE: Final = -1  # Exchange.limit of one that holds no place and waits for none
 
@@ -46,13 +46,25 @@ class Limits:
     ) -> None:
         self.waiting = 0
         self._max_waiting = max_waiting
+        self._deadlines = deadlines
         self._go = go
         self._refuse = refuse
-        self._turnstiles = [
-            Turnstile(limit, Queue(limit.timeout, deadlines, self._on_expired)) for limit in limits
-        ]
+        self._turnstiles = [self._turnstile(limit) for limit in limits]
         self._freed: list[Turnstile] = []
-        self._serving = False  # free's loop is running
+        self._serving = False  # a loop of _serve is running
+
+    def _turnstile(self, limit: Limit) -> Turnstile:
+        return Turnstile(limit, Queue(limit.timeout, self._deadlines, self._on_expired))
+
+    def configure(self, limits: Sequence[Limit], max_waiting: int, now: float) -> None:
+        """Each limit keeps its number: calls have it in their notes. There may be more."""
+        self._max_waiting = max_waiting
+        for turnstile, limit in zip(self._turnstiles, limits, strict=False):
+            turnstile.limit = limit
+            turnstile.queue.set_timeout(limit.timeout, now)
+        self._turnstiles += [self._turnstile(limit) for limit in limits[len(self._turnstiles) :]]
+        self._freed += [turnstile for turnstile in self._turnstiles if turnstile.queue.size]
+        self._serve(now)
 
     def enter(self, exchange: Exchange, number: int, now: float) -> bool:
         """True: it has a place. False: NEW => (WAITING | DONE)."""
@@ -96,6 +108,10 @@ class Limits:
         if not turnstile.queue.size:
             return
         self._freed.append(turnstile)
+        self._serve(now)
+
+    def _serve(self, now: float) -> None:
+        """Those whose turn it is behind what has come free."""
         if self._serving:
             return
         self._serving = True  # a loop, not a recursion: who goes may be refused at once, and leads back here
@@ -122,7 +138,7 @@ class Limits:
         exchange.limit = NONE
         self.waiting -= 1
         turnstile.expired += 1
-        text = f"waited {limit.timeout:g} s for one of {limit.places} places"
+        text = f"waited {turnstile.queue.told(exchange.since):g} s for one of {limit.places} places"
         self._refuse(exchange, Reason.LIMIT_TIMEOUT, f"{limit.name}: {text}", now)
 
     def oldest_wait(self, now: float) -> float:
@@ -139,4 +155,5 @@ class Limits:
                 "expired": turnstile.expired,
             }
             for turnstile in self._turnstiles
+            if turnstile.limit.places != NO_LIMIT
         }

@@ -50,11 +50,19 @@ class TaggedUpstream(HasHeartbeat):
 
     def open(self, now: float) -> None:
         self.heard = now
-        interval = self._protocol.probe_interval
-        if interval:
-            protocol = self._protocol
-            self._heartbeat = Heartbeat(self, interval, protocol.probe_misses, protocol.probe_keep, now)
+        self.start_heartbeat(now)
         super().open(now)
+
+    def start_heartbeat(self, now: float) -> None:
+        """As it is configured now."""
+        protocol, before = self._protocol, self._heartbeat
+        self._heartbeat = None
+        if before is not None:
+            before.stop()
+        if protocol.probe_interval:
+            self._heartbeat = Heartbeat(
+                self, protocol.probe_interval, protocol.probe_misses, protocol.probe_keep, now
+            )
 
     # -- the ledger --------------------------------------------------------------------------------
 

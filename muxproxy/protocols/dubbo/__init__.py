@@ -16,8 +16,18 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import Any, Final
 
-from muxproxy.config.model import Dubbo
-from muxproxy.protocols.contract import FIRST, LAST, Frame, Limit, Reason, Sharing, TaggedProtocol
+from muxproxy.config.model import Backend, Dubbo
+from muxproxy.config.model import Limit as Configured
+from muxproxy.protocols.contract import (
+    FIRST,
+    LAST,
+    NO_LIMIT,
+    Frame,
+    Limit,
+    Reason,
+    Sharing,
+    TaggedProtocol,
+)
 from muxproxy.protocols.dubbo.common import (
     HEADER_SIZE,
     HEARTBEAT,
@@ -41,6 +51,12 @@ _pack_id: Final = Struct(">Q").pack
 __all__ = ["DubboProtocol", "ReplyFramer", "RequestFramer"]
 
 
+def _limit(service: str, method: str, limit: Configured | None) -> Limit:
+    """None: there was one."""
+    name = f"{service}.{method or '*'}"
+    return Limit(name, NO_LIMIT, 1.0) if limit is None else Limit(name, limit.actives, limit.timeout)
+
+
 class DubboProtocol(TaggedProtocol):
     name = "dubbo"
     sharing = Sharing.TAGGED
@@ -49,14 +65,22 @@ class DubboProtocol(TaggedProtocol):
 
     def __init__(self, options: Dubbo) -> None:
         self.settings = Settings(options)
+        self.counters = self.settings.counters
+        self._set_up(options)
+
+    def configure(self, backend: Backend) -> str:
+        self.settings.configure(backend.dubbo)
+        self._set_up(backend.dubbo)
+        return ""
+
+    def _set_up(self, options: Dubbo) -> None:
         self.probe_interval = options.heartbeat
         self.probe_misses = options.heartbeat_misses
         self.stop_timeout = options.readonly_timeout
         self.request_buffer = min(WHOLE, options.max_frame) + HEADER_SIZE
-        self.counters = self.settings.counters
+        limits = {(limit.service, limit.method): limit for limit in options.limits}
         self.limits: Sequence[Limit] = tuple(
-            Limit(f"{limit.service}.{limit.method or '*'}", limit.actives, limit.timeout)
-            for limit in options.limits
+            _limit(*names, limits.get(names)) for names in self.settings.numbers
         )
 
     def requests(self) -> RequestFramer:

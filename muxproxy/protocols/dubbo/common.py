@@ -60,19 +60,24 @@ LIMIT_SHIFT: Final = 5
 class Settings:
     """Of one backend, seen by all its framers."""
 
-    __slots__ = ("counters", "limits", "max_frame", "places", "unread")
+    __slots__ = ("counters", "limits", "max_frame", "numbers", "unread")
 
     def __init__(self, options: Dubbo) -> None:
+        # Each that there ever was, by its number from 1, which calls have in their notes.
+        self.numbers: dict[tuple[str, str], int] = {}
+        self.unread: dict[int, int] = {}  # serialization (five bits) -> calls whose names it hides
+        self.counters = dict.fromkeys(COUNTERS, 0)
+        self.configure(options)
+
+    def configure(self, options: Dubbo) -> None:
         self.max_frame = options.max_frame
-        self.places = options.limits
         # service -> method, b"" for all others of the service -> the limit's number from 1. A call counts
         # against one limit, the one that names its method if there is one: waiting for two at once would
         # need an order of limits, or deadlock.
         self.limits: dict[bytes, dict[bytes, int]] = {}
-        for number, limit in enumerate(options.limits, 1):
+        for limit in options.limits:
+            number = self.numbers.setdefault((limit.service, limit.method), len(self.numbers) + 1)
             self.limits.setdefault(limit.service.encode(), {})[limit.method.encode()] = number
-        self.unread: dict[int, int] = {}  # serialization (five bits) -> calls whose names it hides
-        self.counters = dict.fromkeys(COUNTERS, 0)
 
     def limit_of(self, service: bytes, method: bytes) -> int:
         """0: none."""

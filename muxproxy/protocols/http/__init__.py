@@ -17,14 +17,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from muxproxy.config.model import Http
+from muxproxy.config.model import Backend, Http
 from muxproxy.protocols.contract import Frame, Protocol, Reason, Sharing
 from muxproxy.protocols.http.common import Settings
 from muxproxy.protocols.http.refusal import STATUS, refusal
 from muxproxy.protocols.http.replies import ReplyFramer
 from muxproxy.protocols.http.requests import RequestFramer
 
-__all__ = ["HttpProtocol", "ReplyFramer", "RequestFramer"]
+__all__ = ["HttpProtocol", "ReplyFramer", "RequestFramer", "authority"]
+
+
+def authority(backend: Backend) -> str:
+    """The name of its first server as Host would have it; a unix socket has none."""
+    server = backend.upstream.servers[0]
+    return "localhost" if server.startswith("unix:") else server.removesuffix(":80")
 
 
 class HttpProtocol(Protocol):
@@ -36,6 +42,10 @@ class HttpProtocol(Protocol):
 
     def __init__(self, options: Http, host: str = "localhost") -> None:
         self.settings = Settings(options, host.encode("ascii"))
+
+    def configure(self, backend: Backend) -> str:
+        self.settings.configure(backend.http, authority(backend).encode("ascii"))
+        return ""
 
     def requests(self) -> RequestFramer:
         return RequestFramer(self.settings)

@@ -68,9 +68,6 @@ class Settings:
     )
 
     def __init__(self, options: Http, default_host: bytes) -> None:
-        self.max_head = options.max_head
-        self.max_target = options.max_target
-        self.default_host = default_host  # of an HTTP/1.0 request that names none
         self.draining = False
         self.remembers = True  # False: both memos stay empty, and nothing else changes
         self.memo: dict[bytes, Sequence[Frame]] = {}
@@ -79,6 +76,16 @@ class Settings:
         self.reply_memo: tuple[dict[bytes, KnownReply], ...] = tuple({} for _ in range(NOTES))
         self.reply_misses = 0
         self.reply_rest = 0
+        self.configure(options, default_host)
+
+    def configure(self, options: Http, default_host: bytes) -> None:
+        self.max_head = options.max_head
+        self.max_target = options.max_target
+        self.default_host = default_host  # of an HTTP/1.0 request that names none
+        # What is remembered was a function of its key and of these.
+        self.memo.clear()
+        for memo in self.reply_memo:
+            memo.clear()
 
     def remember(self, chunk: bytes, frames: Sequence[Frame]) -> None:
         """`frames` are what `chunk`, a whole request without a body, becomes."""

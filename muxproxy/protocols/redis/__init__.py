@@ -23,8 +23,9 @@ carries to its reply what that reply decides.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
+from muxproxy.config.model import Backend as Configured
 from muxproxy.config.model import Redis
 from muxproxy.protocols import contract
 from muxproxy.protocols.contract import Frame, Reason, Sharing
@@ -40,6 +41,7 @@ from muxproxy.protocols.redis.session.session import RedisSession
 
 __all__ = ["RedisProtocol", "ReplyFramer", "RequestFramer"]
 
+OLD_LOGIN: Final = "logged in as before"  # why a connection may take nothing new
 _PROBE = multibulk([b"PING"])
 
 
@@ -53,6 +55,16 @@ class RedisProtocol(Backend):
 
     def __init__(self, options: Redis, name: str = "muxproxy", *, max_in_flight: int = 4 * MAX_RUN) -> None:
         super().__init__(options, name, max_in_flight=max_in_flight)
+        self._set_heart(options)
+
+    def configure(self, backend: Configured) -> str:
+        login = self.login
+        self._set_up(backend.redis, backend.upstream.max_in_flight)
+        self._set_heart(backend.redis)
+        return "" if self.login == login else OLD_LOGIN
+
+    def _set_heart(self, options: Redis) -> None:
+        """What the heart asks for."""
         self.batch = (options.batch.commands, options.batch.delay) if options.batch.commands > 1 else (0, 0.0)
         self.fence = options.fence
         self.subscriber_buffer = options.subscriber_buffer

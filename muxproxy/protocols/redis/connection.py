@@ -17,7 +17,7 @@ from muxproxy.protocols.redis.backend import Backend
 from muxproxy.protocols.redis.framing.note import Carrier
 from muxproxy.protocols.redis.framing.replies import ReplyFramer
 from muxproxy.protocols.redis.resp.grammar import multibulk
-from muxproxy.protocols.redis.states import Anywhere, Attempt, State
+from muxproxy.protocols.redis.states import NOBODY, Anywhere, Attempt, State
 from muxproxy.protocols.redis.words import is_passing, of_server
 
 _AUTH: Final = 0
@@ -49,6 +49,7 @@ class RedisConnection(Carrier):
     __slots__ = (
         "_db",
         "_fences",
+        "_login",
         "_name",
         "_password",
         "_protocol",
@@ -65,6 +66,7 @@ class RedisConnection(Carrier):
     def __init__(self, protocol: Backend, replies: ReplyFramer) -> None:
         super().__init__()
         self._protocol = protocol
+        self._login = protocol.login  # for as long as it lives
         self._replies = replies
         self._steps: deque[_Step] = deque()
         self._target: State | None = None  # what the prelude that was written last leads to
@@ -77,18 +79,26 @@ class RedisConnection(Carrier):
 
     def _forget(self) -> None:
         """What a new connection has, and one after RESET."""
-        self._user = self._password = b""
+        self._user, self._password = NOBODY
         self._db = 0
         self._resp = 2
         self._readonly = False
 
     def _actual(self) -> State:
         """As the replies so far say."""
-        key = (self._user, self._password, self._db, self._resp, self._readonly)
+        is_ours = (self._user, self._password) == self._login
+        user, password = NOBODY if is_ours else (self._user, self._password)
+        key = (user, password, self._db, self._resp, self._readonly)
+        if not is_ours and not (user or password):
+            return State(*key)  # before our own AUTH: one that nobody needs
         target = self._target
         if target is not None and target.key == key:
             return target
         return self._protocol.states.find(key) or State(*key)
+
+    def _who(self, state: State) -> tuple[bytes, bytes]:
+        """Whose the connection must be."""
+        return (state.user, state.password) if state.user or state.password else self._login
 
     # -- what the heart asks ---------------------------------------------------------------------------
 
@@ -103,7 +113,7 @@ class RedisConnection(Carrier):
         if isinstance(needs, Anywhere) and self._is(target) and self._resp == target.resp:
             return b"", 0  # and the name can wait
         parts: list[bytes] = []
-        if (self._user or self._password) and not (target.user or target.password):
+        if (self._user or self._password) and self._who(target) == NOBODY:
             # Nothing else makes a connection a stranger's again (passthrough). A server without RESET says
             # so, and who needs that is refused.
             parts.append(self._step(_RESET, None, b"RESET"))
@@ -122,7 +132,7 @@ class RedisConnection(Carrier):
 
     def must_be_quiet(self, needs: Any) -> bool:
         target = self._target_of(needs)
-        return bool(target.user or target.password) and not self._is(target)
+        return self._who(target) != NOBODY and not self._is(target)
 
     def reset(self) -> tuple[bytes, int]:
         """An AUTH is the next prelude's to say: not behind a RESET."""
@@ -131,7 +141,7 @@ class RedisConnection(Carrier):
         self.dirty = False
         base = self._protocol.states.base
         data = self._step(_RESET, None, b"RESET")
-        if not (base.user or base.password):
+        if self._login == NOBODY:
             self._target = base
             return self._begin([data], base, fresh=True)
         self._target = self.state = None
@@ -165,7 +175,8 @@ class RedisConnection(Carrier):
     def on_attempt(self, target: State | None) -> None:
         state = target if target is not None else self._tried
         assert state is not None
-        self._user, self._password, self._db, self._resp, self._readonly = state.key
+        self._user, self._password = self._who(state)
+        _, _, self._db, self._resp, self._readonly = state.key
         if self._name == _TOO_EARLY and (self._user or self._password):
             # Its client has authenticated by itself: an object that nobody needs, so that the next request
             # has a prelude, which says our name.
@@ -186,7 +197,7 @@ class RedisConnection(Carrier):
 
     def _is(self, target: State) -> bool:
         """Its user's."""
-        return (self._user, self._password) == (target.user, target.password)
+        return (self._user, self._password) == self._who(target)
 
     # -- steps -----------------------------------------------------------------------------------------
 
@@ -197,20 +208,15 @@ class RedisConnection(Carrier):
     def _begin(self, parts: list[bytes], target: State, *, fresh: bool = False) -> tuple[bytes, int]:
         """What leads from here, or (`fresh`) from a new connection, to `target`."""
         step = self._step
-        user, password, db, resp, readonly = State(b"", b"", 0, 2, False).key
+        who, db, resp, readonly = NOBODY, 0, 2, False
         if not fresh:
-            user, password, db, resp, readonly = (
-                self._user,
-                self._password,
-                self._db,
-                self._resp,
-                self._readonly,
-            )
-        authenticates = (user, password) != (target.user, target.password)
-        if authenticates:
-            words = (target.user, target.password) if target.user else (target.password,)
-            parts.append(step(_AUTH, (target.user, target.password), b"AUTH", *words))
-        is_known = bool(target.user or target.password)
+            who, db = (self._user, self._password), self._db
+            resp, readonly = self._resp, self._readonly
+        user, password = self._who(target)
+        if who != (user, password):
+            words = (user, password) if user else (password,)
+            parts.append(step(_AUTH, (user, password), b"AUTH", *words))
+        is_known = bool(user or password)
         if fresh or self._name == _UNSAID or (self._name == _TOO_EARLY and is_known):
             parts.append(step(_NAME, None, b"CLIENT", b"SETNAME", self._protocol.upstream_name))
         if resp != target.resp:

@@ -2,12 +2,16 @@
 
 A state enters `States` when a server has said +OK to it. From then on SELECT of its db is answered without a
 server, and HELLO and AUTH need not wait to see what comes of them. Nothing that a client only asks for is
-kept there: who guesses passwords or dbs fills nothing (P7).
+kept there: who guesses passwords or dbs fills nothing (P7). Our own password is in none of them, so that a
+reload may change it and each stays what it is.
 """
 
 from __future__ import annotations
 
+MANY = 1 << 22  # bytes
 EACH = 512  # bytes that a state costs, beside its user and password
+
+NOBODY = (b"", b"")  # user and password of a state that names none: who we are configured to be
 
 Key = tuple[bytes, bytes, int, int, bool]  # State.key
 
@@ -19,7 +23,7 @@ class State:
 
     def __init__(self, user: bytes, password: bytes, db: int, resp: int, readonly: bool) -> None:
         self.key = (user, password, db, resp, readonly)
-        self.user = user  # b"": the default user without AUTH (password b"" too)
+        self.user = user  # NOBODY (password b"" too): whom we are logged in as, or the default user
         self.password = password
         self.db = db
         self.resp = resp  # 2 | 3
@@ -55,12 +59,16 @@ class States:
     users x dbs x 2 x 2 of one backend, in truth a few dozen. Beyond `bound` bytes the oldest goes: its
     clients pay a look (connections compare values before they write), and are never in a wrong state."""
 
-    def __init__(self, base: State, bound: int = 1 << 22, *, proven: bool = True) -> None:
+    def __init__(self, base: State, bound: int = MANY, *, proven: bool = True) -> None:
         self.base = base
         self.size = 0
         self._bound = bound
         self._proven = proven  # False: its user may be one that may do nothing before AUTH (passthrough)
         self._states: dict[Key, State] = {}
+
+    def set_bound(self, bound: int) -> None:
+        self._bound = bound
+        self._make_room()
 
     def find(self, key: Key) -> State | None:
         """The state that is known to work, or None."""
@@ -79,9 +87,12 @@ class States:
             return found
         self.size += _cost(key)
         self._states[key] = state
+        self._make_room()
+        return state
+
+    def _make_room(self) -> None:
         while self.size > self._bound and len(self._states) > 1:
             self._drop(next(iter(self._states)))
-        return state
 
     def _drop(self, key: Key) -> None:
         if self._states.pop(key, None) is not None:

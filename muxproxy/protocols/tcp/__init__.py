@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from muxproxy.config.model import Tcp
+from muxproxy.config.model import Backend, Tcp
 from muxproxy.protocols.contract import BROKEN, END_CLIENT, FIRST, LAST, Frame, Protocol, Reason, Sharing
 from muxproxy.protocols.tcp.framing import ReplyFramer, RequestFramer
 
@@ -30,6 +30,13 @@ class TcpProtocol(Protocol):
     half_close = True  # RFC 9293 section 3.6: a FIN closes one direction
 
     def __init__(self, options: Tcp) -> None:
+        self._set_up(options)
+
+    def configure(self, backend: Backend) -> str:
+        self._set_up(backend.tcp)
+        return ""
+
+    def _set_up(self, options: Tcp) -> None:
         # An RST (RFC 9293 section 3.10.7.4) is an error to every client; FIN alone reads as an empty answer.
         marks = FIRST | LAST | END_CLIENT | (BROKEN if options.refuse == "rst" else 0)
         self._refusal = Frame(b"", marks)

@@ -137,3 +137,68 @@ def test_a_bug_about_one_waiter_does_not_stop_the_clock_of_the_others() -> None:
     assert expired == exchanges[:2]
     scene.wheel.tick(7.1)
     assert expired == exchanges
+
+
+def test_a_shorter_timeout_is_met_by_who_comes_from_then_on_though_others_stand_before_him() -> None:
+    scene = Scene(5.0)
+    old, new, newest, last = scene.exchanges(4)
+    scene.queue.push(old, 1.0)
+    scene.queue.set_timeout(0.5, 2.0)
+    scene.queue.push(new, 2.0)
+    assert (scene.queue.told(1.0), scene.queue.told(2.0)) == (5.0, 0.5)
+    scene.wheel.tick(2.6)
+    assert [exchange for exchange, _ in scene.expired] == [new]
+    scene.queue.set_timeout(2.0, 3.0)
+    scene.queue.push(newest, 3.0)
+    scene.wheel.tick(5.1)
+    assert [exchange for exchange, _ in scene.expired] == [new, newest]
+    scene.wheel.tick(5.9)
+    assert scene.queue.first is old
+    scene.wheel.tick(6.1)
+    assert [exchange for exchange, _ in scene.expired] == [new, newest, old]
+    assert scene.queue.deadline == INF
+    scene.queue.push(last, 6.2)
+    scene.wheel.tick(8.3)
+    assert scene.queue.first is None
+    assert scene.queue.told(1.0) == 2.0  # nobody can be left who was told other
+
+
+def test_a_longer_timeout_gives_who_waits_nothing() -> None:
+    scene = Scene(0.5)
+    old, new = scene.exchanges(2)
+    scene.queue.push(old, 1.0)
+    scene.queue.set_timeout(5.0, 1.2)
+    scene.queue.push(new, 1.3)
+    scene.wheel.tick(1.6)
+    assert [exchange for exchange, _ in scene.expired] == [old]
+    scene.wheel.tick(6.2)
+    assert scene.queue.first is new
+    scene.wheel.tick(6.4)
+    assert scene.queue.first is None
+
+
+def test_who_comes_back_after_a_change_waits_as_he_was_told() -> None:
+    scene = Scene(5.0)
+    old, new = scene.exchanges(2)
+    scene.queue.push(old, 1.0)
+    scene.queue.pop()
+    old.move(SENT)
+    scene.queue.set_timeout(0.5, 2.0)
+    scene.queue.push(new, 2.0)
+    scene.queue.push_back(old)
+    scene.wheel.tick(5.9)
+    assert [exchange for exchange, _ in scene.expired] == [new]
+    scene.wheel.tick(6.1)
+    assert [exchange for exchange, _ in scene.expired] == [new, old]
+
+
+def test_who_is_served_because_another_was_told_is_not_told_himself() -> None:
+    scene = Scene(1.0)
+    one, two = scene.exchanges(2)
+    scene.queue.push(one, 1.0)
+    scene.queue.push(two, 1.0)
+    scene.queue.set_timeout(2.0, 1.5)
+    scene.queue._on_expired = lambda exchange, now: scene.queue.remove(two)
+    scene.wheel.tick(2.1)
+    assert two.queue is None
+    assert scene.queue.first is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Stage
 
@@ -61,3 +63,19 @@ def test_bytes_that_nobody_asked_for_close_an_idle_connection() -> None:
     server.sends(b"surprise\n")
     assert not server.is_open
     assert closed(stage) == {"unsolicited bytes": 1}
+
+
+@pytest.mark.parametrize("sharing", [Sharing.EXCLUSIVE, Sharing.DEDICATED])
+def test_what_is_not_shared_owes_one_exchange_and_when_that_is_taken_none(
+    sharing: Sharing,
+) -> None:
+    stage = Stage(sharing, max_connections=1)
+    ann = stage.asks(b"ann\n")
+    brain = stage.connects().wire.brain
+    exchange = ann.wire.brain.first
+    assert (brain.load(), brain.current, brain.is_shared()) == (1, exchange, False)
+    assert exchange.upstream is brain
+    assert brain.server.in_flight == 1
+    assert brain.take_owed() == [exchange]
+    assert (brain.load(), exchange.upstream, brain.server.in_flight) == (0, None, 0)
+    assert brain.take_owed() == []

@@ -65,15 +65,20 @@ class Settings:
         subscribe_buffer: int = SUBSCRIBE_BUFFER,
         max_run: int = MAX_RUN,
     ) -> None:
-        self.table = table
-        self.max_arguments = max_arguments  # words of one command
-        self.max_argument = max_argument  # bytes of one word
+        self.max_arguments = max_arguments  # words of one command; a framer's as it begins
+        self.max_argument = max_argument  # bytes of one word; likewise
         self.subscriber_buffer = subscriber_buffer  # bytes of one push
         self.subscribe_buffer = subscribe_buffer  # bytes of a SUBSCRIBE that is coming in
         self.max_run = max_run  # commands of one frame
         self.remembers = True  # False: both memos stay empty, and nothing else changes
-        self.known: dict[bytes, Command] = {}
+        self.known: dict[bytes, Command] = {}  # one and the same for good: framers have it
         self.heads: dict[bytes, Head] = {}
+        self.set_table(table)
+
+    def set_table(self, table: Finder) -> None:
+        self.table = table
+        self.known.clear()
+        self.heads.clear()
 
     def find(self, name: bytes) -> Command:
         """The command of this name, for a framer that has looked into `known` in vain."""

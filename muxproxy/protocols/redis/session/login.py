@@ -12,6 +12,7 @@ import re
 
 from muxproxy.protocols.contract import ANYWHERE, QUIET, Frame
 from muxproxy.protocols.redis import words as say
+from muxproxy.protocols.redis.backend import check
 from muxproxy.protocols.redis.commands.command import Command
 from muxproxy.protocols.redis.framing.note import Carrier, Whole
 from muxproxy.protocols.redis.resp.grammar import arguments, multibulk, number
@@ -29,7 +30,7 @@ def auth(session: Memory, frame: Frame, command: Command) -> Frame:
         return session.answer(say.SYNTAX)
     user, password = (words[1] if len(words) == 3 else b""), words[-1]
     if not session.protocol.is_passthrough:
-        no = session.protocol.check(user, password)
+        no = check(user, password, session.client_password)
         if not no:
             session.on_trusted()
         return session.answer(no or say.OK)
@@ -75,7 +76,7 @@ def hello(session: Memory, frame: Frame, command: Command) -> Frame:
             user, password = asked
             data += [b"AUTH", user, password]
     else:
-        no = session.protocol.check(*asked) if asked is not None else b""
+        no = check(*asked, session.client_password) if asked is not None else b""
         if not no and asked is None and not session.is_trusted:
             no = say.HELLO_NOAUTH
         if no:

@@ -33,6 +33,7 @@ class Memory(Listener):
         "_mute",
         "_skips",
         "client_id",
+        "client_password",
         "is_sticky",
         "is_trusted",
         "name",
@@ -44,6 +45,7 @@ class Memory(Listener):
         super().__init__()
         self.protocol = protocol
         self.client_id = protocol.next_client_id()
+        self.client_password = protocol.client_password  # as it was when it connected
         self._framer = framer
         self.listening = False
         self.pin_reason = ""
@@ -59,7 +61,7 @@ class Memory(Listener):
         self.state = protocol.states.base
         self.name = b""
         # It may run commands, as far as we know: with passthrough a server may still say NOAUTH.
-        self.is_trusted = self._framer.trusted = protocol.is_open and not protocol.needs_auth
+        self.is_trusted = self._framer.trusted = not (self.client_password or protocol.needs_auth)
         self._is_off = False  # CLIENT REPLY OFF
         self._skips = False  # CLIENT REPLY SKIP: the next one
         self._is_in_multi = False

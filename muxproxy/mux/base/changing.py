@@ -1,0 +1,89 @@
+"""What a live pool does when its configuration changes: its clients and its warm connections stay.
+
+The numbers are Accounts._set_up()'s. Here is what they do to those who are there: who waits is served where
+there is more now, and connections that may not stay go, as config/ways.py promises. These get nothing new and
+close when they owe nothing, P1 holding meanwhile; a session that has one alone keeps it until it ends. Those
+that are of no use any more (of a server that was removed, logged in with what is no longer ours) are
+`outdated`, and are cut at the end of drain_timeout; whose time is merely up is not.
+
+How many connections there may be is not said here: that comes from who lends them (allowance.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from muxproxy.config.model import Backend
+from muxproxy.mux.admission.queue import Queue
+from muxproxy.mux.base.accounts import Parts
+from muxproxy.mux.base.allowance import Allowance
+from muxproxy.mux.base.refusing import Refusing
+from muxproxy.mux.base.upstream import CLOSING, OPEN, Upstream
+from muxproxy.mux.deadlines import INF
+from muxproxy.protocols.contract import Reason
+
+REMOVED: Final = "server removed"
+TOO_OLD: Final = "max_lifetime"
+
+
+class Changing(Refusing):
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        self.allowance = Allowance(self)
+
+    def configure(self, backend: Backend, now: float) -> None:
+        """From now on it is as `backend` says: the same one, of the same protocol. Which servers there are
+        its resolver says (set_servers)."""
+        life = self.config.max_lifetime or INF
+        self._parts = self._parts._replace(backend=backend)
+        outdated = self.protocol.configure(backend)
+        self._set_up(backend)
+        for queue in self._queues():
+            queue.set_timeout(backend.queue.timeout, now)
+        if outdated:
+            self._end_all(self.upstreams, outdated, now)
+        if (self.config.max_lifetime or INF) < life:
+            self._shorten_lives(now)
+        self.serve(now)
+        self.warm(now)
+        if self.gate.waiting:
+            self.allowance.want(now)
+
+    def _queues(self) -> list[Queue]:
+        """Where somebody may wait for [queue] timeout."""
+        return [self.queue, self.pin_queue, self.retry_queue, self.stream_queue]
+
+    def _end_all(self, upstreams: Iterable[Upstream], why: str, now: float) -> None:
+        """These may not stay."""
+        ending = [upstream for upstream in upstreams if not upstream.outdated]
+        for upstream in ending:
+            upstream.outdated = why
+        self._retire(ending, why, now)
+
+    def _shorten_lives(self, now: float) -> None:
+        life, over = self.config.max_lifetime, []
+        for upstream in self.upstreams:
+            if upstream.state == OPEN:
+                last = upstream.dialled + life * (0.9 + 0.1 * self.world.jitter())
+                upstream.retire_at = min(upstream.retire_at, last)
+                if now > upstream.retire_at:
+                    over.append(upstream)
+        self._retire(over, TOO_OLD, now)
+
+    def _retire(self, upstreams: list[Upstream], why: str, now: float) -> None:
+        """Those that owe nothing first: what the others have gathered goes to none of them."""
+        for busy in (False, True):
+            for upstream in upstreams:
+                if upstream.is_busy() is busy:
+                    upstream.retire(why, now)
+
+    def end_retiring(self, now: float) -> int:
+        """The time to drain is up for those that may not stay: whom they have is told. Returns how many
+        connections are cut; idempotent requests may go elsewhere (P9)."""
+        left = [each for each in self.upstreams if each.outdated and each.state < CLOSING]
+        for upstream in left:
+            text = f"{upstream.outdated}, and drain_timeout is over"
+            upstream.fail(upstream.outdated, Reason.SERVER_CLOSED, text, now)
+        self.serve(now)
+        return len(left)
