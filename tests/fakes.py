@@ -473,6 +473,8 @@ class Stage:
 
     def passes(self, seconds: float) -> None:
         self.world.pass_time(seconds)
+        if not self.one_turn_each:
+            self.world.next_turns()  # of work that a deadline has begun
 
     @property
     def dials(self) -> list[Upstream]:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muxproxy.mux.deadlines import INF
+from muxproxy.mux.work import Working
 from muxproxy.protocols.contract import (
     ANSWER,
     BROKEN,
@@ -175,6 +176,27 @@ def test_who_did_not_ask_for_an_alarm_is_not_looked_at() -> None:
     world._armed = INF  # as if the wheel had forgotten to ask
     world.pass_time(10.0)
     assert egg.rang == []
+
+
+class Works(Working):
+    def __init__(self) -> None:
+        self.turns = 0
+
+    def go_on(self, now: float) -> None:
+        self.turns += 1
+
+
+def test_work_that_a_deadline_has_begun_goes_on() -> None:
+    stage = Stage(Sharing.EXCLUSIVE)
+    work = Works()
+    stage.world.later(0.5, lambda: stage.world.postpone(work))
+    stage.passes(1.0)
+    assert work.turns == 1
+    stage.one_turn_each = True
+    stage.world.later(0.5, lambda: stage.world.postpone(work))
+    stage.passes(1.0)
+    assert (work.turns, stage.world.next_turn()) == (1, True)
+    assert work.turns == 2
 
 
 def test_a_socket_counts_from_dial_until_it_is_gone() -> None:
