@@ -8,7 +8,7 @@ The map. Two processes' worth of rooms; imports go downwards only (tests/test_ho
     mux/          pure   who waits, who goes, who gets which reply
     protocols/    pure   bytes <-> frames; contract.py is the seam: http, redis, dubbo, tcp
     config/ metrics/ budget.py messages.py errors.py native.py      pure leaves
-    packaging/    how it is built: mux/ and protocols/ are compiled where there is a C compiler
+    packaging/    how it is built: the heart and its hands are compiled where there is a C compiler
 
 One request: worker/client -> its protocol's requests.py -> its sharing's client.py -> pool.py -> upstream.py
 -> the wire, and back: worker/upstream -> replies.py -> upstream.py -> client.py -> the wire. How requests

@@ -1,4 +1,5 @@
-"""The two builds of the heart: pure, the sources as they stand, and compiled, the same by mypyc (packaging/).
+"""The two builds of the heart and its hands: pure, the sources as they stand, and compiled, the same by mypyc
+(packaging/).
 
 What the compiler must be told of a class; which build is installed; which one a process runs.
 """
@@ -15,6 +16,18 @@ from typing import TYPE_CHECKING
 PURE, COMPILED, MIXED = "pure", "compiled", "mixed"
 # What is compiled, all of it or nothing, but for packages that only say what they are for.
 ROOMS = ("muxproxy.mux.", "muxproxy.protocols.")
+# And of these rooms what a connection or a request runs through.
+HANDS = frozenset(
+    (
+        "muxproxy.metrics.histogram",
+        "muxproxy.worker.adopt",
+        "muxproxy.worker.client",
+        "muxproxy.worker.engine",
+        "muxproxy.worker.listener",
+        "muxproxy.worker.upstream",
+        "muxproxy.worker.visit",
+    )
+)
 PROGRAMS = ("muxproxy.protocols.redis.commands.generate",)  # run by hand, as they stand
 
 if TYPE_CHECKING:
@@ -42,7 +55,7 @@ def running(modules: Iterable[ModuleType] | None = None) -> str:
     builds = {
         PURE if (module.__file__ or "").endswith(".py") else COMPILED
         for module in list(loaded)
-        if module.__name__.startswith(ROOMS)
+        if (module.__name__.startswith(ROOMS) or module.__name__ in HANDS)
         and module.__name__ not in PROGRAMS
         and not hasattr(module, "__path__")
     }

@@ -111,7 +111,7 @@ make_compiled() {
 # What it is tested with when nothing is named: all tests of what is compiled, of those who call it, and real programs
 # of each protocol. tests/test_native.py and tests/worker/test_process.py fail if it is not the compiled one that runs.
 compiled_tests=(
-    tests/test_native.py tests/protocols tests/mux tests/worker tests/fuzz/test_framers.py tests/system/test_retries.py
+    tests/test_native.py tests/protocols tests/mux tests/metrics tests/worker tests/fuzz/test_framers.py tests/system/test_retries.py
     tests/system/redis/test_round_trips.py tests/system/tcp/test_sessions.py tests/system/dubbo/test_own.py
 )
 

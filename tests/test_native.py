@@ -11,7 +11,8 @@ from types import ModuleType
 import pytest
 
 from muxproxy import mux, native, protocols
-from muxproxy.native import COMPILED, MIXED, PROGRAMS, PURE, installed, running
+from muxproxy.native import COMPILED, HANDS, MIXED, PROGRAMS, PURE, installed, running
+from muxproxy.packaging import backend
 from tests.builds import TESTED
 
 
@@ -25,7 +26,8 @@ def module(name: str, file: str, *, is_package: bool = False) -> ModuleType:
 
 SOURCE = module("muxproxy.mux.work", "/x/work.py")
 BINARY = module("muxproxy.protocols.contract", f"/x/contract{EXTENSION_SUFFIXES[0]}")
-OUTSIDE = module("muxproxy.worker.engine", "/x/engine.py")
+HAND = module("muxproxy.worker.client", "/x/client.py")
+OUTSIDE = module("muxproxy.worker.control", "/x/control.py")
 PACKAGE = module("muxproxy.mux.base", "/x/__init__.py", is_package=True)
 
 
@@ -35,6 +37,7 @@ PACKAGE = module("muxproxy.mux.base", "/x/__init__.py", is_package=True)
         ([SOURCE, OUTSIDE], PURE),
         ([BINARY, OUTSIDE, PACKAGE], COMPILED),
         ([BINARY, SOURCE], MIXED),
+        ([BINARY, HAND], MIXED),
         ([], MIXED),  # a process that has loaded nothing of the heart runs neither
     ],
 )
@@ -48,7 +51,16 @@ def test_all_of_the_heart_is_of_the_build_that_this_run_of_the_tests_is_to_prove
         for found in walk_packages(room.__path__, f"{room.__name__}."):
             if found.name not in PROGRAMS:
                 importlib.import_module(found.name)
+    for name in HANDS:
+        importlib.import_module(name)
     assert running() == installed() == TESTED
+
+
+def test_what_is_compiled_is_what_is_asked_for_its_build() -> None:
+    """The backend that builds it cannot import the package."""
+    assert {f"muxproxy.{name[:-3].replace('/', '.')}" for name in backend.HANDS} == HANDS
+    assert {f"muxproxy.{room}." for room in backend.ROOMS} == set(native.ROOMS)
+    assert {f"muxproxy.{name[:-3].replace('/', '.')}" for name in backend.INTERPRETED} == set(PROGRAMS)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
-"""The build backend that pyproject.toml names (PEP 517): setuptools', and the heart through mypyc.
+"""The build backend that pyproject.toml names (PEP 517): setuptools', and the heart and its hands through
+mypyc.
 
-    with a C compiler            mux/, protocols/ are compiled      a wheel for this very Python
-    without one                  they are installed as they stand   a wheel for any
+    with a C compiler            the heart is compiled              a wheel for this very Python
+    without one                  it is installed as it stands       a wheel for any
     MUXPROXY_PURE=1              the same, whatever there is
     MUXPROXY_PURE=0              compiled, or it fails; an editable install, too, which else is pure
 
@@ -35,6 +36,16 @@ from setuptools.command.build_ext import build_ext
 
 PACKAGE = "muxproxy"
 ROOMS = ("mux", "protocols")
+# And what every connection or request runs through elsewhere. (native.py names the same, to tell which runs.)
+HANDS = (
+    "metrics/histogram.py",
+    "worker/adopt.py",
+    "worker/client.py",
+    "worker/engine.py",
+    "worker/listener.py",
+    "worker/upstream.py",
+    "worker/visit.py",
+)
 INTERPRETED = {"protocols/redis/commands/generate.py"}  # a program, run by hand
 GROUP = "muxproxy"  # of the library that all compiled modules share: muxproxy__mypyc
 # Of it, so many files for the C compiler: few, because the headers cost it half a second each; more than
@@ -98,14 +109,15 @@ def is_to_be_compiled(what: str) -> bool:
 
 
 def sources(package: Path) -> list[str]:
-    """Every module of the rooms, relative to `package`, but for packages that only say what they are for."""
+    """Every module of the rooms, but for packages that only say what they are for, and the hands; relative to
+    `package`."""
     found = []
     for room in ROOMS:
         for path in sorted((package / room).rglob("*.py")):
             name = path.relative_to(package).as_posix()
             if name not in INTERPRETED and (path.name != "__init__.py" or _does_something(path.read_text())):
                 found.append(name)
-    return found
+    return [*found, *(name for name in HANDS if (package / name).exists())]
 
 
 def _does_something(source: str) -> bool:
@@ -228,7 +240,7 @@ class Backend(_BuildMetaBackend):
     def _choose(self, what: str) -> None:
         self.compiled = is_to_be_compiled(what)
         if self.compiled:
-            say("mux/ and protocols/ are compiled: a minute or so (MUXPROXY_PURE=1 leaves it)")
+            say("mux/, protocols/ and the hands are compiled: a minute or so (MUXPROXY_PURE=1 leaves it)")
         elif what == "wheel":
             why = "MUXPROXY_PURE=1" if wants_compiled(what) is False else why_not()
             say(f"PURE, nothing is compiled: {why}")

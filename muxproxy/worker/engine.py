@@ -233,12 +233,13 @@ class Engine:
 
     async def _connect(self, address: str, hands: UpstreamSocket) -> str:
         """Returns what went wrong, or nothing."""
+        protocol = cast(asyncio.Protocol, hands)  # but for the name
         try:
             where = parse_server(address)
             if where.kind == "unix":
-                await self._loop.create_unix_connection(lambda: hands, where.path)
+                await self._loop.create_unix_connection(lambda: protocol, where.path)
             else:
-                await self._loop.create_connection(lambda: hands, where.host, where.port)
+                await self._loop.create_connection(lambda: protocol, where.host, where.port)
         except OSError as failure:
             return failure.strerror or str(failure)
         except Exception as bug:  # its place must be given back all the same (P1)

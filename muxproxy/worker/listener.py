@@ -15,7 +15,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from muxproxy.config.sources import Sources
 from muxproxy.mux.base.pool import Pool
@@ -25,10 +25,12 @@ from muxproxy.worker.engine import Engine
 from muxproxy.worker.visit import Visit
 
 # In one turn of the loop (P10), while so many come: asking for one more than there are costs a system call.
-ACCEPTED_PER_TURN = 16
-_RESUME_AT = 0.95  # of the mark at which accepting paused: not at each client that leaves
+ACCEPTED_PER_TURN: Final = 16
+_RESUME_AT: Final = 0.95  # of the mark at which accepting paused: not at each client that leaves
 _RETRY = 1.0  # seconds after descriptors ran out, or listeners could not be watched again
-_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_SHORT: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_SOCKET: Final = socket.SocketType
+_STREAM: Final = int(socket.SOCK_STREAM)
 
 
 class Listener:
@@ -80,7 +82,7 @@ class Listener:
     def _take_in(self, descriptor: int) -> None:
         hands = ClientSocket(self._engine, self._pool, self._door)
         if self._has_visits:
-            sock = socket.SocketType(self._family, socket.SOCK_STREAM, 0, descriptor)
+            sock = _SOCKET(self._family, _STREAM, 0, descriptor)
             hands.begin(Visit(self._engine.lobby, hands, sock))
             return
         try:

@@ -20,8 +20,9 @@ from muxproxy.worker.remains import unread
 REQUEST_HIGH_WATER = 64 * 1024
 
 
-class UpstreamSocket(asyncio.Protocol):
-    """`soon`: one turn of the loop later. `on_bug`: of ours, in what `brain` did; the wire is to be cut."""
+class UpstreamSocket:
+    """An asyncio.Protocol but for the name, as client.py's. `soon`: one turn of the loop later. `on_bug`: of
+    ours, in what `brain` did; the wire is to be cut."""
 
     __slots__ = ("_brain", "_gone", "_on_bug", "_soon", "_time", "_wire", "connected")
 

@@ -19,15 +19,16 @@ from typing import Any, Final
 from muxproxy.native import mypyc_attr
 
 # Bytes that are read at once: a head, and what most bodies are. Who has sent more gets its transport.
-AT_ONCE = 16 * 1024
+AT_ONCE: Final = 16 * 1024
 READ_PER_TURN = 64  # visits that are read in one turn of the loop, and once each (P10)
 IDLE = 10.0  # seconds after which who stays gives its transport back, until it speaks again
-LOOKS = 50  # one of so many is looked at, for that, in each LOOK_EVERY
+LOOKS: Final = 50  # one of so many is looked at, for that, in each LOOK_EVERY
 LOOK_EVERY = 0.1  # seconds
 MANY = 4096  # that have come back leave memory that is worth to be given back, too
 # Seconds between two times of that, which stop everybody: measured, 6 ms at 20 MiB and 30 at 130 (P10).
 GIVE_EVERY = 60.0
 _NOW: Final = int(socket.MSG_DONTWAIT)
+_READABLE: Final = int(select.EPOLLIN)
 LAST: Final = int(socket.MSG_DONTWAIT | socket.MSG_MORE)  # flags of what close() follows at once
 
 
@@ -102,7 +103,7 @@ class Lobby:
             self._epoll = select.epoll()
             self._watch(self._epoll.fileno(), self.on_readable)
         self._visits[descriptor] = visit
-        self._epoll.register(descriptor, select.EPOLLIN)
+        self._epoll.register(descriptor, _READABLE)
 
     def leave(self, descriptor: int, *, is_open: bool) -> None:
         """A descriptor that is closed has left the epoll by that."""
@@ -159,6 +160,7 @@ class Visit:
     """A mux.ports.Wire."""
 
     __slots__ = (
+        "_descriptor",
         "_eof",
         "_hands",
         "_high",
@@ -176,6 +178,7 @@ class Visit:
         self._lobby = lobby
         self._hands = hands
         self._sock = sock
+        self._descriptor = sock.fileno()  # -1: closed, or its transport's
         self.closing = False
         self._high = 0  # with more than so many bytes kept, the hands are told to pause
         self._kept: list[bytes] | None = None  # what its socket has not taken
@@ -205,7 +208,7 @@ class Visit:
         if self._kept:
             self.stay()
         elif not self._moving:
-            descriptor = self._sock.fileno()
+            descriptor, self._descriptor = self._descriptor, -1
             self._sock.close()
             self._lobby.leave(descriptor, is_open=False)
             self._lobby.tell_lost(self._hands)
@@ -220,11 +223,11 @@ class Visit:
 
     def pause_reading(self) -> None:
         if not self._moving and not self.closing:  # else the transport is told by settle()
-            self._lobby.leave(self._sock.fileno(), is_open=True)
+            self._lobby.leave(self._descriptor, is_open=True)
 
     def resume_reading(self) -> None:
         if not self._moving and not self.closing:
-            self._lobby.enter(self._sock.fileno(), self)
+            self._lobby.enter(self._descriptor, self)
 
     def get_write_buffer_size(self) -> int:
         return self._size
@@ -233,7 +236,7 @@ class Visit:
 
     def get_extra_info(self, name: str) -> Any:
         sock = self._sock
-        if sock.fileno() < 0:
+        if self._descriptor < 0:
             return None
         if name == "socket":
             return sock
@@ -319,7 +322,7 @@ class Visit:
 
     def stay(self) -> None:
         """Let it have a transport, if it has none yet and is not gone."""
-        descriptor = self._sock.fileno()
+        descriptor = self._descriptor
         if self._moving or descriptor < 0:
             return
         self._moving = True
@@ -334,6 +337,7 @@ class Visit:
     def settle(self, transport: Transport) -> None:
         """Its transport is here, and the hands know it: what was said so far is its to do."""
         self._sock.detach()
+        self._descriptor = -1
         kept, self._kept = self._kept, None
         for data in kept or ():
             transport.write(data)

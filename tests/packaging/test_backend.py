@@ -152,6 +152,7 @@ def test_every_module_of_the_heart_is_compiled_that_does_anything() -> None:
     package = ROOT / "muxproxy"
     named = set(sources(package))
     assert {"mux/work.py", "protocols/contract.py", "protocols/http/__init__.py"} <= named
+    assert set(backend.HANDS) <= named
     for room in backend.ROOMS:
         for path in (package / room).rglob("*.py"):
             name = path.relative_to(package).as_posix()

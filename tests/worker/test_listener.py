@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -230,19 +231,26 @@ def test_accepting_that_cannot_be_resumed_is_tried_again_though_no_client_is_lef
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("muxproxy.worker.listener._RETRY", 0.01)
-    opened = Listener.open
     failures = [1, 2]
 
-    def fails_twice(listener: Listener) -> None:
-        if failures:
-            failures.pop()
-            raise OSError(errno.EMFILE, "Too many open files")
-        opened(listener)
+    class Short:
+        """A loop that cannot watch another descriptor, twice."""
+
+        def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+            self.loop = loop
+            self.remove_reader = loop.remove_reader
+
+        def add_reader(self, *watched: Any) -> None:
+            if failures:
+                failures.pop()
+                raise OSError(errno.EMFILE, "Too many open files")
+            self.loop.add_reader(*watched)
 
     async def scene(bench: Bench) -> None:
         ends = [await bench.client() for _ in range(2)]
         await bench.until(lambda: bench.engine.accepting_paused)
-        monkeypatch.setattr(Listener, "open", fails_twice)
+        (listener,) = bench.accepting._listeners
+        listener._loop = Short(listener._loop)
         for end in ends:
             end.closes()
         await bench.asks(b"later\n")

@@ -166,6 +166,7 @@ def test_a_tunnel_goes_on_in_one_direction() -> None:
     perform(scene)
 
 
+@pytest.mark.inside  # Visit.read and Lobby.on_readable are replaced
 def test_visits_are_read_in_turns_a_few_in_each_turn_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(visit, "READ_PER_TURN", 2)
     turns: list[int] = []
@@ -328,6 +329,7 @@ def test_who_stays_and_falls_silent_gives_its_transport_back_and_is_heard_as_bef
     perform(scene, sharing)
 
 
+@pytest.mark.inside  # ClientSocket.come_back is replaced
 def test_who_is_owed_something_or_takes_nothing_keeps_its_transport(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(visit, "IDLE", 0.0)
     monkeypatch.setattr(visit, "LOOK_EVERY", 0.001)
