@@ -129,10 +129,10 @@ def events() -> set[str]:
 def closed() -> set[str]:
     """Why upstream connections were not reused."""
     found = arguments(("mux",), {"close", "fail", "count_closed"}, 0)
-    found |= assigned(("mux",), {"retiring", "CONNECT_TIMEOUT"})
+    found |= assigned(("mux",), {"retiring", "CONNECT_TIMEOUT", "SHED", "GIVEN", "REMOVED", "TOO_OLD"})
     found |= returned(("mux",), "_why_not_reusable")
     found |= assigned(("protocols",), {"spoilt", "READ_ONLY", "SAID_CLOSE", "SERVER_OLD", "UPGRADED"})
-    return found | assigned(("protocols",), {"READ_UNTIL_CLOSE", "BODY_NOT_ALLOWED"})
+    return found | assigned(("protocols",), {"READ_UNTIL_CLOSE", "BODY_NOT_ALLOWED", "OLD_LOGIN"})
 
 
 def pins() -> set[str]:
