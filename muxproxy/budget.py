@@ -132,10 +132,10 @@ class Budget(Generic[Key]):
         self.bound = bound
         self._share_out()
 
-    def repeat(self) -> None:
-        """Say everything again: something may have been lost."""
-        for holder in self._holders.values():
-            holder.news = True
+    def repeat(self, *keys: Key) -> None:
+        """Say everything again, or what these have to hear: something may have been lost."""
+        for key in keys or self._holders:
+            self._holders[key].news = True
 
     # -- what is to be said, and shown -------------------------------------------------------------
 
@@ -144,9 +144,14 @@ class Budget(Generic[Key]):
         orders = []
         for key, holder in self._holders.items():
             if holder.news:
-                holder.news = False
-                orders.append((key, Order(holder.serial, holder.most, holder.asked)))
+                orders.append((key, self.order(key)))
         return orders
+
+    def order(self, key: Key) -> Order:
+        """The newest, for who is told in another way."""
+        holder = self._holders[key]
+        holder.news = False
+        return Order(holder.serial, holder.most, holder.asked)
 
     def lent(self, key: Key | None = None) -> int:
         """To one holder, or to all."""

@@ -9,10 +9,18 @@ no versions. The channel's end is a message too: a worker whose supervisor is go
                                     <-  Ready()   every listener accepts
         Ask(serial)                    ->
                                     <-  Stats(serial, snapshot)
+        Lend(holder, order)            ->         what a pool may hold: budget.py
+                                    <-  Holds(holder, report)
+        Apply(serial, ...)             ->         a reload; its sockets have gone ahead, on the second channel
+                                    <-  Applied(serial, problem)
+                                    <-  Gone(holder)       a pool that was removed has closed its last socket
         Drain(timeout)                 ->         accept no more, finish what is owed
                                     <-  Drained(left)      then exits 0
         (end of stream)                ->         exit at once
                                     <-  Log(...)  at any time: one line for the supervisor's log
+
+The second channel is a SOCK_SEQPACKET socketpair that carries descriptors only (SCM_RIGHTS), which no stream
+of asyncio would take: a message for each listener, in the order of Apply.opened, sent before that is said.
 """
 
 from __future__ import annotations
@@ -21,6 +29,7 @@ from typing import Any
 
 import msgspec
 
+from muxproxy.budget import Order, Report
 from muxproxy.config.model import Backend, Node
 
 MAX_MESSAGE = 64 * 1024 * 1024  # bytes; far above any status, so that a broken peer cannot ask for memory
@@ -32,6 +41,50 @@ class Configure(msgspec.Struct, tag=True, frozen=True):
     # backend name -> (address as configured, inherited descriptor)
     listeners: dict[str, list[tuple[str, int]]]
     memory: int = Node().memory
+    holders: dict[str, tuple[int, Order]] = {}  # backend name -> its pool's number in the ledger, what it has
+
+
+class Lend(msgspec.Struct, tag=True, frozen=True):
+    holder: int
+    order: Order
+    backend: str = ""  # for a successor, which has not been told of that holder before
+
+
+class Succeed(msgspec.Struct, tag=True, frozen=True):
+    """To another muxproxy that is to take over (supervisor/upgrade.py): sockets that it has inherited."""
+
+    # backend name -> (address as configured, inherited descriptor)
+    listeners: dict[str, list[tuple[str, int]]]
+    admin: tuple[str, int] | None
+
+
+class Holds(msgspec.Struct, tag=True, frozen=True):
+    holder: int
+    report: Report
+
+
+class Gone(msgspec.Struct, tag=True, frozen=True):
+    holder: int
+
+
+class Apply(msgspec.Struct, tag=True, frozen=True):
+    """What of a plan (config/plan.py) is one worker's. Removed ones are gone from its names before others of
+    the same name are added; addresses are opened before others are closed."""
+
+    serial: int
+    memory: int
+    drain_timeout: float  # seconds, for what is removed and what may not stay
+    removed: list[str] = []
+    added: list[Backend] = []
+    holders: dict[str, tuple[int, Order]] = {}  # of those
+    changed: list[Backend] = []
+    opened: list[tuple[str, str]] = []  # backend, address; the descriptors come in this order
+    closed: list[tuple[str, str]] = []
+
+
+class Applied(msgspec.Struct, tag=True, frozen=True):
+    serial: int
+    problem: str = ""  # a bug: the worker is not what it should be
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True):
@@ -49,6 +102,7 @@ class Stats(msgspec.Struct, tag=True, frozen=True):
 
 class Drain(msgspec.Struct, tag=True, frozen=True):
     timeout: float  # seconds
+    gently: bool = False  # others accept: nobody idle is closed at once
 
 
 class Drained(msgspec.Struct, tag=True, frozen=True):
@@ -61,7 +115,9 @@ class Log(msgspec.Struct, tag=True, frozen=True):
     fields: dict[str, Any]
 
 
-Message = Configure | Ready | Ask | Stats | Drain | Drained | Log
+Message = (
+    Configure | Ready | Ask | Stats | Lend | Holds | Apply | Applied | Gone | Drain | Drained | Log | Succeed
+)
 
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 

@@ -129,10 +129,12 @@ def events() -> set[str]:
 def closed() -> set[str]:
     """Why upstream connections were not reused."""
     found = arguments(("mux",), {"close", "fail", "count_closed"}, 0)
-    found |= assigned(("mux",), {"retiring", "CONNECT_TIMEOUT", "SHED", "GIVEN", "REMOVED", "TOO_OLD"})
+    found |= assigned(
+        ("mux", "worker"), {"retiring", "CONNECT_TIMEOUT", "REMOVED", "TOO_OLD", "SHED", "GIVEN"}
+    )
     found |= returned(("mux",), "_why_not_reusable")
     found |= assigned(("protocols",), {"spoilt", "READ_ONLY", "SAID_CLOSE", "SERVER_OLD", "UPGRADED"})
-    return found | assigned(("protocols",), {"READ_UNTIL_CLOSE", "BODY_NOT_ALLOWED", "OLD_LOGIN"})
+    return found | assigned(("protocols",), {"READ_UNTIL_CLOSE", "BODY_NOT_ALLOWED"})
 
 
 def pins() -> set[str]:

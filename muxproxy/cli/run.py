@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -12,27 +13,32 @@ from muxproxy.cli.descriptors import raise_to_hard_limit
 from muxproxy.cli.exits import Exit
 from muxproxy.cli.options import config_option
 from muxproxy.config import limits
-from muxproxy.config.load import examine
+from muxproxy.config.load import examine, load
 from muxproxy.config.model import Config
 from muxproxy.errors import ConfigError
 
 
 @click.command(short_help="Serve until a signal.")
 @config_option
-def run(path: Path) -> None:
+@click.option("--succeed-fd", "succeed", type=int, hidden=True)  # the channel to who hands over: upgrade.py
+def run(path: Path, succeed: int | None) -> None:
     """Serve until SIGTERM or SIGINT.
 
     The first signal drains: no new clients, and up to drain_timeout to finish what is owed. A second one
-    stops at once. The log goes to stderr.
+    stops at once. SIGHUP reloads the configuration in place. The log goes to stderr.
     """
     # Here, because it imports trio, and `check` need not wait for that.
     from muxproxy.supervisor import main as supervisor
 
-    sys.exit(start(path, raise_to_hard_limit(), supervisor.run))
+    serve = partial(supervisor.run, files=path.absolute(), succeed=succeed)
+    sys.exit(start(path, raise_to_hard_limit(), serve))
 
 
-def start(path: Path, nofile: int, serve: Callable[[Config], int]) -> int:
-    """The exit code. `serve` gets the configuration with its effective numbers."""
+Serve = Callable[[Config, Callable[[], Config]], int]
+
+
+def start(path: Path, nofile: int, serve: Serve) -> int:
+    """The exit code. `serve` gets the configuration with its effective numbers, and how to read it again."""
     from muxproxy.supervisor.log import stderr_log
 
     reading = examine(path)
@@ -48,7 +54,8 @@ def start(path: Path, nofile: int, serve: Callable[[Config], int]) -> int:
         else:
             for change in limits.lowered(reading.config, config):
                 log.info(str(change))
-            return serve(config)
+            place = path.absolute()
+            return serve(config, lambda: load(place))
     for problem in problems:
         log.error(str(problem))
     log.error("not started: the configuration has errors", problems=len(problems))

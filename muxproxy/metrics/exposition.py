@@ -134,6 +134,12 @@ _FAMILIES: tuple[tuple[str, str, str, Read], ...] = (
     ("in_flight", "gauge", "Exchanges sent to a server and not ended.", _number("in_flight")),
     ("upstream_sockets", "gauge", "Sockets towards the servers, of every kind.", _number("upstream_sockets")),
     ("upstream_sockets_max", "gauge", "[upstream] max_connections.", _number("upstream_max")),
+    (
+        "upstream_sockets_allowed",
+        "gauge",
+        "Of upstream_sockets_max, what may be open now: less while a bound moves.",
+        _number("upstream_allowed"),
+    ),
     ("upstream_sockets_by_state", "gauge", "The same sockets, by state.", _table("upstream", "state")),
     (
         "pinned",

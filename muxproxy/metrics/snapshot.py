@@ -37,6 +37,7 @@ class BackendSnapshot(TypedDict):
     in_flight: int
     upstream_sockets: int  # P1: never above upstream_max
     upstream_max: int
+    upstream_allowed: int  # of these, now: the rest is lent elsewhere, or not come back yet
     # connecting | idle | resting | busy | suspect | pinned | draining | closing -> sockets; sums to the above
     upstream: dict[str, int]
     pinned: dict[str, int]  # why sessions are pinned -> how many

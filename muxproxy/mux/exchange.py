@@ -117,9 +117,6 @@ class ClientRole(ClientBrain):
     def proceed(self, now: float) -> None:
         """Something of its own that was in the way of more has gone."""
 
-    def on_shorter_tunnels(self, now: float) -> None:
-        """Its pool's timeout for what is opaque is shorter than it was."""
-
     # -- what it has alone
 
     def is_silent_by_design(self) -> bool:
@@ -144,8 +141,8 @@ class ClientRole(ClientBrain):
 
     # -- its end
 
-    def drain(self, now: float) -> None:
-        """Leave as soon as nothing is owed."""
+    def drain(self, now: float, *, gently: bool = False) -> None:
+        """Leave as soon as nothing is owed. `gently`: not while it may be asking."""
         raise NotImplementedError
 
     def cut_off(self, now: float) -> int:

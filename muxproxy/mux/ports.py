@@ -177,7 +177,7 @@ class World(Interface):
         """A pool's report to who lends it places has changed."""
 
     def drained(self, pool: object) -> None:
-        """A pool was told to drain, and its last client is gone."""
+        """A pool was told to drain, and its last client is gone; said again when its last connection is."""
 
     def jitter(self) -> float:
         """A random number in [0, 1): a hundred nodes must not knock on a recovering server in one beat."""

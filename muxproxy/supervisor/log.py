@@ -23,6 +23,9 @@ class Log:
     def __init__(self, write: Callable[[str, str], None], level: str = "info") -> None:
         """`write(level, line)`; lines below `level` are not written."""
         self._write = write
+        self.set_level(level)
+
+    def set_level(self, level: str) -> None:
         self._least = _PRIORITY[level]
 
     def info(self, event: str, **fields: Any) -> None:

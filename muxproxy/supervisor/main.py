@@ -2,7 +2,8 @@
 
     SIGTERM, SIGINT    drain: accept no more, finish what is owed within `drain_timeout`, exit 0
     a second one       stop at once: the workers are killed, exit 128 + its number (143, 130)
-    SIGHUP             logged and otherwise ignored: a new configuration takes a restart
+    SIGHUP             reload: what the files say now, in place (reload.py)
+    SIGUSR2            upgrade: a successor of the code that is there now takes over (upgrade.py), exit 0
 
 Exit status: 0 after a drain, 3 if an address cannot be listened on (EXIT_LISTEN), 6 if a worker cannot be
 started (EXIT_NO_WORKER), 128 + signal after a second signal. Everything lives in one nursery: when it is
@@ -12,8 +13,10 @@ left, for whatever reason, every worker has been reaped.
 from __future__ import annotations
 
 import os
+import resource
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -21,34 +24,58 @@ import trio
 from muxproxy import __version__
 from muxproxy.config.address import admin_socket
 from muxproxy.config.identity import Identity, identity
-from muxproxy.config.limits import assign_workers
-from muxproxy.config.model import Config, Node
+from muxproxy.config.limits import assign_workers, effective
+from muxproxy.config.model import Backend, Config, Node
+from muxproxy.config.plan import Plan, plan, told
+from muxproxy.errors import OperatorError
+from muxproxy.messages import Ready
 from muxproxy.supervisor import admin
+from muxproxy.supervisor.ledger import Ledger
+from muxproxy.supervisor.listening.adopting import Estate
+from muxproxy.supervisor.listening.sockets import Listeners, bind
 from muxproxy.supervisor.log import Log, stderr_log
 from muxproxy.supervisor.privileges import drop
 from muxproxy.supervisor.process import WORKER_COMMAND, Spawn, spawner
-from muxproxy.supervisor.sockets import ListenError, Listeners, bind
+from muxproxy.supervisor.reload import Reload
 from muxproxy.supervisor.status import backend_entries, worker_entry
 from muxproxy.supervisor.systemd import notify
+from muxproxy.supervisor.upgrade import SUCCESSOR, Predecessor, Successor
 from muxproxy.supervisor.workers import PATIENCE, Patience, Worker
 
 EXIT_LISTEN = 3
 EXIT_NO_WORKER = 6
 
 
-def run(config: Config, *, command: Sequence[str] = WORKER_COMMAND) -> int:
-    """Until a signal. `config` has its effective numbers (config/limits.py). Returns the exit status."""
-    return trio.run(_run, config, command, stderr_log(config.node.log_level))
+Read = Callable[[], Config]  # the files again; raises ConfigError
 
 
-async def _run(config: Config, command: Sequence[str], log: Log) -> int:
+def run(
+    config: Config,
+    read: Read | None = None,
+    *,
+    files: Path | None = None,
+    succeed: int | None = None,
+    command: Sequence[str] = WORKER_COMMAND,
+) -> int:
+    """Until a signal. `config` has its effective numbers (config/limits.py), what `read` returns at a reload
+    has not; `files`: where a successor finds its own. `succeed`: the channel to a predecessor. Returns the
+    exit status."""
+    log = stderr_log(config.node.log_level)
+    return trio.run(_run, config, read or (lambda: config), files, succeed, command, log)
+
+
+async def _run(
+    config: Config, read: Read, files: Path | None, succeed: int | None, command: Sequence[str], log: Log
+) -> int:
     env = os.environ
     path = admin_socket(config.node, os.geteuid(), env.get("XDG_RUNTIME_DIR"), env.get("RUNTIME_DIRECTORY"))
     # First of all: from here on no signal can end us without the ends below.
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        estate = Estate()
         try:
-            listeners = bind(config, path)
-        except ListenError as error:
+            predecessor = None if succeed is None else await Predecessor.of(succeed, estate)
+            listeners = bind(config, path, estate.take)
+        except OperatorError as error:
             for line in str(error).splitlines():
                 log.error("cannot start", problem=line)
             return EXIT_LISTEN
@@ -60,7 +87,11 @@ async def _run(config: Config, command: Sequence[str], log: Log) -> int:
             except PermissionError as error:
                 log.error("cannot start", problem=error.strerror)
                 return EXIT_NO_WORKER
-            return await Supervisor(config, listeners, spawner(command, run_as), log).supervise(signals)
+            supervisor = Supervisor(config, listeners, spawner(command, run_as), log, read=read)
+            supervisor.files = files if run_as is None else None  # a successor could become nobody else
+            if predecessor is not None:
+                supervisor.inherit_from(predecessor, estate)
+            return await supervisor.supervise(signals)
 
 
 def _run_as(node: Node, log: Log) -> Identity | None:
@@ -76,21 +107,58 @@ def _run_as(node: Node, log: Log) -> Identity | None:
 
 class Supervisor:
     def __init__(
-        self, config: Config, listeners: Listeners, spawn: Spawn, log: Log, patience: Patience = PATIENCE
+        self,
+        config: Config,
+        listeners: Listeners,
+        spawn: Spawn,
+        log: Log,
+        patience: Patience = PATIENCE,
+        *,
+        read: Read | None = None,
     ) -> None:
         self.state = "starting"
-        self._drain_timeout = config.node.drain_timeout
+        self._config = config
+        self._read = read or (lambda: config)
+        self._spawn = spawn
         self._patience = patience
         self._listeners = listeners
         self._log = log
         self._started = trio.current_time()
+        self._ledger = Ledger()
+        for backend in config.backends:
+            self._ledger.set_bound(backend.name, backend.upstream.max_connections)
         self._workers = [
-            Worker(index, backends, listeners.backends, spawn, log, patience, memory=config.node.memory)
-            for index, backends in enumerate(assign_workers(config))
+            self._worker(index, backends) for index, backends in enumerate(assign_workers(config))
         ]
-        self._bound = {
-            name: [listener.bound for listener in mine] for name, mine in listeners.backends.items()
-        }
+        self._reloading = trio.Lock()
+        self.files: Path | None = None
+        self._predecessor: Predecessor | None = None
+        self._successor: Successor | None = None
+        self._handed_over = trio.Event()
+        self._admin_scope = trio.CancelScope()
+        self.reloads = 0  # that were carried out
+
+    def _worker(self, index: int, backends: Sequence[Backend]) -> Worker:
+        return Worker(
+            index,
+            backends,
+            self._listeners,
+            self._spawn,
+            self._log,
+            self._patience,
+            memory=self._config.node.memory,
+            ledger=self._ledger,
+            on_news=self._lend,
+        )
+
+    def _lend(self) -> None:
+        for worker, holder, order in self._ledger.news():
+            if worker != SUCCESSOR:
+                self._workers[worker].lend(holder, order)
+            elif self._successor is not None:
+                self._successor.lend(holder, order, self._ledger.backend(holder))
+        if self._predecessor is not None:
+            self._predecessor.tell(self._ledger)
 
     async def supervise(self, signals: AsyncIterator[int]) -> int:
         """Returns the exit status."""
@@ -110,19 +178,39 @@ class Supervisor:
             status = EXIT_NO_WORKER
             nursery.cancel_scope.cancel()
 
+        def begin(worker: Worker) -> None:
+            nursery.start_soon(worker.keep)
+            nursery.start_soon(give_up_with, worker)
+
         async with trio.open_nursery() as nursery:
+            self._begin = begin
+            self._nursery = nursery
             nursery.start_soon(self._serve_admin)
             for worker in self._workers:
-                nursery.start_soon(worker.keep)
-                nursery.start_soon(give_up_with, worker)
+                begin(worker)
             nursery.start_soon(self._announce)
-            nursery.start_soon(self._ignore_hangups)
-            number = await anext(signals)
+            nursery.start_soon(self._reload_at_hangups)
+            nursery.start_soon(self._upgrade_at_signals, nursery)
+            why = await self._reason_to_end(signals)
             nursery.start_soon(stop_at_once)
-            await self._drain(signal.Signals(number).name)
+            await self._drain(why)
             nursery.cancel_scope.cancel()  # kills who did not stop in time
         self._log.info("stopped", status=status)
         return status
+
+    async def _reason_to_end(self, signals: AsyncIterator[int]) -> str:
+        why = "upgrade"
+
+        async def hear_signal() -> None:
+            nonlocal why
+            why = signal.Signals(await anext(signals)).name
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hear_signal)
+            await self._handed_over.wait()
+            nursery.cancel_scope.cancel()
+        return why
 
     async def report(self) -> dict[str, Any]:
         """What /status shows: all workers are asked at once, and those that answer are shown."""
@@ -140,11 +228,19 @@ class Supervisor:
             "pid": os.getpid(),
             "uptime": trio.current_time() - self._started,
             "state": self.state,
+            "reloads": self.reloads,
             "workers": [worker_entry(worker, answer) for worker, answer in both],
-            "backends": backend_entries(both, self._bound),
+            "backends": backend_entries(both, self._bound()),
+        }
+
+    def _bound(self) -> dict[str, list[str]]:
+        """The addresses of each backend, as the kernel says."""
+        return {
+            name: [listener.bound for listener in mine] for name, mine in self._listeners.backends.items()
         }
 
     def _tell_backends(self) -> None:
+        bound = self._bound()
         for worker in self._workers:
             for backend in worker.backends:
                 self._log.info(
@@ -152,7 +248,7 @@ class Supervisor:
                     name=backend.name,
                     worker=worker.index,
                     protocol=backend.protocol,
-                    listen=",".join(self._bound[backend.name]),
+                    listen=",".join(bound[backend.name]),
                     servers=",".join(backend.upstream.servers),
                     max_connections=backend.upstream.max_connections,
                     max_waiting=backend.queue.max_waiting,
@@ -162,7 +258,8 @@ class Supervisor:
     async def _serve_admin(self) -> None:
         assert self._listeners.admin is not None
         sock = trio.socket.from_stdlib_socket(self._listeners.admin.socket)
-        await admin.serve(sock, self, self._log)
+        with self._admin_scope:
+            await admin.serve(sock, self, self._log)
 
     async def _announce(self) -> None:
         """Tell the log and systemd once every worker accepts."""
@@ -170,23 +267,143 @@ class Supervisor:
             await worker.was_ready.wait()
         if self.state == "starting":
             self.state = "serving"
-            self._log.info("serving", backends=len(self._bound), workers=len(self._workers))
-            notify("READY=1", f"STATUS=serving {len(self._bound)} backends with {len(self._workers)} workers")
+            self._log.info("serving", backends=len(self._config.backends), workers=len(self._workers))
+            if self._predecessor is not None:
+                self._nursery.start_soon(self._inherit, self._predecessor)
+            notify(
+                "READY=1",
+                f"STATUS=serving {len(self._config.backends)} backends with {len(self._workers)} workers",
+            )
 
-    async def _ignore_hangups(self) -> None:
-        # The kernel's default would end the service of an operator who expects a reload.
+    # -- reload ------------------------------------------------------------------------------------
+
+    async def _reload_at_hangups(self) -> None:
         with trio.open_signal_receiver(signal.SIGHUP) as hangups:
             async for _ in hangups:
-                self._log.warning("SIGHUP ignored: restart muxproxy to change its configuration")
+                try:
+                    await self.reload()
+                except OperatorError:
+                    pass  # it is in the log
+
+    async def reload(self, *, dry_run: bool = False) -> dict[str, Any]:
+        """What is done, or would be (config/plan.py, told). Raises OperatorError, and nothing has changed."""
+        async with self._reloading:
+            try:
+                if self.state == "draining":
+                    raise OperatorError("muxproxy is draining")
+                if self._predecessor is not None:
+                    raise OperatorError("an upgrade is under way: its predecessor has not gone yet")
+                wanted = await trio.to_thread.run_sync(self._read)
+                if dry_run:
+                    return told(self._plan(wanted))
+                nofile = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+                reload = Reload(self._config, wanted, nofile, self._live())
+            except OperatorError as error:
+                for line in str(error).splitlines():
+                    self._log.error("not reloaded", problem=line)
+                raise
+            await self._carry_out(reload)
+            return told(reload.plan)
+
+    def _plan(self, wanted: Config) -> Plan:
+        nofile = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return plan(self._config, effective(wanted, nofile, self._live()))
+
+    def _live(self) -> list[list[str]]:
+        return [[backend.name for backend in worker.backends] for worker in self._workers]
+
+    async def _carry_out(self, reload: Reload) -> None:
+        """Nothing here is cancelled half-way but by our end."""
+        live = len(self._workers)
+        gone = reload.relist(self._listeners)
+        reload.settle(self._ledger)
+        self._config = reload.config
+        self._log.set_level(reload.config.node.log_level)
+        self.reloads += 1
+        for index in range(live, len(reload.assigned)):
+            self._workers.append(self._worker(index, reload.assigned[index]))
+            self._begin(self._workers[index])
+        for worker in self._workers[:live]:
+            worker.apply(*reload.part(self.reloads, worker.index, self._ledger.open))
+        self._lend()
+        for worker in self._workers[:live]:
+            await worker.applied(self.reloads)
+        for listener in gone:
+            listener.close()
+        self._log.info("reloaded", **_counts(reload.plan))
+
+    # -- upgrade -----------------------------------------------------------------------------------
+
+    def inherit_from(self, predecessor: Predecessor, estate: Estate) -> None:
+        """Before anything runs: what the predecessor has is not ours yet."""
+        self._predecessor = predecessor
+        self._estate = estate
+        for name in predecessor.backends:
+            self._ledger.set_bound(name, 0)
+
+    async def _inherit(self, predecessor: Predecessor) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(predecessor.channel.write)
+            predecessor.channel.say(Ready())
+            backends = {backend.name: backend for backend in self._config.backends}
+            await predecessor.listen(backends, self._ledger, self._lend)
+            nursery.cancel_scope.cancel()
+        for backend in self._config.backends:
+            self._ledger.set_bound(backend.name, backend.upstream.max_connections)
+        self._lend()
+        self._estate.close()
+        self._predecessor = None
+        self._log.info("taken over", pid=os.getpid())
+
+    async def _upgrade_at_signals(self, nursery: trio.Nursery) -> None:
+        with trio.open_signal_receiver(signal.SIGUSR2) as signals:
+            async for _ in signals:
+                try:
+                    await self.upgrade(nursery)
+                except OperatorError as error:
+                    self._log.error("not upgraded", problem=str(error))
+
+    async def upgrade(self, nursery: trio.Nursery) -> None:
+        """Returns when a successor serves, and we drain. Raises OperatorError: nothing has changed then."""
+        async with self._reloading:
+            if self.files is None:
+                raise OperatorError(
+                    "a successor would not have the rights to run workers as `user`: restart instead"
+                )
+            if self.state != "serving" or self._predecessor is not None:
+                raise OperatorError(f"muxproxy is {self.state}, or an upgrade is under way")
+            try:
+                successor = Successor(self.files, self._listeners, self._log)
+            except OSError as error:
+                raise OperatorError(f"no successor can be started: {error}") from None
+            self._log.info("upgrading", successor=successor.pid)
+            nursery.start_soon(successor.channel.write)
+            nursery.start_soon(successor.listen, self._ledger, self._lend)
+            try:
+                await successor.comes_up()
+            except BaseException:
+                await successor.end()
+                raise
+            self._successor = successor
+            self._admin_scope.cancel()  # from here on it is the successor who is asked
+            notify(f"MAINPID={successor.pid}")
+            self._handed_over.set()
 
     async def _drain(self, why: str) -> None:
         self.state = "draining"
-        patience = self._drain_timeout + self._patience.goodbye
-        self._log.info("draining", signal=why, timeout=self._drain_timeout)
-        notify("STOPPING=1", "STATUS=draining", f"EXTEND_TIMEOUT_USEC={int(patience * 1e6)}")
+        patience = self._config.node.drain_timeout + self._patience.goodbye
+        self._log.info("draining", signal=why, timeout=self._config.node.drain_timeout)
+        if self._successor is None:
+            notify("STOPPING=1", "STATUS=draining", f"EXTEND_TIMEOUT_USEC={int(patience * 1e6)}")
         for worker in self._workers:
-            worker.drain(self._drain_timeout)
-        self._listeners.close_backends()
+            worker.drain(self._config.node.drain_timeout, gently=self._successor is not None)
+        if self._successor is not None:
+            self._listeners.let_go()
+            for backend in self._config.backends:
+                self._successor.lend(*self._ledger.open(backend.name, SUCCESSOR), backend.name)
+            self._lend()
+        else:
+            self._listeners.close_backends()
         with trio.move_on_after(patience):
             for worker in self._workers:
                 await worker.stopped.wait()
@@ -194,3 +411,13 @@ class Supervisor:
         for worker in self._workers:
             if not worker.stopped.is_set():
                 self._log.error("worker did not stop in time, killed", worker=worker.index, pid=worker.pid)
+
+
+def _counts(plan: Plan) -> dict[str, int]:
+    return {
+        "added": len(plan.added),
+        "removed": len(plan.removed),
+        "changed": len(plan.changed),
+        "listeners_opened": len(plan.opened),
+        "listeners_closed": len(plan.closed),
+    }

@@ -15,6 +15,7 @@ import trio
 from muxproxy.config.identity import Identity
 from muxproxy.supervisor.interpreter import program
 
+AT_A_TIME = 128  # descriptors in a message; the kernel takes 253 (SCM_MAX_FD)
 STARVED = 500_000_000  # nanoseconds
 WORKER_COMMAND = program("muxproxy.worker")
 
@@ -31,6 +32,10 @@ class Process(Protocol):
 
     def kill(self) -> None: ...
 
+    def hand_over(self, descriptors: Sequence[int]) -> None:
+        """Listening sockets, before the word that they belong to (messages.py). Raises OSError."""
+        ...
+
     def headway(self) -> int:
         """A number that grows while it does something, or would if it got a CPU."""
         ...
@@ -44,27 +49,35 @@ class RealProcess:
         self, command: Sequence[str], descriptors: Sequence[int], run_as: Identity | None = None
     ) -> None:
         ours, theirs = socket.socketpair()
-        with theirs:
+        self._sockets, sockets = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._sockets.setblocking(False)
+        with theirs, sockets:
             # In this very thread, although it blocks for the milliseconds of fork and exec: PR_SET_PDEATHSIG,
             # which the worker sets, fires when the *thread* that spawned it ends, and
             # trio.lowlevel.open_process uses one of a pool that ends after ten idle seconds. A session of its
             # own shields it from ctrl-C.
             try:
                 self._popen = subprocess.Popen(
-                    [*command, "--control-fd", str(theirs.fileno())],
-                    pass_fds=[theirs.fileno(), *descriptors],
+                    [
+                        *command,
+                        *("--control-fd", str(theirs.fileno())),
+                        *("--sockets-fd", str(sockets.fileno())),
+                    ],
+                    pass_fds=[theirs.fileno(), sockets.fileno(), *descriptors],
                     stdin=subprocess.DEVNULL,
                     start_new_session=True,
                     **_credentials(run_as),
                 )
             except BaseException:
                 ours.close()
+                self._sockets.close()
                 raise
         self.pid = self._popen.pid
         try:
             self._pidfd = os.pidfd_open(self.pid)
         except BaseException:  # no descriptor left: it must not live on unwatched
             ours.close()
+            self._sockets.close()
             self._popen.kill()
             self._popen.wait()
             raise
@@ -76,11 +89,16 @@ class RealProcess:
             await trio.lowlevel.wait_readable(self._pidfd)
             self._popen.wait()
             os.close(self._pidfd)
+            self._sockets.close()
         return self._popen.returncode
 
     def kill(self) -> None:
         if self._popen.returncode is None:
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def hand_over(self, descriptors: Sequence[int]) -> None:
+        for start in range(0, len(descriptors), AT_A_TIME):
+            socket.send_fds(self._sockets, [b"\0"], descriptors[start : start + AT_A_TIME])
 
     def headway(self) -> int:
         """Its reads and writes, and the half seconds in which it could have run but others did (proc(5)).

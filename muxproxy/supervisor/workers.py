@@ -12,18 +12,32 @@ from __future__ import annotations
 import enum
 import random
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import trio
 
+from muxproxy.budget import Order
 from muxproxy.config.model import Backend, Node
-from muxproxy.messages import Configure, Drain, Drained, Message, Ready, Stats
+from muxproxy.messages import (
+    Applied,
+    Apply,
+    Configure,
+    Drain,
+    Drained,
+    Gone,
+    Holds,
+    Lend,
+    Message,
+    Ready,
+    Stats,
+)
 from muxproxy.messages import Log as LogLine
 from muxproxy.supervisor.channel import Channel
+from muxproxy.supervisor.ledger import Ledger
+from muxproxy.supervisor.listening.sockets import Listener, Listeners
 from muxproxy.supervisor.log import Log
 from muxproxy.supervisor.process import Process, Spawn
-from muxproxy.supervisor.sockets import Listener
 
 
 class Patience(NamedTuple):
@@ -77,14 +91,19 @@ class Worker:
         self,
         index: int,
         backends: Sequence[Backend],
-        listeners: Mapping[str, Sequence[Listener]],
+        listeners: Listeners,
         spawn: Spawn,
         log: Log,
         patience: Patience = PATIENCE,
         jitter: Callable[[], float] = random.random,
         memory: int = Node().memory,
+        ledger: Ledger | None = None,
+        on_news: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_news`: the ledger may have something to say to others."""
         self._memory = memory
+        self._ledger = Ledger() if ledger is None else ledger
+        self._on_news = on_news
         self.index = index
         self.backends = backends
         self.state = State.STARTING
@@ -102,6 +121,9 @@ class Worker:
         self._draining = trio.Event()
         self._channel: Channel | None = None
         # of the current process
+        self._process: Process | None = None
+        self._applied: dict[int, trio.Event] = {}
+        self._missed_news = False
         self._ready = trio.Event()
         self._ready_at: float | None = None
         self._heard = 0  # how often it said something
@@ -127,12 +149,46 @@ class Worker:
             self.state = State.STOPPED
             self.stopped.set()
 
-    def drain(self, timeout: float) -> None:
-        """Accept no more, finish what is owed within `timeout`, exit; `stopped` is set then."""
+    def drain(self, timeout: float, *, gently: bool = False) -> None:
+        """Accept no more, finish what is owed within `timeout`, exit; `stopped` is set then. `gently`: others
+        accept meanwhile."""
         self._draining.set()
         self.state = State.DRAINING
         if self._channel is not None:
-            self._channel.say(Drain(timeout))
+            self._channel.say(Drain(timeout, gently))
+
+    def lend(self, holder: int, order: Order) -> None:
+        """What it is told while nobody listens is said again when somebody does."""
+        if self._channel is not None and not self._channel.say(Lend(holder, order)):
+            self._missed_news = True
+
+    def apply(self, change: Apply, backends: Sequence[Backend], descriptors: Sequence[int]) -> None:
+        """Its part of a reload. Said at once, so that no process begins in between with half of it; one that
+        does not listen is replaced by one that begins with it."""
+        self.backends = backends
+        self._memory = change.memory
+        if self._channel is None or self._process is None:
+            self._ledger.close_all(self.index)  # places for a process that is not there
+            return
+        self._applied[change.serial] = trio.Event()
+        try:
+            self._process.hand_over(descriptors)
+        except OSError as error:
+            self._condemn(self._process, f"takes no sockets: {error}")
+        else:
+            if not self._channel.say(change):
+                self._condemn(self._process, "does not listen to a reload")
+
+    async def applied(self, serial: int) -> None:
+        """That is done, by this process or because the next one will begin so."""
+        done, process = self._applied.get(serial), self._process
+        if done is None:
+            return
+        with trio.move_on_after(self._patience.ready):
+            await done.wait()
+        self._applied.pop(serial, None)
+        if not done.is_set() and process is not None:
+            self._condemn(process, "did not carry out a reload")
 
     async def ask(self) -> dict[str, Any] | None:
         """Its snapshot, or None if there is nobody to answer, or nobody who answers in time."""
@@ -163,8 +219,11 @@ class Worker:
         except OSError as error:  # no memory, no descriptor, no process left: all of them may pass
             return f"could not be started: {error}"
         self.pid = process.pid
+        self._process = process
         self._channel = channel = Channel(process.channel)
-        channel.say(Configure(list(self.backends), self._descriptors(), self._memory))
+        places = {backend.name: self._ledger.open(backend.name, self.index) for backend in self.backends}
+        channel.say(Configure(list(self.backends), self._descriptors(), self._memory, places))
+        self._on_news()
         try:
             async with trio.open_nursery() as nursery:
                 heard_all = trio.Event()
@@ -177,22 +236,28 @@ class Worker:
                     await heard_all.wait()  # its last words
                 nursery.cancel_scope.cancel()
         finally:
-            self._channel = None
+            self._channel = self._process = None
             process.kill()
             with trio.CancelScope(shield=True):  # P1: reaped before it is replaced, and before we exit
                 await process.wait()
                 await channel.aclose()
+            self._ledger.close_all(self.index)
+            self._on_news()
+            for done in self._applied.values():
+                done.set()  # the next one begins with it
         end = self._condemned or _describe(status)
         if self._draining.is_set():
             self._log.info("worker stopped", worker=self.index, pid=self.pid, how=end)
         return end
 
     def _all_listeners(self) -> list[Listener]:
-        return [listener for backend in self.backends for listener in self._listeners[backend.name]]
+        return [listener for backend in self.backends for listener in self._listeners.backends[backend.name]]
 
     def _descriptors(self) -> dict[str, list[tuple[str, int]]]:
         return {
-            backend.name: [(mine.address, mine.socket.fileno()) for mine in self._listeners[backend.name]]
+            backend.name: [
+                (mine.address, mine.socket.fileno()) for mine in self._listeners.backends[backend.name]
+            ]
             for backend in self.backends
         }
 
@@ -238,17 +303,36 @@ class Worker:
         process.kill()
 
     def _on_message(self, channel: Channel, message: Message) -> None:
+        if self._missed_news:
+            self._missed_news = False
+            self._ledger.repeat(self.index)
+            self._on_news()
         match message:
             case LogLine(level, event, fields):
                 self._log.line(level, event, {"worker": self.index} | fields)
             case Stats():
                 channel.on_stats(message)
+            case Holds(holder, report):
+                self._ledger.on_report(self.index, holder, report)
+                self._on_news()
+            case Applied(serial, problem):
+                self._on_applied(serial, problem)
+            case Gone(holder):
+                self._ledger.close(holder)
+                self._on_news()
             case Ready():
                 self._on_ready()
             case Drained(left):
                 self._log.info("worker drained", worker=self.index, pid=self.pid, cut_off=left)
             case _:
                 raise ValueError(f"{type(message).__name__} is not a worker's word")
+
+    def _on_applied(self, serial: int, problem: str) -> None:
+        if problem and self._process is not None:
+            self._log.error("reload failed in a worker", worker=self.index, traceback=problem)
+            self._condemn(self._process, "failed in a reload")
+        elif serial in self._applied:
+            self._applied[serial].set()
 
     def _on_ready(self) -> None:
         self._ready.set()

@@ -1,4 +1,4 @@
-"""`python -m muxproxy.worker --control-fd N`: what the supervisor execs. Not for people."""
+"""`python -m muxproxy.worker --control-fd N --sockets-fd M`: what the supervisor execs. Not for people."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from muxproxy.worker.control import die_with_parent
 from muxproxy.worker.process import Worker
 
 
-async def _run(control_fd: int) -> int:
-    return await Worker(asyncio.get_running_loop()).run(control_fd)
+async def _run(control_fd: int, sockets_fd: int | None) -> int:
+    return await Worker(asyncio.get_running_loop()).run(control_fd, sockets_fd)
 
 
 def main() -> None:
@@ -25,7 +25,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     parser = argparse.ArgumentParser(prog="python -m muxproxy.worker")
     parser.add_argument("--control-fd", type=int, required=True)
-    sys.exit(uvloop.run(_run(parser.parse_args().control_fd)))
+    parser.add_argument("--sockets-fd", type=int)
+    given = parser.parse_args()
+    sys.exit(uvloop.run(_run(given.control_fd, given.sockets_fd)))
 
 
 if __name__ == "__main__":

@@ -14,12 +14,14 @@ import signal
 import socket
 from typing import Any, Protocol, cast
 
-from muxproxy.messages import Ask, Configure, Drain, Log, Message, MessageReader, Stats, encode
+from muxproxy.messages import Apply, Ask, Configure, Drain, Lend, Log, Message, MessageReader, Stats, encode
 from muxproxy.worker.bugs import describe_current
 
 # A supervisor that does not read its channel must not cost the worker memory (P7): beyond this many unsent
 # bytes log lines are dropped and counted. Everything else a worker says is rare, or was asked for.
 MAX_UNSENT = 1024 * 1024
+
+AT_A_TIME = 128  # descriptors in a message, as supervisor/process.py sends them
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -32,6 +34,10 @@ class Handler(Protocol):
     def on_ask(self, message: Ask) -> dict[str, Any]:
         """The snapshot to answer with (`messages.Stats.snapshot`)."""
         ...
+
+    def on_lend(self, message: Lend) -> None: ...
+
+    def on_apply(self, message: Apply) -> None: ...
 
     def on_drain(self, message: Drain) -> None: ...
 
@@ -94,6 +100,10 @@ class ControlChannel(asyncio.Protocol):
             self._answer(message)
         elif isinstance(message, Configure):
             self._handler.on_configure(message)
+        elif isinstance(message, Lend):
+            self._handler.on_lend(message)
+        elif isinstance(message, Apply):
+            self._handler.on_apply(message)
         elif isinstance(message, Drain):
             self._handler.on_drain(message)
         else:
@@ -111,6 +121,33 @@ class ControlChannel(asyncio.Protocol):
     def _close(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+
+class Sockets:
+    """Listening sockets that come while the worker runs, on the second channel (messages.py). They are there
+    before the word that they belong to is read: nobody waits here."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        self._socket.setblocking(False)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def take(self, count: int) -> list[int]:
+        """So many, in the order in which they were sent. Raises OSError if they are not there."""
+        taken: list[int] = []
+        try:
+            while len(taken) < count:
+                data, descriptors, _, _ = socket.recv_fds(self._socket, 1, AT_A_TIME)
+                taken += descriptors
+                if not data:  # the supervisor is gone
+                    raise OSError(f"{len(taken)} of {count} sockets have come")
+        except OSError:
+            for descriptor in taken:
+                os.close(descriptor)
+            raise
+        return taken
 
 
 async def open_control(fd: int, handler: Handler) -> ControlChannel:

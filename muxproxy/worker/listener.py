@@ -39,7 +39,7 @@ class Listener:
     def __init__(self, engine: Engine, pool: Pool, fd: int, sources: Sources | None = None) -> None:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
-        self._door = None if sources is None else Door(sources)
+        self.admit(sources)
         self._pool = pool
         self._has_visits = pool.is_visited()
         self._socket = socket.socket(fileno=fd)
@@ -50,6 +50,10 @@ class Listener:
         self._is_open = False
         self._batch = 1  # as many as came last time, and twice that while all of them do
         self.on_short: Callable[[str], None] = lambda why: None
+
+    def admit(self, sources: Sources | None) -> None:
+        """Who may connect from now on; None: everybody."""
+        self._door = None if sources is None else Door(sources)
 
     def open(self) -> None:
         if not self._is_open:
@@ -99,18 +103,34 @@ class Accepting:
 
     def __init__(self, engine: Engine, listeners: list[Listener], limit: int) -> None:
         self._engine = engine
-        self._listeners = listeners
+        self._listeners: list[Listener] = []
         self.limit = engine.client_limit = limit  # client sockets at which accepting pauses
         self.paused = 0  # times
-        self._state = "open"  # open | paused | closed
+        self._state = "new"  # new | open | paused | closed
         self._is_short = False  # the kernel has said so: waits for _RETRY
         engine.on_client_limit = self._on_client_limit
         for listener in listeners:
-            listener.on_short = self._on_short
+            self.add(listener)
 
     def open(self) -> None:
+        self._state = "open"
         for listener in self._listeners:
             listener.open()
+
+    def add(self, listener: Listener) -> None:
+        """Another one: it accepts as the others do."""
+        listener.on_short = self._on_short
+        self._listeners.append(listener)
+        if self._state == "open":
+            listener.open()
+
+    def remove(self, listener: Listener) -> None:
+        self._listeners.remove(listener)
+        listener.close()
+
+    def set_limit(self, limit: int) -> None:
+        self.limit = self._engine.client_limit = limit
+        self._on_client_limit()
 
     def close(self) -> None:
         self._state = "closed"
@@ -153,11 +173,11 @@ class Accepting:
         try:
             self.open()
         except OSError as error:
+            self._state = "paused"
             for listener in self._listeners:
                 listener.pause()
             self._engine.log("accepting cannot be resumed yet", error=error.strerror)
             self._retry_later()
             return
-        self._state = "open"
         self._engine.accepting_paused = False
         self._engine.log("accepting resumed", client_sockets=self._engine.client_sockets, limit=self.limit)

@@ -1,6 +1,6 @@
 """A worker process: from its configuration to its drain.
 
-start -> Configure -> Ready -> (Ask -> Stats)* -> Drain -> Drained -> exit 0
+start -> Configure -> Ready -> (Ask -> Stats | Lend | Apply -> Applied)* -> Drain -> Drained -> exit 0
 """
 
 from __future__ import annotations
@@ -13,22 +13,31 @@ import os
 import resource
 from typing import Any
 
-from muxproxy.config import sources
-from muxproxy.config.address import parse_listen
+from muxproxy.budget import Order
 from muxproxy.config.limits import client_sockets
-from muxproxy.messages import Configure, Drain, Drained, Log, Ready
+from muxproxy.config.model import Backend, Node
+from muxproxy.messages import (
+    Applied,
+    Apply,
+    Configure,
+    Drain,
+    Drained,
+    Gone,
+    Holds,
+    Lend,
+    Log,
+    Message,
+    Ready,
+)
 from muxproxy.mux.admission.memory import Memory
-from muxproxy.mux.base.failures import INTERVAL, Failures
-from muxproxy.mux.base.pool import Pool
+from muxproxy.mux.base.failures import INTERVAL
 from muxproxy.mux.base.statistics import statistics
-from muxproxy.mux.sharings import new_pool
 from muxproxy.native import running
-from muxproxy.protocols import build
+from muxproxy.worker.backend.service import Service
 from muxproxy.worker.bugs import describe, describe_current
-from muxproxy.worker.control import ControlChannel, open_control
+from muxproxy.worker.control import ControlChannel, Sockets, open_control
 from muxproxy.worker.engine import Engine
-from muxproxy.worker.listener import Accepting, Listener
-from muxproxy.worker.resolver import Resolver
+from muxproxy.worker.listener import Accepting
 
 EXIT_CANNOT_START = 69  # the supervisor logs it and tries again with backoff
 EXIT_SUPERVISOR_GONE = 70  # of os._exit: nobody is left to read it
@@ -47,20 +56,22 @@ class Worker:
         self._engine = Engine(loop, self._log)
         self._engine.lobby.give_back = _give_back
         self._engine.on_drained = lambda pool: self._on_drained()
-        self._pools: dict[str, Pool] = {}
-        self._memory: Memory | None = None
-        self._failures: list[Failures] = []
-        self._accepting: Accepting | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._engine.on_shared = self._on_shared
+        self._services: dict[str, Service] = {}
+        self._leaving: list[Service] = []  # removed, and not gone
+        self._memory = Memory(Node().memory, self._engine.fine, _give_back)
+        self._sockets: Sockets | None = None
+        self._accepting = Accepting(self._engine, [], 0)
         self._draining = False
         self._cutting = False
         self._left = 0  # exchanges that were cut off
         self.exit_code = 0
         self.ended = asyncio.Event()
 
-    async def run(self, control_fd: int) -> int:
+    async def run(self, control_fd: int, sockets_fd: int | None = None) -> int:
         """Returns the exit code."""
         self._loop.set_exception_handler(self._on_loop_trouble)
+        self._sockets = None if sockets_fd is None else Sockets(sockets_fd)
         self._channel = await open_control(control_fd, self)
         await self.ended.wait()
         return self.exit_code
@@ -68,29 +79,48 @@ class Worker:
     # -- told by the supervisor --------------------------------------------------------------------
 
     def on_configure(self, message: Configure) -> None:
-        self._tasks.append(self._loop.create_task(self._start_or_exit(message)))
+        """At once: a reload may be the next word."""
+        try:
+            self._start(message)
+        except Exception:
+            self._log("error", "worker cannot start", {"traceback": describe_current()})
+            self.exit_code = EXIT_CANNOT_START
+            self.ended.set()
 
     def on_ask(self, message: object) -> dict[str, Any]:
         now = self._engine.time()
         return {
             **self._engine.statistics(),
             "build": self._build,
-            "accepting_paused": 0 if self._accepting is None else self._accepting.paused,
-            **({} if self._memory is None else self._memory.statistics()),
-            "backends": {name: statistics(pool, now) for name, pool in self._pools.items()},
+            "accepting_paused": self._accepting.paused,
+            **self._memory.statistics(),
+            "backends": {name: statistics(service.pool, now) for name, service in self._services.items()},
         }
+
+    def on_lend(self, message: Lend) -> None:
+        """It may come late, for a pool that is gone."""
+        for service in self._all():
+            if service.holder == message.holder:
+                service.pool.allowance.on_order(message.order, self._engine.time())
+
+    def on_apply(self, message: Apply) -> None:
+        problem = ""
+        try:
+            self._apply(message)
+        except Exception:
+            problem = describe_current()
+        self._send(Applied(message.serial, problem))
 
     def on_drain(self, message: Drain) -> None:
         """Accept no more, finish what is owed, for at most `message.timeout` seconds."""
         if self._draining:
             return
         self._draining = True
-        if self._accepting is not None:
-            self._accepting.close()
+        self._accepting.close()
         self._loop.call_later(message.timeout, self._cut_off)
         now = self._engine.time()
-        for pool in self._pools.values():
-            pool.drain(now)
+        for service in self._services.values():
+            service.pool.drain(now, gently=message.gently)
         self._on_drained()
 
     def on_supervisor_gone(self) -> None:
@@ -107,45 +137,95 @@ class Worker:
 
     # -- life --------------------------------------------------------------------------------------
 
-    async def _start_or_exit(self, message: Configure) -> None:
-        try:
-            await self._start(message)
-        except Exception:
-            self._log("error", "worker cannot start", {"traceback": describe_current()})
-            self.exit_code = EXIT_CANNOT_START
-            self.ended.set()
-
-    async def _start(self, message: Configure) -> None:
-        listeners: list[Listener] = []
-        memory = self._memory = Memory(message.memory, self._engine.fine, _give_back)
+    def _start(self, message: Configure) -> None:
+        self._memory.bound = message.memory
         for backend in message.backends:
-            protocol = build(backend)
-            pool = new_pool(backend, protocol, self._engine, self._engine.fine, self._engine.slow)
-            pool.memory = memory
-            self._pools[backend.name] = pool
-            self._failures.append(Failures(pool))
-            task = Resolver(pool, self._engine.time).start()
-            if task is not None:
-                self._tasks.append(task)
-            for place, fd in message.listeners[backend.name]:
-                who = sources.of(backend.clients.from_, parse_listen(place))
-                listeners.append(Listener(self._engine, pool, fd, who))
-        nofile = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._accepting = Accepting(self._engine, listeners, client_sockets(message.backends, nofile))
+            service = self._add(backend, message.holders.get(backend.name))
+            for address, descriptor in message.listeners[backend.name]:
+                self._accepting.add(service.listen(address, descriptor))
+        self._fit()
         self._accepting.open()
         self._loop.call_later(INTERVAL, self._tell_failures)
         _settle_gc()
-        if self._channel is not None:
-            self._channel.send(Ready())
+        self._send(Ready())
+
+    def _add(self, backend: Backend, place: tuple[int, Order] | None) -> Service:
+        service = self._services[backend.name] = Service(self._engine, backend, self._memory, place)
+        service.start()
+        return service
+
+    def _fit(self) -> None:
+        """How many clients there may be, of all backends together, before descriptors run out."""
+        nofile = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        backends = [service.backend for service in self._services.values()]
+        self._accepting.set_limit(client_sockets(backends, nofile))
+
+    def _all(self) -> list[Service]:
+        return [*self._services.values(), *self._leaving]
+
+    # -- reload ------------------------------------------------------------------------------------
+
+    def _apply(self, message: Apply) -> None:
+        """The supervisor has checked all of it: what raises here is a bug."""
+        descriptors = self._sockets.take(len(message.opened)) if self._sockets is not None else []
+        self._memory.bound = message.memory
+        closing = [self._services[name].stop_listening(address) for name, address in message.closed]
+        for name in message.removed:
+            self._leaving.append(self._services.pop(name))
+        for backend in message.changed:
+            self._services[backend.name].configure(backend)
+        for backend in message.added:
+            self._add(backend, message.holders.get(backend.name))
+        self._fit()
+        for (name, address), descriptor in zip(message.opened, descriptors, strict=True):
+            self._accepting.add(self._services[name].listen(address, descriptor))
+        for listener in closing:
+            self._accepting.remove(listener)
+        for service in self._leaving:
+            service.remove()
+        self._loop.call_later(message.drain_timeout, self._end_retiring, list(self._leaving))
+        self._on_drained()
+
+    def _end_retiring(self, leaving: list[Service]) -> None:
+        """The time is up for what this reload has removed."""
+        now = self._engine.time()
+        for service in self._services.values():
+            service.pool.end_retiring(now)
+        for service in leaving:
+            if service in self._leaving:
+                left = service.pool.cut_off(now)
+                if left:
+                    self._log("warning", "cut off", {"backend": service.pool.name, "requests": left})
+        self._loop.call_later(LAST_WORDS, self._part_from_clients, leaving)
+
+    def _part_from_clients(self, leaving: list[Service]) -> None:
+        """Of those who do not take what they were told."""
+        for service in leaving:
+            for client in list(service.pool.clients):
+                if client.wire is not None:
+                    client.wire.abort()
+        self._on_drained()
+
+    def _on_shared(self, pool: object) -> None:
+        for service in self._all():
+            if service.pool is pool and service.holder:
+                self._send(Holds(service.holder, service.pool.allowance.report()))
+
+    # -- the end -----------------------------------------------------------------------------------
 
     def _on_drained(self) -> None:
-        if self._draining and not self._cutting and not any(pool.clients for pool in self._pools.values()):
+        for service in list(self._leaving):
+            if service.close_connections():
+                self._leaving.remove(service)
+                self._log_failures([service])
+                self._send(Gone(service.holder))
+        if self._draining and not self._cutting and not any(service.pool.clients for service in self._all()):
             self._finish()
 
     def _cut_off(self) -> None:
         self._cutting = True  # or the first pool without clients would report before the others are counted
         now = self._engine.time()
-        self._left = sum(pool.cut_off(now) for pool in self._pools.values())
+        self._left = sum(service.pool.cut_off(now) for service in self._all())
         self._cutting = False
         self._loop.call_later(LAST_WORDS, self._finish)
         self._engine.soon(self._on_drained)
@@ -153,24 +233,26 @@ class Worker:
     def _finish(self) -> None:
         if not self.ended.is_set():
             self.ended.set()
-            self._log_failures()
-            if self._channel is not None:
-                self._channel.send(Drained(self._left))
+            self._log_failures(self._all())
+            self._send(Drained(self._left))
 
     def _tell_failures(self) -> None:
-        self._log_failures()
+        self._log_failures(self._all())
         self._loop.call_later(INTERVAL, self._tell_failures)
 
-    def _log_failures(self) -> None:
-        for failures in self._failures:
-            for fields in failures.news():
+    def _log_failures(self, services: list[Service]) -> None:
+        for service in services:
+            for fields in service.failures.news():
                 self._log("warning", "requests failed", fields)
-            for fields in failures.remarks():
+            for fields in service.failures.remarks():
                 self._log("warning", "not as configured", fields)
 
     def _log(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        self._send(Log(level, event, fields))
+
+    def _send(self, message: Message) -> None:
         if self._channel is not None:
-            self._channel.send(Log(level, event, fields))
+            self._channel.send(message)
 
 
 def _give_back() -> None:

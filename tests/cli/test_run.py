@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ class FakeSupervisor:
         self.code = code
         self.served: list[Config] = []
 
-    def __call__(self, config: Config) -> int:
+    def __call__(self, config: Config, read: Callable[[], Config]) -> int:
         self.served.append(config)
         return self.code
 

@@ -20,7 +20,7 @@ import socket
 import sys
 import time
 
-from muxproxy.messages import Ask, Configure, Drain, Drained, Log, Ready
+from muxproxy.messages import Applied, Apply, Ask, Configure, Drain, Drained, Lend, Log, Ready
 from muxproxy.worker.control import ControlChannel, die_with_parent, open_control
 
 
@@ -50,6 +50,11 @@ class FakeWorker:
     def on_ask(self, message: Ask) -> dict:
         held = len(self.held)
         return {"held": held, "backends": {name: {"clients": held} for name in self.names}}
+
+    def on_lend(self, message: Lend) -> None: ...
+
+    def on_apply(self, message: Apply) -> None:
+        self.channel.send(Applied(message.serial))
 
     def on_drain(self, message: Drain) -> None:
         if self.stubborn:

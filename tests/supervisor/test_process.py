@@ -16,8 +16,11 @@ CHILD = """
 import os, signal, socket, sys
 control = socket.socket(fileno=int(sys.argv[sys.argv.index("--control-fd") + 1]))
 inherited = sorted(int(fd) for fd in os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd/" + fd))
-control.sendall(repr((os.getsid(0), control.fileno(), inherited)).encode())
-control.recv(1)
+sockets = socket.socket(fileno=int(sys.argv[sys.argv.index("--sockets-fd") + 1]))
+control.sendall(repr((os.getsid(0), control.fileno(), sockets.fileno(), inherited)).encode())
+while control.recv(1):
+    _, descriptors, _, _ = socket.recv_fds(sockets, 1, 128)
+    control.sendall(repr([os.fstat(each).st_ino for each in descriptors]).encode())
 sys.exit(7)
 """
 
@@ -32,13 +35,30 @@ async def test_a_worker_inherits_its_sockets_under_their_numbers_and_nothing_els
     os.set_inheritable(unwanted, True)
     process = start([read, write])
     with trio.fail_after(30):
-        session, control, inherited = eval(await process.channel.receive_some())
-        assert inherited == sorted({0, 1, 2, control, read, write})
+        session, control, sockets, inherited = eval(await process.channel.receive_some())
+        assert inherited == sorted({0, 1, 2, control, sockets, read, write})
         assert session == process.pid  # a session of its own: ctrl-C is not for it
         await process.channel.aclose()
         assert await process.wait() == 7
     for fd in (read, write, unwanted):
         os.close(fd)
+
+
+async def test_a_process_that_runs_is_handed_descriptors_in_their_order():
+    read, write = os.pipe()
+    process = start([])
+    with trio.fail_after(30):
+        await process.channel.receive_some()
+        process.hand_over([write, read, write])
+        await process.channel.send_all(b".")
+        theirs = eval(await process.channel.receive_some())
+        assert theirs == [os.fstat(each).st_ino for each in (write, read, write)]
+        await process.channel.aclose()
+        assert await process.wait() == 7
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        process.hand_over([read])
+    os.close(read)
+    os.close(write)
 
 
 async def test_a_killed_process_is_reaped_and_its_end_told_again_to_who_asks_again():

@@ -9,11 +9,16 @@ import pytest
 import trio
 import trio.testing
 
+from muxproxy.budget import Report
+from muxproxy.config.model import Backend
 from muxproxy.messages import (
+    Applied,
+    Apply,
     Ask,
     Configure,
     Drain,
     Drained,
+    Holds,
     Message,
     MessageReader,
     Ready,
@@ -24,8 +29,11 @@ from muxproxy.messages import (
     Log as LogLine,
 )
 from muxproxy.supervisor.channel import MAX_OUTBOX
+from muxproxy.supervisor.ledger import Ledger
+from muxproxy.supervisor.listening.sockets import Listeners
 from muxproxy.supervisor.log import Log
 from muxproxy.supervisor.workers import PATIENCE, Backoff, State, Worker
+from tests.config.models import backend
 
 
 class FakeProcess:
@@ -37,6 +45,7 @@ class FakeProcess:
         self.channel, self.worker_end = trio.testing.memory_stream_pair()
         self.status: int | None = None
         self.is_busy = False
+        self.handed_over: list[int] = []
         self._headway = 0
         self.reaped = False
         self.ended = trio.Event()
@@ -49,6 +58,9 @@ class FakeProcess:
 
     def kill(self) -> None:
         self.end(-9)
+
+    def hand_over(self, descriptors: Sequence[int]) -> None:
+        self.handed_over += descriptors
 
     def headway(self) -> int:
         self._headway += self.is_busy
@@ -71,7 +83,13 @@ class FakeProcess:
 class Stage:
     """One worker on a stage of fake processes."""
 
-    def __init__(self, nursery: trio.Nursery, pause: float = math.inf, tries: int = 100) -> None:
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        pause: float = math.inf,
+        tries: int = 100,
+        backends: Sequence[Backend] = (),
+    ) -> None:
         """`pause`: between the supervisor's own questions; by default it asks none."""
         self.lines: list[str] = []
         self.refusals: list[OSError] = []  # of the next spawns
@@ -79,7 +97,14 @@ class Stage:
         self.processes: list[FakeProcess] = []
         log = Log(lambda level, line: self.lines.append(line), "debug")
         patience = PATIENCE._replace(pause=pause, tries=tries)
-        self.worker = Worker(0, [], {}, self.spawn, log, patience, jitter=lambda: 1.0)
+        self.ledger = Ledger()
+        listeners = Listeners()
+        for each in backends:
+            self.ledger.set_bound(each.name, each.upstream.max_connections)
+            listeners.backends[each.name] = []
+        self.worker = Worker(
+            0, backends, listeners, self.spawn, log, patience, jitter=lambda: 1.0, ledger=self.ledger
+        )
         nursery.start_soon(self.worker.keep)
 
     def spawn(self, descriptors: Sequence[int]) -> FakeProcess:
@@ -334,3 +359,72 @@ async def test_cancelled_the_worker_kills_its_process_and_waits_for_its_end(auto
     assert process.status == -9
     assert process.reaped
     assert stage.worker.stopped.is_set()
+
+
+CHANGE = Apply(3, 1 << 30, 5.0)
+
+
+async def test_a_reload_is_carried_out_when_the_worker_says_so(autojump_clock, stage, nursery):
+    process = await stage.next_process(Ready())
+    stage.worker.apply(CHANGE, ["web"], [9, 10])
+    assert process.handed_over == [9, 10]
+    assert stage.worker.backends == ["web"]
+    assert await process.hear() == [CHANGE]
+    began = trio.current_time()
+    nursery.start_soon(stage.worker.applied, 3)
+    await trio.sleep(1)
+    await process.say(Applied(3))
+    await stage.worker.applied(3)
+    assert trio.current_time() == began + 1
+    assert process.status is None
+
+
+@pytest.mark.parametrize(
+    ("word", "why"),
+    [(None, "did not carry out a reload"), (Applied(3, "Traceback ..."), "failed in a reload")],
+)
+async def test_who_does_not_carry_it_out_is_replaced_by_one_that_begins_so(autojump_clock, stage, word, why):
+    process = await stage.next_process(Ready())
+    stage.worker.apply(CHANGE, [], [])
+    await process.hear()
+    if word is not None:
+        await process.say(word)
+    await stage.worker.applied(3)
+    await process.ended.wait()
+    await stage.next_process(Ready())
+    assert any(why in line for line in stage.lines)
+
+
+async def test_where_no_process_runs_the_next_one_begins_with_it(autojump_clock, stage):
+    process = await stage.next_process(Ready())
+    await trio.sleep(1)
+    for _ in range(3):
+        process.end(1)
+        await trio.testing.wait_all_tasks_blocked()
+        process = stage.processes[-1]
+    assert stage.worker.state is State.RESTARTING
+    stage.ledger.set_bound("web", 4)
+    stage.ledger.open("web", 0)
+    stage.worker.apply(CHANGE, [], [])
+    assert stage.ledger.lent("web") == 0
+    await stage.worker.applied(3)  # at once
+
+
+async def test_what_it_holds_is_the_ledgers_and_all_of_it_comes_back_when_it_dies(autojump_clock, nursery):
+    stage = Stage(nursery, backends=[backend("web", upstream__max_connections=4)])
+    process = await stage.births.receive()
+    (start,) = await process.hear()
+    holder, order = start.holders["web"]
+    assert order.most == 4
+    await process.say(Ready(), Holds(holder, Report(order.serial, 3, 0)))
+    await trio.testing.wait_all_tasks_blocked()
+    assert stage.ledger.lent("web") == 4  # what it does not hold has been lent to it again
+    stage.ledger.set_bound("web", 2)
+    stage.worker.lend(holder, stage.ledger.news()[0][2])
+    (said,) = [word for word in await process.hear() if word.order.most == 2]
+    assert said.holder == holder
+    process.end(-9)
+    await trio.testing.wait_all_tasks_blocked()
+    again = await stage.births.receive()
+    ((_, fresh),) = (await again.hear())[0].holders.values()
+    assert fresh.most == stage.ledger.lent("web") == 2

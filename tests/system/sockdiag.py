@@ -185,6 +185,11 @@ class Sampler:
         self._child.tell("now")
         return Tally(**self._child.answer(within=10))
 
+    def afresh(self) -> Tally:
+        """The tally so far; another one begins."""
+        self._child.tell("afresh")
+        return Tally(**self._child.answer(within=10))
+
     def result(self) -> Tally:
         """The whole tally, one last sample included."""
         return Tally(**self._child.results())
@@ -200,16 +205,23 @@ def main() -> None:
     go_first()  # a judge who waits for the CPU behind those he judges misses the moment
     orders = take_orders()
     kernel = SockDiag()
-    watch = Watch(
-        lambda: [entry for peer in orders["peers"] for entry in kernel.sockets(peer)], tuple(orders["ignore"])
-    )
+
+    def afresh() -> Watch:
+        return Watch(
+            lambda: [entry for peer in orders["peers"] for entry in kernel.sockets(peer)],
+            tuple(orders["ignore"]),
+        )
+
+    watch = afresh()
     watch.sample()
     say("ready")
     first = last = due = time.monotonic()
     while True:
         asked = bool(select.select([0], [], [], max(0.0, due - time.monotonic()))[0])
-        if asked and sys.stdin.buffer.readline():
+        if asked and (order := sys.stdin.buffer.readline()):
             say(asdict(watch.result()))  # no sample for being asked: the answer is what the clock brought
+            if b"afresh" in order:
+                watch = afresh()
             continue
         began = time.monotonic()
         watch.sample()

@@ -18,9 +18,12 @@ PATIENCE = 20.0  # seconds for what must happen
 
 
 class Spawned:
-    def __init__(self, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
+    def __init__(
+        self, control: socket.socket, process: subprocess.Popen[bytes], sockets: socket.socket
+    ) -> None:
         control.settimeout(PATIENCE)
         self.control = control
+        self._sockets = sockets
         self.process = process
         self.logged: list[Log] = []
         self._reader = MessageReader()
@@ -28,6 +31,10 @@ class Spawned:
 
     def says(self, message: Message) -> None:
         self.control.sendall(encode(message))
+
+    def hands_over(self, *descriptors: int) -> None:
+        """Before the word that they belong to."""
+        socket.send_fds(self._sockets, [b"\0"], descriptors)
 
     def hears(self) -> Message:
         """The next message that is not for the log."""
@@ -49,14 +56,17 @@ class Spawned:
 @contextmanager
 def spawned(*inherited: int) -> Iterator[Spawned]:
     ours, theirs = socket.socketpair()
-    with ours, theirs:
-        fd = theirs.fileno()
+    to, at = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs, to, at:
+        ends = (theirs.fileno(), at.fileno())
+        command = ["--control-fd", str(ends[0]), "--sockets-fd", str(ends[1])]
         process = subprocess.Popen(
-            [sys.executable, "-m", "muxproxy.worker", "--control-fd", str(fd)], pass_fds=(fd, *inherited)
+            [sys.executable, "-m", "muxproxy.worker", *command], pass_fds=(*ends, *inherited)
         )
         theirs.close()
+        at.close()
         try:
-            yield Spawned(ours, process)
+            yield Spawned(ours, process, to)
         finally:
             process.kill()
             process.wait()

@@ -9,12 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 import uvloop
 
 from muxproxy.messages import Ask, Configure, Drain, Log, Message, MessageReader, Ready, Stats, encode
-from muxproxy.worker.control import MAX_UNSENT, ControlChannel, open_control
+from muxproxy.worker.control import AT_A_TIME, MAX_UNSENT, ControlChannel, Sockets, open_control
 
 
 class FakeWorker:
@@ -217,3 +218,65 @@ def ended(pidfd: int, timeout: float) -> bool:
         return bool(select.select([pidfd], [], [], timeout)[0])
     finally:
         os.close(pidfd)
+
+
+# -- the second channel ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def channel() -> Iterator[tuple[socket.socket, Sockets]]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    sockets = Sockets(theirs.detach())
+    with ours:
+        yield ours, sockets
+    sockets.close()
+
+
+def sends(ours: socket.socket, *descriptors: int) -> None:
+    socket.send_fds(ours, [b"\0"], descriptors)
+
+
+def inodes(descriptors: list[int]) -> list[int]:
+    found = [os.fstat(descriptor).st_ino for descriptor in descriptors]
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return found
+
+
+def test_they_come_in_the_order_of_several_messages(channel: tuple[socket.socket, Sockets]) -> None:
+    ours, sockets = channel
+    pipes = [os.pipe() for _ in range(3)]
+    all_of_them = [end for pipe in pipes for end in pipe]
+    sends(ours, *all_of_them[:4])
+    sends(ours, *all_of_them[4:])
+    taken = sockets.take(6)
+    assert inodes(taken) == inodes(all_of_them)
+
+
+def test_as_many_as_a_message_may_have(channel: tuple[socket.socket, Sockets]) -> None:
+    ours, sockets = channel
+    sends(ours, *[ours.fileno()] * AT_A_TIME)
+    sends(ours, ours.fileno())
+    assert len(set(inodes(sockets.take(AT_A_TIME + 1)))) == 1
+
+
+def test_none_are_asked_for_and_nobody_waits(channel: tuple[socket.socket, Sockets]) -> None:
+    assert channel[1].take(0) == []
+
+
+def test_fewer_than_promised_is_an_error_and_nothing_stays_open(
+    channel: tuple[socket.socket, Sockets],
+) -> None:
+    ours, sockets = channel
+    sends(ours, ours.fileno())
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(BlockingIOError):
+        sockets.take(2)
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_supervisor_that_is_gone_is_an_error(channel: tuple[socket.socket, Sockets]) -> None:
+    ours, sockets = channel
+    ours.close()
+    with pytest.raises(OSError, match="0 of 1 sockets"):
+        sockets.take(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from types import SimpleNamespace
 from typing import Any
 
 from muxproxy.messages import Ask, Configure, Drain, Drained, Log, Ready, Stats
@@ -156,7 +157,8 @@ def test_failed_requests_are_logged_at_every_interval_and_only_what_is_new() -> 
     sent: list[Log] = []
     worker._channel = Recorder(sent)
     stage = Stage(Sharing.EXCLUSIVE, max_waiting=0)
-    worker._failures.append(Failures(stage.pool))
+    service = SimpleNamespace(failures=Failures(stage.pool))
+    worker._services["web"] = service
     worker._tell_failures()
     for refused in (3, 0, 2):
         for _ in range(refused):

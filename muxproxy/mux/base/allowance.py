@@ -44,6 +44,11 @@ class Allowance(Timed):
 
     # -- from and to who lends ---------------------------------------------------------------------
 
+    def begin(self, order: Order) -> None:
+        """What a new pool has been lent: not its whole bound, which others may hold."""
+        self.share.serial, self.share.most, self.share.asked = order
+        self._pool.allow(order.most)
+
     def on_order(self, order: Order, now: float) -> None:
         if self.share.on_order(order):
             self._apply(now)

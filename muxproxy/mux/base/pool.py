@@ -352,6 +352,8 @@ class Pool(Changing):
             self.on_failed(upstream, error, now)
         if self.yields:
             self.allowance.on_gone(now)
+        if self.draining and not self.upstreams:
+            self.maybe_drained()
         self.serve(now)
         self.warm(now)
 
@@ -409,12 +411,13 @@ class Pool(Changing):
 
     # -- the end ---------------------------------------------------------------------------------------
 
-    def drain(self, now: float) -> None:
-        """Accept nothing new, finish what is owed."""
+    def drain(self, now: float, *, gently: bool = False) -> None:
+        """Accept nothing new, finish what is owed. `gently`: others accept, so there is time."""
         self.draining = True
+        self.gently = gently
         self.protocol.drain()
         for client in list(self.clients):
-            client.drain(now)
+            client.drain(now, gently=gently)
         self.maybe_drained()
 
     def maybe_drained(self) -> None:

@@ -34,6 +34,7 @@ def statistics(pool: Pool, now: float) -> BackendSnapshot:
         "in_flight": sum(upstream.load() for upstream in pool.upstreams),
         "upstream_sockets": len(pool.upstreams),
         "upstream_max": pool.config.max_connections,
+        "upstream_allowed": pool.max_connections,
         "upstream": states,
         "pinned": pinned,
         "pinned_max": pool.pinned_limit,

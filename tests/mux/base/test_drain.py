@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
+from muxproxy.mux.base.patience import LULL
 from muxproxy.mux.tagged.client import APART
+from muxproxy.protocols.contract import Sharing
 from tests.fakes import Stage
 from tests.mux.tagged.test_client import ask
 from tests.tagged_toys import GOODBYE, LIVES, TaggedToy, tagged
+from tests.toys import Toy
 
 
 def test_in_a_drain_clients_are_told_and_nothing_new_begins() -> None:
@@ -104,3 +109,37 @@ def test_who_is_owed_nothing_does_not_outstay_the_drain() -> None:
     assert not ann.is_open
     assert not bob.is_open
     assert stage.world.drained_pools == [stage.pool]
+
+
+@pytest.mark.parametrize("toy", [Toy(Sharing.EXCLUSIVE), TaggedToy()])
+def test_gently_who_is_idle_may_ask_once_more_and_is_closed_behind_its_reply(toy: Toy) -> None:
+    stage = Stage(toy, max_connections=1)
+    line = tagged(1, b"a\n") if isinstance(toy, TaggedToy) else b"a\n"
+    ann = stage.client()
+    ann.sends(line)
+    server = stage.connects()
+    server.sends(server.got())
+    ann.got()
+    with stage.turn():
+        stage.pool.drain(stage.world.now, gently=True)
+    assert ann.is_open
+    stage.passes(LULL / 2)
+    ann.sends(line)
+    assert ann.is_open
+    server.sends(server.got())
+    assert ann.got().endswith(line)
+    assert ann.wire.eof or not ann.is_open
+    ann.closes()
+    assert stage.world.drained_pools
+
+
+def test_gently_who_stays_silent_is_closed_after_a_lull() -> None:
+    stage = Stage(Toy(Sharing.EXCLUSIVE), max_connections=1)
+    ann = stage.asks(b"a\n")
+    stage.connects().sends(b"a\n")
+    with stage.turn():
+        stage.pool.drain(stage.world.now, gently=True)
+    stage.passes(LULL - 0.3)
+    assert ann.is_open
+    stage.passes(0.6)
+    assert not ann.is_open

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from muxproxy.protocols.contract import Sharing
-from muxproxy.worker.resolver import Resolver
+from muxproxy.worker.backend.resolver import Resolver
 from tests.fakes import Stage
 
 

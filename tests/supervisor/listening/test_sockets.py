@@ -9,7 +9,7 @@ import stat
 import pytest
 
 from muxproxy.config.model import Backend, Clients, Config, Node, Upstream
-from muxproxy.supervisor.sockets import ListenError, bind, listen
+from muxproxy.supervisor.listening.sockets import ListenError, bind, listen
 
 
 def config(**listen: tuple[str, ...]) -> Config:

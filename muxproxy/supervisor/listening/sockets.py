@@ -9,13 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from muxproxy.config.address import Address, parse_listen
 from muxproxy.config.model import Config
 from muxproxy.errors import OperatorError
-from muxproxy.supervisor.places import Inode, Place
+from muxproxy.supervisor.listening.places import Inode, Place
 
 # connect() to a unix socket needs the right to write. A backend's socket stands for a localhost port, which
 # anybody on the node may use (nginx gives its own the same mode); close its directory where that is too much.
@@ -46,6 +46,12 @@ class Listener:
     place: Place | None = None  # unix
     inode: Inode | None = None  # of the file we made there
 
+    def let_go(self) -> None:
+        """Somebody else has it, too, and goes on."""
+        if self.place is not None:
+            self.place.close()
+        self.socket.close()
+
     def close(self) -> None:
         """Also removes the file of a unix socket, unless somebody else's stands there by now."""
         if self.place is not None and self.inode is not None and self.socket.fileno() != -1:
@@ -72,6 +78,12 @@ class Listeners:
         if self.admin is not None:
             self.admin.close()
 
+    def let_go(self) -> None:
+        for listener in self._all_backends():
+            listener.let_go()
+        if self.admin is not None:
+            self.admin.let_go()
+
     def close_backends(self) -> None:
         """From now on connects are refused, once the workers have closed their copies."""
         for listener in self._all_backends():
@@ -82,23 +94,31 @@ class Listeners:
             yield from listeners
 
 
-def bind(config: Config, admin_path: str) -> Listeners:
-    """Raises ListenError; nothing stays open then."""
+def _nobody(backend: str, text: str) -> Listener | None:
+    return None
+
+
+def bind(
+    config: Config, admin_path: str, inherited: Callable[[str, str], Listener | None] = _nobody
+) -> Listeners:
+    """`inherited(backend, address)`: one that is bound already; the admin socket is backend "". Raises
+    ListenError; nothing stays open then."""
     listeners = Listeners()
     problems: list[str] = []
     for backend in config.backends:
         mine = listeners.backends[backend.name] = []
         for text in backend.clients.listen:
             try:
-                mine.append(listen(text, backend.clients.backlog))
+                mine.append(inherited(backend.name, text) or listen(text, backend.clients.backlog))
             except OSError as error:
-                problems.append(f"backend {backend.name}: {_explain(text, error)}")
+                problems.append(f"backend {backend.name}: {explain(text, error)}")
     try:
-        listeners.admin = _listen_unix(
-            f"unix:{admin_path}", _admin_place(admin_path), ADMIN_BACKLOG, ADMIN_MODE
+        admin = f"unix:{admin_path}"
+        listeners.admin = inherited("", admin) or _listen_unix(
+            admin, _admin_place(admin_path), ADMIN_BACKLOG, ADMIN_MODE
         )
     except OSError as error:
-        problems.append(f"admin socket: {_explain(f'unix:{admin_path}', error)}")
+        problems.append(f"admin socket: {explain(f'unix:{admin_path}', error)}")
     if problems:
         listeners.close()
         raise ListenError("\n".join(problems))
@@ -166,5 +186,6 @@ def _admin_place(path: str) -> Place:
     return place
 
 
-def _explain(text: str, error: OSError) -> str:
+def explain(text: str, error: OSError) -> str:
+    """What to do about it."""
     return f"cannot listen on {text}: {_ADVICE.get(error.errno or 0, error.strerror or str(error))}"

@@ -45,6 +45,14 @@ class Place:
             raise PermissionError(errno.EPERM, "somebody else has put another file there meanwhile")
         return made.st_dev, made.st_ino
 
+    def inode(self) -> Inode | None:
+        """Of what stands there now."""
+        try:
+            found = os.stat(self._name, dir_fd=self._directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
     def remove(self, inode: Inode) -> None:
         """The file that we made; one that somebody else has put there is left alone."""
         try:

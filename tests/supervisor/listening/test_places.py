@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from muxproxy.supervisor.places import Place
-from muxproxy.supervisor.sockets import listen
+from muxproxy.supervisor.listening.places import Place
+from muxproxy.supervisor.listening.sockets import listen
 
 OTHER = 12345
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of somebody else")
@@ -195,7 +195,7 @@ def test_what_is_in_the_way_is_removed_only_if_it_still_is_what_was_looked_at(
         path.write_text("precious")
         return True
 
-    monkeypatch.setattr("muxproxy.supervisor.places._is_stale", look_is_over)
+    monkeypatch.setattr("muxproxy.supervisor.listening.places._is_stale", look_is_over)
     with pytest.raises(OSError, match="Address already in use"):
         listen(f"unix:{path}", 16)
     assert path.read_text() == "precious"

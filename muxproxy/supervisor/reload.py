@@ -1,0 +1,122 @@
+"""A reload: what the files say now becomes what runs, in place, all of it or nothing.
+
+    read and check -> plan -> bind what is new -> tell the ledger and the workers -> close what is gone
+
+Whatever can fail fails in prepare(), before anybody is told: a rule, a key that a running process cannot
+change, an address that cannot be had. From then on only a bug is left, and a worker that has one is replaced
+by another that begins with the new configuration. main.py says who does these things, and when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from muxproxy.budget import Order
+from muxproxy.config import limits
+from muxproxy.config.address import parse_listen
+from muxproxy.config.model import Backend, Config
+from muxproxy.config.plan import Plan, plan
+from muxproxy.errors import ConfigError
+from muxproxy.messages import Apply
+from muxproxy.supervisor.ledger import Ledger
+from muxproxy.supervisor.listening.sockets import Listener, ListenError, Listeners, explain, listen
+
+Live = Sequence[Sequence[str]]  # names of each worker's backends
+Open = Callable[[str, int], tuple[int, Order]]  # a place in the ledger: (backend, worker)
+
+
+class Place(NamedTuple):
+    backend: str
+    address: str  # in its usual spelling, whatever a file says
+
+    @classmethod
+    def of(cls, backend: str, text: str) -> Place:
+        return cls(backend, str(parse_listen(text)))
+
+
+class Part(NamedTuple):
+    """Of one worker."""
+
+    change: Apply
+    backends: list[Backend]  # all that it has from now on
+    descriptors: list[int]  # of change.opened
+
+
+class Reload:
+    """One that can be carried out: all is checked, all that is new is bound."""
+
+    def __init__(self, old: Config, wanted: Config, nofile: int, live: Live) -> None:
+        """Raises ConfigError or ListenError; nothing has changed then."""
+        self._live = live
+        self.config = limits.effective(wanted, nofile, live)  # with its effective numbers
+        self.plan: Plan = plan(old, self.config)
+        if self.plan.refused:
+            raise ConfigError(list(self.plan.refused))
+        self.assigned = limits.assign_workers(self.config, live)
+        self._opened = self._bind()
+        self._closed: list[Place] = []
+
+    def _bind(self) -> list[tuple[Place, Listener]]:
+        opened: list[tuple[Place, Listener]] = []
+        backlogs = {backend.name: backend.clients.backlog for backend in self.config.backends}
+        problems = []
+        for name, text in self.plan.opened:
+            try:
+                opened.append((Place.of(name, text), listen(text, backlogs[name])))
+            except OSError as error:
+                problems.append(f"backend {name}: {explain(text, error)}")
+        if problems:
+            for _, listener in opened:
+                listener.close()
+            raise ListenError("\n".join(problems))
+        return opened
+
+    def relist(self, listeners: Listeners) -> list[Listener]:
+        """The listeners as they are from now on; returns those to close once no worker accepts on them."""
+        at_hand: dict[Place, list[Listener]] = {}
+        for name, mine in listeners.backends.items():
+            for listener in mine:
+                at_hand.setdefault(Place.of(name, listener.address), []).append(listener)
+        for text, old, new in self.plan.handed:
+            was, becomes = Place.of(old, text), Place.of(new, text)
+            (listener,) = at_hand.pop(was)
+            self._opened.append((becomes, listener))
+            self._closed.append(was)
+        self._closed += [Place.of(name, text) for name, text in self.plan.closed]
+        for place, listener in self._opened:
+            at_hand.setdefault(place, []).append(listener)
+        listeners.backends = {
+            backend.name: [at_hand[Place.of(backend.name, text)].pop(0) for text in backend.clients.listen]
+            for backend in self.config.backends
+        }
+        for backend in self.config.backends:
+            for listener in listeners.backends[backend.name]:
+                listener.socket.listen(backend.clients.backlog)
+        return [listener for left in at_hand.values() for listener in left]
+
+    def settle(self, ledger: Ledger) -> None:
+        """The bounds, before anybody opens or closes anything for them."""
+        for backend in self.plan.removed:
+            ledger.forget(backend.name)
+        for backend in (*self.plan.added, *(each.new for each in self.plan.changed)):
+            ledger.set_bound(backend.name, backend.upstream.max_connections)
+
+    def part(self, serial: int, worker: int, place_in_ledger: Open) -> Part:
+        had = self._live[worker] if worker < len(self._live) else ()
+        has = [backend.name for backend in self.assigned[worker]]
+        added = [backend for backend in self.plan.added if backend.name in has]
+        opened = [(place, listener) for place, listener in self._opened if place.backend in has]
+        change = Apply(
+            serial,
+            self.config.node.memory,
+            self.config.node.drain_timeout,
+            removed=[backend.name for backend in self.plan.removed if backend.name in had],
+            added=added,
+            holders={backend.name: place_in_ledger(backend.name, worker) for backend in added},
+            changed=[each.new for each in self.plan.changed if each.new.name in has],
+            opened=[place for place, _ in opened],
+            closed=[place for place in self._closed if place.backend in had],
+        )
+        descriptors = [listener.socket.fileno() for _, listener in opened]
+        return Part(change, self.assigned[worker], descriptors)

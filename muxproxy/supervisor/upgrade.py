@@ -1,0 +1,186 @@
+"""An upgrade: another muxproxy, of the code and the files that are there now, takes over while traffic flows.
+
+    predecessor                                   successor: `muxproxy run` with a channel to it
+        Succeed(listeners, admin)     ->          adopts the sockets, starts workers: they may open nothing
+                                      <-  Ready() every worker accepts
+        accepts no more, drains; Lend(holder, order) as its own pools give places back
+                                      <-  Holds(holder, report)
+        (ends)                        ->          all that is configured is its own
+
+For the predecessor the successor is one more holder of each backend's bound (ledger.py), and for the
+successor's own ledger what it has been lent is the bound: together they never hold more (P1). Before Ready
+nothing has changed: a successor that does not come up, or not in time, is killed and forgotten.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import trio
+
+from muxproxy.budget import Order, Report, Share
+from muxproxy.config.model import Backend
+from muxproxy.errors import OperatorError
+from muxproxy.messages import Holds, Lend, Message, Ready, Succeed
+from muxproxy.supervisor.channel import Channel
+from muxproxy.supervisor.interpreter import program
+from muxproxy.supervisor.ledger import Ledger
+from muxproxy.supervisor.listening.adopting import Estate
+from muxproxy.supervisor.listening.sockets import Listener, Listeners
+from muxproxy.supervisor.log import Log
+
+SUCCESSOR = -1  # its number among the ledger's workers
+PATIENCE = 30.0  # seconds until it is ready; a start takes one
+GRACE = 1.0  # seconds between the end of a predecessor that said no goodbye and that of its workers
+COMMAND = program("muxproxy")
+
+
+class UpgradeError(OperatorError):
+    """The successor did not come up; nothing has changed."""
+
+
+class Successor:
+    """As its predecessor sees it."""
+
+    def __init__(self, path: Path, listeners: Listeners, log: Log, command: Sequence[str] = COMMAND) -> None:
+        """Raises OSError."""
+        ours, theirs = socket.socketpair()
+        descriptors = [listener.socket.fileno() for listener in _all(listeners)]
+        with theirs:
+            try:
+                self._popen = subprocess.Popen(
+                    [*command, "run", "-c", str(path), "--succeed-fd", str(theirs.fileno())],
+                    pass_fds=[theirs.fileno(), *descriptors],
+                    stdin=subprocess.DEVNULL,
+                )
+            except BaseException:
+                ours.close()
+                raise
+        self.pid = self._popen.pid
+        self._log = log
+        self.channel = Channel(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
+        self.ready = trio.Event()
+        self.gone = trio.Event()
+        places = {
+            name: [(listener.address, listener.socket.fileno()) for listener in mine]
+            for name, mine in listeners.backends.items()
+        }
+        admin = listeners.admin
+        self.channel.say(Succeed(places, None if admin is None else (admin.address, admin.socket.fileno())))
+
+    async def listen(self, ledger: Ledger, on_news: Callable[[], None]) -> None:
+        """Until it has gone, or we have."""
+        try:
+            while messages := await self.channel.receive():
+                for message in messages:
+                    self._on_message(message, ledger)
+                on_news()
+        except ValueError as error:
+            self._log.error("successor talks nonsense", pid=self.pid, error=str(error))
+        self.gone.set()
+
+    def _on_message(self, message: Message, ledger: Ledger) -> None:
+        match message:
+            case Ready():
+                self.ready.set()
+            case Holds(holder, report):
+                ledger.on_report(SUCCESSOR, holder, report)
+            case _:
+                raise ValueError(f"{type(message).__name__} is not a successor's word")
+
+    def lend(self, holder: int, order: Order, backend: str) -> None:
+        self.channel.say(Lend(holder, order, backend))
+
+    async def comes_up(self) -> None:
+        """Raises UpgradeError."""
+        with trio.move_on_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                for event in (self.ready, self.gone):
+                    nursery.start_soon(_first, event, nursery.cancel_scope)
+        if not self.ready.is_set() or self.gone.is_set():
+            why = "ended" if self.gone.is_set() else f"is not ready after {PATIENCE:g} s"
+            raise UpgradeError(f"the successor (pid {self.pid}) {why}; its log says more")
+
+    async def end(self) -> None:
+        """It did not come up: killed, and reaped."""
+        self._popen.kill()
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self._popen.wait)
+            await self.channel.aclose()
+
+
+async def _first(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
+
+
+def _all(listeners: Listeners) -> list[Listener]:
+    backends = [listener for mine in listeners.backends.values() for listener in mine]
+    return backends if listeners.admin is None else [*backends, listeners.admin]
+
+
+class Predecessor:
+    """As its successor sees it. Until it has gone the bound of each backend is what it has lent."""
+
+    def __init__(self, descriptor: int) -> None:
+        sock = socket.socket(fileno=descriptor)
+        os.set_inheritable(descriptor, False)
+        self.channel = Channel(trio.SocketStream(trio.socket.from_stdlib_socket(sock)))
+        self.backends: set[str] = set()  # that it has: their bounds are not ours yet
+        self._shares: dict[int, tuple[str, Share]] = {}  # by its number in the predecessor's ledger
+        self._told: dict[int, Report] = {}
+
+    @classmethod
+    async def of(cls, descriptor: int, estate: Estate) -> Predecessor:
+        """What it hands over is the estate's. Raises UpgradeError."""
+        predecessor = cls(descriptor)
+        with trio.move_on_after(PATIENCE):
+            for message in await predecessor.channel.receive():
+                if isinstance(message, Succeed):
+                    predecessor.take(message, estate)
+                    return predecessor
+        await predecessor.channel.aclose()
+        raise UpgradeError("the predecessor has handed nothing over")
+
+    def take(self, message: Succeed, estate: Estate) -> None:
+        self.backends = set(message.listeners)
+        for name, places in message.listeners.items():
+            for address, listener in places:
+                estate.add(name, address, listener)
+        if message.admin:
+            estate.add("", *message.admin)
+
+    async def listen(
+        self, bounds: Mapping[str, Backend], ledger: Ledger, on_news: Callable[[], None]
+    ) -> None:
+        """Until it has gone, and all that it had."""
+        while messages := await self.channel.receive():
+            for message in messages:
+                if isinstance(message, Lend):
+                    self._on_lend(message, bounds, ledger)
+            on_news()
+        await trio.sleep(GRACE)
+
+    def _on_lend(self, message: Lend, bounds: Mapping[str, Backend], ledger: Ledger) -> None:
+        backend = bounds.get(message.backend)
+        _, share = self._shares.setdefault(message.holder, (message.backend, Share()))
+        if not share.on_order(message.order):
+            return
+        if backend is None:  # it is not configured any more
+            share.give(share.most)
+            return
+        most = backend.upstream.max_connections
+        ledger.set_bound(message.backend, min(most, share.most))
+        share.wanted = max(0, most - share.most)
+
+    def tell(self, ledger: Ledger) -> None:
+        """What has been lent and what of it is held here, if that is news."""
+        for holder, (name, share) in self._shares.items():
+            report = share.report(ledger.lent(name))
+            if self._told.get(holder) != report:
+                self._told[holder] = report
+                self.channel.say(Holds(holder, report))

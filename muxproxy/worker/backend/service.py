@@ -1,0 +1,76 @@
+"""One backend as this worker serves it: its pool, its listeners, who resolves its servers' names.
+
+It begins with its worker or with a reload, is changed by reloads, and ends with its last socket: removed, it
+accepts nobody, finishes what is owed, and closes its upstream connections once its last client has left.
+"""
+
+from __future__ import annotations
+
+from muxproxy.budget import Order
+from muxproxy.config import sources
+from muxproxy.config.address import parse_listen
+from muxproxy.config.model import Backend
+from muxproxy.mux.admission.memory import Memory
+from muxproxy.mux.base.failures import Failures
+from muxproxy.mux.sharings import new_pool
+from muxproxy.protocols import build
+from muxproxy.worker.backend.resolver import Resolver
+from muxproxy.worker.engine import Engine
+from muxproxy.worker.listener import Listener
+
+REMOVED = "backend removed"  # why its connections are closed
+
+
+class Service:
+    """`holder`: its pool's number in the supervisor's ledger."""
+
+    def __init__(
+        self, engine: Engine, backend: Backend, memory: Memory, place: tuple[int, Order] | None = None
+    ) -> None:
+        self._engine = engine
+        self.backend = backend
+        self.holder, order = place or (0, None)
+        self.pool = new_pool(backend, build(backend), engine, engine.fine, engine.slow)
+        self.pool.memory = memory
+        if order is not None:
+            self.pool.allowance.begin(order)
+        self.failures = Failures(self.pool)
+        self.listeners: list[tuple[str, Listener]] = []
+        self._resolver = Resolver(self.pool, engine.time)
+
+    def start(self) -> None:
+        self._resolver.start()
+
+    def listen(self, address: str, descriptor: int) -> Listener:
+        """Takes the descriptor over; it does not accept yet."""
+        who = sources.of(self.backend.clients.from_, parse_listen(address))
+        listener = Listener(self._engine, self.pool, descriptor, who)
+        self.listeners.append((str(parse_listen(address)), listener))
+        return listener
+
+    def stop_listening(self, address: str) -> Listener:
+        """For the caller to close. `address` in its usual spelling."""
+        place = next(each for each in self.listeners if each[0] == address)
+        self.listeners.remove(place)
+        return place[1]
+
+    def configure(self, backend: Backend) -> None:
+        """New numbers for all, new servers; who may connect is asked of those that connect from now on."""
+        self.backend = backend
+        self.pool.configure(backend, self._engine.time())
+        self._resolver.configure()
+        for address, listener in self.listeners:
+            listener.admit(sources.of(backend.clients.from_, parse_listen(address)))
+
+    def remove(self) -> None:
+        """Nobody new; what is owed is finished."""
+        self._resolver.close()
+        self.pool.drain(self._engine.time())
+
+    def close_connections(self) -> bool:
+        """Once its clients have left. True: no socket is left either."""
+        if self.pool.clients:
+            return False
+        for upstream in list(self.pool.upstreams):
+            upstream.close(REMOVED, self._engine.time())
+        return not self.pool.upstreams

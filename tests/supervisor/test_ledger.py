@@ -1,0 +1,90 @@
+"""The ledger: the sum of what all workers may hold of a backend never exceeds its bound (P1)."""
+
+from __future__ import annotations
+
+from muxproxy.budget import Order, Report
+from muxproxy.supervisor.ledger import Ledger
+
+
+def ledger(bound: int = 8) -> Ledger:
+    made = Ledger()
+    made.set_bound("app", bound)
+    return made
+
+
+def orders(made: Ledger) -> dict[int, Order]:
+    return {holder: order for _, holder, order in made.news()}
+
+
+def test_the_only_worker_has_the_whole_bound() -> None:
+    made = ledger()
+    holder, order = made.open("app", 0)
+    assert order.most == 8
+    assert made.news() == []
+    made.set_bound("app", 10)
+    assert orders(made)[holder].most == 10
+
+
+def test_a_lowered_bound_is_lent_again_only_when_it_has_come_back() -> None:
+    made = ledger()
+    holder, _ = made.open("app", 0)
+    made.set_bound("app", 3)
+    order = orders(made)[holder]
+    assert (order.most, made.lent("app")) == (3, 8)
+    made.on_report(0, holder, Report(order.serial, 5, 0))
+    assert made.lent("app") == 5
+    made.on_report(0, holder, Report(order.serial, 3, 0))
+    assert made.lent("app") == 3
+
+
+def test_a_dead_worker_gives_back_all_and_what_it_said_before_is_nothing() -> None:
+    made = ledger()
+    old, order = made.open("app", 0)
+    made.close_all(0)
+    assert made.lent("app") == 0
+    new, again = made.open("app", 0)
+    assert (new, again.most) == (old + 1, 8)
+    made.on_report(0, old, Report(order.serial, 0, 0))
+    assert made.lent("app") == 8
+
+
+def test_a_worker_speaks_for_its_own_pools_only() -> None:
+    made = ledger()
+    holder, order = made.open("app", 0)
+    made.on_report(1, holder, Report(order.serial, 0, 0))
+    assert made.lent("app") == 8
+
+
+def test_a_backend_that_comes_again_waits_for_what_its_last_pool_holds() -> None:
+    made = ledger()
+    old, first = made.open("app", 0)
+    made.on_report(0, old, Report(first.serial, 8, 0))
+    made.forget("app")
+    made.set_bound("app", 8)
+    new, order = made.open("app", 1)
+    assert order.most == 0
+    told = orders(made)
+    assert told[old].most == 4
+    made.on_report(1, new, Report(order.serial, 0, 4))
+    made.on_report(0, old, Report(told[old].serial, 6, 0))
+    assert orders(made)[new].most == 2
+    made.close(old)
+    assert orders(made)[new].most == 8
+    assert made.lent("app") == 8
+
+
+def test_when_its_last_pool_is_gone_nothing_is_left_of_it() -> None:
+    made = ledger()
+    made.close(made.open("app", 0)[0])
+    made.close(99)
+    assert made.news() == []
+    assert made.lent("app") == 0
+
+
+def test_who_did_not_listen_is_told_again() -> None:
+    made = ledger()
+    one, _ = made.open("app", 0)
+    made.open("app", 1)
+    made.news()
+    made.repeat(0)
+    assert [(worker, holder) for worker, holder, _ in made.news()] == [(0, one)]
