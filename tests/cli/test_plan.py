@@ -64,8 +64,9 @@ def test_what_is_refused_stands_first_and_that_nothing_is_changed_last() -> None
 
 
 def test_lists_are_told_by_what_came_and_went() -> None:
-    one, two = backend("a", "dubbo"), Limit("S", 10)
-    (line,) = lines(config(one), config(backend("a", "dubbo", dubbo__limits=(two,))))
+    first, second = Limit("R", 5), Limit("S", 10)
+    some = backend("a", "dubbo", dubbo__limits=(first,))
+    (line,) = lines(config(some), config(backend("a", "dubbo", dubbo__limits=(first, second))))
     assert line == 'changed: a: dubbo.limits = +service = "S", actives = 10: at once'
     servers = [("a:1", "b:1"), ("b:1", "a:1")]
     old, new = (config(backend(upstream__servers=each)) for each in servers)
