@@ -24,8 +24,10 @@ from muxproxy.worker.door import Door
 from muxproxy.worker.engine import Engine
 from muxproxy.worker.visit import Visit
 
-# In one turn of the loop (P10), while so many come: asking for one more than there are costs a system call.
+# In one turn of the loop (P10), while so many come: asking for one more than there are costs a system call
+# and an exception.
 ACCEPTED_PER_TURN: Final = 16
+CALM: Final = 4  # turns in which no more are, after one was asked for in vain: few, for a burst waits
 _RESUME_AT: Final = 0.95  # of the mark at which accepting paused: not at each client that leaves
 _RETRY = 1.0  # seconds after descriptors ran out, or listeners could not be watched again
 _SHORT: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -49,6 +51,7 @@ class Listener:
         self._family = int(self._socket.family)
         self._is_open = False
         self._batch = 1  # as many as came last time, and twice that while all of them do
+        self._calm = 0  # turns until it may grow again
         self.on_short: Callable[[str], None] = lambda why: None
 
     def admit(self, sources: Sources | None) -> None:
@@ -74,14 +77,17 @@ class Listener:
             try:
                 descriptor, _ = self._accept()
             except OSError as error:
-                self._batch = max(1, came)
+                self._batch, self._calm = max(1, came), CALM
                 if error.errno in _SHORT:
                     self.on_short(error.strerror or str(error))
                 return  # or nobody is left, or whoever it was is gone: accept(2), "Error handling"
             self._take_in(descriptor)
             if not self._is_open:  # that one was the last for now
                 return
-        self._batch = min(2 * self._batch, ACCEPTED_PER_TURN)
+        if self._calm:
+            self._calm -= 1
+        else:
+            self._batch = min(2 * self._batch, ACCEPTED_PER_TURN)
 
     def _take_in(self, descriptor: int) -> None:
         hands = ClientSocket(self._engine, self._pool, self._door)

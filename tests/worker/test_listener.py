@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from muxproxy.protocols.contract import Sharing
-from muxproxy.worker.listener import Listener
+from muxproxy.worker.listener import CALM, Listener
 from tests.worker.hands import Bench, End, perform
 
 
@@ -200,10 +200,10 @@ def test_a_burst_is_accepted_in_few_turns_and_one_alone_without_a_look_for_more(
         ends = come(bench.front, 100)  # in one turn
         await bench.until(lambda: len(bench.pool.clients) == 100)
         assert asked == [1, 2, 4, 8, 16, 16, 16, 16, 16, 16]
-        for _ in range(5):
+        for _ in range(CALM + 4):
             ends.append(socket.create_connection(bench.front.getsockname()))
             await bench.until(lambda: len(bench.pool.clients) == len(ends))
-        assert asked[10:] == [5, 1, 2, 1, 2]
+        assert asked[10:] == [5, *(CALM + 1) * [1], 2, 1]
         for end in ends:
             end.close()
 
