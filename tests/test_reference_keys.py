@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from muxproxy.config import keys
+from muxproxy.config import keys, ways
 from muxproxy.config.model import (
     PATIENCE,
     Batch,
@@ -23,7 +23,8 @@ from muxproxy.config.model import (
     Upstream,
 )
 from muxproxy.config.units import format_duration, format_size
-from tests.pages import READMES, ROOT, rows, section
+from muxproxy.config.ways import Way
+from tests.pages import READMES, ROOT, coded, rows, section
 
 # heading -> table of the file, its struct, its readers
 KEYS = {
@@ -127,6 +128,23 @@ def test_no_table_of_keys_is_left_out() -> None:
 def test_what_is_not_so_is_found(old: str, new: str, wrong: str) -> None:
     assert reference().count(old) == 1
     assert any(line.startswith(wrong) for line in wrong_keys(reference().replace(old, new), "`[queue]`"))
+
+
+def wrong_ways(text: str) -> Iterator[str]:
+    told: dict[str, str] = {}
+    for row in rows(section(text, "What a reload changes")):
+        told |= dict.fromkeys(coded(row["a new value of"]), row["takes effect"])
+    for key, rule in {**ways.NODE, **ways.BACKEND}.items():
+        way = rule.more.value if rule.more is rule.less else f"{rule.more.value}; less: {rule.less.value}"
+        if told.pop(key, Way.AT_ONCE.value) != way:
+            yield f"{key}: {way}"
+    yield from (f"{key}: there is no such key" for key in told)
+
+
+def test_what_a_reload_does_with_a_key_stands_there() -> None:
+    assert list(wrong_ways(reference())) == []
+    text = reference().replace("`upstream.keepalive` |", "`upstream.keepalife` |")
+    assert [line.split(":")[0] for line in wrong_ways(text)] == ["upstream.keepalive", "upstream.keepalife"]
 
 
 def keys_of_example(text: str) -> set[str]:

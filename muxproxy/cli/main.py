@@ -12,6 +12,7 @@ from muxproxy import __version__
 from muxproxy.cli.check import check
 from muxproxy.cli.demo import demo
 from muxproxy.cli.exits import EXIT_CODES, Exit
+from muxproxy.cli.reload import reload
 from muxproxy.cli.run import run
 from muxproxy.cli.status import status
 from muxproxy.native import installed
@@ -39,7 +40,7 @@ def open_standard_files() -> None:
             setattr(sys, name, os.fdopen(descriptor, mode, closefd=False))
 
 
-for command in (run, check, status, demo):
+for command in (run, check, status, reload, demo):
     cli.add_command(command)
 
 
