@@ -78,6 +78,8 @@ def bounds(reader: keys.Reader) -> str | None:
     """What stands in the column `takes`, where the reader has bounds."""
     if isinstance(reader, keys.Count):
         return f"{reader.low:,} to {reader.high:,}"
+    if isinstance(reader, keys.CountOr):
+        return f'{reader.low:,} to {reader.high:,}, or `"{reader.word}"`'
     if isinstance(reader, keys.Duration):
         zero = f"; 0: {reader.zero}" if reader.zero else ""
         return f"{format_duration(reader.low)} to {format_duration(reader.high)}{zero}"

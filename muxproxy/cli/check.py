@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from muxproxy.cli.cpus import usable_cpus
 from muxproxy.cli.descriptors import hard_limit
 from muxproxy.cli.exits import Exit
 from muxproxy.cli.options import config_option
@@ -37,6 +38,7 @@ def check(path: Path, nofile: int | None) -> None:
     config = reading.config
     limit = hard_limit() if nofile is None else nofile
     if config is not None:
+        config = limits.for_cpus(config, usable_cpus())
         try:
             config = limits.effective(config, limit)
         except ConfigError as error:

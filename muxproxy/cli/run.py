@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from muxproxy.cli.cpus import usable_cpus
 from muxproxy.cli.descriptors import raise_to_hard_limit
 from muxproxy.cli.exits import Exit
 from muxproxy.cli.options import config_option
@@ -48,7 +49,8 @@ def start(path: Path, nofile: int, serve: Serve) -> int:
         log.warning(str(warning))
     if reading.config is not None:
         try:
-            config = limits.effective(reading.config, nofile)
+            wanted = limits.for_cpus(reading.config, usable_cpus())
+            config = limits.effective(wanted, nofile)
         except ConfigError as error:
             problems = error.problems
         else:

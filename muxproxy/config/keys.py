@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import msgspec
 
 from muxproxy.config import address, secrets, sources, units
+from muxproxy.config.model import AUTO
 
 NODE_FILE = "muxproxy.toml"
 PROTOCOLS = ("http", "redis", "dubbo", "tcp")
@@ -40,6 +41,24 @@ class Count:
         if type(value) is not int or not self.low <= value <= self.high:
             raise ValueError(f"a whole number from {self.low} to {self.high}, without quotes")
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class CountOr:
+    """A number, or a word that stands for one that the machine knows."""
+
+    low: int
+    high: int
+    word: str
+    stands_as: int  # in the model
+
+    def read(self, value: object) -> int:
+        if value == self.word:
+            return self.stands_as
+        try:
+            return Count(self.low, self.high).read(value)
+        except ValueError:
+            raise ValueError(f'a whole number from {self.low} to {self.high}, or "{self.word}"') from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +163,7 @@ class AdminPath:
         return address.parse_unix_path(value.removeprefix("unix:"))
 
 
-Single = Count | Duration | Size | OneOf | Text | Secret | From | AdminPath  # read one value
+Single = Count | CountOr | Duration | Size | OneOf | Text | Secret | From | AdminPath  # read one value
 Reader = Single | Each | Inline | Several
 Table = dict[str, Reader]
 
@@ -168,7 +187,7 @@ def check_file(text: str) -> None:
 
 
 NODE: Table = {
-    "workers": Count(1, 256),
+    "workers": CountOr(1, 256, "auto", stands_as=AUTO),
     "memory": Size(1 * MIB, 1024 * GIB),
     "drain_timeout": Duration(1 * MS, 1 * H, zero="cut off at once what is owed"),
     "admin": AdminPath(),
@@ -327,6 +346,8 @@ def _one(reader: Reader, value: object) -> str:
         return "0" if value == 0 else f'"{units.format_duration(value)}"'
     if isinstance(reader, Size) and isinstance(value, int):
         return f'"{units.format_size(value)}"'
+    if isinstance(reader, CountOr) and value == reader.stands_as:
+        return f'"{reader.word}"'
     return json.dumps(value, ensure_ascii=False)
 
 

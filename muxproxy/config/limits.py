@@ -20,19 +20,20 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from muxproxy.config.model import Backend, Config
+from muxproxy.config.model import AUTO, Backend, Config
 from muxproxy.errors import ConfigError, Problem
 
 # Standard streams, epoll, the loop's self-pipe, the control channel, name resolution: about 20.
 RESERVE = 64
 # A default lowered below this would be an outage, not a limit: `run` refuses to start instead.
 LEAST_CLIENTS = 16
+MOST_WORKERS = 256  # as many as one may write
 _LONGEST_SUM = 8  # backends that the arithmetic names
 
 
 def assign_workers(config: Config, live: Sequence[Sequence[str]] = ()) -> list[list[Backend]]:
     """The backends of each worker: by name, each to the one that has the fewest, so that they go in turn at
-    the start. No worker begins without one: what would it do?
+    the start. No worker begins without one: what would it do? (for_cpus() has been asked before.)
 
     `live`: the names of those that each worker has already. A live backend stays where its connections and
     its clients are, whatever comes and goes beside it; a worker whose last one went has an empty list, and
@@ -49,6 +50,15 @@ def assign_workers(config: Config, live: Sequence[Sequence[str]] = ()) -> list[l
             homes[backend.name] = loads.index(min(loads))
             loads[homes[backend.name]] += 1
     return [[each for each in backends if homes[each.name] == number] for number in range(len(loads))]
+
+
+def for_cpus(config: Config, cpus: int) -> Config:
+    """With a number of workers instead of "auto". `cpus`: how many the process may use; of a reload, as many
+    as at the start, or a machine that has more of them now would ask for an upgrade."""
+    if config.node.workers != AUTO:
+        return config
+    workers = min(max(1, cpus), MOST_WORKERS)
+    return msgspec.structs.replace(config, node=msgspec.structs.replace(config.node, workers=workers))
 
 
 def effective(config: Config, nofile: int, live: Sequence[Sequence[str]] = ()) -> Config:

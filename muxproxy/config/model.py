@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 KIB = 1024
+AUTO = 0  # `workers = "auto"`, until limits.for_cpus() has made a number of it
 MIB = 1024 * KIB
 
 
@@ -241,7 +242,9 @@ class Backend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`muxproxy.toml`: the process as a whole. All of it may be absent."""
 
-    workers: int = 1  # each backend has one owner; more workers spread backends over processes
+    # Each backend has one owner; more workers spread backends over processes. nginx worker_processes, which
+    # takes "auto" as well.
+    workers: int = 1
     # What one worker holds for its clients in all; beyond it, who holds most ends. Four clients that use all
     # of their pipeline_buffer, or a thousand of a mebibyte. Envoy's overload manager asks for such a number.
     memory: int = 1024 * MIB

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner, Result
 
 from muxproxy.cli.main import cli
@@ -51,6 +52,13 @@ def test_defaults_are_told_as_they_fit_in_the_limit(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert "826 clients" in result.stdout
     assert "worker 0: at most 1000 descriptors of 1000" in result.stdout
+
+
+def test_workers_are_told_as_this_machine_has_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("muxproxy.cli.check.usable_cpus", lambda: 2)
+    (tmp_path / "muxproxy.toml").write_text('workers = "auto"\n')
+    result = check(write(tmp_path, a=GOOD, b=GOOD.replace("8080", "8081")))
+    assert [line.split(":")[0] for line in result.stdout.splitlines()] == ["a", "worker 0", "b", "worker 1"]
 
 
 def test_every_problem_is_one_line(tmp_path: Path) -> None:

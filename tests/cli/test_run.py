@@ -52,6 +52,16 @@ def test_the_supervisor_gets_the_effective_numbers_and_its_code_is_ours(
     assert f"{path}: clients.max_connections = {tight}: lowered from the default 10000" in log
 
 
+def test_the_supervisor_gets_a_number_of_workers(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("muxproxy.cli.run.usable_cpus", lambda: 3)
+    (path.parent / "backends").mkdir()
+    path.rename(path.parent / "backends/orders.toml")
+    (path.parent / "muxproxy.toml").write_text('workers = "auto"\n')
+    supervisor = FakeSupervisor()
+    assert start(path.parent, 20_000, supervisor) == 0
+    assert supervisor.served[0].node.workers == 3
+
+
 def test_warnings_are_logged_and_do_not_stop_it(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path.write_text(TEXT.replace("127.0.0.1:PORT", "0.0.0.0:8080"))
     supervisor = FakeSupervisor()

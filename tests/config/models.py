@@ -70,6 +70,8 @@ def all_keys(struct: type[msgspec.Struct], prefix: str = "") -> list[str]:
 def value_of(dotted: str, reader: keys.Reader) -> st.SearchStrategy[object]:
     if isinstance(reader, keys.Count | keys.Size):
         return st.integers(reader.low, reader.high)
+    if isinstance(reader, keys.CountOr):
+        return st.integers(reader.low, reader.high) | st.just(reader.stands_as)
     if isinstance(reader, keys.Duration):
         return st.sampled_from([reader.low, 1.5, reader.high, *([0.0] if reader.zero else [])])
     if isinstance(reader, keys.OneOf):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muxproxy.config import keys
-from muxproxy.config.model import Batch, Clients, Dubbo, Http, Limit, Node, Queue, Redis, Tcp, Upstream
+from muxproxy.config.model import AUTO, Batch, Clients, Dubbo, Http, Limit, Node, Queue, Redis, Tcp, Upstream
 from muxproxy.config.units import format_duration, format_size
 from tests.config.models import READERS, value_of
 
@@ -81,6 +81,7 @@ def test_bounds_between_keys_name_keys_that_exist() -> None:
     ("reader", "good", "bad"),
     [
         (keys.Count(1, 8), [1, 8], [0, 9, True, "1", 1.0]),
+        (keys.CountOr(1, 8, "auto", 0), [1, 8, "auto"], [0, 9, True, "1", "AUTO", "", None]),
         (keys.Duration(1.0, 60.0), ["1s", "1m"], [0, "0s", "999ms", "61s"]),
         (keys.Duration(1.0, 60.0, zero="never"), [0, "0s", "1s"], ["999ms"]),
         (keys.Size(1, 1024), ["1B", "1KiB"], [0, "2KiB"]),
@@ -114,6 +115,7 @@ def test_a_reader_takes_what_is_within_its_bounds(
     ("key", "value", "text"),
     [
         ("workers", 4, "4"),
+        ("workers", AUTO, '"auto"'),
         ("memory", 1024**3, '"1GiB"'),
         ("drain_timeout", 0.0, "0"),
         ("admin", "", "not written"),

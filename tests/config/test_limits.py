@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muxproxy.config import limits
-from muxproxy.config.model import Backend, Batch, Clients, Config, Dubbo, Limit, Node, Redis, Upstream
+from muxproxy.config import keys, limits
+from muxproxy.config.model import AUTO, Backend, Batch, Clients, Config, Dubbo, Limit, Node, Redis, Upstream
 from muxproxy.errors import ConfigError
 
 
@@ -37,6 +37,16 @@ def test_backends_go_to_workers_in_turn_by_name() -> None:
 
 def test_a_worker_without_a_backend_is_not_started() -> None:
     assert len(limits.assign_workers(config(backend("a"), backend("b"), workers=8))) == 2
+
+
+def test_as_many_workers_as_cpus_where_nobody_has_said_how_many() -> None:
+    auto = config(backend("a"), backend("b"), workers=AUTO)
+    assert limits.for_cpus(auto, 4).node.workers == 4
+    assert limits.for_cpus(auto, 0).node.workers == 1
+    assert limits.for_cpus(auto, 1000).node.workers == limits.MOST_WORKERS == keys.NODE["workers"].high
+    assert limits.for_cpus(auto, 4).backends == auto.backends
+    three = config(backend("a"), workers=3)
+    assert limits.for_cpus(three, 4) is three
 
 
 def names(workers: list[list[Backend]]) -> list[list[str]]:
