@@ -13,6 +13,7 @@ no versions. The channel's end is a message too: a worker whose supervisor is go
                                     <-  Holds(holder, report)
         Apply(serial, ...)             ->         a reload; its sockets have gone ahead, on the second channel
                                     <-  Applied(serial, problem)
+        Reconnect(backend, server)     ->         each connection is replaced as it comes free
                                     <-  Gone(holder)       a pool that was removed has closed its last socket
         Drain(timeout)                 ->         accept no more, finish what is owed
                                     <-  Drained(left)      then exits 0
@@ -55,7 +56,8 @@ class Succeed(msgspec.Struct, tag=True, frozen=True):
 
     # backend name -> (address as configured, inherited descriptor)
     listeners: dict[str, list[tuple[str, int]]]
-    admin: tuple[str, int] | None
+    admin: list[tuple[str, int]]
+    live: dict[str, Any] = {}  # what operators have changed: supervisor/admin/live.py
 
 
 class Holds(msgspec.Struct, tag=True, frozen=True):
@@ -80,6 +82,11 @@ class Apply(msgspec.Struct, tag=True, frozen=True):
     changed: list[Backend] = []
     opened: list[tuple[str, str]] = []  # backend, address; the descriptors come in this order
     closed: list[tuple[str, str]] = []
+
+
+class Reconnect(msgspec.Struct, tag=True, frozen=True):
+    backend: str
+    server: str = ""  # its address; "": towards all of them
 
 
 class Applied(msgspec.Struct, tag=True, frozen=True):
@@ -116,7 +123,20 @@ class Log(msgspec.Struct, tag=True, frozen=True):
 
 
 Message = (
-    Configure | Ready | Ask | Stats | Lend | Holds | Apply | Applied | Gone | Drain | Drained | Log | Succeed
+    Configure
+    | Ready
+    | Ask
+    | Stats
+    | Lend
+    | Holds
+    | Apply
+    | Applied
+    | Reconnect
+    | Gone
+    | Drain
+    | Drained
+    | Log
+    | Succeed
 )
 
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)

@@ -18,6 +18,7 @@ from muxproxy.messages import (
     Log,
     MessageReader,
     Ready,
+    Reconnect,
     Stats,
     encode,
 )
@@ -33,6 +34,7 @@ CONVERSATION = [
     Ready(),
     Ask(1),
     Stats(1, {"backends": {"web": {"waiting": 0, "upstream": {"idle": 3}, "oldest_wait": 0.25}}}),
+    Reconnect("web", "10.0.0.5:80"),
     Log("info", "server is back", {"backend": "web", "after": 1.5}),
     Drain(30.0),
     Drained(0),

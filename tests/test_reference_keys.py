@@ -53,6 +53,8 @@ def written(value: object, reader: keys.Reader) -> str:
     if isinstance(reader, keys.Size):
         assert isinstance(value, int)
         return f'"{format_size(value)}"'
+    if isinstance(reader, keys.Mode):
+        return f'"{value:04o}"'
     if isinstance(reader, keys.Inline):
         values = msgspec.structs.asdict(value).items()
         inner = ", ".join(f"{key} = {written(each, reader.table[key])}" for key, each in values)
@@ -83,6 +85,8 @@ def bounds(reader: keys.Reader) -> str | None:
     if isinstance(reader, keys.Duration):
         zero = f"; 0: {reader.zero}" if reader.zero else ""
         return f"{format_duration(reader.low)} to {format_duration(reader.high)}{zero}"
+    if isinstance(reader, keys.Mode):
+        return '`"0600"` to `"0777"`'
     if isinstance(reader, keys.Size):
         return f"{format_size(reader.low)} to {format_size(reader.high)}"
     if isinstance(reader, keys.OneOf):

@@ -130,7 +130,7 @@ def closed() -> set[str]:
     """Why upstream connections were not reused."""
     found = arguments(("mux",), {"close", "fail", "count_closed"}, 0)
     found |= assigned(
-        ("mux", "worker"), {"retiring", "CONNECT_TIMEOUT", "REMOVED", "TOO_OLD", "SHED", "GIVEN"}
+        ("mux", "worker"), {"retiring", "CONNECT_TIMEOUT", "REMOVED", "TOO_OLD", "RECONNECT", "SHED", "GIVEN"}
     )
     found |= returned(("mux",), "_why_not_reusable")
     found |= assigned(("protocols",), {"spoilt", "READ_ONLY", "SAID_CLOSE", "SERVER_OLD", "UPGRADED"})

@@ -55,18 +55,20 @@ def asks_a_running_one(command: Command) -> Command:
     )
     @functools.wraps(command)
     def asking(path: Path | None, socket_path: str | None, **others: Any) -> None:
-        if path is not None and socket_path is not None:
-            raise click.UsageError("--config and --socket exclude each other")
-        places = [socket_path] if socket_path is not None else _places(path or DEFAULT_PATH)
-        command(places=places, **others)
+        command(places=places(path, socket_path), **others)
 
     return asking
 
 
-def _places(path: Path) -> list[str]:
-    """Where the admin socket may be: where the configuration says, else at this user's and the service's."""
+def places(path: Path | None, socket_path: str | None) -> list[str]:
+    """Where the admin socket may be: where the configuration says, else at this user's and the service's.
+    Raises Failure and UsageError."""
+    if path is not None and socket_path is not None:
+        raise click.UsageError("--config and --socket exclude each other")
+    if socket_path is not None:
+        return [socket_path]
     try:
-        node = load_node(path)
+        node = load_node(path or DEFAULT_PATH)
     except ConfigError as error:
         raise Failure(Exit.CONFIG, str(error)) from None
     env = os.environ
@@ -84,16 +86,25 @@ def _is_anothers(directory: str) -> bool:
         return False
 
 
-def ask(places: list[str], page: str, *, method: str = "GET", body: bytes | None = None) -> Answer:
-    """The answer, whatever its status, of the first place where a muxproxy runs. Raises Failure."""
+def ask(
+    places: list[str],
+    page: str,
+    *,
+    method: str = "GET",
+    body: bytes | None = None,
+    timeout: float | None = None,
+) -> Answer:
+    """The answer, whatever its status, of the first place where a muxproxy runs. `timeout`: another silence
+    than the usual. Raises Failure."""
+    timeout = TIMEOUT if timeout is None else timeout
     absent = []
     for place in places:
         try:
-            return _ask(place, page, method, body)
+            return _ask(_UnixConnection(place, timeout), place, page, method, body)
         except (FileNotFoundError, ConnectionRefusedError) as error:
             absent.append(f"{place}: {error.strerror}")
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise failure(place, _why(error)) from None
+            raise failure(place, _why(error, timeout)) from None
     advice = "start one with `muxproxy run`, or say where it is with --socket"
     raise Failure(Exit.NOT_RUNNING, f"no running muxproxy ({'; '.join(absent)}): {advice}")
 
@@ -103,28 +114,28 @@ def failure(place: str, why: str) -> Failure:
     return Failure(Exit.NOT_RUNNING, f"cannot ask {place}: {plain(' '.join(why.split()))}")
 
 
-def _why(error: Exception) -> str:
+def _why(error: Exception, timeout: float) -> str:
     if isinstance(error, TimeoutError):
-        return f"no answer within {TIMEOUT:g}s"
+        return f"no answer within {timeout:g}s"
     return getattr(error, "strerror", None) or str(error) or repr(error)
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=TIMEOUT)
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(TIMEOUT)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
 
 
-def _ask(place: str, page: str, method: str, body: bytes | None) -> Answer:
+def _ask(connection: _UnixConnection, place: str, page: str, method: str, body: bytes | None) -> Answer:
     """Raises OSError, HTTPException or ValueError."""
-    connection = _UnixConnection(place)
+    headers = {"Accept": "application/json"} | ({"Content-Type": "application/json"} if body else {})
     try:
-        connection.request(method, page, body=body, headers={"Accept": "application/json"})
+        connection.request(method, page, body=body, headers=headers)
         reply = connection.getresponse()
         content = reply.read(MAX_ANSWER)
     finally:

@@ -23,11 +23,13 @@ MEANINGS = {
     str(Exit.OK.value): "done; run: stopped by a signal, and what was owed has been finished",
     str(Exit.CONFIG.value): "the configuration has errors, or does not fit in the descriptor limit",
     str(Exit.USAGE.value): "the command line has errors",
-    str(Exit.CANNOT_START.value): "run: an address cannot be listened on",
-    str(Exit.NOT_RUNNING.value): "status, reload: no running muxproxy answered",
+    str(Exit.CANNOT_START.value): "run, reload, resume: an address cannot be listened on",
+    str(Exit.NOT_RUNNING.value): "status, reload and other commands: no running muxproxy answered",
     str(Exit.DEMO_FAILED.value): "demo: a reply was wrong, a socket too many, or one of its processes failed",
     str(Exit.NO_WORKER.value): "run: a worker cannot be started, five times in a row",
-    str(Exit.REFUSED.value): "reload: it takes a restart or an upgrade; nothing has been changed",
+    str(
+        Exit.REFUSED.value
+    ): "reload: it takes a restart or an upgrade; pause, set ...: refused. Nothing has been changed",
     str(Exit.BUG.value): "muxproxy's own fault, with a traceback",
     "128+N": "run: a second signal, number N, stopped it at once; demo: signal N stopped it",
 }

@@ -4,6 +4,7 @@
     200   what `told()` of config/plan.py says: it has been done, or would be
     409   the same, with what is refused; nothing has been changed
     422   {"problems": [{"file", "key", "value", "rule"}, ...]}: as of `check`; nothing has been changed
+    409   {"cannot_listen": [...]}: addresses that cannot be had; nothing has been changed
 
 The files are the running one's own, as it sees them: another user, in another place, might read others.
 """
@@ -23,6 +24,8 @@ from muxproxy.cli.plain import plain
 from muxproxy.cli.plan import render
 from muxproxy.errors import Problem
 
+PATIENCE = 60.0  # seconds: a worker that hangs is waited for, then replaced
+
 
 @click.command(short_help="Have a running muxproxy read its configuration again.")
 @asks_a_running_one
@@ -31,11 +34,11 @@ def reload(places: list[str], dry_run: bool) -> None:
     """Have a running muxproxy read its files again, and print what that changes and how: a line for each
     backend that is added, removed or replaced, each key and each listener.
 
-    All or nothing: a file that is wrong (exit code 1) or a change that a running process cannot make (7)
-    changes nothing.
+    All or nothing: a file that is wrong (exit code 1), an address that cannot be had (3) or a change that a
+    running process cannot make (7) changes nothing.
     """
     body = json.dumps({"dry_run": dry_run}).encode()
-    answer = asking.ask(places, "/reload", method="POST", body=body)
+    answer = asking.ask(places, "/reload", method="POST", body=body, timeout=PATIENCE)
     try:
         code, lines = _outcome(answer)
     except (KeyError, TypeError, ValueError) as error:
@@ -52,4 +55,8 @@ def _outcome(answer: Answer) -> tuple[Exit, list[str]]:
     told: dict[str, Any] = json.loads(answer.body)
     if answer.status == 422:
         return Exit.CONFIG, [plain(str(Problem(**problem))) for problem in told["problems"]]
+    if answer.status == 409 and "refused" not in told:
+        if "cannot_listen" in told:
+            return Exit.CANNOT_START, [plain(str(line)) for line in told["cannot_listen"]]
+        return Exit.REFUSED, [plain(str(told["detail"]))]
     return (Exit.REFUSED if told["refused"] else Exit.OK), render(told)

@@ -49,7 +49,8 @@ def start(path: Path, nofile: int, serve: Serve) -> int:
         log.warning(str(warning))
     if reading.config is not None:
         try:
-            wanted = limits.for_cpus(reading.config, usable_cpus())
+            cpus = usable_cpus()
+            wanted = limits.for_cpus(reading.config, cpus)
             config = limits.effective(wanted, nofile)
         except ConfigError as error:
             problems = error.problems
@@ -57,7 +58,7 @@ def start(path: Path, nofile: int, serve: Serve) -> int:
             for change in limits.lowered(reading.config, config):
                 log.info(str(change))
             place = path.absolute()
-            return serve(config, lambda: load(place))
+            return serve(config, lambda: limits.for_cpus(load(place), cpus))
     for problem in problems:
         log.error(str(problem))
     log.error("not started: the configuration has errors", problems=len(problems))

@@ -76,6 +76,10 @@ def _backend(b: Mapping[str, Any]) -> Table:
         table.add_row("  listening", f"{listening.get('subscribers', 0):,}", _counts(shown))
     for name, limit in b.get("limited", {}).items():
         table.add_row("  limit", _of(limit, "active", "active_max"), _limit(name, limit))
+    for key, it in b.get("differs", {}).items():
+        table.add_row("  set", f"{it['now']:,}", Text(f"{key}, {it['file']:,} in the file", "yellow"))
+    for server in b.get("drained_servers", ()):
+        table.add_row("  server", server, _state("drained"))
     for remark in b.get("remarks", ()):
         table.add_row("  remark", "", Text(remark, "yellow"))
     for server in b.get("servers", []):

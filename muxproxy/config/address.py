@@ -65,6 +65,14 @@ def parse_listen(text: str) -> Address:
     return Address("tcp", host=_canonical(host), port=port)
 
 
+def parse_listen_tcp(text: str) -> Address:
+    """Raises ValueError with the rule."""
+    address = parse_listen(text)
+    if address.kind != "tcp":
+        raise ValueError("an IP address and a port, such as 127.0.0.1:9180")
+    return address
+
+
 def parse_server(text: str) -> Address:
     """Raises ValueError with the rule."""
     if text.startswith("unix:"):

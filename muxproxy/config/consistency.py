@@ -84,6 +84,8 @@ def collisions(node: Node, backends: list[Backend]) -> list[Problem]:
     taken: list[tuple[Address, str]] = []
     if node.admin:
         taken.append((Address("unix", path=node.admin), f"admin in {node.file}"))
+    if node.admin_tcp:
+        taken.append((parse_listen(node.admin_tcp), f"admin_tcp in {node.file}"))
     for backend in backends:
         for text in backend.clients.listen:
             address = parse_listen(text)
@@ -103,7 +105,17 @@ def warnings(config: Config) -> list[Problem]:
     if workers > backends:
         rule = f"a backend has one owner: only {backends} of the workers will be started"
         found.append(Problem(config.node.file, "workers", str(workers), rule))
+    found += _admin_warnings(config.node)
     return found
+
+
+def _admin_warnings(node: Node) -> Iterator[Problem]:
+    if node.admin_mode & 0o002:
+        rule = "every user of this machine may pause, drain and reload: take the last digit's 2 away"
+        yield Problem(node.file, "admin_mode", str(keys.shown("admin_mode", node.admin_mode)), rule)
+    if node.admin_tcp and not parse_listen(node.admin_tcp).is_local:
+        rule = "other machines can read status and metrics there: names and addresses of servers are in them"
+        yield Problem(node.file, "admin_tcp", f'"{node.admin_tcp}"', rule)
 
 
 def _warnings(backend: Backend) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""`user` and `group` of muxproxy.toml: the numbers behind the names, and the groups that the user is in."""
+"""Users and groups of muxproxy.toml: the numbers behind the names, and the groups that a user is in."""
 
 from __future__ import annotations
 
@@ -26,14 +26,26 @@ def identity(node: Node) -> Identity | None:
     """As whom workers run; None: as who starts us. Raises UnknownNameError."""
     if not node.user:
         return None
-    try:
-        user = pwd.getpwnam(node.user)
-    except KeyError:
-        raise UnknownNameError("user", "this machine has no such user") from None
-    gid = user.pw_gid
-    if node.group:
-        try:
-            gid = grp.getgrnam(node.group).gr_gid
-        except KeyError:
-            raise UnknownNameError("group", "this machine has no such group") from None
+    user = _user("user", node.user)
+    gid = _group("group", node.group) if node.group else user.pw_gid
     return Identity(user.pw_uid, gid, sorted({*os.getgrouplist(node.user, user.pw_gid), gid} - {gid}))
+
+
+def admin_owner(node: Node) -> tuple[int, int]:
+    """Whose the admin socket is, user and group; -1: as who starts us. Raises UnknownNameError."""
+    uid = _user("admin_owner", node.admin_owner).pw_uid if node.admin_owner else -1
+    return uid, _group("admin_group", node.admin_group) if node.admin_group else -1
+
+
+def _user(key: str, name: str) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        raise UnknownNameError(key, "this machine has no such user") from None
+
+
+def _group(key: str, name: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise UnknownNameError(key, "this machine has no such group") from None

@@ -29,6 +29,7 @@ BACKEND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 # A command as in `COMMAND LIST`: of modules too ("ft.search"), never with spaces.
 _COMMAND = re.compile(r"[!-{}~]{1,64}(?:\|[!-{}~]{1,64})?")
 _NAME = re.compile(r"[^\s\x00-\x1f\x7f]{1,255}")
+_MODE = re.compile(r"0[67][0-7][0-7]")
 BACKEND_NAME_RULE = "1 to 63 of letters, digits, '.', '_' and '-', beginning with a letter or a digit"
 
 
@@ -163,7 +164,17 @@ class AdminPath:
         return address.parse_unix_path(value.removeprefix("unix:"))
 
 
-Single = Count | CountOr | Duration | Size | OneOf | Text | Secret | From | AdminPath  # read one value
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """Rights of a file as chmod takes them, `"0660"`: its owner can always read and write."""
+
+    def read(self, value: object) -> int:
+        if not isinstance(value, str) or _MODE.fullmatch(value) is None:
+            raise ValueError('four octal digits in quotes, from "0600" to "0777", such as "0660"')
+        return int(value, 8)
+
+
+Single = Count | CountOr | Duration | Size | OneOf | Text | Secret | From | AdminPath | Mode  # read one value
 Reader = Single | Each | Inline | Several
 Table = dict[str, Reader]
 
@@ -191,6 +202,10 @@ NODE: Table = {
     "memory": Size(1 * MIB, 1024 * GIB),
     "drain_timeout": Duration(1 * MS, 1 * H, zero="cut off at once what is owed"),
     "admin": AdminPath(),
+    "admin_mode": Mode(),
+    "admin_owner": Text(check_name),
+    "admin_group": Text(check_name),
+    "admin_tcp": Text(address.parse_listen_tcp),
     "log_level": OneOf(("debug", "info", "warning", "error")),
     "user": Text(check_name),
     "group": Text(check_name),
@@ -346,6 +361,8 @@ def _one(reader: Reader, value: object) -> str:
         return "0" if value == 0 else f'"{units.format_duration(value)}"'
     if isinstance(reader, Size) and isinstance(value, int):
         return f'"{units.format_size(value)}"'
+    if isinstance(reader, Mode) and isinstance(value, int):
+        return f'"{value:04o}"'
     if isinstance(reader, CountOr) and value == reader.stands_as:
         return f'"{reader.word}"'
     return json.dumps(value, ensure_ascii=False)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from muxproxy.config import consistency, exposure, keys, secrets
-from muxproxy.config.identity import UnknownNameError, identity
+from muxproxy.config.identity import UnknownNameError, admin_owner, identity
 from muxproxy.config.keys import NODE_FILE
 from muxproxy.config.model import (
     PATIENCE,
@@ -143,10 +143,11 @@ def _node(file: _File) -> Node:
     node = Node(**values, file=file.path)
     if node.group and not node.user and "user" not in file.bad:
         file.complain("group", node.group, "needs user")
-    try:
-        identity(node)
-    except UnknownNameError as error:
-        file.complain(error.key, getattr(node, error.key), str(error))
+    for known in (identity, admin_owner):
+        try:
+            known(node)
+        except UnknownNameError as error:
+            file.complain(error.key, getattr(node, error.key), str(error))
     return node
 
 

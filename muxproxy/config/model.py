@@ -250,6 +250,13 @@ class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory: int = 1024 * MIB
     drain_timeout: float = 30.0  # on SIGTERM, for what is owed; systemd's TimeoutStopSec is 90 s
     admin: str = ""  # unix socket of status and metrics; "": /run/muxproxy/admin.sock for root, else per user
+    # What operators do is for the owner and the group; a service manager that is neither is another group.
+    admin_mode: int = 0o660
+    admin_owner: str = ""  # "": who starts us
+    admin_group: str = ""  # "": its own
+    # Where status and metrics may be read, and nothing be changed: Prometheus scrapes no unix socket. "":
+    # nowhere.
+    admin_tcp: str = ""
     log_level: str = "info"
     # Whom workers run as, where root starts us; "": as root, without a capability. nginx `user` (nobody),
     # HAProxy `user` and `group` (none).

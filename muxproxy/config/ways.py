@@ -61,7 +61,7 @@ NODE: dict[str, Rule] = {
     # The supervisor has given up the rights to become another (privileges.py), and so could no successor.
     **_always(Way.RESTART, "user", "group"),
     # Whoever asks for a reload or an upgrade looks for us where the file says.
-    **_always(Way.RESTART, "admin"),
+    **_always(Way.RESTART, "admin", "admin_mode", "admin_owner", "admin_group", "admin_tcp"),
 }
 
 BACKEND: dict[str, Rule] = {

@@ -22,6 +22,7 @@ class Holder(NamedTuple):
 class Ledger:
     def __init__(self) -> None:
         self._bounds: dict[str, int] = {}  # of backends that are configured
+        self._paused: frozenset[str] = frozenset()
         self._budgets: dict[str, Budget[int]] = {}
         self._holders: dict[int, Holder] = {}
         self._last = 0
@@ -29,8 +30,21 @@ class Ledger:
     def set_bound(self, backend: str, bound: int) -> None:
         """Of a backend that is configured, from now on."""
         self._bounds[backend] = bound
-        if backend in self._budgets:
-            self._budgets[backend].set_bound(bound)
+        self._settle(backend)
+
+    def pause(self, backends: frozenset[str]) -> None:
+        """These and no others are lent nothing, whatever their bounds: what they hold comes back as it comes
+        free (mux/base/allowance.py)."""
+        changed, self._paused = self._paused ^ backends, backends
+        for backend in changed:
+            self._settle(backend)
+
+    def _settle(self, backend: str) -> None:
+        if backend in self._budgets and backend in self._bounds:
+            self._budgets[backend].set_bound(self._bound(backend))
+
+    def _bound(self, backend: str) -> int:
+        return 0 if backend in self._paused else self._bounds[backend]
 
     def forget(self, backend: str) -> None:
         """It is not configured any more; what its pools hold comes back as they drain."""
@@ -45,7 +59,7 @@ class Ledger:
         self._holders[self._last] = Holder(backend, worker)
         budget = self._budgets.get(backend)
         if budget is None:
-            budget = self._budgets[backend] = Budget(self._bounds[backend], spread=True)
+            budget = self._budgets[backend] = Budget(self._bound(backend), spread=True)
         budget.join(self._last)
         return self._last, budget.order(self._last)
 
@@ -83,6 +97,10 @@ class Ledger:
             for budget in self._budgets.values()
             for holder, order in budget.orders()
         ]
+
+    def is_held(self, backend: str) -> bool:
+        """A pool of it lives, and be it of one that was removed."""
+        return backend in self._budgets
 
     def lent(self, backend: str) -> int:
         """Places that its pools may hold, as far as is known here."""

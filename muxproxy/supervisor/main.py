@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,13 @@ from muxproxy.config.address import admin_socket
 from muxproxy.config.identity import Identity, identity
 from muxproxy.config.limits import assign_workers, effective
 from muxproxy.config.model import Backend, Config, Node
-from muxproxy.config.plan import Plan, plan, told
+from muxproxy.config.plan import Plan, plan
 from muxproxy.errors import OperatorError
 from muxproxy.messages import Ready
-from muxproxy.supervisor import admin
+from muxproxy.supervisor.admin import connections
+from muxproxy.supervisor.admin.commands import Commands, Read
+from muxproxy.supervisor.admin.live import Live
+from muxproxy.supervisor.admin.pages import Pages, refuse
 from muxproxy.supervisor.ledger import Ledger
 from muxproxy.supervisor.listening.adopting import Estate
 from muxproxy.supervisor.listening.sockets import Listeners, bind
@@ -44,9 +47,7 @@ from muxproxy.supervisor.workers import PATIENCE, Patience, Worker
 
 EXIT_LISTEN = 3
 EXIT_NO_WORKER = 6
-
-
-Read = Callable[[], Config]  # the files again; raises ConfigError
+NOTHING = Live()  # changed
 
 
 def run(
@@ -74,20 +75,25 @@ async def _run(
         estate = Estate()
         try:
             predecessor = None if succeed is None else await Predecessor.of(succeed, estate)
-            listeners = bind(config, path, estate.take)
+            live = NOTHING if predecessor is None else predecessor.live.reloaded(config)
+            running = live.over(config)
+            listeners = bind(running, path, estate.take)
         except OperatorError as error:
             for line in str(error).splitlines():
                 log.error("cannot start", problem=line)
             return EXIT_LISTEN
         with listeners:
-            log.info("muxproxy", version=__version__, pid=os.getpid(), admin=path)
+            tcp = {} if listeners.admin_tcp is None else {"admin_tcp": listeners.admin_tcp.bound}
+            log.info("muxproxy", version=__version__, pid=os.getpid(), admin=path, **tcp)
             run_as = _run_as(config.node, log)
             try:
                 drop(other_user=run_as is not None)
             except PermissionError as error:
                 log.error("cannot start", problem=error.strerror)
                 return EXIT_NO_WORKER
-            supervisor = Supervisor(config, listeners, spawner(command, run_as), log, read=read)
+            supervisor = Supervisor(
+                running, listeners, spawner(command, run_as), log, read=read, written=config, live=live
+            )
             supervisor.files = files if run_as is None else None  # a successor could become nobody else
             if predecessor is not None:
                 supervisor.inherit_from(predecessor, estate)
@@ -115,10 +121,12 @@ class Supervisor:
         patience: Patience = PATIENCE,
         *,
         read: Read | None = None,
+        written: Config | None = None,
+        live: Live = NOTHING,
     ) -> None:
+        """`written`: what the files say, and `live`: what operators have changed of that (admin/live.py)."""
         self.state = "starting"
         self._config = config
-        self._read = read or (lambda: config)
         self._spawn = spawn
         self._patience = patience
         self._listeners = listeners
@@ -130,7 +138,9 @@ class Supervisor:
         self._workers = [
             self._worker(index, backends) for index, backends in enumerate(assign_workers(config))
         ]
-        self._reloading = trio.Lock()
+        self.changing = trio.Lock()
+        self.commands = Commands(self, written or config, read or (lambda: config), log, live)
+        self._ledger.pause(live.paused)
         self.files: Path | None = None
         self._predecessor: Predecessor | None = None
         self._successor: Successor | None = None
@@ -230,8 +240,15 @@ class Supervisor:
             "state": self.state,
             "reloads": self.reloads,
             "workers": [worker_entry(worker, answer) for worker, answer in both],
-            "backends": backend_entries(both, self._bound()),
+            "backends": backend_entries(both, self._bound(), self.commands.changed(), self._gone()),
         }
+
+    def _gone(self) -> list[tuple[Backend, str]]:
+        """Backends that operators have drained, and whether their pools are gone, too."""
+        return [
+            (backend, "draining" if self._ledger.is_held(backend.name) else "drained")
+            for backend in self.commands.gone()
+        ]
 
     def _bound(self) -> dict[str, list[str]]:
         """The addresses of each backend, as the kernel says."""
@@ -256,10 +273,17 @@ class Supervisor:
                 )
 
     async def _serve_admin(self) -> None:
-        assert self._listeners.admin is not None
-        sock = trio.socket.from_stdlib_socket(self._listeners.admin.socket)
         with self._admin_scope:
-            await admin.serve(sock, self, self._log)
+            async with trio.open_nursery() as nursery:
+                for listener in self._listeners.admins():
+                    pages = Pages(
+                        self,
+                        self.commands,
+                        self._log,
+                        only_reads=listener is self._listeners.admin_tcp,
+                    )
+                    sock = trio.socket.from_stdlib_socket(listener.socket)
+                    nursery.start_soon(connections.serve, sock, pages.answer, refuse, self._log)
 
     async def _announce(self) -> None:
         """Tell the log and systemd once every worker accepts."""
@@ -281,33 +305,33 @@ class Supervisor:
         with trio.open_signal_receiver(signal.SIGHUP) as hangups:
             async for _ in hangups:
                 try:
-                    await self.reload()
+                    await self.commands.reload()
                 except OperatorError:
                     pass  # it is in the log
 
-    async def reload(self, *, dry_run: bool = False) -> dict[str, Any]:
-        """What is done, or would be (config/plan.py, told). Raises OperatorError, and nothing has changed."""
-        async with self._reloading:
-            try:
-                if self.state == "draining":
-                    raise OperatorError("muxproxy is draining")
-                if self._predecessor is not None:
-                    raise OperatorError("an upgrade is under way: its predecessor has not gone yet")
-                wanted = await trio.to_thread.run_sync(self._read)
-                if dry_run:
-                    return told(self._plan(wanted))
-                nofile = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-                reload = Reload(self._config, wanted, nofile, self._live())
-            except OperatorError as error:
-                for line in str(error).splitlines():
-                    self._log.error("not reloaded", problem=line)
-                raise
-            await self._carry_out(reload)
-            return told(reload.plan)
+    def why_not(self) -> str:
+        """Nothing can be changed now; "": it can."""
+        if self._predecessor is not None:
+            return "an upgrade is under way: its predecessor has not gone yet"
+        return "muxproxy is draining" if self.state == "draining" else ""
 
-    def _plan(self, wanted: Config) -> Plan:
-        nofile = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        return plan(self._config, effective(wanted, nofile, self._live()))
+    def plan(self, wanted: Config) -> Plan:
+        """Raises OperatorError."""
+        return plan(self._config, effective(wanted, _nofile(), self._live()))
+
+    async def become(self, wanted: Config) -> Plan:
+        """In place. Raises OperatorError, and nothing has changed."""
+        reload = Reload(self._config, wanted, _nofile(), self._live())
+        await self._carry_out(reload)
+        return reload.plan
+
+    def pause(self, backends: frozenset[str]) -> None:
+        self._ledger.pause(backends)
+        self._lend()
+
+    def tell_to_reconnect(self, backend: str, server: str) -> bool:
+        heard = [worker.reconnect(backend, server) for worker in self._workers]
+        return all(heard)
 
     def _live(self) -> list[list[str]]:
         return [[backend.name for backend in worker.backends] for worker in self._workers]
@@ -365,7 +389,7 @@ class Supervisor:
 
     async def upgrade(self, nursery: trio.Nursery) -> None:
         """Returns when a successor serves, and we drain. Raises OperatorError: nothing has changed then."""
-        async with self._reloading:
+        async with self.changing:
             if self.files is None:
                 raise OperatorError(
                     "a successor would not have the rights to run workers as `user`: restart instead"
@@ -373,7 +397,7 @@ class Supervisor:
             if self.state != "serving" or self._predecessor is not None:
                 raise OperatorError(f"muxproxy is {self.state}, or an upgrade is under way")
             try:
-                successor = Successor(self.files, self._listeners, self._log)
+                successor = Successor(self.files, self._listeners, self.commands.live, self._log)
             except OSError as error:
                 raise OperatorError(f"no successor can be started: {error}") from None
             self._log.info("upgrading", successor=successor.pid)
@@ -411,6 +435,10 @@ class Supervisor:
         for worker in self._workers:
             if not worker.stopped.is_set():
                 self._log.error("worker did not stop in time, killed", worker=worker.index, pid=worker.pid)
+
+
+def _nofile() -> int:
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def _counts(plan: Plan) -> dict[str, int]:

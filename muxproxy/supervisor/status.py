@@ -5,17 +5,65 @@ Pure. A backend whose worker does not answer is still listed, with its bounds an
     starting | serving | draining | stopped      as its worker
     worker restarting                             its worker died, the next one is on its way
     worker not answering                          it lives and said nothing within a second
+    paused | drained | draining                   operators wanted it so (admin/live.py)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 from muxproxy.config.limits import named
 from muxproxy.config.model import Backend
 
 _BACKEND_STATES = {"ready": "serving", "restarting": "worker restarting"}
+
+
+class Differs(TypedDict):
+    file: int
+    now: int
+
+
+class Changed(TypedDict):
+    """What operators have changed of a backend."""
+
+    paused: bool
+    drained: bool
+    drained_servers: list[str]
+    differs: dict[str, Differs]  # by key of its file
+
+
+class BackendEntry(Changed):
+    """Beside these it has all of metrics/snapshot.py while its worker answers."""
+
+    state: str
+    listen: list[str]  # as the kernel says: port 0 has become a number
+    protocol: str
+    clients_max: int
+    waiting_max: int
+    queue_timeout: float
+    upstream_max: int
+    limits: dict[str, float]  # every number that it is held to
+
+
+class WorkerEntry(TypedDict):
+    index: int
+    pid: int | None
+    state: str  # starting | ready | restarting | draining | stopped
+    answering: bool
+    restarts: int
+    backends: list[str]
+    process: dict[str, Any]
+
+
+class Status(TypedDict):
+    version: str
+    pid: int
+    uptime: float  # seconds
+    state: str  # starting | serving | draining
+    reloads: int  # that were carried out
+    workers: list[WorkerEntry]
+    backends: dict[str, BackendEntry]
 
 
 class WorkerLike(Protocol):
@@ -46,20 +94,57 @@ def worker_entry(worker: WorkerLike, answer: Answer) -> dict[str, Any]:
 
 
 def backend_entries(
-    workers: Iterable[tuple[WorkerLike, Answer]], bound: Mapping[str, Sequence[str]]
+    workers: Iterable[tuple[WorkerLike, Answer]],
+    bound: Mapping[str, Sequence[str]],
+    changed: Mapping[str, dict[str, Any]] | None = None,
+    gone: Iterable[tuple[Backend, str]] = (),
 ) -> dict[str, dict[str, Any]]:
-    """By name. `bound`: the addresses that each backend listens on, as the kernel says."""
-    entries = {}
+    """By name. `bound`: the addresses that each backend listens on, as the kernel says. `changed`: what
+    operators have changed of each. `gone`: those that they have drained, and the state that is shown."""
+    entries: dict[str, dict[str, Any]] = {}
+    told = changed or {}
+    for backend, state in gone:
+        entries[backend.name] = {"state": state, "listen": []} | _configured(backend)
     for worker, answer in workers:
         snapshots = {} if answer is None else answer["backends"]
         for backend in worker.backends:
             state = _backend_state(str(worker.state), backend.name in snapshots)
+            if state == "serving" and told.get(backend.name, {}).get("paused"):
+                state = "paused"
             entries[backend.name] = (
                 {"state": state, "listen": list(bound[backend.name])}
                 | _configured(backend)
                 | snapshots.get(backend.name, {})
             )
-    return dict(sorted(entries.items()))
+    return {name: entry | _UNCHANGED | told.get(name, {}) for name, entry in sorted(entries.items())}
+
+
+_UNCHANGED: dict[str, Any] = {"paused": False, "drained": False, "drained_servers": [], "differs": {}}
+
+
+def unready(report: Mapping[str, Any], only: str = "") -> dict[str, str]:
+    """Which backends cannot serve, and why; `only`: of this one. {}: all can."""
+    if report["state"] != "serving":
+        return {"muxproxy": str(report["state"])}
+    backends = report["backends"]
+    cannot = {name: _why_not(backends[name]) for name in ([only] if only else backends)}
+    return {name: why for name, why in cannot.items() if why}
+
+
+def _why_not(entry: Mapping[str, Any]) -> str:
+    if entry["state"] != "serving":
+        return str(entry["state"])
+    servers = entry.get("servers", [])
+    if any(_may_serve(server) for server in servers):
+        return ""
+    troubles = [f"{server['address']}: {server['last_error'] or server['state']}" for server in servers]
+    return f"no server can be reached: {', '.join(troubles)}" if troubles else "no server's name is resolved"
+
+
+def _may_serve(server: Mapping[str, Any]) -> bool:
+    """One that is backing off has connections still, perhaps; of one that is probed one is the probe."""
+    least = {"backing_off": 1, "probing": 2}.get(server["state"], 0)
+    return bool(server["connections"] >= least)
 
 
 def _backend_state(worker_state: str, is_known: bool) -> str:

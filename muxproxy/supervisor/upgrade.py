@@ -1,7 +1,7 @@
 """An upgrade: another muxproxy, of the code and the files that are there now, takes over while traffic flows.
 
     predecessor                                   successor: `muxproxy run` with a channel to it
-        Succeed(listeners, admin)     ->          adopts the sockets, starts workers: they may open nothing
+        Succeed(listeners, admin ...) ->          adopts the sockets, starts workers: they may open nothing
                                       <-  Ready() every worker accepts
         accepts no more, drains; Lend(holder, order) as its own pools give places back
                                       <-  Holds(holder, report)
@@ -20,12 +20,14 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import trio
 
 from muxproxy.budget import Order, Report, Share
 from muxproxy.config.model import Backend
 from muxproxy.errors import OperatorError
 from muxproxy.messages import Holds, Lend, Message, Ready, Succeed
+from muxproxy.supervisor.admin.live import Live
 from muxproxy.supervisor.channel import Channel
 from muxproxy.supervisor.interpreter import program
 from muxproxy.supervisor.ledger import Ledger
@@ -46,7 +48,9 @@ class UpgradeError(OperatorError):
 class Successor:
     """As its predecessor sees it."""
 
-    def __init__(self, path: Path, listeners: Listeners, log: Log, command: Sequence[str] = COMMAND) -> None:
+    def __init__(
+        self, path: Path, listeners: Listeners, live: Live, log: Log, command: Sequence[str] = COMMAND
+    ) -> None:
         """Raises OSError."""
         ours, theirs = socket.socketpair()
         descriptors = [listener.socket.fileno() for listener in _all(listeners)]
@@ -69,8 +73,8 @@ class Successor:
             name: [(listener.address, listener.socket.fileno()) for listener in mine]
             for name, mine in listeners.backends.items()
         }
-        admin = listeners.admin
-        self.channel.say(Succeed(places, None if admin is None else (admin.address, admin.socket.fileno())))
+        admin = [(listener.address, listener.socket.fileno()) for listener in listeners.admins()]
+        self.channel.say(Succeed(places, admin, msgspec.to_builtins(live)))
 
     async def listen(self, ledger: Ledger, on_news: Callable[[], None]) -> None:
         """Until it has gone, or we have."""
@@ -120,7 +124,7 @@ async def _first(event: trio.Event, scope: trio.CancelScope) -> None:
 
 def _all(listeners: Listeners) -> list[Listener]:
     backends = [listener for mine in listeners.backends.values() for listener in mine]
-    return backends if listeners.admin is None else [*backends, listeners.admin]
+    return [*backends, *listeners.admins()]
 
 
 class Predecessor:
@@ -130,6 +134,7 @@ class Predecessor:
         sock = socket.socket(fileno=descriptor)
         os.set_inheritable(descriptor, False)
         self.channel = Channel(trio.SocketStream(trio.socket.from_stdlib_socket(sock)))
+        self.live = Live()
         self.backends: set[str] = set()  # that it has: their bounds are not ours yet
         self._shares: dict[int, tuple[str, Share]] = {}  # by its number in the predecessor's ledger
         self._told: dict[int, Report] = {}
@@ -151,8 +156,9 @@ class Predecessor:
         for name, places in message.listeners.items():
             for address, listener in places:
                 estate.add(name, address, listener)
-        if message.admin:
-            estate.add("", *message.admin)
+        for address, listener in message.admin:
+            estate.add("", address, listener)
+        self.live = msgspec.convert(message.live, Live)
 
     async def listen(
         self, bounds: Mapping[str, Backend], ledger: Ledger, on_news: Callable[[], None]

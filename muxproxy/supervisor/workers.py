@@ -30,6 +30,7 @@ from muxproxy.messages import (
     Lend,
     Message,
     Ready,
+    Reconnect,
     Stats,
 )
 from muxproxy.messages import Log as LogLine
@@ -178,6 +179,12 @@ class Worker:
         else:
             if not self._channel.say(change):
                 self._condemn(self._process, "does not listen to a reload")
+
+    def reconnect(self, backend: str, server: str) -> bool:
+        """False if the process does not listen. One that is yet to come connects anew anyway."""
+        if self._channel is None or all(mine.name != backend for mine in self.backends):
+            return True
+        return self._channel.say(Reconnect(backend, server))
 
     async def applied(self, serial: int) -> None:
         """That is done, by this process or because the next one will begin so."""

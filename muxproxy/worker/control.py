@@ -14,7 +14,19 @@ import signal
 import socket
 from typing import Any, Protocol, cast
 
-from muxproxy.messages import Apply, Ask, Configure, Drain, Lend, Log, Message, MessageReader, Stats, encode
+from muxproxy.messages import (
+    Apply,
+    Ask,
+    Configure,
+    Drain,
+    Lend,
+    Log,
+    Message,
+    MessageReader,
+    Reconnect,
+    Stats,
+    encode,
+)
 from muxproxy.worker.bugs import describe_current
 
 # A supervisor that does not read its channel must not cost the worker memory (P7): beyond this many unsent
@@ -38,6 +50,8 @@ class Handler(Protocol):
     def on_lend(self, message: Lend) -> None: ...
 
     def on_apply(self, message: Apply) -> None: ...
+
+    def on_reconnect(self, message: Reconnect) -> None: ...
 
     def on_drain(self, message: Drain) -> None: ...
 
@@ -104,6 +118,8 @@ class ControlChannel(asyncio.Protocol):
             self._handler.on_lend(message)
         elif isinstance(message, Apply):
             self._handler.on_apply(message)
+        elif isinstance(message, Reconnect):
+            self._handler.on_reconnect(message)
         elif isinstance(message, Drain):
             self._handler.on_drain(message)
         else:

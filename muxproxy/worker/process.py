@@ -28,6 +28,7 @@ from muxproxy.messages import (
     Log,
     Message,
     Ready,
+    Reconnect,
 )
 from muxproxy.mux.admission.memory import Memory
 from muxproxy.mux.base.failures import INTERVAL
@@ -110,6 +111,11 @@ class Worker:
         except Exception:
             problem = describe_current()
         self._send(Applied(message.serial, problem))
+
+    def on_reconnect(self, message: Reconnect) -> None:
+        """It may come for a backend that a reload has just taken away."""
+        if message.backend in self._services:
+            self._services[message.backend].pool.reconnect(self._engine.time(), message.server)
 
     def on_drain(self, message: Drain) -> None:
         """Accept no more, finish what is owed, for at most `message.timeout` seconds."""

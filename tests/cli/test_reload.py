@@ -51,6 +51,19 @@ def test_what_is_refused_has_a_code_of_its_own(admin: FakeAdmin, status: str) ->
     assert result.stdout.splitlines()[-1] == "refused: nothing is changed"
 
 
+def test_addresses_that_cannot_be_had_have_the_code_that_run_has_for_them(admin: FakeAdmin) -> None:
+    problem = {"detail": "x", "cannot_listen": ["a: taken", "b: taken\x1b"]}
+    admin.answer(json.dumps(problem).encode(), "409 Conflict")
+    result = reload("--socket", admin.path)
+    assert (result.exit_code, result.stdout) == (3, "a: taken\nb: taken?\n")
+
+
+def test_not_now_is_told(admin: FakeAdmin) -> None:
+    admin.answer(b'{"detail": "muxproxy is draining"}', "409 Conflict")
+    result = reload("--socket", admin.path)
+    assert (result.exit_code, result.stdout) == (7, "muxproxy is draining\n")
+
+
 def test_files_that_are_wrong_are_told_as_check_tells_them(admin: FakeAdmin) -> None:
     problem = {"file": "a.toml", "key": "queue.timeout", "value": "5", "rule": "a duration is\x1b[2J"}
     admin.answer(json.dumps({"problems": [problem]}).encode(), "422 Unprocessable Content")

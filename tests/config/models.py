@@ -70,6 +70,8 @@ def all_keys(struct: type[msgspec.Struct], prefix: str = "") -> list[str]:
 def value_of(dotted: str, reader: keys.Reader) -> st.SearchStrategy[object]:
     if isinstance(reader, keys.Count | keys.Size):
         return st.integers(reader.low, reader.high)
+    if isinstance(reader, keys.Mode):
+        return st.integers(0o600, 0o777)
     if isinstance(reader, keys.CountOr):
         return st.integers(reader.low, reader.high) | st.just(reader.stands_as)
     if isinstance(reader, keys.Duration):

@@ -104,11 +104,13 @@ def test_a_server_that_is_the_backends_own_listener_is_a_loop(listen: str, serve
 def test_one_address_has_one_listener_in_all_backends() -> None:
     one = backend("one", ("127.0.0.1:80", "127.0.0.1:80", "unix:/run/admin.sock"))
     two = backend("two", ("0.0.0.0:80", "127.0.0.1:81"))
-    found = collisions(Node(admin="/run/admin.sock", file="muxproxy.toml"), [one, two])
+    node = Node(admin="/run/admin.sock", admin_tcp="127.0.0.1:81", file="muxproxy.toml")
+    found = collisions(node, [one, two])
     assert [str(problem) for problem in found] == [
         'one.toml: clients.listen = "127.0.0.1:80": already taken by "127.0.0.1:80" in one.toml',
         'one.toml: clients.listen = "unix:/run/admin.sock": already taken by admin in muxproxy.toml',
         'two.toml: clients.listen = "0.0.0.0:80": already taken by "127.0.0.1:80" in one.toml',
+        'two.toml: clients.listen = "127.0.0.1:81": already taken by admin_tcp in muxproxy.toml',
     ]
 
 
@@ -214,6 +216,18 @@ def test_what_is_seldom_meant_gives_one_warning(change: dict[str, Any], expected
 
 def test_defaults_give_no_warning() -> None:
     assert warnings(Config(node=Node(), backends=(backend(),))) == []
+
+
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        (Node(admin_mode=0o666), 'admin_mode = "0666": every user of this machine may pause'),
+        (Node(admin_tcp="0.0.0.0:9180"), 'admin_tcp = "0.0.0.0:9180": other machines can read'),
+        (Node(admin_mode=0o664, admin_tcp="[::1]:9180"), ""),
+    ],
+)
+def test_who_else_may_ask_and_change_is_told(node: Node, expected: str) -> None:
+    assert [expected in str(each) for each in warnings(Config(node, (backend(),)))] == [True] * bool(expected)
 
 
 def test_more_workers_than_backends_gives_a_warning() -> None:

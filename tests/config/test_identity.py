@@ -1,4 +1,4 @@
-"""Who `user` and `group` are."""
+"""Who `user` and `group` are, and whose the admin socket is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pwd
 
 import pytest
 
-from muxproxy.config.identity import Identity, UnknownNameError, identity
+from muxproxy.config.identity import Identity, UnknownNameError, admin_owner, identity
 from muxproxy.config.load import examine
 from muxproxy.config.model import Node
 from tests.config.conftest import Write
@@ -28,6 +28,13 @@ def test_a_user_has_his_own_group_unless_another_is_named_and_never_ours() -> No
     assert who == Identity(nobody.pw_uid, daemon, sorted({nobody.pw_gid, *mine}))
 
 
+def test_the_admin_socket_is_ours_unless_another_is_named() -> None:
+    assert admin_owner(Node()) == (-1, -1)
+    nobody, daemon = pwd.getpwnam("nobody").pw_uid, grp.getgrnam("daemon").gr_gid
+    assert admin_owner(Node(admin_owner="nobody", admin_group="daemon")) == (nobody, daemon)
+    assert admin_owner(Node(admin_group="daemon")) == (-1, daemon)
+
+
 def test_who_does_not_exist_is_told_by_key() -> None:
     for node, key in ((Node(user="no-such"), "user"), (Node(user="nobody", group="no-such"), "group")):
         with pytest.raises(UnknownNameError) as caught:
@@ -41,6 +48,9 @@ def test_who_does_not_exist_is_told_by_key() -> None:
         ('user = "no-such"', 'user = "no-such": this machine has no such user'),
         ('user = "nobody"\ngroup = "no-such"', 'group = "no-such": this machine has no such group'),
         ('group = "daemon"', 'group = "daemon": needs user'),
+        ('admin_owner = "no-such"', 'admin_owner = "no-such": this machine has no such user'),
+        ('admin_group = "no-such"', 'admin_group = "no-such": this machine has no such group'),
+        ('admin_owner = "nobody"\nadmin_group = "daemon"', ""),
         ('user = "no body"', "user"),
         ("user = 0", "user = 0: a string in quotes"),
         ('user = "nobody"\ngroup = "daemon"', ""),

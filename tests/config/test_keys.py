@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muxproxy.config import keys
+from muxproxy.config.address import parse_listen_tcp
 from muxproxy.config.model import AUTO, Batch, Clients, Dubbo, Http, Limit, Node, Queue, Redis, Tcp, Upstream
 from muxproxy.config.units import format_duration, format_size
 from tests.config.models import READERS, value_of
@@ -66,6 +67,8 @@ def test_every_default_is_within_its_bounds(name: str) -> None:
             written = format_duration(field.default)
         elif isinstance(reader, keys.Size):
             written = format_size(field.default)
+        elif isinstance(reader, keys.Mode):
+            written = f"{field.default:04o}"
         assert not isinstance(reader, keys.Each | keys.Several)
         assert reader.read(written) == field.default, field.name
         checked += 1
@@ -95,6 +98,8 @@ def test_bounds_between_keys_name_keys_that_exist() -> None:
         ),
         (keys.Text(keys.check_name), ["com.acme.Orders", "größe"], ["", "a b", "a\n", "x" * 256, 1]),
         (keys.Text(keys.check_file), ["/run/x"], ["", "x", "/run/", "/a\0b", 1]),
+        (keys.Mode(), ["0600", "0660", "0777"], ["660", "0460", "0668", "00660", 660, 0o660, "", "0o660"]),
+        (keys.Text(parse_listen_tcp), ["127.0.0.1:9180", "[::1]:0"], ["unix:/run/x", "localhost:1", ":1", 1]),
         (keys.AdminPath(), ["/run/x.sock", "unix:/run/x.sock"], ["x.sock", "", 1]),
     ],
 )
@@ -119,6 +124,8 @@ def test_a_reader_takes_what_is_within_its_bounds(
         ("memory", 1024**3, '"1GiB"'),
         ("drain_timeout", 0.0, "0"),
         ("admin", "", "not written"),
+        ("admin_mode", 0o660, '"0660"'),
+        ("admin_tcp", "127.0.0.1:9180", '"127.0.0.1:9180"'),
         ("protocol", "http", '"http"'),
         ("queue.timeout", 0.5, '"500ms"'),
         ("upstream.abandoned_bytes", 0, '"0B"'),

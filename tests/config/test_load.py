@@ -73,7 +73,8 @@ def test_defaults_follow_the_protocols_own_callers(
 def test_every_key_is_read_in_its_unit(write: Write) -> None:
     write(
         "muxproxy.toml",
-        'workers = 1\ndrain_timeout = "10s"\nadmin = "unix:/run/x.sock"\nlog_level = "debug"\n',
+        'workers = 1\ndrain_timeout = "10s"\nadmin = "unix:/run/x.sock"\nadmin_mode = "0600"\n'
+        'admin_tcp = "127.0.0.1:9180"\nlog_level = "debug"\n',
     )
     path = write(
         "backends/b.toml",
@@ -118,6 +119,8 @@ def test_every_key_is_read_in_its_unit(write: Write) -> None:
         workers=1,
         drain_timeout=10.0,
         admin="/run/x.sock",
+        admin_mode=0o600,
+        admin_tcp="127.0.0.1:9180",
         log_level="debug",
         file=f"{path}/muxproxy.toml",
     )

@@ -20,7 +20,7 @@ import socket
 import sys
 import time
 
-from muxproxy.messages import Applied, Apply, Ask, Configure, Drain, Drained, Lend, Log, Ready
+from muxproxy.messages import Applied, Apply, Ask, Configure, Drain, Drained, Lend, Log, Ready, Reconnect
 from muxproxy.worker.control import ControlChannel, die_with_parent, open_control
 
 
@@ -55,6 +55,9 @@ class FakeWorker:
 
     def on_apply(self, message: Apply) -> None:
         self.channel.send(Applied(message.serial))
+
+    def on_reconnect(self, message: Reconnect) -> None:
+        self.channel.send(Log("info", "fake worker reconnects", {"backend": message.backend}))
 
     def on_drain(self, message: Drain) -> None:
         if self.stubborn:

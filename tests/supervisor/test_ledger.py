@@ -37,6 +37,39 @@ def test_a_lowered_bound_is_lent_again_only_when_it_has_come_back() -> None:
     assert made.lent("app") == 3
 
 
+def test_what_is_paused_is_lent_nothing_and_gets_its_newest_bound_back() -> None:
+    made = ledger()
+    made.set_bound("other", 4)
+    holder, _ = made.open("app", 0)
+    other, order = made.open("other", 0)
+    made.pause(frozenset({"app"}))
+    told = orders(made)
+    assert (told[holder].most, other in told, order.most) == (0, False, 4)
+    made.on_report(0, holder, Report(told[holder].serial, 3, 5))
+    assert made.lent("app") == 3
+    made.on_report(0, holder, Report(told[holder].serial, 0, 5))
+    made.set_bound("app", 10)  # a reload meanwhile
+    assert orders(made) == {}
+    made.close_all(0)
+    again, order = made.open("app", 0)  # and a worker that died
+    assert order.most == 0
+    made.pause(frozenset())
+    assert orders(made)[again].most == 10
+
+
+def test_a_pause_outlives_its_backend() -> None:
+    made = ledger()
+    made.pause(frozenset({"app"}))
+    made.close(made.open("app", 0)[0])
+    made.forget("app")
+    made.pause(frozenset({"app", "unknown"}))
+    made.pause(frozenset({"app"}))
+    made.set_bound("app", 8)
+    assert made.open("app", 0)[1].most == 0
+    assert made.is_held("app")
+    assert not made.is_held("unknown")
+
+
 def test_a_dead_worker_gives_back_all_and_what_it_said_before_is_nothing() -> None:
     made = ledger()
     old, order = made.open("app", 0)

@@ -244,7 +244,9 @@ async def test_a_worker_that_does_not_answer_is_shown_so_and_the_others_are_stil
             code, body = await it.get("/metrics")
             assert code == 200
             assert b'muxproxy_worker_up{worker="1"} 0\n' in body
-        assert await it.get("/healthz") == (200, b"serving\n")
+        assert (await it.get("/healthz"))[0] == 200
+        code, body = await it.get("/readyz?backend=web")
+        assert (code, json.loads(body)["cannot"]) == (503, {"web": "worker not answering"})
 
 
 async def test_a_worker_that_cannot_start_is_tried_again_and_the_port_stays_ours(tmp_path):
@@ -256,7 +258,9 @@ async def test_a_worker_that_cannot_start_is_tried_again_and_the_port_stays_ours
         client = await it.connect()  # waits in the backlog
         status = await it.status()
         assert status["state"] == "starting"
-        assert await it.get("/healthz") == (503, b"starting\n")
+        assert (await it.get("/healthz"))[0] == 200
+        code, body = await it.get("/readyz")
+        assert (code, json.loads(body)["cannot"]) == (503, {"muxproxy": "starting"})
         it.signal(signal.SIGTERM)
         await it.wait_line(" draining ")
         shutil.rmtree(lives)

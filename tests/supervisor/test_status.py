@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from muxproxy.config.model import Backend, Clients, Upstream
-from muxproxy.supervisor.status import backend_entries, worker_entry
+from muxproxy.supervisor.status import backend_entries, unready, worker_entry
 
 WEB = Backend(
     name="web",
@@ -36,6 +36,48 @@ def test_what_a_worker_answers_is_shown_beside_what_is_configured():
     web = backend_entries([(worker("ready"), answer)], BOUND)["web"]
     assert (web["state"], web["clients"], web["clients_max"], web["upstream_max"]) == ("serving", 5, 100, 3)
     assert web["listen"] == ["127.0.0.1:4711"]
+
+
+def test_what_operators_have_changed_is_shown():
+    answer = {"backends": {"web": {"clients": 5}}}
+    changed = {"paused": True, "drained": False, "drained_servers": ["a:1"], "differs": {}}
+    web = backend_entries([(worker("ready"), answer)], BOUND, {"web": changed})["web"]
+    assert (web["state"], web["paused"], web["drained_servers"]) == ("paused", True, ["a:1"])
+    web = backend_entries([(worker("restarting"), None)], BOUND, {"web": changed})["web"]
+    assert web["state"] == "worker restarting"
+    web = backend_entries([], {}, {}, [(WEB, "drained")])["web"]
+    assert (web["state"], web["listen"], web["upstream_max"], web["paused"]) == ("drained", [], 3, False)
+
+
+def server(state: str, connections: int = 0, last_error: str = "") -> dict:
+    return {"address": "a:1", "state": state, "connections": connections, "last_error": last_error}
+
+
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        ({"state": "serving", "servers": [server("up")]}, ""),
+        ({"state": "serving", "servers": [server("stopping")]}, ""),
+        ({"state": "serving", "servers": [server("backing_off", 0, "refused"), server("up")]}, ""),
+        ({"state": "serving", "servers": [server("backing_off", 1, "refused")]}, ""),
+        ({"state": "serving", "servers": [server("backing_off", 0, "refused")]}, "a:1: refused"),
+        ({"state": "serving", "servers": [server("probing", 1, "refused")]}, "a:1: refused"),
+        ({"state": "serving", "servers": []}, "no server's name is resolved"),
+        ({"state": "paused", "servers": [server("up")]}, "paused"),
+        ({"state": "worker not answering"}, "worker not answering"),
+    ],
+)
+def test_ready_is_a_backend_that_could_serve_a_request_now(entry, why):
+    report = {
+        "state": "serving",
+        "backends": {"web": entry, "good": {"state": "serving", "servers": [server("up")]}},
+    }
+    cannot = unready(report)
+    assert cannot.keys() == ({"web"} if why else set())
+    assert why in cannot.get("web", "")
+    assert unready(report, "good") == {}
+    assert unready(report, "web") == cannot
+    assert unready(report | {"state": "starting"}) == {"muxproxy": "starting"}
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import trio
 
 from muxproxy.budget import Order, Report
 from muxproxy.messages import Holds, Lend, MessageReader, Ready, Succeed, encode
+from muxproxy.supervisor.admin.live import Live
 from muxproxy.supervisor.ledger import Ledger
 from muxproxy.supervisor.listening.adopting import Estate
 from muxproxy.supervisor.listening.sockets import Listener, Listeners
@@ -53,7 +54,7 @@ async def test_a_successor_that_is_ready_is_heard_and_lent_to() -> None:
     holder, order = ledger.open("web", SUCCESSOR)
     with listeners() as mine, trio.fail_after(30):
         words = (Ready(), Holds(holder, Report(order.serial, 1, 0)))
-        successor = Successor(Path("/etc/muxproxy"), mine, log(), child(*words))
+        successor = Successor(Path("/etc/muxproxy"), mine, Live(), log(), child(*words))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(successor.channel.write)
             heard = trio.Event()
@@ -68,7 +69,7 @@ async def test_a_successor_that_is_ready_is_heard_and_lent_to() -> None:
 
 async def test_one_that_ends_is_told_and_reaped() -> None:
     with listeners() as mine, trio.fail_after(30):
-        successor = Successor(Path("/etc/muxproxy"), mine, log(), [sys.executable, "-c", "pass"])
+        successor = Successor(Path("/etc/muxproxy"), mine, Live(), log(), [sys.executable, "-c", "pass"])
         async with trio.open_nursery() as nursery:
             nursery.start_soon(successor.channel.write)
             nursery.start_soon(successor.listen, Ledger(), lambda: None)
@@ -83,7 +84,7 @@ async def test_one_that_ends_is_told_and_reaped() -> None:
 async def test_one_that_cannot_be_started_is_an_os_error_and_leaks_nothing() -> None:
     before = os.listdir("/proc/self/fd")
     with listeners() as mine, pytest.raises(FileNotFoundError):
-        Successor(Path("/etc/muxproxy"), mine, log(), ["/nobody/installed/this"])
+        Successor(Path("/etc/muxproxy"), mine, Live(), log(), ["/nobody/installed/this"])
     assert os.listdir("/proc/self/fd") == before
 
 
@@ -111,9 +112,10 @@ async def test_what_is_handed_over_is_the_estates_and_bounds_come_with_what_is_l
     heir, estate, ledger = Heir(), Estate(), Ledger()
     with heir.ours, socket.create_server(("127.0.0.1", 0)) as sock, trio.fail_after(10):
         address = f"127.0.0.1:{sock.getsockname()[1]}"
-        heir.says(Succeed({"web": [(address, os.dup(sock.fileno()))], "gone": []}, None))
+        heir.says(Succeed({"web": [(address, os.dup(sock.fileno()))], "gone": []}, [], {"paused": ["web"]}))
         predecessor = await Predecessor.of(heir.descriptor, estate)
         assert predecessor.backends == {"web", "gone"}
+        assert predecessor.live.paused == {"web"}
         listener = estate.take("web", address)
         assert listener is not None
         listener.close()

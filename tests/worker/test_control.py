@@ -14,7 +14,18 @@ from collections.abc import Iterator
 import pytest
 import uvloop
 
-from muxproxy.messages import Ask, Configure, Drain, Log, Message, MessageReader, Ready, Stats, encode
+from muxproxy.messages import (
+    Ask,
+    Configure,
+    Drain,
+    Log,
+    Message,
+    MessageReader,
+    Ready,
+    Reconnect,
+    Stats,
+    encode,
+)
 from muxproxy.worker.control import AT_A_TIME, MAX_UNSENT, ControlChannel, Sockets, open_control
 
 
@@ -37,6 +48,9 @@ class FakeWorker:
         if not self.snapshot:
             raise ZeroDivisionError("a bug in the counting")
         return self.snapshot
+
+    def on_reconnect(self, message: Reconnect) -> None:
+        self._tell(message)
 
     def on_drain(self, message: Drain) -> None:
         self._tell(message)
@@ -90,10 +104,10 @@ def converse(conversation) -> None:
 
 def test_the_handler_is_told_what_the_supervisor_says_however_it_is_cut():
     async def conversation(worker: FakeWorker, channel: ControlChannel, supervisor: Supervisor) -> None:
-        said = [Configure([], {"web": [("127.0.0.1:80", 5)]}), Drain(1.5)]
+        said = [Configure([], {"web": [("127.0.0.1:80", 5)]}), Reconnect("web"), Drain(1.5)]
         for byte in b"".join(map(encode, said)):
             await supervisor.say(bytes([byte]))
-        assert await worker.wait_told(2) == said
+        assert await worker.wait_told(3) == said
 
     converse(conversation)
 

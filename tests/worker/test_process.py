@@ -6,7 +6,7 @@ import socket
 from types import SimpleNamespace
 from typing import Any
 
-from muxproxy.messages import Ask, Configure, Drain, Drained, Log, Ready, Stats
+from muxproxy.messages import Ask, Configure, Drain, Drained, Log, Ready, Reconnect, Stats
 from muxproxy.mux.base.failures import INTERVAL, Failures
 from muxproxy.protocols.contract import Sharing
 from muxproxy.worker.process import EXIT_CANNOT_START, Worker
@@ -39,6 +39,19 @@ def test_it_is_ready_when_every_listener_accepts_and_serves_until_it_is_drained(
         worker.says(Drain(5.0))
         assert worker.hears() == Drained(0)
         assert worker.exits() == 0
+
+
+def test_it_connects_anew_when_it_is_told_to() -> None:
+    with places("web") as (place,), spawned(*descriptors([place])) as worker:
+        worker.says(configuration([place]))
+        assert worker.hears() == Ready()
+        client, server = place.asks(), place.serves()
+        assert receives(client, len(REPLY)) == REPLY
+        worker.says(Reconnect("nobody"))
+        worker.says(Reconnect("web"))
+        assert server.recv(1) == b""
+        server.close()
+        client.close()
 
 
 def test_who_came_before_it_was_configured_is_served_too() -> None:

@@ -25,6 +25,7 @@ from muxproxy.protocols.contract import Reason
 
 REMOVED: Final = "server removed"
 TOO_OLD: Final = "max_lifetime"
+RECONNECT: Final = "reconnect"  # an operator wanted so
 
 
 class Changing(Refusing):
@@ -49,6 +50,14 @@ class Changing(Refusing):
         self.warm(now)
         if self.gate.waiting:
             self.allowance.want(now)
+
+    def reconnect(self, now: float, address: str = "") -> None:
+        """Each connection is replaced as it comes free; those being made are new. `address`: one server's. A
+        session that has one alone keeps it, and then its life is over."""
+        old = [u for u in self.upstreams if u.state == OPEN and address in ("", u.server.address)]
+        for upstream in old:
+            upstream.retire_at = -INF
+        self._retire(old, RECONNECT, now)
 
     def _queues(self) -> list[Queue]:
         """Where somebody may wait for [queue] timeout."""

@@ -21,8 +21,9 @@ Inode = tuple[int, int]
 class Place:
     """A name in a directory that is held open until close()."""
 
-    def __init__(self, path: str) -> None:
-        """Raises OSError."""
+    def __init__(self, path: str, given_to: int = -1) -> None:
+        """`given_to`: whose a file of ours may be besides. Raises OSError."""
+        self._given_to = given_to
         directory, self._name = os.path.split(path)
         self._directory = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
@@ -52,6 +53,11 @@ class Place:
         except FileNotFoundError:
             return None
         return found.st_dev, found.st_ino
+
+    def give(self, uid: int, gid: int) -> None:
+        """The file that bind() made, to another user or group; -1: as it is. Raises OSError."""
+        if (uid, gid) != (-1, -1):
+            os.chown(self._name, uid, gid, dir_fd=self._directory, follow_symlinks=False)
 
     def remove(self, inode: Inode) -> None:
         """The file that we made; one that somebody else has put there is left alone."""
@@ -93,7 +99,7 @@ class Place:
                 raise FileExistsError(errno.EEXIST, "a file that is no socket stands there; move it away")
             if not _is_stale(file):
                 raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-            if not _is_ours(found):
+            if not _is_ours(found) and found.st_uid != self._given_to:
                 what = f"a socket of another user (uid {found.st_uid}) stands there; remove it"
                 raise PermissionError(errno.EPERM, what)
             self.remove((found.st_dev, found.st_ino))

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from muxproxy.config.address import Address, parse_listen
-from muxproxy.config.model import Config
+from muxproxy.config.identity import admin_owner
+from muxproxy.config.model import Config, Node
 from muxproxy.errors import OperatorError
 from muxproxy.supervisor.listening.places import Inode, Place
 
 # connect() to a unix socket needs the right to write. A backend's socket stands for a localhost port, which
 # anybody on the node may use (nginx gives its own the same mode); close its directory where that is too much.
 BACKEND_MODE = 0o666
-ADMIN_MODE = 0o660  # what operators see, and later do, is for the owner and the group
 ADMIN_BACKLOG = 16
 
 _ADVICE = {
@@ -61,11 +61,12 @@ class Listener:
 
 
 class Listeners:
-    """All of them: `backends[name]` in the order of the configuration, and the admin socket."""
+    """All of them: `backends[name]` in the order of the configuration, and those of operators."""
 
     def __init__(self) -> None:
         self.backends: dict[str, list[Listener]] = {}
         self.admin: Listener | None = None
+        self.admin_tcp: Listener | None = None  # only reads
 
     def __enter__(self) -> Listeners:
         return self
@@ -75,14 +76,15 @@ class Listeners:
 
     def close(self) -> None:
         self.close_backends()
-        if self.admin is not None:
-            self.admin.close()
+        for listener in self.admins():
+            listener.close()
 
     def let_go(self) -> None:
-        for listener in self._all_backends():
+        for listener in (*self._all_backends(), *self.admins()):
             listener.let_go()
-        if self.admin is not None:
-            self.admin.let_go()
+
+    def admins(self) -> list[Listener]:
+        return [listener for listener in (self.admin, self.admin_tcp) if listener is not None]
 
     def close_backends(self) -> None:
         """From now on connects are refused, once the workers have closed their copies."""
@@ -101,7 +103,7 @@ def _nobody(backend: str, text: str) -> Listener | None:
 def bind(
     config: Config, admin_path: str, inherited: Callable[[str, str], Listener | None] = _nobody
 ) -> Listeners:
-    """`inherited(backend, address)`: one that is bound already; the admin socket is backend "". Raises
+    """`inherited(backend, address)`: one that is bound already; those of operators are backend "". Raises
     ListenError; nothing stays open then."""
     listeners = Listeners()
     problems: list[str] = []
@@ -114,11 +116,15 @@ def bind(
                 problems.append(f"backend {backend.name}: {explain(text, error)}")
     try:
         admin = f"unix:{admin_path}"
-        listeners.admin = inherited("", admin) or _listen_unix(
-            admin, _admin_place(admin_path), ADMIN_BACKLOG, ADMIN_MODE
-        )
+        listeners.admin = inherited("", admin) or _listen_admin(config.node, admin_path)
     except OSError as error:
         problems.append(f"admin socket: {explain(f'unix:{admin_path}', error)}")
+    if config.node.admin_tcp:
+        try:
+            tcp = config.node.admin_tcp
+            listeners.admin_tcp = inherited("", tcp) or listen(tcp, ADMIN_BACKLOG)
+        except OSError as error:
+            problems.append(f"admin_tcp: {explain(config.node.admin_tcp, error)}")
     if problems:
         listeners.close()
         raise ListenError("\n".join(problems))
@@ -169,13 +175,29 @@ def _bind_tcp(sock: socket.socket, address: Address) -> str:
     return str(Address("tcp", host=address.host, port=sock.getsockname()[1]))
 
 
-def _admin_place(path: str) -> Place:
+def _listen_admin(node: Node, path: str) -> Listener:
+    """Raises OSError."""
+    uid, gid = admin_owner(node)
+    place = _admin_place(path, uid)
+    listener = _listen_unix(f"unix:{path}", place, ADMIN_BACKLOG, node.admin_mode)
+    try:
+        place.give(uid, gid)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EPERM:
+            why = "admin_owner, admin_group: only root may give it to others than our own groups"
+            raise PermissionError(errno.EPERM, why) from None
+        raise
+    return listener
+
+
+def _admin_place(path: str, given_to: int) -> Place:
     """In /tmp somebody else may have made its directory first, to put his socket there. Raises OSError."""
     directory = os.path.dirname(path)
     if os.path.exists(directory) and not os.path.isdir(directory):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     os.makedirs(directory, mode=0o755, exist_ok=True)
-    place = Place(path)
+    place = Place(path, given_to)
     for owner in (os.lstat(directory).st_uid, place.owner()):  # of a link to it, too
         if owner not in (0, os.geteuid()):
             place.close()

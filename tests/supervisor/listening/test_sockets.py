@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import grp
 import os
+import pwd
 import socket
 import stat
 
@@ -58,6 +61,45 @@ def test_files_of_unix_sockets_have_their_modes_and_go_with_them(tmp_path, admin
         assert stat.S_IMODE(os.stat(os.path.dirname(admin)).st_mode) & 0o022 == 0
     assert not os.path.exists(path)
     assert not os.path.exists(admin)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_the_admin_sockets_mode_owner_and_group_are_as_configured(admin):
+    wanted = config(web=("127.0.0.1:0",))
+    node = Node(admin_mode=0o600, admin_owner="nobody", admin_group="daemon")
+    wanted = Config(node=node, backends=wanted.backends)
+    for _ in range(2):
+        listeners = bind(wanted, admin)
+        status = os.stat(admin)
+        assert stat.S_IMODE(status.st_mode) == 0o600
+        assert status.st_uid == pwd.getpwnam("nobody").pw_uid
+        assert status.st_gid == grp.getgrnam("daemon").gr_gid
+        listeners.close_backends()
+        listeners.admin.socket.close()  # as if killed: the next one takes it over though it is another's
+    with bind(wanted, admin):
+        pass
+    assert not os.path.exists(admin)
+
+
+def test_who_cannot_give_the_admin_socket_away_is_told(admin, monkeypatch):
+    def chown(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", chown)
+    wanted = Config(node=Node(admin_owner="nobody"), backends=())
+    with pytest.raises(ListenError, match=r"admin socket: .* only root may give it"):
+        bind(wanted, admin)
+    assert not os.path.exists(admin)
+
+
+def test_the_address_for_readers_is_bound_and_its_trouble_told_with_all_others(admin):
+    with bind(Config(node=Node(admin_tcp="127.0.0.1:0"), backends=()), admin) as listeners:
+        taken = listeners.admin_tcp.bound
+        with pytest.raises(ListenError, match=f"admin_tcp: cannot listen on {taken}: another process"):
+            bind(Config(node=Node(admin_tcp=taken), backends=()), f"{admin}2")
+    host, _, port = taken.rpartition(":")
+    with socket.socket() as client:
+        assert client.connect_ex((host, int(port))) == errno.ECONNREFUSED
 
 
 def test_every_address_that_cannot_be_had_is_told_at_once_and_nothing_stays_open(tmp_path, admin):

@@ -1,0 +1,140 @@
+"""What operators may have done, one at a time, whether a signal or a request asks for it.
+
+    reload      the files are read again: numbers that were set are gone, what is paused or drained stays so
+    pause       the ledger lends nothing: what is in flight finishes, idle connections close, none is opened,
+                requests wait as the queue allows
+    drain       it is taken away as a reload would, a backend or one server of it
+    resume      takes both back
+    set         numbers, until the next reload
+    reconnect   each connection is replaced as it comes free
+
+All of it or nothing: what raises has changed nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, Protocol
+
+import trio
+
+from muxproxy.config.model import Backend, Config
+from muxproxy.config.plan import Plan, told
+from muxproxy.errors import ConfigError, OperatorError
+from muxproxy.supervisor.admin.live import Live, UnknownError, backend_of
+from muxproxy.supervisor.log import Log
+
+Read = Callable[[], Config]  # the files again; raises ConfigError
+
+
+class Running(Protocol):
+    """What runs, as commands change it."""
+
+    changing: trio.Lock  # one thing at a time, an upgrade among them
+
+    def why_not(self) -> str:
+        """Nothing can be changed now; "": it can."""
+        ...
+
+    def plan(self, wanted: Config) -> Plan:
+        """Raises OperatorError."""
+        ...
+
+    async def become(self, wanted: Config) -> Plan:
+        """In place. Raises OperatorError, and nothing has changed."""
+        ...
+
+    def pause(self, backends: frozenset[str]) -> None:
+        """These and no others."""
+        ...
+
+    def tell_to_reconnect(self, backend: str, server: str) -> bool:
+        """False: a worker does not listen."""
+        ...
+
+    async def report(self) -> dict[str, Any]: ...
+
+
+class Commands:
+    def __init__(self, running: Running, files: Config, read: Read, log: Log, live: Live) -> None:
+        self._running = running
+        self.files = files  # as they were read last, and carried out
+        self.live = live
+        self._read = read
+        self._log = log
+
+    async def reload(self, *, dry_run: bool = False) -> dict[str, Any]:
+        """What is done, or would be (config/plan.py, told). Where that refuses something nothing has changed,
+        nor where OperatorError is raised."""
+        async with self._running.changing:
+            try:
+                self._refuse_now()
+                files = await trio.to_thread.run_sync(self._read)
+                live = self.live.reloaded(files)
+                plan = self._running.plan(live.over(files))
+                if not dry_run and not plan.refused:
+                    plan = await self._running.become(live.over(files))
+                    self._settle(files, live)
+            except OperatorError as error:
+                self._tell(error)
+                raise
+            if plan.refused and not dry_run:
+                self._tell(ConfigError(list(plan.refused)))
+            return told(plan)
+
+    async def pause(self, name: str) -> None:
+        await self._change(partial(Live.pause, name=name))
+
+    async def resume(self, name: str, server: str = "") -> None:
+        await self._change(partial(Live.resume, name=name, server=server))
+
+    async def drain(self, name: str, server: str = "") -> None:
+        await self._change(partial(Live.drain, name=name, server=server))
+
+    async def set(self, name: str, numbers: Mapping[str, object]) -> None:
+        await self._change(partial(Live.set, name=name, numbers=numbers))
+
+    async def reconnect(self, name: str, server: str = "") -> None:
+        """`server`: an address as the status shows it."""
+        backend_of(self.files, name)
+        self._refuse_now()
+        if name in self.live.drained:
+            raise OperatorError(f"{name} is drained: it has no connections")
+        if server:
+            entry = (await self._running.report())["backends"].get(name, {})
+            known = [each["address"] for each in entry.get("servers", [])]
+            if server not in known:
+                raise UnknownError(f"{name} has no server at {server!r}; it has {', '.join(known) or 'none'}")
+        if not self._running.tell_to_reconnect(name, server):
+            raise OperatorError("its worker does not listen")
+
+    def gone(self) -> Iterator[Backend]:
+        """Drained, as their files have them."""
+        return (backend for backend in self.files.backends if backend.name in self.live.drained)
+
+    def changed(self) -> dict[str, dict[str, Any]]:
+        """For the status."""
+        return {backend.name: self.live.told(backend) for backend in self.files.backends}
+
+    async def _change(self, change: Callable[..., Live]) -> None:
+        async with self._running.changing:
+            self._refuse_now()
+            live = change(self.live, self.files)
+            wanted = live.over(self.files)
+            if wanted != self.live.over(self.files):
+                await self._running.become(wanted)
+            self._settle(self.files, live)
+
+    def _settle(self, files: Config, live: Live) -> None:
+        self.files, self.live = files, live
+        self._running.pause(live.paused)
+
+    def _refuse_now(self) -> None:
+        why = self._running.why_not()
+        if why:
+            raise OperatorError(why)
+
+    def _tell(self, error: OperatorError) -> None:
+        for line in str(error).splitlines():
+            self._log.error("not reloaded", problem=line)
