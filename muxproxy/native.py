@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING
 
 PURE, COMPILED, MIXED = "pure", "compiled", "mixed"
@@ -31,15 +31,22 @@ HANDS = frozenset(
 PROGRAMS = ("muxproxy.protocols.redis.commands.generate",)  # run by hand, as they stand
 
 if TYPE_CHECKING:
+    from mypy_extensions import i64 as i64
     from mypy_extensions import mypyc_attr as mypyc_attr
     from mypy_extensions import trait as trait
 else:  # the compiler reads them in the source; where they are run they mean nothing, and need no package
+    i64 = int  # what C has: a number below 2**63, in a register
 
     def trait(cls: type) -> type:
         return cls
 
-    def mypyc_attr(**said: bool) -> Callable[[type], type]:
+    def mypyc_attr(**said: int) -> Callable[[type], type]:
         return trait
+
+
+def is_compiled(function: Callable[..., object]) -> bool:
+    """Asked by a module about itself, where its own best way is another one in each build."""
+    return not isinstance(function, FunctionType)
 
 
 def installed() -> str:

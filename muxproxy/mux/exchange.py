@@ -19,6 +19,7 @@ from typing import Final
 from muxproxy.errors import BugError
 from muxproxy.mux.deadlines import Timed
 from muxproxy.mux.ports import ClientBrain, UpstreamBrain
+from muxproxy.native import i64, mypyc_attr
 from muxproxy.protocols.contract import IDEMPOTENT, LAST, Frame, Reason
 
 NEW: Final = 0
@@ -228,6 +229,7 @@ class UpstreamRole(UpstreamBrain):
         raise NotImplementedError
 
 
+@mypyc_attr(free_list_len=1)
 class Exchange:
     """`data`: the request's bytes so far unsent, kept whole until a reply byte is seen, for P9."""
 
@@ -275,7 +277,8 @@ class Exchange:
         self.needs: object = None  # the connection state it needs (contract.Session)
         self.pin = _PIN  # PIN: why, and seconds beyond reply_timeout that its reply may take
         self.upstream: UpstreamRole | None = None
-        self.queue: Line | None = None  # the one it waits in, a list through the exchanges
+        # The one it waits in, a list through the exchanges; as are those sent, on an ORDERED ledger.
+        self.queue: Line | None = None
         self.queue_before: Exchange | None = None
         self.queue_after: Exchange | None = None
         self.since = 0.0  # when it began to wait
@@ -290,7 +293,7 @@ class Exchange:
         self.after: Exchange | None = None
         self.reason: Reason | None = None
 
-    def move(self, state: int) -> None:
+    def move(self, state: i64) -> None:
         """NEW => (WAITING | SENT | DONE) and so on: the table above, or BugError."""
         if not _MOVES[self.state] >> state & 1:
             raise BugError(f"exchange {STATES[self.state]} cannot become {STATES[state]}")

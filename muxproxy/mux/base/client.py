@@ -64,8 +64,12 @@ class Client(Replying):
         self._asks_on = self.write_paused
         framer = self.framer
         self._framing = True
-        for frame in framer.feed(data):
-            self._on_frame(frame, now)
+        frames = framer.feed(data)
+        if len(frames) == 1:  # as nearly always, and an iterator is dearer than this question
+            self._on_frame(frames[0], now)
+        else:
+            for frame in frames:
+                self._on_frame(frame, now)
         turns = FRAMES
         while self._again and turns:
             turns -= 1

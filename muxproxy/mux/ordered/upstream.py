@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -18,54 +17,79 @@ _WHOLE: Final = FIRST | LAST
 
 
 class OrderedUpstream(SharedUpstream):
-    __slots__ = ("feeder", "owed")
+    __slots__ = ("_first", "_last", "feeder")
 
     def __init__(self, pool: SharedAccounts, server: Server, now: float) -> None:
         super().__init__(pool, server, now)
-        self.owed: deque[Exchange] = deque()  # the ledger, oldest first, with preludes and abandoned ones
+        # The ledger, oldest first, with preludes and abandoned ones: a list through queue_after.
+        self._first: Exchange | None = None
+        self._last: Exchange | None = None
         self.feeder: FeedRole | None = None  # pinned for what many listen to
 
     # -- the ledger --------------------------------------------------------------------------------
 
     def _enter(self, exchange: Exchange) -> None:
-        self.owed.append(exchange)
+        last = self._last
+        if last is None:
+            self._first = exchange
+        else:
+            last.queue_after = exchange
+        self._last = exchange
 
     def _match(self, frame: Frame) -> Exchange | None:
-        return self.owed[0] if self.owed else None
+        return self._first
 
     def _strike(self, exchange: Exchange) -> None:
-        self.owed.popleft()
+        assert exchange is self._first
+        self._first = exchange.queue_after
+        if self._first is None:
+            self._last = None
+        else:
+            exchange.queue_after = None
 
     def _newest(self) -> Exchange | None:
-        return self.owed[-1] if self.owed else None
+        return self._last
 
     def _strike_unwritten(self, exchange: Exchange) -> None:
-        self.owed.remove(exchange)
+        everything = self._all()
+        everything.remove(exchange)
+        for each in everything:
+            self._enter(each)
 
     def _oldest(self) -> Exchange | None:
-        return self.owed[0] if self.owed else None
+        return self._first
 
     def _all(self) -> list[Exchange]:
-        everything = list(self.owed)
-        self.owed.clear()
+        everything = self._waiting_for_reply()
+        for exchange in everything:
+            exchange.queue_after = None
+        self._first = self._last = None
         return everything
 
     def _waiting_for_reply(self) -> list[Exchange]:
-        return list(self.owed)
+        everything: list[Exchange] = []
+        exchange = self._first
+        while exchange is not None:
+            everything.append(exchange)
+            exchange = exchange.queue_after
+        return everything
 
     def _clients_bound(self) -> set[ClientRole | None]:
-        return {exchange.client for exchange in self.owed}
+        return {exchange.client for exchange in self._waiting_for_reply()}
 
     # -- replies -----------------------------------------------------------------------------------
 
     def _on_frames(self, frames: Sequence[Frame], now: float) -> None:
-        owed = self.owed
         for frame in frames:
-            if frame.marks == _WHOLE and owed:  # as nearly always
-                exchange = owed[0]
+            exchange = self._first
+            if frame.marks == _WHOLE and exchange is not None:  # as nearly always
                 client = exchange.client
                 if client is not None and not exchange.marks & PIN and exchange is not self._doubt:
-                    owed.popleft()
+                    self._first = after = exchange.queue_after  # as _strike
+                    if after is None:
+                        self._last = None
+                    else:
+                        exchange.queue_after = None
                     exchange.upstream = None
                     self.in_flight -= exchange.weight
                     self.server.in_flight -= exchange.weight

@@ -311,7 +311,7 @@ class Gathering(Upstream):
     def _write(self, out: list[Exchange], now: float) -> None:
         parts: list[bytes] = []
         self._preludes = 0
-        expect = self.replies.expect
+        replies = self.replies
         is_oneway = is_large = False
         # a pinned one may be in a transaction, where all is only queued
         fence = self.pool.protocol.fence if self.owner is None else 0
@@ -321,7 +321,7 @@ class Gathering(Upstream):
                 self._pass(exchange)
             else:
                 self._enter(exchange)
-                expect(exchange.note)
+                replies.expect(exchange.note)
             parts.append(exchange.data)
             if exchange.more is not None:
                 is_large = True

@@ -103,7 +103,7 @@ class Play:
                 self.askers.remove(asker)
         self.servers[:] = [server for server in self.servers if server.peer.is_open]
         for upstream in self.stage.pool.upstreams:
-            in_flight = sum(each.weight for each in upstream.owed if each.client is not None)
+            in_flight = sum(each.weight for each in upstream._waiting_for_reply() if each.client is not None)
             assert in_flight <= self.most, "P7: max_in_flight"
 
     def cut_off(self) -> None:

@@ -53,6 +53,7 @@ from muxproxy.protocols.redis.commands.command import (
     Command,
 )
 from muxproxy.protocols.redis.commands.known import COMMANDS
+from muxproxy.protocols.redis.framing.note import Run
 from muxproxy.protocols.redis.pubsub.listening import EACH, VERBS, Listening, Request
 from muxproxy.protocols.redis.resp.grammar import argument_count, arguments, multibulk
 from muxproxy.protocols.redis.session import client_command, login
@@ -76,11 +77,13 @@ class RedisSession(Memory):
     __slots__ = ()
 
     def on_request(self, frame: Frame) -> Frame:
-        kind = frame.note.kind
-        if self._is_plain and (not kind or kind == PING):
+        note = frame.note
+        if self._is_plain and (
+            (type(note) is Command and (note.kind == SHARED or note.kind == PING)) or type(note) is Run
+        ):
             self.needs = self.state
             return frame
-        return self._on_special(frame, kind)
+        return self._on_special(frame, note.kind)
 
     # -- Redis' order of questions ---------------------------------------------------------------------
 
