@@ -10,7 +10,6 @@ is nobody's reply; once the connection listens, arrays and errors are not either
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from muxproxy.protocols.redis.framing.note import Carrier, Note, Run, Whole
 from muxproxy.protocols.redis.framing.settings import Settings
 from muxproxy.protocols.redis.resp.extent import INCOMPLETE, UNFINISHED, ReplyExtent
 from muxproxy.protocols.redis.resp.grammar import CRLF, LENGTHS, SIZES, SMALL, MalformedError, number
+from muxproxy.protocols.redis.resp.scan import COMPILED, reply_end
 
 # Bytes of a reply that are held until it is whole; a larger one is passed on in parts.
 REPLY_HOLD: Final = 64 * 1024
@@ -31,6 +31,8 @@ MAX_WHOLE: Final = 1024 * 1024
 # owed; looking for CRLF in larger values costs more than skipping them: 0.7 ns a byte.
 SPLIT: Final = 4096
 WORDS: Final = 128
+# Notes of replies that have come are let go when there are so many.
+DONE: Final = 256
 
 WHOLE: Final = FIRST | LAST
 TOO_LARGE: Final = "too large"  # note of a push of which only the beginning is there
@@ -73,6 +75,7 @@ class ReplyFramer(contract.ReplyFramer):
     """For one upstream connection."""
 
     __slots__ = (
+        "_at",
         "_dead",
         "_expected",
         "_extent",
@@ -97,7 +100,9 @@ class ReplyFramer(contract.ReplyFramer):
         self.early = False
         self.connection = Carrier()  # for Whole.on_reply; set by protocol.connection()
         self._settings = settings
-        self._expected: deque[Any] = deque()
+        # Notes in order; those before _at have been answered. A list: what a compiler reads without a call.
+        self._expected: list[Any] = []
+        self._at = 0
         self._plain = True  # between two replies to plain commands
         self._dead = False
         self._listening = False
@@ -113,10 +118,13 @@ class ReplyFramer(contract.ReplyFramer):
         self._rest: tuple[bytes, int] | None = None  # for the next turn (P10): this, from there on
 
     def expect(self, note: Any) -> None:
+        if self._at >= DONE:
+            del self._expected[: self._at]
+            self._at = 0
         self._expected.append(note)
 
     def listen(self) -> None:
-        if self._expected or self._number >= 0:
+        if self._at < len(self._expected) or self._number >= 0:
             self._expected.append(_LISTEN)
         else:
             self._listening = True
@@ -133,24 +141,42 @@ class ReplyFramer(contract.ReplyFramer):
             self._walk(data, frames, pos)
             return frames
         expected = self._expected
-        if expected and expected[0].__class__ is Run:
+        at = self._at
+        if at < len(expected) and type(expected[at]) is Run:
             self._run(data, frames)
-        elif len(data) > len(self._expected) * WORDS:
-            pos = self._stride(data, frames)
+        elif COMPILED or len(data) > (len(expected) - at) * WORDS:
+            pos = self._scan(data, frames) if COMPILED else self._stride(data, frames)
             if pos < len(data):
                 self._walk(data, frames, pos)
         else:
             self._words(data, frames)
         return frames
 
-    def _stride(self, data: bytes, frames: list[Frame]) -> int:
-        """One reply after the other, until one is not a whole bulk or line for a plain command. Returns where
-        that one begins."""
+    def _scan(self, data: bytes, frames: list[Frame]) -> int:
+        """One reply after the other, byte by byte, until one is not whole or not for a plain command. Returns
+        where that one begins."""
         expected = self._expected
+        at = self._at
+        last = len(data)
+        pos = 0
+        while pos < last and at < len(expected) and type(expected[at]) is Command:
+            end = reply_end(data, pos)
+            if end < 0:
+                break
+            frames.append(Frame(data if end - pos == last else data[pos:end], WHOLE))
+            at += 1
+            pos = end
+        self._at = at
+        return pos
+
+    def _stride(self, data: bytes, frames: list[Frame]) -> int:
+        """As _scan, of bulks and lines."""
+        expected = self._expected
+        at = self._at
         find = data.find
         last = len(data)
         pos = 0
-        while pos < last and expected and expected[0].__class__ is Command:
+        while pos < last and at < len(expected) and type(expected[at]) is Command:
             end = find(CRLF, pos)
             if end < 0:
                 break
@@ -169,14 +195,17 @@ class ReplyFramer(contract.ReplyFramer):
                 if data[end - 2 : end] != CRLF:
                     break
             frames.append(Frame(data if end - pos == last else data[pos:end], WHOLE))
-            expected.popleft()
+            at += 1
             pos = end
+        self._at = at
         return pos
 
     def _words(self, data: bytes, frames: list[Frame]) -> None:
         """Many small replies: as words."""
         append = frames.append
         expected = self._expected
+        at = self._at
+        owed = len(expected)
         sizes = SIZES.get
         made = _MADE.get
         while True:
@@ -187,7 +216,7 @@ class ReplyFramer(contract.ReplyFramer):
             whole = iter(words)
             taken: list[bytes] = []
             for word in whole:
-                if not expected or expected[0].__class__ is not Command:
+                if at >= owed or type(expected[at]) is not Command:
                     taken = [word]
                     break
                 size = sizes(word)
@@ -210,11 +239,12 @@ class ReplyFramer(contract.ReplyFramer):
                         taken.append(b"")
                         append(Frame(CRLF.join(taken), WHOLE))
                         taken = []
-                expected.popleft()
+                at += 1
+            self._at = at
             if not taken and not tail:
                 return
             data = CRLF.join([*taken, *whole, tail])
-            if expected and expected[0].__class__ is Run:
+            if at < owed and type(expected[at]) is Run:
                 self._run(data, frames)
                 return
             if is_split or len(frames) == before:
@@ -228,12 +258,12 @@ class ReplyFramer(contract.ReplyFramer):
         find = data.find
         last = len(data)
         pos = 0
-        while pos < last and expected:
-            note: Any = expected[0]
+        while pos < last and self._at < len(expected):
+            note: Any = expected[self._at]
             start = pos
-            if note.__class__ is Run:
+            if type(note) is Run:
                 left = note.replies - note.done
-            elif note.__class__ is Command:
+            elif type(note) is Command:
                 left = 1
             else:
                 break
@@ -253,10 +283,10 @@ class ReplyFramer(contract.ReplyFramer):
                     after = end + 2
                 pos = after
                 left -= 1
-            if note.__class__ is Command:
+            if type(note) is not Run:
                 if left:
                     break
-                expected.popleft()
+                self._at += 1
                 frames.append(Frame(data[start:pos], WHOLE))
                 continue
             if pos > start:
@@ -266,7 +296,7 @@ class ReplyFramer(contract.ReplyFramer):
                 if left:
                     frames.append(Frame(part, marks | INTERIM, None, 0, note.done - done))
                 else:
-                    expected.popleft()
+                    self._at += 1
                     frames.append(Frame(part, marks | LAST))
             if left:
                 break
@@ -276,7 +306,8 @@ class ReplyFramer(contract.ReplyFramer):
     def eof(self) -> Sequence[Frame]:
         if self._dead:
             return ()
-        owed = self._started or self._number >= 0 or any(note is not _LISTEN for note in self._expected)
+        owed = self._started or self._number >= 0
+        owed = owed or any(note is not _LISTEN for note in self._expected[self._at :])
         self._dead = True
         self._plain = False
         return (Frame(b"", BROKEN, CUT),) if owed else ()
@@ -319,8 +350,8 @@ class ReplyFramer(contract.ReplyFramer):
         """Whose the reply is that begins, and how its bytes are treated. Raises MalformedError."""
         expected = self._expected
         if self._number < 0:
-            while expected and expected[0] is _LISTEN:
-                expected.popleft()
+            while self._at < len(expected) and expected[self._at] is _LISTEN:
+                self._at += 1
                 self._listening = True
         self._started = True
         self._pushes = kind == _PUSH_TYPE or (self._listening and kind in (_ARRAY, _ERROR))
@@ -329,9 +360,10 @@ class ReplyFramer(contract.ReplyFramer):
             self._limit = self._settings.subscriber_buffer
             return
         if self._number < 0:
-            if not expected:
+            if self._at >= len(expected):
                 raise MalformedError(UNASKED.encode())
-            note = self._note = expected.popleft()
+            note = self._note = expected[self._at]
+            self._at += 1
             self._number = note.done if note.__class__ is Run else 0
         note = self._note
         if note is None or isinstance(note, Whole):
@@ -392,7 +424,7 @@ class ReplyFramer(contract.ReplyFramer):
             note.done = number + 1
             if not is_last:  # back to the short way with what follows
                 self._number = -1
-                self._expected.appendleft(note)
+                self._expected.insert(self._at, note)
                 part = 0 if way == _STREAM else INTERIM
         spoilt: str | None = None
         if isinstance(note, Whole):

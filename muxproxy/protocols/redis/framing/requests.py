@@ -68,6 +68,8 @@ from muxproxy.protocols.redis.resp.grammar import (
     ours,
     span,
 )
+from muxproxy.protocols.redis.resp.scan import COMPILED
+from muxproxy.protocols.redis.resp.scan import command as scan
 
 # Bytes of a command that are held until it is whole; a larger one is sent on in parts. Also the largest
 # transaction that goes as one. 64 KiB: what a socket brings at once.
@@ -139,6 +141,12 @@ class RequestFramer(Keeping):
             # Small commands one behind the other, or a large one?
             self._may_group = self.groups and not self._in_multi
             return self._words(data, []) if data.find(b"\r\n*", 0, SMALL) > 0 else self._many(data, 0, [])
+        if COMPILED:
+            after, name_from, name_to = scan(data, 0)
+            if after == len(data):
+                known = self._known.get(data[name_from:name_to])
+                if known is not None and known.kind == SHARED:
+                    return (Frame(data, WHOLE | known.marks, known),)
         words = data.split(CRLF)
         command: Command | None = None
         if len(words) == 8:
