@@ -41,7 +41,19 @@ MEMO_MISSES: Final = 512
 MEMO_REST: Final = 16 * 1024
 
 
-KnownReply = tuple[bytes, int, int, str | None, float | None]
+class KnownReply:
+    """What a head that is remembered becomes, with a body that is all there behind it."""
+
+    __slots__ = ("head", "keep_alive", "length", "marks", "why")
+
+    def __init__(
+        self, head: bytes, length: int, marks: int, why: str | None, keep_alive: float | None
+    ) -> None:
+        self.head = head  # as it goes on
+        self.length = length  # Content-Length
+        self.marks = marks
+        self.why = why  # note of END_UPSTREAM
+        self.keep_alive = keep_alive  # seconds that this very head says in Keep-Alive
 
 
 class MalformedError(PeerError):
@@ -71,8 +83,7 @@ class Settings:
         self.draining = False
         self.remembers = True  # False: both memos stay empty, and nothing else changes
         self.memo: dict[bytes, Sequence[Frame]] = {}
-        # By the note of the request, which decides what a head becomes: head as it came -> (head as it goes
-        # on, Content-Length, marks, note of END_UPSTREAM, seconds that this very head says in Keep-Alive).
+        # By the note of the request, which decides what a head becomes: head as it came -> what it becomes.
         self.reply_memo: tuple[dict[bytes, KnownReply], ...] = tuple({} for _ in range(NOTES))
         self.reply_misses = 0
         self.reply_rest = 0

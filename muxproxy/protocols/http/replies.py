@@ -45,6 +45,7 @@ from muxproxy.protocols.http.common import (
     OLD,
     UNTIL_CLOSE,
     UPGRADE,
+    KnownReply,
     MalformedError,
     Reply,
     Settings,
@@ -63,10 +64,7 @@ from muxproxy.protocols.http.grammar import (
     LAX_STATUS_LINE,
     STATUS_LINE,
     STRAY,
-    VALUE,
-    field,
-    once,
-    plain_field,
+    WHOLE_REPLY,
 )
 
 # Why an upstream connection is not used again: the notes of END_UPSTREAM, which are counted by these names.
@@ -79,28 +77,6 @@ UPGRADED: Final = "upgraded"
 UNASKED: Final = "bytes that no request asked for"
 CUT: Final = "the server closed its connection in the middle of a reply"
 
-# Fields that may change what we do. The short cut knows the first four.
-_SPECIAL = b"content-length connection keep-alive transfer-encoding proxy-connection te upgrade".split()
-_KEEP_ALIVE: Final = field(b"keep-alive", rb"timeout=([0-9]{1,6})(?:, ?max=[0-9]++)?")
-
-# Groups: 1 status, 2 Content-Length, 3 the lines of Connection and Keep-Alive, 4 and 6 its timeout, 5 set if
-# they say close, 7 Transfer-Encoding.
-_short_cut: Final = re.compile(
-    rb"HTTP/1\.1 ([2-9][0-9][0-9])(?: " + VALUE + rb")?\r\n(?:"
-    + once(2, field(b"content-length", rb"([0-9]{1,18})"))
-    + rb"|"
-    + plain_field(_SPECIAL)
-    + rb"|"
-    + once(
-        3,
-        rb"((?:" + _KEEP_ALIVE + rb")?"
-        + field(b"connection", rb"(?:[Kk]eep-[Aa]live|([Cc]lose))")
-        + rb"(?:" + _KEEP_ALIVE + rb")?)",
-    )
-    + rb"|"
-    + once(7, field(b"transfer-encoding", rb"([Cc]hunked)"))
-    + rb")*\r\n"
-).match  # laid out as the grammar is  # fmt: skip
 _HINT: Final = re.compile(rb"(?:.*[ \t,])?timeout=([0-9]{1,6})(?![0-9])")
 
 # What we say of the client's connection, by its note; only where the body's end can be told without closing
@@ -215,10 +191,13 @@ class ReplyFramer(contract.ReplyFramer):
         "_chunks",
         "_end_marks",
         "_head",
+        "_known",
         "_left",
         "_lined",
         "_note",
         "_rest",
+        "_seen",
+        "_seen_note",
         "_settings",
         "_skipped",
         "_state",
@@ -239,6 +218,11 @@ class ReplyFramer(contract.ReplyFramer):
         self._rest = b""  # `more` bytes at its end are for the next turn (P10); only in the midst of a reply
         self.more = 0
         self.push_cost = 0
+        # The head that was found in the memo last, under which note, and what it becomes: the next one is
+        # mostly the same, and to compare is cheaper than to search for its end and to look it up.
+        self._seen = b""
+        self._seen_note = 0
+        self._known: KnownReply | None = None
         self._end_marks = 0  # of the LAST frame, with its note
         self._why: str | None = None
 
@@ -255,20 +239,24 @@ class ReplyFramer(contract.ReplyFramer):
         settings = self._settings
         if settings.draining or self.early:
             note &= ~KEEP
+        known = self._known
+        if (
+            known is not None
+            and note == self._seen_note
+            and len(data) == len(self._seen) + known.length
+            and data.startswith(self._seen)
+        ):
+            return self._same(data, known)
         seen = b""  # the whole head; b"": it is not one to remember
         if settings.reply_rest:
             settings.reply_rest -= 1
         elif (end := data.find(b"\r\n\r\n", 0, MEMO_HEAD)) >= 0:
             seen = data[: end + 4]
             known = settings.reply_memo[note].get(seen)
-            if known is not None and len(seen) + known[1] == len(data):
-                head, _, marks, why, keep_alive = known
-                if keep_alive is not None:
-                    self.idle_hint = keep_alive
-                settings.reply_misses = 0
-                self._state = _IDLE
-                return (Frame(head + data[len(seen) :], marks | FIRST | LAST, why),)
-        match = _short_cut(data)
+            if known is not None and len(seen) + known.length == len(data):
+                self._seen, self._seen_note, self._known = seen, note, known
+                return self._same(data, known)
+        match = WHOLE_REPLY(data)
         if match is None:
             return self._go_on(data)
         status, length, connection, hint, close, hint_after, chunked = match.groups()
@@ -301,7 +289,9 @@ class ReplyFramer(contract.ReplyFramer):
         if length is not None and end + int(length) == len(data):
             self._state = _IDLE
             if seen:
-                settings.remember_reply(note, seen, (data[:end], int(length), marks, why, keep_alive))
+                settings.remember_reply(
+                    note, seen, KnownReply(data[:end], int(length), marks, why, keep_alive)
+                )
             return (Frame(data, marks | FIRST | LAST, why),)
         self._end_marks = marks
         self._why = why
@@ -311,6 +301,14 @@ class ReplyFramer(contract.ReplyFramer):
         except MalformedError as fault:
             return self._broken(frames, fault)
         return self._go_on(rest, frames) if rest else frames
+
+    def _same(self, data: bytes, known: KnownReply) -> Sequence[Frame]:
+        """A whole reply with the head that was seen last."""
+        if known.keep_alive is not None:
+            self.idle_hint = known.keep_alive
+        self._settings.reply_misses = 0
+        self._state = _IDLE
+        return (Frame(known.head + data[len(self._seen) :], known.marks | FIRST | LAST, known.why),)
 
     def eof(self) -> Sequence[Frame]:
         state = self._state

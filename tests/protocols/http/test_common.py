@@ -74,6 +74,27 @@ def test_a_head_seen_before_has_its_own_body_and_only_the_length_it_said() -> No
     assert [frame.marks & BROKEN for frame in framer.feed(_reply(1) + b"!")] == [0, BROKEN]
 
 
+def test_the_head_that_a_connection_saw_last_becomes_what_it_would_on_a_fresh_one() -> None:
+    speaker = HttpProtocol(Http())
+    framer = speaker.replies()
+    hint = _reply(1).replace(b"X-Id: 1\r\n", b"Keep-Alive: timeout=5\r\n")
+    replies = (_reply(1), _reply(1)[:-2] + b"ho", _reply(2), hint, _reply(1).replace(b"keep-alive", b"close"))
+    notes = (KEEP, 0, KEEP | OLD, HEAD)
+    order = [(note, data) for note in notes for data in replies for _ in range(3)]
+    order += [(note, data) for data in replies for _ in range(3) for note in notes]
+    for is_draining in (False, True):
+        for note, data in order:
+            data = data[:-2] if note == HEAD else data
+            fresh = HttpProtocol(Http())
+            if is_draining:
+                fresh.drain()
+            framer.expect(note)
+            (frame,) = framer.feed(data)
+            assert (frame.data, frame.marks, frame.note) == _feed_reply(fresh, note, data)
+        assert framer.idle_hint == 5
+        speaker.drain()
+
+
 def test_the_memo_of_replies_is_bounded_and_rests_while_heads_do_not_repeat() -> None:
     speaker = HttpProtocol(Http())
     settings = speaker.settings
