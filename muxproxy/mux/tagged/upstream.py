@@ -118,7 +118,7 @@ class TaggedUpstream(HasHeartbeat):
         super().on_data(data, now)
 
     def _on_frames(self, frames: Sequence[Frame], now: float) -> None:
-        by_tag, retag = self._by_tag, self._protocol.retag
+        by_tag, protocol = self._by_tag, self._protocol
         for frame in frames:
             exchange = by_tag.get(frame.tag) if frame.marks == _WHOLE else None
             client = None if exchange is None else exchange.client
@@ -134,7 +134,7 @@ class TaggedUpstream(HasHeartbeat):
             self.in_flight -= exchange.weight
             self.server.in_flight -= exchange.weight
             try:
-                client.deliver_whole(exchange, retag(frame.data, exchange.tag), now)
+                client.deliver_whole(exchange, protocol.retag(frame.data, exchange.tag), now)
             except Exception:
                 client.on_bug(now)  # which is on no ledger of ours any more (P2, P3)
                 raise

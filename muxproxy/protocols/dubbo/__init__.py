@@ -13,7 +13,6 @@ Nothing else of a body is ever looked at: it passes as it is, in any serializati
 from __future__ import annotations
 
 from collections.abc import Sequence
-from struct import Struct
 from typing import Any, Final
 
 from muxproxy.config.model import Backend, Dubbo
@@ -45,8 +44,6 @@ from muxproxy.protocols.dubbo.requests import RequestFramer
 # gets alone while they come in (P5), which costs others that connection for so long: too much for what is
 # not rare.
 WHOLE: Final = 1024 * 1024  # bytes
-
-_pack_id: Final = Struct(">Q").pack
 
 __all__ = ["DubboProtocol", "ReplyFramer", "RequestFramer"]
 
@@ -121,4 +118,4 @@ class DubboProtocol(TaggedProtocol):
         return READONLY
 
     def retag(self, data: bytes, tag: int) -> bytes:
-        return b"".join((data[:4], _pack_id(tag), data[12:]))  # 30 ns less than `+`
+        return data[:4] + tag.to_bytes(8, "big") + data[12:]

@@ -13,6 +13,7 @@ from typing import Final
 from muxproxy.native import trait
 from muxproxy.protocols.contract import FIRST, FRAMES, LAST, Frame
 from muxproxy.protocols.dubbo.common import (
+    COMPILED,
     EVENT,
     HEADER,
     HEADER_SIZE,
@@ -21,6 +22,7 @@ from muxproxy.protocols.dubbo.common import (
     MAX_EVENT,
     SERIALIZATION,
     Settings,
+    header,
 )
 
 _unpack: Final = HEADER.unpack_from
@@ -98,7 +100,10 @@ class Framing:
                 self._rest, self.more = data, size - at
                 return
             messages -= 1
-            magic, flags, _, tag, length = _unpack(data, at)
+            if COMPILED:
+                magic, flags, tag, length = header(data, at)
+            else:
+                magic, flags, _, tag, length = _unpack(data, at)
             end = at + HEADER_SIZE + length
             if flags & kind == plain and end <= size and length <= longest and magic == MAGIC:
                 note = flags & SERIALIZATION if plain else None  # replies have none

@@ -23,6 +23,7 @@ from muxproxy.protocols.contract import (
     Frame,
 )
 from muxproxy.protocols.dubbo.common import (
+    COMPILED,
     EVENT,
     HEADER,
     HEADER_SIZE,
@@ -31,6 +32,7 @@ from muxproxy.protocols.dubbo.common import (
     SERIALIZATION,
     TWO_WAY,
     Settings,
+    header,
     heartbeat_reply,
 )
 from muxproxy.protocols.dubbo.framing import Framing
@@ -69,7 +71,10 @@ class ReplyFramer(contract.ReplyFramer, Framing):
         # Short cut: one whole reply.
         size = len(data)
         if size >= HEADER_SIZE and not (self._left or self._part or self.more):
-            magic, flags, _, tag, length = _unpack(data)
+            if COMPILED:
+                magic, flags, tag, length = header(data, 0)
+            else:
+                magic, flags, _, tag, length = _unpack(data)
             if (
                 not flags & _NO_REPLY
                 and length + HEADER_SIZE == size

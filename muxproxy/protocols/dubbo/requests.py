@@ -14,6 +14,7 @@ from typing import Final
 from muxproxy.protocols import contract
 from muxproxy.protocols.contract import ANSWER, ASIDE, BROKEN, FIRST, LAST, ONEWAY, Frame
 from muxproxy.protocols.dubbo.common import (
+    COMPILED,
     EVENT,
     HEADER,
     HEADER_SIZE,
@@ -24,6 +25,7 @@ from muxproxy.protocols.dubbo.common import (
     SERIALIZATION,
     TWO_WAY,
     Settings,
+    header,
     heartbeat_reply,
 )
 from muxproxy.protocols.dubbo.framing import Framing
@@ -51,7 +53,10 @@ class RequestFramer(contract.RequestFramer, Framing):
         # Short cut: one whole two-way call, as nearly every chunk is.
         size = len(data)
         if size >= HEADER_SIZE and not (self._left or self._part or self.more):
-            magic, flags, _, tag, length = _unpack(data)
+            if COMPILED:
+                magic, flags, tag, length = header(data, 0)
+            else:
+                magic, flags, _, tag, length = _unpack(data)
             settings = self._settings
             if (
                 flags & _KIND == _CALL
