@@ -68,6 +68,7 @@ class Settings:
     """Of one backend, seen by all its framers."""
 
     __slots__ = (
+        "configured",
         "default_host",
         "draining",
         "max_head",
@@ -80,6 +81,7 @@ class Settings:
     )
 
     def __init__(self, options: Http, default_host: bytes) -> None:
+        self.configured = 0  # times: what was remembered before the last one is void
         self.draining = False
         self.remembers = True  # False: both memos stay empty, and nothing else changes
         self.memo: dict[bytes, Sequence[Frame]] = {}
@@ -94,6 +96,7 @@ class Settings:
         self.max_target = options.max_target
         self.default_host = default_host  # of an HTTP/1.0 request that names none
         # What is remembered was a function of its key and of these.
+        self.configured += 1
         self.memo.clear()
         for memo in self.reply_memo:
             memo.clear()

@@ -198,6 +198,7 @@ class ReplyFramer(contract.ReplyFramer):
         "_rest",
         "_seen",
         "_seen_note",
+        "_seen_under",
         "_settings",
         "_skipped",
         "_state",
@@ -218,10 +219,10 @@ class ReplyFramer(contract.ReplyFramer):
         self._rest = b""  # `more` bytes at its end are for the next turn (P10); only in the midst of a reply
         self.more = 0
         self.push_cost = 0
-        # The head that was found in the memo last, under which note, and what it becomes: the next one is
-        # mostly the same, and to compare is cheaper than to search for its end and to look it up.
+        # The head that was last found in the memo: the next is mostly the same, and compared it is cheaper.
         self._seen = b""
-        self._seen_note = 0
+        self._seen_note = 0  # for which note
+        self._seen_under = 0  # and configuration
         self._known: KnownReply | None = None
         self._end_marks = 0  # of the LAST frame, with its note
         self._why: str | None = None
@@ -243,6 +244,7 @@ class ReplyFramer(contract.ReplyFramer):
         if (
             known is not None
             and note == self._seen_note
+            and settings.configured == self._seen_under
             and len(data) == len(self._seen) + known.length
             and data.startswith(self._seen)
         ):
@@ -255,6 +257,7 @@ class ReplyFramer(contract.ReplyFramer):
             known = settings.reply_memo[note].get(seen)
             if known is not None and len(seen) + known.length == len(data):
                 self._seen, self._seen_note, self._known = seen, note, known
+                self._seen_under = settings.configured
                 return self._same(data, known)
         match = WHOLE_REPLY(data)
         if match is None:

@@ -93,6 +93,9 @@ def test_the_head_that_a_connection_saw_last_becomes_what_it_would_on_a_fresh_on
             assert (frame.data, frame.marks, frame.note) == _feed_reply(fresh, note, data)
         assert framer.idle_hint == 5
         speaker.drain()
+    speaker.settings.configure(Http(max_head=20), b"host")
+    framer.expect(KEEP)
+    assert [frame.marks for frame in framer.feed(_reply(1))] == [BROKEN]  # though it was remembered
 
 
 def test_the_memo_of_replies_is_bounded_and_rests_while_heads_do_not_repeat() -> None:
