@@ -11,8 +11,10 @@ from types import ModuleType
 import pytest
 
 from muxproxy import mux, native, protocols
-from muxproxy.native import COMPILED, HANDS, MIXED, PROGRAMS, PURE, installed, running
+from muxproxy.native import COMPILED, HANDS, MIXED, PROGRAMS, PURE, installed, is_compiled, running
 from muxproxy.packaging import backend
+from muxproxy.protocols.dubbo import common
+from muxproxy.protocols.redis.resp import scan
 from tests.builds import TESTED
 
 
@@ -61,6 +63,13 @@ def test_what_is_compiled_is_what_is_asked_for_its_build() -> None:
     assert {f"muxproxy.{name[:-3].replace('/', '.')}" for name in backend.HANDS} == HANDS
     assert {f"muxproxy.{room}." for room in backend.ROOMS} == set(native.ROOMS)
     assert {f"muxproxy.{name[:-3].replace('/', '.')}" for name in backend.INTERPRETED} == set(PROGRAMS)
+
+
+def test_a_module_with_two_ways_takes_its_own_builds() -> None:
+    assert is_compiled(len)
+    assert not is_compiled(module)
+    is_c = TESTED == COMPILED
+    assert scan.COMPILED is common.COMPILED is is_c
 
 
 @pytest.mark.parametrize(
