@@ -147,7 +147,10 @@ class ReplyFramer(contract.ReplyFramer):
         elif COMPILED or len(data) > (len(expected) - at) * WORDS:
             pos = self._scan(data, frames) if COMPILED else self._stride(data, frames)
             if pos < len(data):
-                self._walk(data, frames, pos)
+                if COMPILED and self._at < len(expected) and type(expected[self._at]) is Run:
+                    self._run(data[pos:], frames)
+                else:
+                    self._walk(data, frames, pos)
         else:
             self._words(data, frames)
         return frames
