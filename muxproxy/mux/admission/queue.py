@@ -43,6 +43,7 @@ class Queue(Line):
     def set_timeout(self, timeout: float, now: float) -> None:
         """For who comes from now on."""
         if timeout != self.timeout:
+            self._forget(now)
             self._before = (*self._before, (now, self.timeout))
             self.timeout = timeout
             self._look_at(self._next_due())
@@ -59,10 +60,20 @@ class Queue(Line):
 
     def _next_due(self) -> float:
         """INF: nobody waits."""
-        first = self.first
-        if first is None:
-            return INF
-        return min(map(self._due, self.all())) if self._before else first.since + self.timeout
+        exchange, due = self.first, INF
+        while exchange is not None:
+            due = min(due, self._due(exchange))
+            if not self._is_told_other(exchange):
+                break  # those behind it came later, and have the same timeout
+            exchange = exchange.queue_after
+        return due
+
+    def _is_told_other(self, exchange: Exchange) -> bool:
+        return len(self._before) > 0 and exchange.since < self._before[-1][0]
+
+    def _forget(self, now: float) -> None:
+        """Nobody can be left who was told that."""
+        self._before = tuple(each for each in self._before if sum(each) > now)
 
     def _look_at(self, deadline: float) -> None:
         if deadline < self.deadline:
@@ -168,12 +179,24 @@ class Queue(Line):
 
     def _on_any_deadline(self, now: float) -> None:
         """Not the first alone may be due."""
-        for exchange in self.all():
-            if exchange.queue is self and self._due(exchange) <= now:  # else it went when another was told
-                self.remove(exchange)
-                self._on_expired(exchange, now)
-        self._before = tuple(each for each in self._before if sum(each) > now)
+        while due := self._all_due(now):
+            for exchange in due:
+                if exchange.queue is self:  # else it went when another was told
+                    self.remove(exchange)
+                    self._on_expired(exchange, now)
+        self._forget(now)
         self.deadline = self._next_due()
+
+    def _all_due(self, now: float) -> list[Exchange]:
+        found: list[Exchange] = []
+        exchange = self.first
+        while exchange is not None:
+            if self._due(exchange) <= now:
+                found.append(exchange)
+            elif not self._is_told_other(exchange):
+                break
+            exchange = exchange.queue_after
+        return found
 
     def on_bug(self, now: float) -> None:
         """Ours: one could not be told that its time is up. The others' time goes on (P7)."""

@@ -202,3 +202,31 @@ def test_who_is_served_because_another_was_told_is_not_told_himself() -> None:
     scene.wheel.tick(2.1)
     assert two.queue is None
     assert scene.queue.first is None
+
+
+def test_who_comes_back_while_others_are_told_is_told_with_them_if_his_time_is_up_too() -> None:
+    scene = Scene(1.0)
+    one, back = scene.exchanges(2)
+    scene.queue.push(back, 1.0)
+    scene.queue.pop()
+    back.move(SENT)
+    scene.queue.push(one, 1.1)
+    scene.queue.set_timeout(2.0, 1.5)
+    told: list[Exchange] = []
+
+    def on_expired(exchange: Exchange, now: float) -> None:
+        told.append(exchange)
+        if exchange is one:
+            scene.queue.push_back(back)
+
+    scene.queue._on_expired = on_expired
+    scene.wheel.tick(2.2)
+    assert told == [one, back]
+    assert scene.queue.deadline == INF
+
+
+def test_what_was_told_before_is_forgotten_however_often_it_changes() -> None:
+    scene = Scene(1.0)
+    for n in range(1000):
+        scene.queue.set_timeout(1.0 + n % 2, float(n))
+    assert len(scene.queue._before) <= 3

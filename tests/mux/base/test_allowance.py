@@ -7,6 +7,7 @@ import pytest
 from muxproxy.budget import Order, Report
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Peer, Stage
+from tests.tagged_toys import tagged
 from tests.toys import Toy
 
 
@@ -170,3 +171,23 @@ def test_an_order_that_is_older_changes_nothing() -> None:
     with stage.turn():
         stage.pool.allowance.on_order(Order(0, 4, 0), stage.world.now)
     assert stage.pool.max_connections == 2
+
+
+def test_one_that_ends_for_another_reason_is_not_called_back_when_there_may_be_more_again() -> None:
+    stage = a_stage(Sharing.TAGGED, 2, max_in_flight=4)
+    stage.asks(tagged(1, b"a\n"))
+    closing = stage.connects()
+    ann = stage.asks(tagged(1, b"b\n"))
+    assert closing.got().count(b"\n") == 2
+    closing.sends(tagged(1, b"a close\n"))
+    stage.asks(tagged(1, b"c\n") + tagged(2, b"d\n"))
+    other = stage.connects()
+    order(stage, 0)
+    order(stage, 2)
+    bob = stage.asks(tagged(1, b"e\n"))
+    assert closing.got() == b"", "its server has said that it closes"
+    closing.sends(tagged(2, b"b\n"))
+    assert ann.got() == tagged(1, b"b\n")
+    assert not closing.is_open
+    assert bob.is_open
+    assert other.got().endswith(b"e\n")

@@ -299,3 +299,35 @@ def test_places_that_are_too_many_are_not_cut() -> None:
     one.sends(b"a\n")
     two.sends(b"b\n")
     assert (ann.got(), bob.got()) == (b"a\n", b"b\n")
+
+
+def test_what_is_gathered_goes_to_none_of_those_that_are_about_to_close() -> None:
+    stage = Stage(Sharing.ORDERED, max_connections=4, max_in_flight=4, suspect_after=60.0)
+    stage.asks(b"a\n")
+    busy = stage.connects()
+    assert busy.got() == b"a\n"
+    stage.configure(min_connections=3)
+    with stage.turn():
+        stage.client(b"b\n")
+        idle = [stage.connects(), stage.connects()]
+        changes_login(stage)
+    assert [server.is_open for server in idle] == [False, False]
+    assert [server.got() for server in (busy, *idle)] == [b"", b"", b""]
+    assert stage.connects().got() == b"b\n"
+
+
+def test_who_must_stay_on_its_connection_waits_there_as_he_is_told_too() -> None:
+    stage = Stage(Sharing.ORDERED, max_connections=1, max_in_flight=2, timeout=4.0, suspect_after=60.0)
+    ann, bob = stage.asks(b"a\n"), stage.client()
+    stage.connects()
+    bob.sends(b"b\n")
+    ann.sends(b"c\n")
+    stage.passes(0.1)
+    stage.configure(timeout=0.5)
+    bob.sends(b"d\n")
+    stage.passes(0.6)
+    assert stage.outcomes() == {"queue_timeout": 1}
+    stage.passes(3.2)
+    assert stage.outcomes() == {"queue_timeout": 1}
+    stage.passes(0.2)
+    assert stage.outcomes() == {"queue_timeout": 2}

@@ -321,3 +321,25 @@ def test_a_bug_of_ours_in_a_later_turn_is_a_gap_and_not_the_end(monkeypatch: Any
     stage.world.next_turns()
     assert clients[4].got() == b"*msg news two\n"
     assert stage.statistics()["pushed"]["interrupted"] == 1
+
+
+def test_who_begins_to_listen_after_a_reload_waits_as_long_as_it_says() -> None:
+    stage = stage_of(timeout=4.0)
+    ann = stage.asks(b"go listen=news\n")
+    stage.passes(0.1)
+    stage.configure(timeout=0.5)
+    bob = stage.asks(b"go listen=else\n")
+    stage.passes(0.6)
+    assert b"waited 0.5 s" in bob.got()
+    assert ann.got() == b""
+    stage.passes(3.4)
+    assert b"waited 4 s" in ann.got()
+
+
+def test_an_acknowledgement_is_waited_for_as_long_as_replies_are_now() -> None:
+    stage = stage_of(reply_timeout=10.0)
+    listeners(stage)
+    stage.configure(reply_timeout=1.0)
+    eve = stage.asks(b"go listen=else\n")
+    stage.passes(1.1)
+    assert b"no acknowledgement for 1 s" in eve.got()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from muxproxy.mux.dedicated.pool import DedicatedPool
 from muxproxy.mux.exclusive.pool import ExclusivePool
 from muxproxy.mux.ordered.pool import OrderedPool
 from muxproxy.mux.tagged.pool import TaggedPool
-from muxproxy.protocols.contract import Sharing
+from muxproxy.protocols.contract import Frame, RequestFramer, Sharing
 from tests.fakes import Peer, Stage
-from tests.toys import Toy, ToyConnection
+from tests.toys import Toy, ToyConnection, ToyRequests
 
 ORDERED = Sharing.ORDERED
 
@@ -249,3 +251,35 @@ def test_who_comes_before_any_address_is_known_waits_for_one(sharing: Sharing) -
     with stage.turn():
         stage.pool.set_servers(["one:1"], stage.world.now)
     assert stage.connects().got() == b"00000001" + rest
+
+
+class _Several(ToyRequests):
+    """Each line is three requests."""
+
+    def feed(self, data: bytes) -> Sequence[Frame]:
+        frames = super().feed(data)
+        for frame in frames:
+            frame.weight = 3
+        return frames
+
+
+class _SeveralToy(Toy):
+    def requests(self) -> RequestFramer:
+        return _Several(self)
+
+
+def test_what_is_more_than_may_be_in_flight_goes_alone() -> None:
+    """As pipelined commands that went as one may be after a reload."""
+    stage = Stage(_SeveralToy(ORDERED), max_connections=1, max_in_flight=2)
+    ann = stage.asks(b"a\n")
+    server = stage.connects()
+    assert server.got() == b"a\n"
+    bob = stage.asks(b"b\n")
+    assert server.got() == b""
+    server.sends(b"a\n")
+    assert ann.got() == b"a\n"
+    assert server.got() == b"b\n"
+    server.sends(b"b\n")
+    assert bob.got() == b"b\n"
+    ann.sends(b"c\n")
+    assert server.got() == b"c\n"
