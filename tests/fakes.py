@@ -27,6 +27,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from muxproxy.budget import Report
+from muxproxy.config.model import Backend
 from muxproxy.metrics.snapshot import BackendSnapshot
 from muxproxy.mux.base.client import Client
 from muxproxy.mux.base.pool import Pool
@@ -384,13 +385,18 @@ class Stage:
     """One pool in a fake world. Keywords are keys of the configuration, wherever in it they stand."""
 
     def __init__(
-        self, protocol: Protocol | Sharing, *, servers: tuple[str, ...] = ("one:1",), **keys: Any
+        self,
+        protocol: Protocol | Sharing,
+        *,
+        servers: tuple[str, ...] = ("one:1",),
+        config: Backend | None = None,
+        **keys: Any,
     ) -> None:
         if isinstance(protocol, Sharing):
             protocol = Toy(protocol)
         self.world = FakeWorld()
         self.keys = keys
-        self.config = backend(servers, keys)
+        self.config = backend(servers, keys) if config is None else config
         self.pool = new_pool(self.config, protocol, self.world, self.world.fine, self.world.slow)
         self.request_high = REQUEST_HIGH_WATER
         self.one_turn_each = False  # True: work that waits for the next turn (P10) is next_turns()' to do

@@ -134,7 +134,7 @@ def closed() -> set[str]:
     )
     found |= returned(("mux",), "_why_not_reusable")
     found |= assigned(("protocols",), {"spoilt", "READ_ONLY", "SAID_CLOSE", "SERVER_OLD", "UPGRADED"})
-    return found | assigned(("protocols",), {"READ_UNTIL_CLOSE", "BODY_NOT_ALLOWED"})
+    return found | assigned(("protocols",), {"READ_UNTIL_CLOSE", "BODY_NOT_ALLOWED", "OLD_LOGIN"})
 
 
 def pins() -> set[str]:

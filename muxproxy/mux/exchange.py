@@ -118,6 +118,9 @@ class ClientRole(ClientBrain):
     def proceed(self, now: float) -> None:
         """Something of its own that was in the way of more has gone."""
 
+    def on_shorter_tunnels(self, now: float) -> None:
+        """Its pool's timeout for what is opaque is shorter than it was."""
+
     # -- what it has alone
 
     def is_silent_by_design(self) -> bool:

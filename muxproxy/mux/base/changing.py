@@ -36,10 +36,13 @@ class Changing(Refusing):
     def configure(self, backend: Backend, now: float) -> None:
         """From now on it is as `backend` says: the same one, of the same protocol. Which servers there are
         its resolver says (set_servers)."""
-        life = self.config.max_lifetime or INF
+        life, tunnels = self.config.max_lifetime or INF, self.tunnel_timeout
         self._parts = self._parts._replace(backend=backend)
         outdated = self.protocol.configure(backend)
         self._set_up(backend)
+        if self.tunnel_timeout < tunnels:
+            for client in self.clients:
+                client.on_shorter_tunnels(now)
         for queue in self._queues():
             queue.set_timeout(backend.queue.timeout, now)
         if outdated:

@@ -115,8 +115,7 @@ class TaggedClient(SharedClient):
     def _on_aside(self, frame: Frame, now: float) -> None:
         self.pool.count(Reason.LOCAL)
         if self.first is None and not self.write_paused:
-            self.phase = IDLE
-            self.deadline = now + self.pool.client_idle_timeout
+            self.expect(IDLE, now + self.pool.client_idle_timeout)
         if len(self._aside) + len(frame.data) <= MAX_ASIDE:
             self._aside += frame.data
         self._say_aside()
