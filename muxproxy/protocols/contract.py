@@ -344,7 +344,8 @@ class Feed:
         raise NotImplementedError
 
 
-NO_LIMIT: Final = 1 << 31  # places of a limit that was removed: those that have its number go on
+# Places of a limit that was removed, beyond what can be written: those that have its number go on.
+NO_LIMIT: Final = 10_000_000
 
 
 class Limit:

@@ -34,7 +34,8 @@ def test_a_new_connection_authenticates_and_says_whose_it_is() -> None:
     assert upstream.greeting() == (command("AUTH mux pw") + SETNAME, 2)
     assert upstream.state is None
     assert told(upstream, OK, OK) == [None, None]
-    assert upstream.state.user == b"mux"
+    assert upstream.state is upstream._protocol.states.base
+    assert (upstream._user, upstream._password) == (b"mux", b"pw")
 
 
 def test_a_server_without_names_will_do_and_one_that_says_no_will_not() -> None:
