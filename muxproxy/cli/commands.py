@@ -11,6 +11,8 @@ Names complete on Tab, from the running one (`eval "$(_MUXPROXY_COMPLETE=bash_so
 from __future__ import annotations
 
 import json
+import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -22,10 +24,12 @@ from muxproxy.cli import asking
 from muxproxy.cli.asking import Answer, asks_a_running_one
 from muxproxy.cli.exits import Exit, Failure
 from muxproxy.cli.plain import plain
+from muxproxy.config.units import parse_duration
 from muxproxy.supervisor.admin.live import SETTABLE
 
 REFUSED = (404, 409, 422)
 PATIENCE = 60.0  # seconds: a worker that hangs is waited for, then replaced
+_AGAIN = 0.05  # seconds between two looks
 QUICK = 1.0  # who has pressed Tab waits for this
 
 
@@ -71,16 +75,48 @@ def server_option(text: str) -> Callable[[Callable[..., None]], Callable[..., No
     return click.option("--server", metavar="ADDRESS", default="", help=text, shell_complete=complete_server)
 
 
+class _Duration(click.ParamType[float]):
+    name = "DURATION"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 @click.command(short_help="Let a backend's requests wait, until resume.")
 @asks_a_running_one
 @name_argument
-def pause(places: list[str], name: str) -> None:
+@click.option(
+    "--wait", "patience", type=_Duration(), help='Return when all has been finished; such as "30s".'
+)
+def pause(places: list[str], name: str, patience: float | None) -> None:
     """Let the requests of backend NAME wait, until `muxproxy resume NAME`: to replace what is behind it.
 
     What is in flight is finished, then every connection to its servers is closed and none is opened. Who
     waits longer than [queue] timeout is refused, and so is who would be more than max_waiting.
     """
-    _told(_post(places, name, "pause"))
+    answer = _post(places, name, "pause")
+    if patience is not None:
+        until = time.monotonic() + patience
+        while _is_held(answer) and time.monotonic() < until:
+            time.sleep(_AGAIN)
+            answer = asking.ask(places, f"/backends/{quote(name, safe='')}")
+    _told(answer)
+    if patience is not None and _is_held(answer):
+        sys.exit(Exit.NOT_IN_TIME)
+
+
+def _is_held(answer: Answer) -> bool:
+    """Connections are left, as far as is known. What is no answer at all is told by _told()."""
+    if answer.status != 200:
+        return False
+    try:
+        entry = json.loads(answer.body)
+        return bool(entry.get("upstream_sockets", entry.get("state") != "drained"))
+    except (ValueError, AttributeError):
+        return False
 
 
 @click.command(short_help="Take back a pause or a drain.")

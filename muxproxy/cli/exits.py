@@ -16,6 +16,7 @@ class Exit(enum.IntEnum):
     DEMO_FAILED = 5
     NO_WORKER = 6
     REFUSED = 7
+    NOT_IN_TIME = 8
     BUG = 70  # EX_SOFTWARE of sysexits.h
 
 
@@ -30,6 +31,9 @@ MEANINGS = {
     str(
         Exit.REFUSED.value
     ): "reload: it takes a restart or an upgrade; pause, set ...: refused. Nothing has been changed",
+    str(
+        Exit.NOT_IN_TIME.value
+    ): "pause --wait: not all that was in flight has been finished; it stays paused",
     str(Exit.BUG.value): "muxproxy's own fault, with a traceback",
     "128+N": "run: a second signal, number N, stopped it at once; demo: signal N stopped it",
 }

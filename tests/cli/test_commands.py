@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
@@ -69,6 +70,28 @@ def test_a_backend_whose_worker_does_not_answer_is_told_with_its_bounds(admin: F
     assert run("drain", "web", "--socket", admin.path).stdout == (
         "drained: 0 of at most 8 connections, 0 of at most 5 waiting\n"
     )
+
+
+def test_a_pause_is_waited_for_as_long_as_one_likes(
+    admin: FakeAdmin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+        if now[0] > 2.0:
+            admin.answer(json.dumps(ENTRY | {"upstream_sockets": 0}).encode())
+
+    monkeypatch.setattr("muxproxy.cli.commands.time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    admin.answer(json.dumps(ENTRY).encode())
+    result = run("pause", "web", "--wait", "1s", "--socket", admin.path)
+    assert (result.exit_code, result.stdout) == (8, LINE)
+    result = run("pause", "web", "--wait", "1m", "--socket", admin.path)
+    assert (result.exit_code, result.stdout) == (0, LINE.replace("3 of", "0 of"))
+    assert admin.asked[-1].startswith(b"GET /backends/web ")
+    assert now[0] < 3.0
+    for bad in ("5", "1h30m"):
+        assert run("pause", "web", "--wait", bad, "--socket", admin.path).exit_code == 2
 
 
 @pytest.mark.parametrize(
