@@ -11,6 +11,7 @@ import pytest
 from muxproxy.config import keys, ways
 from muxproxy.config.model import (
     PATIENCE,
+    Backend,
     Batch,
     Clients,
     Dubbo,
@@ -29,6 +30,7 @@ from tests.pages import READMES, ROOT, coded, rows, section
 # heading -> table of the file, its struct, its readers
 KEYS = {
     "`muxproxy.toml`": ("", Node, keys.NODE),
+    "A backend's file": ("", Backend, keys.BACKEND),
     "`[clients]`": ("clients", Clients, keys.TABLES["clients"]),
     "`[queue]`": ("queue", Queue, keys.TABLES["queue"]),
     "`[upstream]`": ("upstream", Upstream, keys.TABLES["upstream"]),

@@ -57,9 +57,12 @@ def check(path: Path, nofile: int | None) -> None:
 
 
 def _tell(config: Config, limit: int) -> None:
+    told: set[str] = set()
     for number, owned in enumerate(limits.assign_workers(config)):
         for backend in owned:
-            click.echo(limits.describe(backend))
+            if backend.name not in told:  # a shard of it
+                click.echo(limits.describe(backend))
+        told.update(backend.name for backend in owned)
         click.echo(f"worker {number}: at most {limits.descriptors(owned)} descriptors of {limit}")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from muxproxy.config import keys, refusals, sources
 from muxproxy.config.address import Address, overlap, parse_listen, parse_server
-from muxproxy.config.model import Backend, Batch, Config, Node, Upstream
+from muxproxy.config.model import AUTO, Backend, Batch, Config, Node, Upstream
 from muxproxy.config.secrets import is_hidden
 from muxproxy.config.units import format_duration
 from muxproxy.errors import Problem
@@ -35,13 +35,24 @@ def contradictions(backend: Backend, bad: set[str]) -> list[Problem]:
         if any(_reaches(server, address) for address in listen):
             rule = "this backend listens there itself: a loop"
             problems.append(Problem(backend.file, "upstream.servers", f'"{server}"', rule))
-    reserve, most = backend.tcp.reserve, backend.upstream.max_connections
-    if reserve >= most and bad.isdisjoint({"tcp.reserve", "upstream.max_connections"}):
-        rule = f"below upstream.max_connections, {most}, or no session but these has a place"
-        problems.append(Problem(backend.file, "tcp.reserve", str(reserve), rule))
+    problems += _reserve(backend, bad)
     problems += _redis(backend, bad)
     problems += _dubbo(backend)
     return problems
+
+
+def _reserve(backend: Backend, bad: set[str]) -> Iterator[Problem]:
+    reserve, most, shards = backend.tcp.reserve, backend.upstream.max_connections, backend.shards
+    if not bad.isdisjoint({"tcp.reserve", "upstream.max_connections", "shards"}) or shards > most:
+        return
+    if reserve >= most:
+        rule = f"below upstream.max_connections, {most}, or no session but these has a place"
+        yield Problem(backend.file, "tcp.reserve", str(reserve), rule)
+    elif reserve + shards > most:
+        rule = (
+            f"at most {most - shards}: of upstream.max_connections, {most}, each of {shards} shards needs one"
+        )
+        yield Problem(backend.file, "tcp.reserve", str(reserve), rule)
 
 
 def _redis(backend: Backend, bad: set[str]) -> Iterator[Problem]:
@@ -101,9 +112,9 @@ def collisions(node: Node, backends: list[Backend]) -> list[Problem]:
 
 def warnings(config: Config) -> list[Problem]:
     found = [warning for backend in config.backends for warning in _warnings(backend)]
-    workers, backends = config.node.workers, len(config.backends)
-    if workers > backends:
-        rule = f"a backend has one owner: only {backends} of the workers will be started"
+    workers, owners = config.node.workers, sum(backend.shards for backend in config.backends)
+    if workers > owners:
+        rule = f"a backend has one owner for each of its shards: only {owners} of the workers will be started"
         found.append(Problem(config.node.file, "workers", str(workers), rule))
     found += _admin_warnings(config.node)
     return found
@@ -178,10 +189,13 @@ def _from_warnings(backend: Backend) -> Iterator[Problem]:
 
 def notes(config: Config) -> list[Problem]:
     """What `check` says besides, though nothing is wrong."""
-    return [note for backend in config.backends for note in _notes(backend)]
+    return [note for backend in config.backends for note in _notes(backend, config.node.workers)]
 
 
-def _notes(backend: Backend) -> Iterator[Problem]:
+def _notes(backend: Backend, workers: int) -> Iterator[Problem]:
+    if backend.shards > workers != AUTO:
+        rule = f"more than workers, {workers}: as many are started, for each shard is a process of its own"
+        yield Problem(backend.file, "shards", str(backend.shards), rule)
     addresses = [parse_listen(text) for text in backend.clients.listen]
     tcp = [address for address in addresses if address.kind == "tcp"]
     if backend.protocol == "dubbo" and tcp and all(a.host.startswith("127.") for a in tcp):
@@ -259,6 +273,6 @@ def _reaches(server: Address, listen: Address) -> bool:
 
 
 def _value(backend: Backend, dotted: str) -> float | int | None:
-    table, key = dotted.split(".")
-    value: float | int | None = getattr(getattr(backend, table), key)
+    table, _, key = dotted.rpartition(".")
+    value: float | int | None = getattr(getattr(backend, table) if table else backend, key)
     return value

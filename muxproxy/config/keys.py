@@ -212,7 +212,7 @@ NODE: Table = {
 }
 
 # The top of a backend's file, apart from its tables.
-BACKEND: Table = {"protocol": OneOf(PROTOCOLS)}
+BACKEND: Table = {"protocol": OneOf(PROTOCOLS), "shards": Count(1, 64)}
 
 # Tables that every protocol has.
 TABLES: dict[str, Table] = {
@@ -314,6 +314,7 @@ PROTOCOL_TABLES: dict[str, Table] = {
 
 # The first may not exceed the second.
 NOT_ABOVE = (
+    ("shards", "upstream.max_connections"),
     ("upstream.min_connections", "upstream.max_connections"),
     ("upstream.max_pinned", "upstream.max_connections"),
     ("http.max_upgraded", "upstream.max_connections"),

@@ -7,6 +7,9 @@ A worker at its fullest holds, besides what its process needs (RESERVE), for eac
     clients.max_connections
     clients.backlog x addresses   what one turn of the event loop may accept before it can refuse or pause
 
+and so does each worker of a backend that has shards: places and clients go where they are wanted, and all may
+be wanted in one.
+
 What somebody wrote is a promise: if it does not fit it is refused, with this sum. What nobody wrote is a
 default (model.py: 10,000 clients and a backlog of 1024): these are lowered in proportion until they fit. So
 three dozen backends start under a limit of 20,000, and one backend gets its 10,000 clients (HAProxy derives
@@ -33,23 +36,74 @@ _LONGEST_SUM = 8  # backends that the arithmetic names
 
 def assign_workers(config: Config, live: Sequence[Sequence[str]] = ()) -> list[list[Backend]]:
     """The backends of each worker: by name, each to the one that has the fewest, so that they go in turn at
-    the start. No worker begins without one: what would it do? (for_cpus() has been asked before.)
+    the start; before them those that have shards, each in another worker. No worker begins without one: what
+    would it do? (for_cpus() has been asked before.)
 
     `live`: the names of those that each worker has already. A live backend stays where its connections and
     its clients are, whatever comes and goes beside it; a worker whose last one went has an empty list, and
-    is the first to get a new one.
+    is the first to get a new one. More shards leave those that there are alone, fewer the first of them.
     """
     backends = sorted(config.backends, key=lambda backend: backend.name)
-    homes = {name: number for number, names in enumerate(live) for name in names}
-    loads = [0] * max(len(live), min(config.node.workers, len(backends)))
+    wanted = max(
+        min(config.node.workers, sum(backend.shards for backend in backends)),
+        max((backend.shards for backend in backends), default=0),  # each is a process of its own
+    )
+    loads = [0] * max(len(live), wanted)
+    homes: dict[str, list[int]] = {}
     for backend in backends:
-        if backend.name in homes:
-            loads[homes[backend.name]] += 1
-    for backend in backends:
-        if backend.name not in homes:
-            homes[backend.name] = loads.index(min(loads))
-            loads[homes[backend.name]] += 1
-    return [[each for each in backends if homes[each.name] == number] for number in range(len(loads))]
+        mine = [number for number, names in enumerate(live) if backend.name in names]
+        homes[backend.name] = mine[: backend.shards]
+        for number in homes[backend.name]:
+            loads[number] += 1
+    for backend in sorted(backends, key=lambda backend: -backend.shards):
+        mine = homes[backend.name]
+        while len(mine) < backend.shards:
+            others = [number for number in range(len(loads)) if number not in mine]
+            mine.append(min(others, key=loads.__getitem__))  # of equals the first
+            loads[mine[-1]] += 1
+    return [[each for each in backends if number in homes[each.name]] for number in range(len(loads))]
+
+
+def shares(config: Config, assigned: Sequence[Sequence[Backend]]) -> list[list[Backend]]:
+    """What each worker is told of its backends: of one that has shards its part of what is bounded there and
+    not in the ledger, so that all together keep to what is written. Places (upstream.max_connections) stay
+    whole: they go to where somebody waits."""
+    seen: dict[str, int] = {}
+    told: list[list[Backend]] = []
+    for owned in assigned:
+        mine = []
+        for backend in owned:
+            number = seen.get(backend.name, 0)
+            seen[backend.name] = number + 1
+            mine.append(_shard(backend, number) if backend.shards > 1 else backend)
+        told.append(mine)
+    return told
+
+
+def _shard(backend: Backend, number: int) -> Backend:
+    """The numbered part. None is without a client, or it would serve nobody."""
+
+    def part(whole: int, least: int = 0) -> int:
+        return max(least, whole // backend.shards + (number < whole % backend.shards))
+
+    clients, queue, upstream, http = backend.clients, backend.queue, backend.upstream, backend.http
+    crowd, pinned, upgraded = clients.max_connections, upstream.max_pinned, http.max_upgraded
+    replace = msgspec.structs.replace
+    return replace(
+        backend,
+        clients=replace(clients, max_connections=crowd and part(crowd, 1)),
+        queue=replace(queue, max_waiting=part(queue.max_waiting)),
+        upstream=replace(
+            upstream,
+            min_connections=part(upstream.min_connections),
+            max_pinned=None if pinned is None else part(pinned),
+        ),
+        http=replace(http, max_upgraded=None if upgraded is None else part(upgraded)),
+        dubbo=replace(
+            backend.dubbo,
+            limits=tuple(replace(limit, actives=part(limit.actives, 1)) for limit in backend.dubbo.limits),
+        ),
+    )
 
 
 def for_cpus(config: Config, cpus: int) -> Config:
@@ -73,10 +127,22 @@ def effective(config: Config, nofile: int, live: Sequence[Sequence[str]] = ()) -
         if owned and _total(owned, "least") > nofile:
             problems.append(_too_many(config, owned, nofile))
         else:
-            fitted.update({backend.name: backend for backend in _fit(owned, nofile)})
+            for backend in _fit(owned, nofile):
+                other = fitted.get(backend.name, backend)  # as it fits beside a shard's other neighbours
+                fitted[backend.name] = _lesser(backend, other)
     if problems:
         raise ConfigError(problems)
     return msgspec.structs.replace(config, backends=tuple(fitted[b.name] for b in config.backends))
+
+
+def _lesser(one: Backend, other: Backend) -> Backend:
+    """One backend, of two lowerings of what nobody wrote."""
+    clients = msgspec.structs.replace(
+        one.clients,
+        max_connections=min(one.clients.max_connections, other.clients.max_connections),
+        backlog=min(one.clients.backlog, other.clients.backlog),
+    )
+    return msgspec.structs.replace(one, clients=clients)
 
 
 def descriptors(owned: list[Backend]) -> int:
@@ -94,7 +160,7 @@ def named(backend: Backend) -> dict[str, float]:
     """Every number the backend is held to, by its key in the file: seconds, bytes or a count (P7).
 
     Numbers and nothing else: a secret is a string."""
-    limits: dict[str, float] = {}
+    limits: dict[str, float] = {"shards": backend.shards}
     for table in ("clients", "queue", "upstream", backend.protocol):
         limits.update(_numbers(table, getattr(backend, table)))
     return limits
@@ -126,10 +192,11 @@ def lowered(before: Config, after: Config) -> list[Problem]:
 def describe(backend: Backend) -> str:
     """One line: where it listens, what it bounds."""
     clients, upstream, queue = backend.clients, backend.upstream, backend.queue
+    shards = f", in {backend.shards} workers" if backend.shards > 1 else ""
     return (
         f"{backend.name}: {', '.join(clients.listen)} to {', '.join(upstream.servers)} ({backend.protocol}): "
         f"at most {upstream.max_connections} upstream connections, {clients.max_connections} clients, "
-        f"{queue.max_waiting} waiting"
+        f"{queue.max_waiting} waiting{shards}"
     )
 
 

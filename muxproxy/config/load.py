@@ -161,7 +161,8 @@ def _backend(path: Path) -> tuple[Backend | None, _File]:
     document = _parse(file)
     if file.problems and not document:
         return None, file
-    protocol = _protocol(file, document)
+    top = {"protocol": "", **_top(file, document)}
+    protocol = top["protocol"]
     values = {name: _known_table(file, document, name) for name in keys.TABLES}
     patience = PATIENCE.get(protocol, {})
     for name in keys.PROTOCOL_TABLES:
@@ -176,7 +177,7 @@ def _backend(path: Path) -> tuple[Backend | None, _File]:
             file.complain(f"{table}.{key}", None, f'missing; write in [{table}]: {key} = ["{example}"]')
     backend = Backend(
         name=path.stem,
-        protocol=protocol,
+        **top,
         clients=_clients(values["clients"]),
         upstream=Upstream(**{"servers": (), **patience.get("upstream", {}), **values["upstream"]}),
         queue=Queue(**{**patience.get("queue", {}), **values["queue"]}),
@@ -230,13 +231,12 @@ def _parse(file: _File, is_optional: bool = False) -> dict[str, Any]:
     return {}
 
 
-def _protocol(file: _File, document: dict[str, Any]) -> str:
-    """The protocol's name, "" if it is missing or wrong."""
+def _top(file: _File, document: dict[str, Any]) -> dict[str, Any]:
+    """What stands above the tables of a backend's file and is good."""
     if "protocol" not in document:
         file.complain("protocol", None, f'missing; write at the top: protocol = "{keys.PROTOCOLS[0]}"')
-        return ""
-    values = _table(file, "", {"protocol": document["protocol"]}, keys.BACKEND, others={})
-    return str(values.get("protocol", ""))
+    known = {key: document[key] for key in keys.BACKEND if key in document}
+    return _table(file, "", known, keys.BACKEND, others={})
 
 
 def _known_table(file: _File, document: dict[str, Any], name: str) -> dict[str, Any]:
@@ -363,7 +363,9 @@ def _suggest(word: str, known: list[str]) -> str:
 
 def _all_backend_keys(but: str = "") -> dict[str, list[str]]:
     tables = {**keys.TABLES, **keys.PROTOCOL_TABLES}
-    return {f"[{name}]": list(table) for name, table in tables.items() if name != but}
+    homes = {f"[{name}]": list(table) for name, table in tables.items() if name != but}
+    # In TOML what stands below a table's head is the table's, whatever it was meant for.
+    return {**homes, "the top of the file": list(keys.BACKEND)} if but else homes
 
 
 def _written(value: object) -> str:

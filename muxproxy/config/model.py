@@ -233,6 +233,9 @@ class Backend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     redis: Redis = Redis()
     dubbo: Dubbo = Dubbo()
     tcp: Tcp = Tcp()
+    # Workers that accept for it. One pool is what makes few connections enough, so more of them are for a
+    # backend that is too hot for one core. HAProxy `bind ... shards`, Envoy --concurrency.
+    shards: int = 1
     file: str = ""  # where it was read, for messages to operators
     # Keys of [clients] that nobody wrote and that cost descriptors: limits.effective() may lower these
     # defaults.

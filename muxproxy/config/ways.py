@@ -13,6 +13,8 @@ model.py without a way fails tests/config/test_ways.py.
                       before, they are cut at the end of drain_timeout. P1 holds meanwhile: none is opened in
                       their places before
     LISTENERS         addresses are bound before anything else is changed, and closed after all of it
+    SHARDS            in a worker that leaves, the backend drains as if it were removed; its places go to
+                      those that stay
     AS_NEW            the old one drains as if it were removed, the new one begins as if it were added
     UPGRADE, RESTART  a running process cannot: a reload with such a change changes nothing
 """
@@ -32,6 +34,7 @@ class Way(enum.Enum):
     NEW_CONNECTIONS = "for upstream connections that are opened from now on"
     AS_FREE = "connections close as they come free"
     LISTENERS = "listeners come and go"
+    SHARDS = "workers leave it, and drain"
     AS_NEW = "as a new backend"
     UPGRADE = "takes `muxproxy upgrade`"
     RESTART = "takes a restart"
@@ -66,6 +69,7 @@ NODE: dict[str, Rule] = {
 
 BACKEND: dict[str, Rule] = {
     **_always(Way.AS_NEW, "protocol"),
+    "shards": Rule(Way.NEW_CLIENTS, less=Way.SHARDS),
     **_always(Way.LISTENERS, "clients.listen"),
     # As of PostgreSQL's pg_hba.conf: who is connected has been asked.
     **_always(Way.NEW_CLIENTS, "clients.from"),

@@ -145,8 +145,8 @@ class ClientRole(ClientBrain):
 
     # -- its end
 
-    def drain(self, now: float, *, gently: bool = False) -> None:
-        """Leave as soon as nothing is owed. `gently`: not while it may be asking."""
+    def drain(self, now: float) -> None:
+        """Leave as soon as nothing is owed."""
         raise NotImplementedError
 
     def cut_off(self, now: float) -> int:

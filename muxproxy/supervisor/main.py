@@ -24,7 +24,7 @@ import trio
 from muxproxy import __version__
 from muxproxy.config.address import admin_socket
 from muxproxy.config.identity import Identity, identity
-from muxproxy.config.limits import assign_workers, effective
+from muxproxy.config.limits import assign_workers, effective, shares
 from muxproxy.config.model import Backend, Config, Node
 from muxproxy.config.plan import Plan, plan
 from muxproxy.errors import OperatorError
@@ -135,9 +135,8 @@ class Supervisor:
         self._ledger = Ledger()
         for backend in config.backends:
             self._ledger.set_bound(backend.name, backend.upstream.max_connections)
-        self._workers = [
-            self._worker(index, backends) for index, backends in enumerate(assign_workers(config))
-        ]
+        assigned = shares(config, assign_workers(config))
+        self._workers = [self._worker(index, backends) for index, backends in enumerate(assigned)]
         self.changing = trio.Lock()
         self.commands = Commands(self, written or config, read or (lambda: config), log, live)
         self._ledger.pause(live.paused)
@@ -240,7 +239,9 @@ class Supervisor:
             "state": self.state,
             "reloads": self.reloads,
             "workers": [worker_entry(worker, answer) for worker, answer in both],
-            "backends": backend_entries(both, self._bound(), self.commands.changed(), self._gone()),
+            "backends": backend_entries(
+                both, self._bound(), self._config.backends, self.commands.changed(), self._gone()
+            ),
         }
 
     def _gone(self) -> list[tuple[Backend, str]]:
@@ -344,8 +345,8 @@ class Supervisor:
         self._config = reload.config
         self._log.set_level(reload.config.node.log_level)
         self.reloads += 1
-        for index in range(live, len(reload.assigned)):
-            self._workers.append(self._worker(index, reload.assigned[index]))
+        for index in range(live, len(reload.told)):
+            self._workers.append(self._worker(index, reload.told[index]))
             self._begin(self._workers[index])
         for worker in self._workers[:live]:
             worker.apply(*reload.part(self.reloads, worker.index, self._ledger.open))

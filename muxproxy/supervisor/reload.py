@@ -53,9 +53,10 @@ class Reload:
         self.plan: Plan = plan(old, self.config)
         if self.plan.refused:
             raise ConfigError(list(self.plan.refused))
-        self.assigned = limits.assign_workers(self.config, live)
+        self.told = limits.shares(self.config, limits.assign_workers(self.config, live))  # of each worker
         self._opened = self._bind()
         self._closed: list[Place] = []
+        self._listeners: dict[str, list[tuple[Place, Listener]]] = {}  # of each backend, from now on
 
     def _bind(self) -> list[tuple[Place, Listener]]:
         opened: list[tuple[Place, Listener]] = []
@@ -91,7 +92,12 @@ class Reload:
             for backend in self.config.backends
         }
         for backend in self.config.backends:
-            for listener in listeners.backends[backend.name]:
+            mine = listeners.backends[backend.name]
+            self._listeners[backend.name] = [
+                (Place.of(backend.name, text), listener)
+                for text, listener in zip(backend.clients.listen, mine, strict=True)
+            ]
+            for listener in mine:
                 listener.socket.listen(backend.clients.backlog)
         return [listener for left in at_hand.values() for listener in left]
 
@@ -103,20 +109,24 @@ class Reload:
             ledger.set_bound(backend.name, backend.upstream.max_connections)
 
     def part(self, serial: int, worker: int, place_in_ledger: Open) -> Part:
-        had = self._live[worker] if worker < len(self._live) else ()
-        has = [backend.name for backend in self.assigned[worker]]
-        added = [backend for backend in self.plan.added if backend.name in has]
-        opened = [(place, listener) for place, listener in self._opened if place.backend in has]
+        """A backend may stay and yet come to this worker, or leave it: when it has more shards, or fewer."""
+        had = set(self._live[worker] if worker < len(self._live) else ())
+        has = {backend.name: backend for backend in self.told[worker]}
+        stays = (had & has.keys()) - self.plan.replaced
+        changed = {each.new.name for each in self.plan.changed} & stays
+        added = [backend for name, backend in has.items() if name not in stays]
+        opened = [(place, listener) for place, listener in self._opened if place.backend in stays]
+        opened += [each for backend in added for each in self._listeners[backend.name]]
         change = Apply(
             serial,
             self.config.node.memory,
             self.config.node.drain_timeout,
-            removed=[backend.name for backend in self.plan.removed if backend.name in had],
+            removed=sorted(had - stays),
             added=added,
             holders={backend.name: place_in_ledger(backend.name, worker) for backend in added},
-            changed=[each.new for each in self.plan.changed if each.new.name in has],
+            changed=[has[name] for name in sorted(changed)],
             opened=[place for place, _ in opened],
-            closed=[place for place in self._closed if place.backend in had],
+            closed=[place for place in self._closed if place.backend in stays],
         )
         descriptors = [listener.socket.fileno() for _, listener in opened]
-        return Part(change, self.assigned[worker], descriptors)
+        return Part(change, self.told[worker], descriptors)

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypedDict
 
 from muxproxy.config.limits import named
 from muxproxy.config.model import Backend
+from muxproxy.metrics.merging import merged
 
 _BACKEND_STATES = {"ready": "serving", "restarting": "worker restarting"}
 
@@ -96,27 +97,47 @@ def worker_entry(worker: WorkerLike, answer: Answer) -> dict[str, Any]:
 def backend_entries(
     workers: Iterable[tuple[WorkerLike, Answer]],
     bound: Mapping[str, Sequence[str]],
+    backends: Iterable[Backend],
     changed: Mapping[str, dict[str, Any]] | None = None,
     gone: Iterable[tuple[Backend, str]] = (),
 ) -> dict[str, dict[str, Any]]:
-    """By name. `bound`: the addresses that each backend listens on, as the kernel says. `changed`: what
-    operators have changed of each. `gone`: those that they have drained, and the state that is shown."""
-    entries: dict[str, dict[str, Any]] = {}
+    """By name. `bound`: the addresses that each backend listens on, as the kernel says. Shards are one.
+    `changed`: what operators have changed of each. `gone`: those that they have drained, and the state that
+    is shown."""
     told = changed or {}
-    for backend, state in gone:
-        entries[backend.name] = {"state": state, "listen": []} | _configured(backend)
-    for worker, answer in workers:
-        snapshots = {} if answer is None else answer["backends"]
-        for backend in worker.backends:
-            state = _backend_state(str(worker.state), backend.name in snapshots)
-            if state == "serving" and told.get(backend.name, {}).get("paused"):
-                state = "paused"
-            entries[backend.name] = (
-                {"state": state, "listen": list(bound[backend.name])}
-                | _configured(backend)
-                | snapshots.get(backend.name, {})
-            )
+    entries = {backend.name: {"state": state, "listen": []} | _configured(backend) for backend, state in gone}
+    states, snapshots = _by_backend(workers)
+    for backend in backends:
+        name = backend.name
+        state = _worst(states.get(name, []))
+        if state == "serving" and told.get(name, {}).get("paused"):
+            state = "paused"
+        entries[name] = (
+            {"state": state, "listen": list(bound.get(name, ()))}
+            | _configured(backend)
+            | (merged(snapshots[name]) if name in snapshots else {})
+        )
     return {name: entry | _UNCHANGED | told.get(name, {}) for name, entry in sorted(entries.items())}
+
+
+def _by_backend(
+    workers: Iterable[tuple[WorkerLike, Answer]],
+) -> tuple[dict[str, list[str]], dict[str, list[Mapping[str, Any]]]]:
+    """Of each backend the state in each of its workers, and what those tell that answer."""
+    states: dict[str, list[str]] = {}
+    snapshots: dict[str, list[Mapping[str, Any]]] = {}
+    for worker, answer in workers:
+        told = {} if answer is None else answer["backends"]
+        for name in (backend.name for backend in worker.backends):
+            states.setdefault(name, []).append(_backend_state(str(worker.state), name in told))
+            if name in told:
+                snapshots.setdefault(name, []).append(told[name])
+    return states, snapshots
+
+
+def _worst(states: list[str]) -> str:
+    """Of all shards: serving is what every one of them does."""
+    return next((state for state in states if state != "serving"), "serving" if states else "starting")
 
 
 _UNCHANGED: dict[str, Any] = {"paused": False, "drained": False, "drained_servers": [], "differs": {}}

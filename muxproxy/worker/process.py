@@ -34,7 +34,7 @@ from muxproxy.mux.admission.memory import Memory
 from muxproxy.mux.base.failures import INTERVAL
 from muxproxy.mux.base.statistics import statistics
 from muxproxy.native import running
-from muxproxy.worker.backend.service import Service
+from muxproxy.worker.backend.service import GENTLE, Service
 from muxproxy.worker.bugs import describe, describe_current
 from muxproxy.worker.control import ControlChannel, Sockets, open_control
 from muxproxy.worker.engine import Engine
@@ -126,7 +126,7 @@ class Worker:
         self._loop.call_later(message.timeout, self._cut_off)
         now = self._engine.time()
         for service in self._services.values():
-            service.pool.drain(now, gently=message.gently)
+            service.pool.drain(now, now + message.timeout * GENTLE if message.gently else 0.0)
         self._on_drained()
 
     def on_supervisor_gone(self) -> None:
@@ -177,7 +177,9 @@ class Worker:
         self._memory.bound = message.memory
         closing = [self._services[name].stop_listening(address) for name, address in message.closed]
         for name in message.removed:
-            self._leaving.append(self._services.pop(name))
+            service = self._services.pop(name)
+            self._leaving.append(service)
+            closing += [listener for _, listener in service.listeners]
         for backend in message.changed:
             self._services[backend.name].configure(backend)
         for backend in message.added:
@@ -188,7 +190,7 @@ class Worker:
         for listener in closing:
             self._accepting.remove(listener)
         for service in self._leaving:
-            service.remove()
+            service.remove(message.drain_timeout)
         self._loop.call_later(message.drain_timeout, self._end_retiring, list(self._leaving))
         self._on_drained()
 

@@ -61,6 +61,19 @@ def test_workers_are_told_as_this_machine_has_cpus(tmp_path: Path, monkeypatch: 
     assert [line.split(":")[0] for line in result.stdout.splitlines()] == ["a", "worker 0", "b", "worker 1"]
 
 
+def test_a_backend_is_told_once_however_many_workers_accept_for_it(tmp_path: Path) -> None:
+    result = check(write(tmp_path, a="shards = 2\n" + GOOD), "--nofile", "1000")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        f"note: {tmp_path}/backends/a.toml: shards = 2: more than workers, 1: as many are started, "
+        "for each shard is a process of its own",
+        "a: 127.0.0.1:8080 to 10.0.0.5:80 (http): "
+        "at most 8 upstream connections, 500 clients, 1000 waiting, in 2 workers",
+        "worker 0: at most 674 descriptors of 1000",
+        "worker 1: at most 674 descriptors of 1000",
+    ]
+
+
 def test_every_problem_is_one_line(tmp_path: Path) -> None:
     bad = GOOD.replace("max_connections = 500", "max_conections = 500\nidle_timeout = 5")
     result = check(write(tmp_path, a=bad, b="nonsense"))

@@ -63,6 +63,12 @@ def test_what_is_refused_stands_first_and_that_nothing_is_changed_last() -> None
     ]
 
 
+def test_shards_join_and_leave() -> None:
+    one, two = config(backend()), config(backend(shards=2))
+    assert lines(one, two) == ["changed: alpha: shards = 1 -> 2: for clients that connect from now on"]
+    assert lines(two, one) == ["changed: alpha: shards = 2 -> 1: workers leave it, and drain"]
+
+
 def test_lists_are_told_by_what_came_and_went() -> None:
     first, second = Limit("R", 5), Limit("S", 10)
     some = backend("a", "dubbo", dubbo__limits=(first,))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from muxproxy.config.consistency import collisions, contradictions, notes, warnings
 from muxproxy.config.model import (
+    AUTO,
     Backend,
     Batch,
     Clients,
@@ -230,9 +232,41 @@ def test_who_else_may_ask_and_change_is_told(node: Node, expected: str) -> None:
     assert [expected in str(each) for each in warnings(Config(node, (backend(),)))] == [True] * bool(expected)
 
 
+@pytest.mark.parametrize(
+    ("shards", "reserve", "expected"),
+    [
+        (9, 0, ["shards = 9: at most upstream.max_connections, 8"]),
+        (9, 7, ["shards = 9: at most upstream.max_connections, 8"]),  # and nothing of what follows from it
+        (8, 0, []),
+        (2, 6, []),
+        (2, 7, ["tcp.reserve = 7: at most 6: of upstream.max_connections, 8, each of 2 shards needs one"]),
+        (2, 8, ["tcp.reserve = 8: below upstream.max_connections, 8, or no session but these has a place"]),
+    ],
+)
+def test_every_shard_needs_a_place(shards: int, reserve: int, expected: list[str]) -> None:
+    odd = msgspec.structs.replace(backend(protocol="tcp", tcp={"reserve": reserve}), shards=shards)
+    assert [str(problem) for problem in contradictions(odd, bad=set())] == [f"b.toml: {e}" for e in expected]
+    assert not [p for p in contradictions(odd, bad={"shards", "tcp.reserve"}) if p.key != "upstream.servers"]
+
+
+def test_that_shards_start_workers_is_a_note_and_that_workers_have_none_a_warning() -> None:
+    two = msgspec.structs.replace(backend(), shards=2)
+    (note,) = notes(Config(node=Node(), backends=(two,)))
+    assert str(note).startswith(
+        "b.toml: shards = 2: more than workers, 1: as many are started, for each shard"
+    )
+    for workers in (AUTO, 2):
+        assert notes(Config(node=Node(workers=workers), backends=(two,))) == []
+    assert warnings(Config(node=Node(workers=2), backends=(two,))) == []
+    (warning,) = warnings(Config(node=Node(workers=3), backends=(two,)))
+    assert "only 2 of the workers will be started" in warning.rule
+
+
 def test_more_workers_than_backends_gives_a_warning() -> None:
     (warning,) = warnings(Config(node=Node(workers=2, file="muxproxy.toml"), backends=(backend(),)))
-    assert str(warning).startswith("muxproxy.toml: workers = 2: a backend has one owner: only 1")
+    assert str(warning).startswith(
+        "muxproxy.toml: workers = 2: a backend has one owner for each of its shards: only 1 of"
+    )
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_an_example_names_every_key_that_has_an_effect(name: str) -> None:
         if isinstance(reader, keys.Several):
             known = known - {key} | set(reader.table)
     assert known - named == without_effect
-    assert named - known == {"protocol"}
+    assert named - known == set(keys.BACKEND)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -9,7 +9,20 @@ from hypothesis import strategies as st
 
 from muxproxy.config import keys
 from muxproxy.config.address import parse_listen_tcp
-from muxproxy.config.model import AUTO, Batch, Clients, Dubbo, Http, Limit, Node, Queue, Redis, Tcp, Upstream
+from muxproxy.config.model import (
+    AUTO,
+    Backend,
+    Batch,
+    Clients,
+    Dubbo,
+    Http,
+    Limit,
+    Node,
+    Queue,
+    Redis,
+    Tcp,
+    Upstream,
+)
 from muxproxy.config.units import format_duration, format_size
 from tests.config.models import READERS, value_of
 
@@ -75,8 +88,16 @@ def test_every_default_is_within_its_bounds(name: str) -> None:
     assert checked > 0
 
 
+def test_what_stands_above_the_tables_of_a_backend_is_known_to_the_model() -> None:
+    fields = {field.name: field for field in msgspec.structs.fields(Backend)}
+    assert set(keys.BACKEND) <= set(fields)
+    assert keys.BACKEND["shards"].read(fields["shards"].default) == 1
+
+
 def test_bounds_between_keys_name_keys_that_exist() -> None:
-    known = {f"{t}.{k}" for t, table in {**keys.TABLES, **keys.PROTOCOL_TABLES}.items() for k in table}
+    known = set(keys.BACKEND) | {
+        f"{t}.{k}" for t, table in {**keys.TABLES, **keys.PROTOCOL_TABLES}.items() for k in table
+    }
     assert {key for pair in keys.NOT_ABOVE for key in pair} <= known
 
 
@@ -127,6 +148,7 @@ def test_a_reader_takes_what_is_within_its_bounds(
         ("admin_mode", 0o660, '"0660"'),
         ("admin_tcp", "127.0.0.1:9180", '"127.0.0.1:9180"'),
         ("protocol", "http", '"http"'),
+        ("shards", 2, "2"),
         ("queue.timeout", 0.5, '"500ms"'),
         ("upstream.abandoned_bytes", 0, '"0B"'),
         ("upstream.max_pinned", None, "not written"),

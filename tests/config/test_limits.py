@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from muxproxy.config import keys, limits
 from muxproxy.config.model import AUTO, Backend, Batch, Clients, Config, Dubbo, Limit, Node, Redis, Upstream
 from muxproxy.errors import ConfigError
+from tests.config import models
 
 
 def backend(name: str, listeners: int = 1, upstream: int = 8, **written: Any) -> Backend:
@@ -72,25 +73,75 @@ def test_a_second_backend_gets_the_second_worker_that_one_alone_did_not_need() -
     assert names(limits.assign_workers(two, live=[["b"]])) == [["b"], ["a"]]
 
 
-NAMES = st.sets(st.sampled_from("abcdefgh"), min_size=1)
+def sharded(name: str, shards: int, **written: Any) -> Backend:
+    return msgspec.structs.replace(backend(name, **written), shards=shards)
 
 
-@given(st.lists(NAMES, min_size=1, max_size=6), st.integers(1, 5))
-def test_assignments_are_stable_whatever_comes_and_goes(reloads: list[set[str]], workers: int) -> None:
+def test_each_shard_has_a_worker_of_its_own_which_others_may_share() -> None:
+    whole = config(sharded("a", 2), backend("b"), backend("c"), sharded("d", 3), workers=3)
+    assert names(limits.assign_workers(whole)) == [["a", "c", "d"], ["a", "d"], ["b", "d"]]
+
+
+def test_there_are_as_many_workers_as_the_most_shards() -> None:
+    assert names(limits.assign_workers(config(sharded("a", 3), backend("b")))) == [["a", "b"], ["a"], ["a"]]
+    assert len(limits.assign_workers(config(sharded("a", 2), workers=8))) == 2
+
+
+def test_those_that_have_shards_choose_first() -> None:
+    whole = config(backend("b"), backend("a"), sharded("c", 2), workers=2)
+    assert names(limits.assign_workers(whole, live=[["a"], ["c"]])) == [["a", "c"], ["b", "c"]]
+
+
+def test_shards_come_and_go_and_those_that_stay_do_not_move() -> None:
+    running = [["a"], ["a", "b"], ["c"]]
+    more = config(sharded("a", 3), backend("b"), backend("c"), workers=3)
+    assert names(limits.assign_workers(more, running)) == [["a"], ["a", "b"], ["a", "c"]]
+    fewer = config(backend("a"), backend("b"), backend("c"), workers=3)
+    assert names(limits.assign_workers(fewer, running)) == [["a"], ["b"], ["c"]]
+    alone = config(sharded("a", 2))
+    assert names(limits.assign_workers(alone, [["a"]])) == [["a"], ["a"]]
+    assert names(limits.assign_workers(config(backend("a")), [["a"], ["a"]])) == [["a"], []]
+
+
+def test_what_a_shard_may_cost_is_counted_in_each_of_its_workers() -> None:
+    whole = config(sharded("a", 2), backend("b"), workers=2)
+    after = limits.effective(whole, 12_000)
+    assert all(limits.descriptors(owned) <= 12_000 for owned in limits.assign_workers(after))
+    a, b = (each.clients.max_connections for each in after.backends)
+    assert a == b < 10_000  # beside b there is no room for its 10,000, and a bound is a backend's
+    assert limits.effective(after, 12_000) == after
+
+
+SHARDS = st.dictionaries(st.sampled_from("abcdefgh"), st.sampled_from([1, 1, 1, 2, 3]), min_size=1)
+
+
+@given(st.lists(SHARDS, min_size=1, max_size=6), st.integers(1, 5))
+def test_assignments_are_stable_whatever_comes_and_goes(reloads: list[dict[str, int]], workers: int) -> None:
     live: list[list[str]] = []
-    for present in reloads:
-        before = {name: number for number, owned in enumerate(live) for name in owned}
-        whole = config(*(backend(name) for name in present), workers=workers)
+    for wanted in reloads:
+        before = homes(live)
+        whole = config(*(sharded(name, shards) for name, shards in wanted.items()), workers=workers)
         live = names(limits.assign_workers(whole, live))
-        after = {name: number for number, owned in enumerate(live) for name in owned}
-        assert sum(map(len, live)) == len(present) == len(after)
-        assert all(after[name] == number for name, number in before.items() if name in present)
-        assert len(live) <= workers
+        after = homes(live)
+        assert {name: len(where) for name, where in after.items()} == wanted
+        for name in before.keys() & wanted:
+            stay = min(len(before[name]), wanted[name])
+            assert before[name][:stay] == sorted(set(before[name]) & set(after[name]))[:stay]
+            assert len(set(before[name]) & set(after[name])) == stay
+        assert len(live) <= max(workers, 3)
         # Somebody who came is nowhere with two more than elsewhere: each went where the fewest were.
-        for name in present - before.keys():
-            others = [len(owned) for owned in live]
-            assert others[after[name]] <= min(others) + 1
+        for name in wanted.keys() - before.keys() if set(wanted.values()) == {1} else ():
+            loads = [len(owned) for owned in live]
+            assert loads[after[name][0]] <= min(loads) + 1
         assert names(limits.assign_workers(whole, live)) == live  # and nothing moves by itself
+
+
+def homes(workers: list[list[str]]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for number, owned in enumerate(workers):
+        for name in owned:
+            found.setdefault(name, []).append(number)
+    return found
 
 
 def test_what_is_effective_is_judged_by_where_the_backends_live() -> None:
@@ -187,6 +238,7 @@ def test_a_backend_in_one_line_says_where_it_listens_and_what_it_bounds() -> Non
 
 
 SPECS = st.tuples(
+    st.integers(1, 3),
     st.integers(1, 4),
     st.integers(1, 500),
     st.fixed_dictionaries(
@@ -197,10 +249,14 @@ SPECS = st.tuples(
 
 @given(st.lists(SPECS, min_size=1, max_size=50), st.integers(1, 4), st.integers(0, 200_000))
 def test_what_is_effective_fits_and_is_final(
-    specs: list[tuple[int, int, dict[str, int]]], workers: int, nofile: int
+    specs: list[tuple[int, int, int, dict[str, int]]], workers: int, nofile: int
 ) -> None:
     before = config(
-        *(backend(f"b{n}", *spec[:2], **spec[2]) for n, spec in enumerate(specs)), workers=workers
+        *(
+            sharded(f"b{n}", shards, listeners=listeners, upstream=upstream, **written)
+            for n, (shards, listeners, upstream, written) in enumerate(specs)
+        ),
+        workers=workers,
     )
     try:
         after = limits.effective(before, nofile)
@@ -219,6 +275,7 @@ def test_what_is_effective_fits_and_is_final(
 def test_every_number_of_a_backend_is_a_named_limit() -> None:
     named = limits.named(backend("web", upstream=7))
     assert named["upstream.max_connections"] == 7
+    assert named["shards"] == 1
     assert named["clients.hold_timeout"] == 1.0
     assert named["http.max_head"] == 32 * 1024
     assert "clients.listen" not in named
@@ -236,3 +293,23 @@ def test_numbers_inside_of_tables_are_named_and_secrets_are_none() -> None:
     dubbo = Dubbo(limits=(Limit("S", 10), Limit("S", 2, "m", timeout=0.5)))
     named = limits.named(msgspec.structs.replace(backend("orders"), protocol="dubbo", dubbo=dubbo))
     assert (named["dubbo.limits[1].actives"], named["dubbo.limits[2].timeout"]) == (10, 0.5)
+
+
+def test_shards_are_told_parts_that_add_up_to_what_is_written() -> None:
+    whole = models.backend(
+        shards=3,
+        clients__max_connections=100,
+        queue__max_waiting=7,
+        upstream__max_connections=9,
+        upstream__min_connections=4,
+        upstream__max_pinned=5,
+    )
+    now = models.config(whole)
+    told = [mine[0] for mine in limits.shares(now, limits.assign_workers(now))]
+    assert [part.clients.max_connections for part in told] == [34, 33, 33]
+    assert [part.queue.max_waiting for part in told] == [3, 2, 2]
+    assert [part.upstream.min_connections for part in told] == [2, 1, 1]
+    assert [part.upstream.max_pinned for part in told] == [2, 2, 1]
+    assert {part.upstream.max_connections for part in told} == {9}  # places are the ledger's
+    alone = models.backend()
+    assert limits.shares(now, [[alone]]) == [[alone]]

@@ -108,7 +108,7 @@ def test_a_removed_backend_lets_go_of_its_socket_last(running: Running, place: s
     assert reload.relist(running.listeners) == [old]
     assert is_bound(place)  # until the workers have closed theirs
     change = reload.part(1, 0, opens).change
-    assert (change.removed, change.closed) == (["web"], [Place("web", place)])
+    assert (change.removed, change.closed) == (["web"], [])  # its worker closes all that a removed one has
     old.close()
 
 
@@ -118,7 +118,7 @@ def test_an_address_that_changes_hands_is_never_closed(running: Running, place: 
     assert reload.relist(running.listeners) == []
     assert running.listeners.backends["other"] == [old]
     change, _, descriptors = reload.part(1, 0, opens)
-    assert (change.opened, change.closed) == ([Place("other", place)], [Place("web", place)])
+    assert (change.removed, change.opened) == (["web"], [Place("other", place)])
     assert descriptors == [old.socket.fileno()]
 
 
@@ -163,3 +163,27 @@ def test_a_worker_that_has_nothing_to_do_with_it_has_nothing_to_do(running: Runn
     reload = running.reload(backend("web", clients__listen=("127.0.0.1:0",)), backend("side"))
     change = reload.part(1, 1, opens).change
     assert change.added == change.removed == change.changed == change.opened == change.closed == []
+
+
+def test_a_second_shard_comes_to_another_worker_with_all_sockets_of_the_backend(running: Running) -> None:
+    listen = running.config.backends[0].clients.listen
+    reload = running.reload(backend("web", clients__listen=listen, shards=2, clients__max_connections=101))
+    reload.relist(running.listeners)
+    (web,) = running.listeners.backends["web"]
+    first, second = (reload.part(1, worker, opens) for worker in (0, 1))
+    assert [each.name for each in first.change.changed] == ["web"]
+    assert first.change.added == first.change.opened == []
+    assert [each.name for each in second.change.added] == ["web"]
+    assert second.descriptors == [web.socket.fileno()]
+    parts = [each.backends[0].clients.max_connections for each in (first, second)]
+    assert parts == [51, 50]  # together what is written
+
+
+def test_a_shard_that_is_too_many_leaves_its_worker_and_the_other_stays(running: Running) -> None:
+    listen = running.config.backends[0].clients.listen
+    running.config = config(backend("web", clients__listen=listen, shards=2))
+    running.live = [["web"], ["web"]]
+    reload = running.reload(backend("web", clients__listen=listen))
+    assert reload.relist(running.listeners) == []
+    assert reload.part(1, 0, opens).change.removed == []
+    assert reload.part(1, 1, opens).change.removed == ["web"]

@@ -33,7 +33,7 @@ def test_what_a_worker_answers_is_shown_beside_what_is_configured():
         "backends": ["web"],
         "process": {"fds": 7},
     }
-    web = backend_entries([(worker("ready"), answer)], BOUND)["web"]
+    web = backend_entries([(worker("ready"), answer)], BOUND, [WEB])["web"]
     assert (web["state"], web["clients"], web["clients_max"], web["upstream_max"]) == ("serving", 5, 100, 3)
     assert web["listen"] == ["127.0.0.1:4711"]
 
@@ -41,11 +41,11 @@ def test_what_a_worker_answers_is_shown_beside_what_is_configured():
 def test_what_operators_have_changed_is_shown():
     answer = {"backends": {"web": {"clients": 5}}}
     changed = {"paused": True, "drained": False, "drained_servers": ["a:1"], "differs": {}}
-    web = backend_entries([(worker("ready"), answer)], BOUND, {"web": changed})["web"]
+    web = backend_entries([(worker("ready"), answer)], BOUND, [WEB], {"web": changed})["web"]
     assert (web["state"], web["paused"], web["drained_servers"]) == ("paused", True, ["a:1"])
-    web = backend_entries([(worker("restarting"), None)], BOUND, {"web": changed})["web"]
+    web = backend_entries([(worker("restarting"), None)], BOUND, [WEB], {"web": changed})["web"]
     assert web["state"] == "worker restarting"
-    web = backend_entries([], {}, {}, [(WEB, "drained")])["web"]
+    web = backend_entries([], {}, [], {}, [(WEB, "drained")])["web"]
     assert (web["state"], web["listen"], web["upstream_max"], web["paused"]) == ("drained", [], 3, False)
 
 
@@ -91,12 +91,22 @@ def test_ready_is_a_backend_that_could_serve_a_request_now(entry, why):
     ],
 )
 def test_a_backend_without_an_answer_is_listed_with_its_bounds_and_the_reason(state, shown):
-    web = backend_entries([(worker(state), None)], BOUND)["web"]
+    web = backend_entries([(worker(state), None)], BOUND, [WEB])["web"]
     assert (web["state"], web["upstream_max"]) == (shown, 3)
     assert "clients" not in web
 
 
 def test_every_limit_is_shown_by_its_key_whether_the_worker_answers_or_not():
-    web = backend_entries([(worker("restarting"), None)], BOUND)["web"]
+    web = backend_entries([(worker("restarting"), None)], BOUND, [WEB])["web"]
     assert web["limits"]["upstream.max_connections"] == 3
     assert web["limits"]["queue.max_waiting"] == web["waiting_max"]
+
+
+def test_shards_are_one_backend_and_serve_when_all_of_them_do():
+    answers = [{"backends": {"web": {"clients": count, "upstream_max": 3}}} for count in (5, 2)]
+    both = [(worker("ready"), answer) for answer in answers]
+    web = backend_entries(both, BOUND, [WEB])["web"]
+    assert (web["state"], web["clients"], web["upstream_max"]) == ("serving", 7, 3)
+    one = [both[0], (worker("restarting"), None)]
+    web = backend_entries(one, BOUND, [WEB])["web"]
+    assert (web["state"], web["clients"]) == ("worker restarting", 5)

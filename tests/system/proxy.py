@@ -77,6 +77,7 @@ class Proxy:
         cwd: Path = ROOT,
         prefix: Sequence[str] = (),
         wait: bool = True,
+        top: dict[str, Any] | None = None,
         **tables: dict[str, Any],
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="muxproxy-run-"))
@@ -87,7 +88,7 @@ class Proxy:
         tables["upstream"] = {"servers": list(servers)} | tables.get("upstream", {})
         (self.folder / "backends").mkdir()
         (self.folder / "muxproxy.toml").write_text(toml(NODE | {"admin": str(self.admin)} | (node or {})))
-        text = f'protocol = "{protocol}"\n'
+        text = f'protocol = "{protocol}"\n{toml(top or {})}'
         text += "".join(f"[{name}]\n{toml(keys)}" for name, keys in tables.items())
         (self.folder / "backends" / f"{self.name}.toml").write_text(text)
         with self._log.open("wb") as log:

@@ -74,7 +74,7 @@ class Accounts:
         self._set_up(backend)
         self.offenders = Offenders()
         self.draining = False
-        self.gently = False  # draining while somebody else accepts: nobody is closed where it may be asking
+        self.gentle_until = 0.0  # draining while others accept: until then only who is silent is closed
         self.resolve_error = ""
         # Clients whose replies are written together, at the end of the chunk that brings them; None: at once.
         self.corked: list[ClientRole] | None = None

@@ -7,7 +7,7 @@ replying.py's; how long we wait for the client, and how its connection ends, pat
 from __future__ import annotations
 
 from muxproxy.mux.admission.memory import HEAVY
-from muxproxy.mux.base.patience import BODY, ENDING, HEAD, IDLE, LULL, OWED, STALLED, TUNNEL
+from muxproxy.mux.base.patience import BODY, ENDING, HEAD, IDLE, OWED, STALLED, TUNNEL
 from muxproxy.mux.base.replying import Replying
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import ABANDONED, DONE, NEW, REPLYING, SENT, WAITING, Exchange
@@ -314,18 +314,15 @@ class Client(Replying):
 
     # -- ends --------------------------------------------------------------------------------------
 
-    def drain(self, now: float, *, gently: bool = False) -> None:
-        """As soon as nothing is owed but what is in its wire's buffer. `gently`: an idle one not before its
-        next reply, or LULL: its next request may be on its way, and a FIN behind a reply is seen in time."""
+    def drain(self, now: float) -> None:
+        """As soon as nothing is owed but what is in its wire's buffer."""
         if (
             self.first is None
             and self.phase in (IDLE, STALLED)
             and not (self.framer.held or self.framer.more)
+            and not self.may_stay(now)
         ):
-            if gently and self.phase == IDLE:
-                self.expect(IDLE, now + LULL)
-            else:
-                self.end(now, linger=False)
+            self.end(now, linger=False)
         self.hurry(now)
 
     def cut_off(self, now: float) -> int:

@@ -40,7 +40,6 @@ ENDING: Final = 7
 # In a drain, for who has connected and is about to ask: its request may be on the wire, and a close without a
 # word would be its only answer. Who was served before asks again elsewhere.
 FRESH_GRACE: Final = 1.0  # seconds
-LULL: Final = 1.0  # seconds of silence after which a drain that is gentle closes who is owed nothing
 # After a refusal the client may still be sending; closing then would make the kernel send RST and destroy the
 # refusal on its way (RFC 9112 section 9.6). So FIN, then read and discard this much for this long.
 # Only bytes that are thrown away, so many: clients that send all before they read anything are the rule.

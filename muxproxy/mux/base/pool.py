@@ -411,13 +411,14 @@ class Pool(Changing):
 
     # -- the end ---------------------------------------------------------------------------------------
 
-    def drain(self, now: float, *, gently: bool = False) -> None:
-        """Accept nothing new, finish what is owed. `gently`: others accept, so there is time."""
+    def drain(self, now: float, gentle_until: float = 0.0) -> None:
+        """Accept nothing new, finish what is owed. `gentle_until`: others accept, so there is time: nobody is
+        closed before who may be asking, which one that is silent for LULL hardly is."""
         self.draining = True
-        self.gently = gently
+        self.gentle_until = gentle_until
         self.protocol.drain()
         for client in list(self.clients):
-            client.drain(now, gently=gently)
+            client.drain(now)
         self.maybe_drained()
 
     def maybe_drained(self) -> None:

@@ -30,6 +30,7 @@ from muxproxy.protocols.contract import (
 # looking a member up costs more than the rest of a line
 _OK: Final = Reason.OK
 _LOCAL: Final = Reason.LOCAL
+LULL: Final = 1.0  # seconds of silence after which a drain that is gentle closes who is owed nothing
 
 
 class Replying(Patience):
@@ -153,7 +154,7 @@ class Replying(Patience):
                 self._again = True
                 if not self._framing:
                     self.on_data(b"", now)
-            elif self.pool.draining and not framer.more:
+            elif self.pool.draining and not framer.more and not self.may_stay(now):
                 self.end(now, linger=self._may_be_asking())
         elif first.parked is not None and not self._flushing:
             self._flushing = True  # a loop, not a recursion: thousands may be parked behind one slow reply
@@ -164,6 +165,14 @@ class Replying(Patience):
             self._regulate()
         if self._held is not None:
             self.proceed(now)
+
+    def may_stay(self, now: float) -> bool:
+        """In a drain that is gentle: who is idle, for a while. A FIN at any moment would meet its next
+        request on the way; a protocol that can announce its close has done so in the reply."""
+        if self.phase != IDLE or now >= self.pool.gentle_until:
+            return False
+        self.expect(IDLE, now + LULL)
+        return True
 
     def postpone(self) -> None:
         if self.busy or self.wire is None or self.wire.is_closing():

@@ -84,7 +84,7 @@ class TaggedClient(SharedClient):
                     frame = Frame(b"", FIRST | BROKEN, why)
                 else:
                     tags.add(tag)
-            if pool.draining and not pool.gently and not frame.marks & (ANSWER | BROKEN):
+            if pool.draining and now >= pool.gentle_until and not frame.marks & (ANSWER | BROKEN):
                 frame = self._refusal(frame)
         super()._on_frame(frame, now)
         if self.last is not None and self.last.state == WAITING:
@@ -99,13 +99,13 @@ class TaggedClient(SharedClient):
         data = self.pool.protocol.refusal(Reason.DRAINING, text, note=frame.note, tag=frame.tag).data
         return Frame(data, kept | ANSWER, Reason.DRAINING, frame.tag)
 
-    def drain(self, now: float, *, gently: bool = False) -> None:
+    def drain(self, now: float) -> None:
         """Told to ask elsewhere; what it is owed it gets, and then its connection ends."""
         if self.phase != ENDING and not self._told:
             self._told = True
             self._aside += cast(TaggedProtocol, self.pool.protocol).goodbye()
             self._say_aside()
-        super().drain(now, gently=gently)
+        super().drain(now)
 
     def _on_waits(self, frame: Frame) -> None:
         if len(frame.data) >= _LARGE:

@@ -18,6 +18,7 @@ from muxproxy.worker.backend.resolver import Resolver
 from muxproxy.worker.engine import Engine
 from muxproxy.worker.listener import Listener
 
+GENTLE = 0.5  # of the time for a drain: then whoever is owed nothing is closed
 REMOVED = "backend removed"  # why its connections are closed
 
 
@@ -62,10 +63,12 @@ class Service:
         for address, listener in self.listeners:
             listener.admit(sources.of(backend.clients.from_, parse_listen(address)))
 
-    def remove(self) -> None:
-        """Nobody new; what is owed is finished."""
+    def remove(self, timeout: float) -> None:
+        """Nobody new; what is owed is finished within `timeout`. Gently: another shard may serve its clients,
+        or a new backend of that name."""
         self._resolver.close()
-        self.pool.drain(self._engine.time())
+        now = self._engine.time()
+        self.pool.drain(now, now + timeout * GENTLE)
 
     def close_connections(self) -> bool:
         """Once its clients have left. True: no socket is left either."""

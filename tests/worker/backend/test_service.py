@@ -62,7 +62,7 @@ def test_a_removed_backend_finishes_what_it_owes_accepts_nobody_and_says_when_it
         assert worker.hears() == Ready()
         with more.asks() as client:
             server, _ = more.origin.accept()
-            worker.says(Apply(1, 1 << 30, 5.0, removed=["more"], closed=[("more", "127.0.0.1:0")]))
+            worker.says(Apply(1, 1 << 30, 5.0, removed=["more"]))
             assert worker.hears() == Applied(1)
             with more.client() as late:  # in the backlog, which is the supervisor's
                 more.answers(server)
@@ -90,7 +90,7 @@ def test_who_does_not_finish_in_time_is_told_and_cut_off() -> None:
         assert worker.hears() == Ready()
         with more.asks() as client:
             server, _ = more.origin.accept()
-            worker.says(Apply(1, 1 << 30, 0.1, removed=["more"], closed=[("more", "127.0.0.1:0")]))
+            worker.says(Apply(1, 1 << 30, 0.1, removed=["more"]))
             assert worker.hears() == Applied(1)
             assert client.recv(65536).startswith(b"HTTP/1.1 503 ")
             assert worker.hears() == Gone(0)
