@@ -70,7 +70,7 @@ class Changing(Refusing):
         """These may not stay."""
         ending = [upstream for upstream in upstreams if not upstream.outdated]
         for upstream in ending:
-            upstream.outdated = why
+            upstream.outdated, upstream.outdated_at = why, now
         self._retire(ending, why, now)
 
     def _shorten_lives(self, now: float) -> None:
@@ -90,10 +90,14 @@ class Changing(Refusing):
                 if upstream.is_busy() is busy:
                     upstream.retire(why, now)
 
-    def end_retiring(self, now: float) -> int:
-        """The time to drain is up for those that may not stay: whom they have is told. Returns how many
-        connections are cut; idempotent requests may go elsewhere (P9)."""
-        left = [each for each in self.upstreams if each.outdated and each.state < CLOSING]
+    def end_retiring(self, now: float, until: float = INF) -> int:
+        """The time to drain is up for those that may not stay, and were told so by `until`: whom they have is
+        told. Returns how many connections are cut; idempotent requests may go elsewhere (P9)."""
+        left = [
+            each
+            for each in self.upstreams
+            if each.outdated and each.outdated_at <= until and each.state < CLOSING
+        ]
         for upstream in left:
             text = f"{upstream.outdated}, and drain_timeout is over"
             upstream.fail(upstream.outdated, Reason.SERVER_CLOSED, text, now)

@@ -81,6 +81,7 @@ class Upstream(UpstreamRole):
         "is_tried",
         "mute",
         "outdated",
+        "outdated_at",
         "pool",
         "ready",
         "replies",
@@ -107,6 +108,7 @@ class Upstream(UpstreamRole):
         self.counts = False  # pinned: against max_pinned
         self.retiring = ""  # why it will be closed as soon as it owes nothing
         self.outdated = ""  # why it may not stay, not even for a session's sake (changing.py)
+        self.outdated_at = INF  # since then
         self.ready = False  # it has been OPEN
         self.mute = True  # its server has not said a word
         self.is_tried = False  # GREETING: it is watched for a moment, and nothing else is due

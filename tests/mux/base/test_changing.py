@@ -331,3 +331,21 @@ def test_who_must_stay_on_its_connection_waits_there_as_he_is_told_too() -> None
     assert stage.outcomes() == {"queue_timeout": 1}
     stage.passes(0.2)
     assert stage.outcomes() == {"queue_timeout": 2}
+
+
+def test_each_reload_gives_the_time_to_drain_to_what_it_has_ended_itself() -> None:
+    stage = Stage(Sharing.EXCLUSIVE, max_connections=3)
+    ann = stage.asks(b"a\n")
+    one = stage.connects()
+    began = stage.world.now
+    stage.configure("two:2")
+    stage.passes(5.0)
+    bob = stage.asks(b"b\n")
+    two = stage.connects()
+    stage.configure("three:3")
+    with stage.turn():
+        assert stage.pool.end_retiring(stage.world.now, began) == 1
+    assert (one.is_open, two.is_open) == (False, True)
+    assert b"drain_timeout is over" in ann.got()
+    two.sends(b"b\n")
+    assert bob.got() == b"b\n"
