@@ -8,6 +8,7 @@ as zero, so that a worker being replaced gives a gap in a graph and not a false 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -216,11 +217,18 @@ def _header(lines: list[str], name: str, kind: str, text: str) -> None:
 
 
 def _sample(name: str, labels: Labels, value: float) -> str:
-    inside = ",".join(f'{label}="{_escape(text)}"' for label, text in labels.items())
-    return f"muxproxy_{name}{{{inside}}} {_value(value)}"
+    return f"muxproxy_{name}{{{','.join(map(_label, labels, labels.values()))}}} {_value(value)}"
+
+
+@lru_cache(maxsize=8192)
+def _label(name: str, text: str) -> str:
+    """Nearly all of them are those of the last scrape."""
+    return f'{name}="{_escape(text)}"'
 
 
 def _value(number: float) -> str:
+    if type(number) is int:
+        return str(number)
     return repr(number) if isinstance(number, float) and not number.is_integer() else str(int(number))
 
 

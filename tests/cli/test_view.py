@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -42,15 +44,24 @@ search  http  127.0.0.1:8081  worker restarting
 """
 
 
-def text(width: int = 120) -> str:
+def text(width: int = 120, report: Mapping[str, Any] = REPORT) -> str:
     console = Console(file=io.StringIO(), width=width)
-    console.print(render(REPORT))
+    console.print(render(report))
     assert isinstance(console.file, io.StringIO)
     return "".join(line.rstrip() + "\n" for line in console.file.getvalue().splitlines())
 
 
 def test_every_number_of_the_state_machine_is_shown_with_its_bound() -> None:
     assert text() == EXPECTED
+
+
+def test_what_operators_have_changed_stands_beside_what_the_files_say() -> None:
+    changed = {"state": "paused", "differs": {"upstream.max_connections": {"file": 8, "now": 1200}}}
+    entry = REPORT["backends"]["search"] | changed | {"drained_servers": ["10.0.0.7:80"]}
+    told = text(report=REPORT | {"backends": {"search": entry}})
+    assert "search  http  127.0.0.1:8081  paused\n" in told
+    assert "  set       1,200        upstream.max_connections, 8 in the file\n" in told
+    assert "  server    10.0.0.7:80  drained\n" in told
 
 
 def test_a_narrow_terminal_loses_no_word() -> None:

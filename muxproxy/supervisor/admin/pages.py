@@ -17,6 +17,7 @@ not do more than was meant (`?sever=10.0.0.5:80` would drain all). Each change i
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
@@ -51,7 +52,7 @@ TITLES = {
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
-# Whoever may read over TCP is asked for by nobody: so often the workers are, at most, on their account.
+# Anybody may read over TCP, and as often as he likes: workers are asked, and pages made, so often for him.
 SHOWN_FOR = 0.1  # seconds
 
 
@@ -107,8 +108,10 @@ class Pages:
         self.doer = doer
         self.log = log
         self._only_reads = only_reads
-        self._shown: dict[str, Any] = {}
-        self._shown_at = -SHOWN_FOR
+        self._shown: dict[str, Any] = {}  # what the workers said last
+        self._shown_at = -math.inf
+        self._made: dict[str, Reply] = {}  # pages of that
+        self._asking = trio.Lock()
 
     async def answer(self, request: Request) -> Reply:
         path, _, query = request.target.partition("?")
@@ -139,11 +142,22 @@ class Pages:
             return refuse(409, str(error))
 
     async def report(self) -> dict[str, Any]:
-        if self._only_reads and trio.current_time() < self._shown_at + SHOWN_FOR:
+        if not self._only_reads:
+            return await self.source.report()
+        async with self._asking:
+            if trio.current_time() >= self._shown_at + SHOWN_FOR:
+                self._shown = await self.source.report()
+                self._shown_at = trio.current_time()
+                self._made.clear()
             return self._shown
-        self._shown = await self.source.report()
-        self._shown_at = trio.current_time()
-        return self._shown
+
+    async def made(self, page: str, make: Callable[[dict[str, Any]], Reply]) -> Reply:
+        report = await self.report()
+        if not self._only_reads:
+            return make(report)
+        if page not in self._made:
+            self._made[page] = make(report)
+        return self._made[page]
 
     async def command(self, asked: _Asked, what: str, done: Awaitable[Any], **fields: object) -> Any:
         """Carry it out, and say who wanted it. Who asked stands there whether it could be done or not."""
@@ -180,7 +194,7 @@ async def _readyz(pages: Pages, asked: _Asked) -> Reply:
 
 
 async def _status(pages: Pages, asked: _Asked) -> Reply:
-    return Reply(200, JSON, _json(await pages.report()))
+    return await pages.made("/status", lambda report: Reply(200, JSON, _json(report)))
 
 
 async def _status_schema(pages: Pages, asked: _Asked) -> Reply:
@@ -192,9 +206,11 @@ async def _openapi(pages: Pages, asked: _Asked) -> Reply:
 
 
 async def _metrics(pages: Pages, asked: _Asked) -> Reply:
-    report = await pages.report()
-    text = exposition(__version__, report["workers"], report["backends"])
-    return Reply(200, CONTENT_TYPE, text.encode())
+    def make(report: dict[str, Any]) -> Reply:
+        text = exposition(__version__, report["workers"], report["backends"])
+        return Reply(200, CONTENT_TYPE, text.encode())
+
+    return await pages.made("/metrics", make)
 
 
 async def _backend(pages: Pages, asked: _Asked) -> Reply:

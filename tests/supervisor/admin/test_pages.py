@@ -45,12 +45,14 @@ class FakeSource:
         self.state = "serving"
         self.told: dict[str, Any] = REPORT
         self.reports = 0
+        self.delay = 0.0
         self.done: list[tuple[Any, ...]] = []
         self.trouble: Exception | None = None
         self.plan = ALL
 
     async def report(self) -> dict[str, Any]:
         self.reports += 1
+        await trio.sleep(self.delay)
         return self.told
 
     async def _do(self, *what: Any) -> None:
@@ -288,6 +290,18 @@ async def test_over_tcp_workers_are_not_asked_as_often_as_anybody_likes(autojump
     await trio.sleep(SHOWN_FOR)
     await case.ask("GET", "/metrics")
     assert case.source.reports == 2
+    case.source.told = REPORT | {"version": "2"}
+    await trio.sleep(SHOWN_FOR)
+    assert (await case.ask("GET", "/status"))[1]["version"] == "2"
+
+
+async def test_over_tcp_a_worker_that_hangs_is_asked_once_whoever_waits(autojump_clock):
+    case = Case(only_reads=True)
+    case.source.delay = 1.0
+    async with trio.open_nursery() as nursery:
+        for target in ("/metrics", "/status", "/readyz") * 5:
+            nursery.start_soon(case.ask, "GET", target)
+    assert (case.source.reports, trio.current_time()) == (1, 1.0)
 
 
 async def test_on_the_socket_each_question_is_asked(case):
