@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from muxproxy.mux.base.replying import LULL
 from muxproxy.mux.tagged.client import APART
 from muxproxy.protocols.contract import Sharing
@@ -111,10 +109,9 @@ def test_who_is_owed_nothing_does_not_outstay_the_drain() -> None:
     assert stage.world.drained_pools == [stage.pool]
 
 
-@pytest.mark.parametrize("toy", [Toy(Sharing.ORDERED, sessions=True), TaggedToy()])
-def test_gently_who_asks_on_is_served_on(toy: Toy) -> None:
-    stage = Stage(toy, max_connections=1)
-    line = tagged(1, b"a\n") if isinstance(toy, TaggedToy) else b"a\n"
+def test_gently_who_asks_on_is_served_on() -> None:
+    stage = Stage(TaggedToy(), max_connections=1)
+    line = tagged(1, b"a\n")
     ann = stage.client()
     ann.sends(line)
     server = stage.connects()
