@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import click
 
@@ -60,6 +60,9 @@ class Result:
 @click.option(
     "--clients", default=6000, show_default=True, type=click.IntRange(1, 7500), help="Idle clients ('idle')."
 )
+@click.option(
+    "--scrape", "scraped", is_flag=True, help="Each muxproxy again, asked for metrics every 100 ms."
+)
 @click.option("--floor", "floored", is_flag=True, help="What CPU is spent on, by perf, instead of how much.")
 @click.option("--list", "listed", is_flag=True, help="Name loads and proxies, tell the time, run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Every single figure instead of the tables.")
@@ -71,6 +74,7 @@ def main(
     pythons: tuple[str, ...],
     also: tuple[str, ...],
     clients: int,
+    scraped: bool,
     floored: bool,
     listed: bool,
     as_json: bool,
@@ -81,7 +85,7 @@ def main(
     """
     try:
         ours = builds.find(pythons)
-        tasks = plan(suites(names, ours, also), only, 0 if floored else clients)
+        tasks = plan(suites(names, ours, also, scraped=scraped), only, 0 if floored else clients)
     except builds.BuildError as error:
         raise click.BadParameter(str(error), param_hint="--python") from None
     except UnknownNameError as error:
@@ -95,7 +99,9 @@ def main(
     sys.exit(1 if run.failed else 0)
 
 
-def suites(names: Sequence[str], ours: Sequence[Build], also: Sequence[str]) -> list[Suite]:
+def suites(
+    names: Sequence[str], ours: Sequence[Build], also: Sequence[str], *, scraped: bool = False
+) -> list[Suite]:
     found: list[Suite] = []
     for name in SUITES:
         if names and name not in names:
@@ -108,6 +114,10 @@ def suites(names: Sequence[str], ours: Sequence[Build], also: Sequence[str]) -> 
             found += [HttpLatency(ours), RedisLatency(ours)]
         else:
             found.append(EchoSuite(name, ours))
+    for each in found if scraped else ():
+        for name, contestant in list(each.contestants.items()):
+            if contestant.ours:
+                each.contestants[f"{name}-scraped"] = replace(contestant, scraped=True)
     for one in also:
         label, equals, command = one.partition("=")
         if not (label and equals and command):

@@ -43,6 +43,7 @@ class Contestant:
     configure: Configure
     unix: bool = False  # clients come by a unix socket
     ours: bool = False  # a muxproxy
+    scraped: bool = False  # whose metrics are asked for every 100 ms
 
 
 class Server:
@@ -65,13 +66,18 @@ class Server:
 
     def what_runs(self) -> str:
         """Of a muxproxy: what it tells of itself, and what its processes have loaded."""
-        status = admin_status(f"{self.log.parent}/admin.sock")
+        status = admin_status(self.admin)
         builds = {one["process"].get("build", "of no known build") for one in status["workers"]}
         loaded = set[str]()
         for pid in measure.family(self.pid):
             loaded |= parse_maps(Path(f"/proc/{pid}/maps").read_text())
         told = f"{status['version']} ({' and '.join(sorted(builds))})"
         return f"running is {told} with {len(loaded)} compiled objects loaded"
+
+    @property
+    def admin(self) -> str:
+        """Of a muxproxy."""
+        return f"{self.log.parent}/admin.sock"
 
     @property
     def pid(self) -> int:

@@ -11,12 +11,13 @@ import os
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 
 from tests.bench import measure, report, servers
 from tests.bench.measure import Figures, Load, LoadError
 from tests.bench.progress import Progress
+from tests.bench.scraper import scraping
 from tests.bench.servers import Contestant, Server
 
 WARM_UP = 1  # seconds of every load that do not count
@@ -84,6 +85,11 @@ class Suite(ABC):
     def address(self, name: str, server: Server | None) -> str:
         return server.address if server else f"127.0.0.1:{self.origin_ports[name]}"
 
+    def around(self, name: str, server: Server | None) -> AbstractContextManager[None]:
+        """What else goes on while it is measured."""
+        is_scraped = server is not None and name in self.contestants and self.contestants[name].scraped
+        return scraping(server.admin) if server is not None and is_scraped else nullcontext()
+
     @abstractmethod
     def start_origin(self) -> None: ...
 
@@ -125,7 +131,8 @@ def one_round(suite: Suite, row: report.Row, server: Server | None, seconds: flo
     """A contestant that fails at one load has a row that says so, and its place in the others."""
     noise = measure.Noise(suite.stage.proxy_core, server.pid if server else None)
     try:
-        figures = suite.run(row.load, row.contestant, server, seconds)
+        with suite.around(row.contestant, server):
+            figures = suite.run(row.load, row.contestant, server, seconds)
     except LoadError as error:
         row.failed = str(error)
         return
