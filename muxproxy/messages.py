@@ -58,6 +58,8 @@ class Succeed(msgspec.Struct, tag=True, frozen=True):
     listeners: dict[str, list[tuple[str, int]]]
     admin: list[tuple[str, int]]
     live: dict[str, Any] = {}  # what operators have changed: supervisor/admin/live.py
+    units: dict[int, str] = {}  # those that a socket unit of systemd has, too, and which
+    spares: list[tuple[str, int]] = []  # of these, those that are no backend's
 
 
 class Holds(msgspec.Struct, tag=True, frozen=True):

@@ -133,6 +133,7 @@ node  nodejs      tests/system/test_real_clients.py: Node's fetch; tests/system/
 npm   npm         tests/system/redis/test_node.py; tests/system/dubbo: all that have real providers or consumers
 redis-server redis-server tests/system/redis: all; tests/system/tcp: redis-cli
 redis-cli redis-tools tests/system/redis/test_redis_cli.py; tests/system/tcp: redis-cli, redis-benchmark
+systemd-analyze systemd tests/system/systemd: all, which need root, too
 memcached memcached tests/system/tcp: memcached
 memccapable libmemcached-tools tests/system/tcp: memcached
 pg_ctlcluster postgresql tests/system/tcp: psql, pgbench (the server comes with it)

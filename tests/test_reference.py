@@ -76,10 +76,11 @@ def test_there_is_an_example_for_every_protocol_and_a_wrong_one_is_found(tmp_pat
 # -- commands -----------------------------------------------------------------------------------------------
 
 _COMMAND = re.compile(
-    r"(?:^|[\s`/])muxproxy ((?:run|check|status|reload|pause|resume|reconnect|drain|set|demo)\b[^&|;#`\n]*)",
+    r"(?:^|[\s`/])muxproxy "
+    r"((?:run|check|status|reload|pause|resume|reconnect|drain|set|systemd|demo)\b[^&|;#`\n]*)",
     re.MULTILINE,
 )
-_FILE = re.compile(r"(?<![\w/.-])(?:tests|config|systemd|muxproxy)/[\w./-]+")
+_FILE = re.compile(r"(?<![\w/.-])(?:tests|config|systemd|muxproxy)/[\w./@-]+")
 
 
 def wrong_commands(text: str) -> Iterator[str]:

@@ -16,6 +16,7 @@ from muxproxy.cli.exits import EXIT_CODES, Exit
 from muxproxy.cli.reload import reload
 from muxproxy.cli.run import run
 from muxproxy.cli.status import status
+from muxproxy.cli.systemd.command import systemd
 from muxproxy.native import installed
 
 
@@ -41,7 +42,7 @@ def open_standard_files() -> None:
             setattr(sys, name, os.fdopen(descriptor, mode, closefd=False))
 
 
-for command in (run, check, status, reload, pause, resume, reconnect, drain, set_numbers, demo):
+for command in (run, check, status, reload, pause, resume, reconnect, drain, set_numbers, systemd, demo):
     cli.add_command(command)
 
 

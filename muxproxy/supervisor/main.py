@@ -41,7 +41,8 @@ from muxproxy.supervisor.privileges import drop
 from muxproxy.supervisor.process import WORKER_COMMAND, Spawn, spawner
 from muxproxy.supervisor.reload import Reload
 from muxproxy.supervisor.status import backend_entries, worker_entry
-from muxproxy.supervisor.systemd import notify
+from muxproxy.supervisor.systemd.manager import Manager
+from muxproxy.supervisor.systemd.notify import is_managed, notify
 from muxproxy.supervisor.upgrade import SUCCESSOR, Predecessor, Successor
 from muxproxy.supervisor.workers import PATIENCE, Patience, Worker
 
@@ -73,11 +74,12 @@ async def _run(
     # First of all: from here on no signal can end us without the ends below.
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         estate = Estate()
+        manager = Manager(env, os.getpid(), [backend.name for backend in config.backends], log)
         try:
             predecessor = None if succeed is None else await Predecessor.of(succeed, estate)
             live = NOTHING if predecessor is None else predecessor.live.reloaded(config)
             running = live.over(config)
-            listeners = bind(running, path, estate.take)
+            listeners = bind(running, path, estate.take if predecessor else manager.handed.take)
         except OperatorError as error:
             for line in str(error).splitlines():
                 log.error("cannot start", problem=line)
@@ -85,6 +87,9 @@ async def _run(
         with listeners:
             tcp = {} if listeners.admin_tcp is None else {"admin_tcp": listeners.admin_tcp.bound}
             log.info("muxproxy", version=__version__, pid=os.getpid(), admin=path, **tcp)
+            listeners.outlive_us = is_managed()
+            if predecessor is None:
+                manager.begin(listeners.all_backends())
             run_as = _run_as(config.node, log)
             try:
                 drop(other_user=run_as is not None)
@@ -94,6 +99,7 @@ async def _run(
             supervisor = Supervisor(
                 running, listeners, spawner(command, run_as), log, read=read, written=config, live=live
             )
+            supervisor.manager = manager
             supervisor.files = files if run_as is None else None  # a successor could become nobody else
             if predecessor is not None:
                 supervisor.inherit_from(predecessor, estate)
@@ -145,6 +151,7 @@ class Supervisor:
         self._successor: Successor | None = None
         self._handed_over = trio.Event()
         self._admin_scope = trio.CancelScope()
+        self.manager = Manager({}, 0, (), log)
         self.reloads = 0  # that were carried out
 
     def _worker(self, index: int, backends: Sequence[Backend]) -> Worker:
@@ -295,10 +302,14 @@ class Supervisor:
             self._log.info("serving", backends=len(self._config.backends), workers=len(self._workers))
             if self._predecessor is not None:
                 self._nursery.start_soon(self._inherit, self._predecessor)
-            notify(
-                "READY=1",
-                f"STATUS=serving {len(self._config.backends)} backends with {len(self._workers)} workers",
-            )
+            else:
+                notify("READY=1", f"STATUS={self._in_a_word()}")
+            await self.manager.beat(self._workers, self._in_a_word)
+
+    def _in_a_word(self) -> str:
+        refusal = f" (not reloaded: {self.commands.refusal})" if self.commands.refusal else ""
+        count = len(self._config.backends)
+        return f"{self.state} {count} backend{'s' * (count != 1)}{refusal}"
 
     # -- reload ------------------------------------------------------------------------------------
 
@@ -322,7 +333,7 @@ class Supervisor:
 
     async def become(self, wanted: Config) -> Plan:
         """In place. Raises OperatorError, and nothing has changed."""
-        reload = Reload(self._config, wanted, _nofile(), self._live())
+        reload = Reload(self._config, wanted, _nofile(), self._live(), self.manager.handed)
         await self._carry_out(reload)
         return reload.plan
 
@@ -353,8 +364,7 @@ class Supervisor:
         self._lend()
         for worker in self._workers[:live]:
             await worker.applied(self.reloads)
-        for listener in gone:
-            listener.close()
+        self.manager.keep(self._listeners.all_backends(), gone)
         self._log.info("reloaded", **_counts(reload.plan))
 
     # -- upgrade -----------------------------------------------------------------------------------
@@ -376,7 +386,7 @@ class Supervisor:
         for backend in self._config.backends:
             self._ledger.set_bound(backend.name, backend.upstream.max_connections)
         self._lend()
-        self._estate.close()
+        self.manager.inherit(self._listeners.all_backends(), self._estate.close)
         self._predecessor = None
         self._log.info("taken over", pid=os.getpid())
 
@@ -398,7 +408,10 @@ class Supervisor:
             if self.state != "serving" or self._predecessor is not None:
                 raise OperatorError(f"muxproxy is {self.state}, or an upgrade is under way")
             try:
-                successor = Successor(self.files, self._listeners, self.commands.live, self._log)
+                spares = self.manager.handed.spares
+                successor = Successor(
+                    self.files, self._listeners, self.commands.live, self._log, spares=spares
+                )
             except OSError as error:
                 raise OperatorError(f"no successor can be started: {error}") from None
             self._log.info("upgrading", successor=successor.pid)
@@ -410,7 +423,8 @@ class Supervisor:
                 await successor.end()
                 raise
             self._successor = successor
-            self._admin_scope.cancel()  # from here on it is the successor who is asked
+            self._admin_scope.cancel()  # from here on it is the successor who is asked, and who tells
+            self.manager.quiet()
             notify(f"MAINPID={successor.pid}")
             self._handed_over.set()
 

@@ -21,6 +21,7 @@ from muxproxy.errors import ConfigError
 from muxproxy.messages import Apply
 from muxproxy.supervisor.ledger import Ledger
 from muxproxy.supervisor.listening.sockets import Listener, ListenError, Listeners, explain, listen
+from muxproxy.supervisor.systemd.handed import Handed
 
 Live = Sequence[Sequence[str]]  # names of each worker's backends
 Open = Callable[[str, int], tuple[int, Order]]  # a place in the ledger: (backend, worker)
@@ -46,9 +47,12 @@ class Part(NamedTuple):
 class Reload:
     """One that can be carried out: all is checked, all that is new is bound."""
 
-    def __init__(self, old: Config, wanted: Config, nofile: int, live: Live) -> None:
-        """Raises ConfigError or ListenError; nothing has changed then."""
+    def __init__(
+        self, old: Config, wanted: Config, nofile: int, live: Live, handed: Handed | None = None
+    ) -> None:
+        """`handed`: sockets that are bound already. Raises ConfigError, ListenError: nothing has changed."""
         self._live = live
+        self._handed = handed or Handed()
         self.config = limits.effective(wanted, nofile, live)  # with its effective numbers
         self.plan: Plan = plan(old, self.config)
         if self.plan.refused:
@@ -64,12 +68,13 @@ class Reload:
         problems = []
         for name, text in self.plan.opened:
             try:
-                opened.append((Place.of(name, text), listen(text, backlogs[name])))
+                listener = self._handed.take(name, text) or listen(text, backlogs[name])
+                opened.append((Place.of(name, text), listener))
             except OSError as error:
                 problems.append(f"backend {name}: {explain(text, error)}")
         if problems:
             for _, listener in opened:
-                listener.close()
+                self._handed.put(listener)
             raise ListenError("\n".join(problems))
         return opened
 

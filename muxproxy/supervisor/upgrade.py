@@ -49,11 +49,18 @@ class Successor:
     """As its predecessor sees it."""
 
     def __init__(
-        self, path: Path, listeners: Listeners, live: Live, log: Log, command: Sequence[str] = COMMAND
+        self,
+        path: Path,
+        listeners: Listeners,
+        live: Live,
+        log: Log,
+        command: Sequence[str] = COMMAND,
+        spares: Sequence[Listener] = (),
     ) -> None:
-        """Raises OSError."""
+        """`spares`: that are no backend's. Raises OSError."""
         ours, theirs = socket.socketpair()
-        descriptors = [listener.socket.fileno() for listener in _all(listeners)]
+        everything = [*_all(listeners), *spares]
+        descriptors = [listener.socket.fileno() for listener in everything]
         with theirs:
             try:
                 self._popen = subprocess.Popen(
@@ -74,7 +81,15 @@ class Successor:
             for name, mine in listeners.backends.items()
         }
         admin = [(listener.address, listener.socket.fileno()) for listener in listeners.admins()]
-        self.channel.say(Succeed(places, admin, msgspec.to_builtins(live)))
+        self.channel.say(
+            Succeed(
+                places,
+                admin,
+                msgspec.to_builtins(live),
+                {each.socket.fileno(): each.unit for each in everything if each.unit},
+                [(spare.address, spare.socket.fileno()) for spare in spares],
+            )
+        )
 
     async def listen(self, ledger: Ledger, on_news: Callable[[], None]) -> None:
         """Until it has gone, or we have."""
@@ -155,9 +170,11 @@ class Predecessor:
         self.backends = set(message.listeners)
         for name, places in message.listeners.items():
             for address, listener in places:
-                estate.add(name, address, listener)
+                estate.add(name, address, listener, message.units.get(listener, ""))
         for address, listener in message.admin:
             estate.add("", address, listener)
+        for address, spare in message.spares:
+            estate.add("", address, spare, message.units.get(spare, ""))
         self.live = msgspec.convert(message.live, Live)
 
     async def listen(

@@ -109,6 +109,8 @@ class Worker:
         self.backends = backends
         self.state = State.STARTING
         self.pid: int | None = None
+        self.answers = True  # False: a question has no answer yet, or it is condemned and not yet reaped
+        self.latest: dict[str, Any] | None = None  # its last answer
         self.restarts = 0
         self.was_ready = trio.Event()  # once, ever
         self.stopped = trio.Event()
@@ -202,7 +204,8 @@ class Worker:
         if self._channel is None or not self._ready.is_set():
             return None
         with trio.move_on_after(self._patience.answer):
-            return await self._channel.ask()
+            self.latest = await self._channel.ask()
+            return self.latest
         return None
 
     async def _pause(self, end: str) -> None:
@@ -221,6 +224,8 @@ class Worker:
         self._ready_at = None
         self._heard = 0
         self._condemned = ""
+        self.answers = True  # it has `ready` seconds to begin
+        self.latest = None
         try:
             process = self._spawn([listener.socket.fileno() for listener in self._all_listeners()])
         except OSError as error:  # no memory, no descriptor, no process left: all of them may pass
@@ -294,7 +299,8 @@ class Worker:
             before, done = self._heard, process.headway()
             await trio.sleep(self._patience.pause)
             await self.ask()
-            if self._heard > before:  # a late answer is one, too
+            self.answers = self._heard > before
+            if self.answers:  # a late answer is one, too
                 silent = busy = 0
             elif process.headway() > done:
                 silent, busy = 0, busy + 1
@@ -307,6 +313,7 @@ class Worker:
 
     def _condemn(self, process: Process, why: str) -> None:
         self._condemned = self._condemned or f"{why}; killed"
+        self.answers = False
         process.kill()
 
     def _on_message(self, channel: Channel, message: Message) -> None:

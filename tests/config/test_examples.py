@@ -98,7 +98,8 @@ def test_what_an_example_has_off_is_accepted_when_it_is_on(tmp_path: Path, name:
 
 @pytest.fixture
 def unit() -> configparser.SectionProxy:
-    parser = configparser.ConfigParser(strict=True, interpolation=None, comment_prefixes=("#",))
+    # strict: SystemCallFilter= is a list that goes on from line to line.
+    parser = configparser.ConfigParser(strict=False, interpolation=None, comment_prefixes=("#",))
     parser.optionxform = str  # directives are case-sensitive
     parser.read(ROOT / "systemd/muxproxy.service")
     return parser["Service"]
@@ -108,6 +109,25 @@ def test_the_unit_gives_a_drain_the_time_it_may_take(unit: configparser.SectionP
     assert parse_duration(unit["TimeoutStopSec"]) > Node().drain_timeout
     assert unit["KillMode"] == "mixed"
     assert unit["Type"] == "notify"
+
+
+def test_the_watchdog_comes_after_all_that_muxproxy_does_itself(unit: configparser.SectionProxy) -> None:
+    assert unit["WatchdogSec"] == "3min"  # supervisor/systemd/pulse.py, and its test
+
+
+def test_the_units_of_several_instances_are_the_same_but_for_their_places() -> None:
+    for kind, places in (
+        ("service", [("/etc/muxproxy/instances/%i", "/etc/muxproxy"), ("muxproxy-%i", "muxproxy")]),
+        ("socket", []),
+    ):
+        one, several = (
+            [line for line in (ROOT / f"systemd/{name}.{kind}").read_text().splitlines() if line[:1] != "#"]
+            for name in ("muxproxy", "muxproxy@")
+        )
+        text = "\n".join(several).replace("muxproxy, %i", "muxproxy")
+        for here, there in places:
+            text = text.replace(here, there)
+        assert text == "\n".join(one)
 
 
 def test_the_units_descriptor_limit_holds_dozens_of_backends_with_defaults(

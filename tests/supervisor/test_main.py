@@ -94,7 +94,14 @@ def backend(name: str, listen: str) -> Backend:
 
 @asynccontextmanager
 async def supervisor(
-    tmp_path, *options: str, listen=("127.0.0.1:0",), workers=1, drain_timeout=30.0, env=None
+    tmp_path,
+    *options: str,
+    listen=("127.0.0.1:0",),
+    workers=1,
+    drain_timeout=30.0,
+    env=None,
+    before=(),
+    pass_fds=(),
 ):
     """Everything within 60 s, and nothing is left behind."""
     admin = str(tmp_path / "admin.sock")
@@ -103,10 +110,10 @@ async def supervisor(
         node=Node(workers=workers, drain_timeout=drain_timeout, admin=admin),
         backends=tuple(backend(name, address) for name, address in zip(names, listen, strict=True)),
     )
-    command = [sys.executable, SCRIPT, msgspec.json.encode(config).decode(), *options]
+    command = [*before, sys.executable, SCRIPT, msgspec.json.encode(config).decode(), *options]
     with trio.fail_after(60):
         process = await trio.lowlevel.open_process(
-            command, stderr=subprocess.PIPE, env=os.environ | (env or {})
+            command, stderr=subprocess.PIPE, env=os.environ | (env or {}), pass_fds=pass_fds
         )
         try:
             yield Running(process, admin)
@@ -288,13 +295,53 @@ async def test_an_address_in_use_is_told_with_every_other_and_exits_3(tmp_path):
             assert await it.exit_status() == 3
 
 
-async def test_systemd_is_told_when_it_is_ready_and_when_it_stops(tmp_path, monkeypatch):
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as plain:
-        plain.bind(f"{tmp_path}/notify")
-        manager = trio.socket.from_stdlib_socket(plain)
+@pytest.fixture
+def manager(tmp_path, monkeypatch):
+    """systemd's end of sd_notify(3)."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as it:
+        it.bind(f"{tmp_path}/notify")
+        it.setblocking(False)
         monkeypatch.setenv("NOTIFY_SOCKET", f"{tmp_path}/notify")
-        async with supervisor(tmp_path) as it:
-            assert (await manager.recv(4096)).startswith(b"READY=1\nSTATUS=serving 1 backends")
-            it.signal(signal.SIGTERM)
-            assert (await manager.recv(4096)).startswith(b"STOPPING=1\n")
-            assert await it.exit_status() == 0
+        yield it
+
+
+async def told(manager) -> tuple[list[str], list[int]]:
+    """The next words, and descriptors, that are no pulse."""
+    while True:
+        await trio.lowlevel.wait_readable(manager)
+        words, descriptors, _, _ = socket.recv_fds(manager, 4096, 4)
+        lines = words.decode().splitlines()
+        if lines[0].partition("=")[0] not in ("WATCHDOG", "STATUS"):
+            return lines, descriptors
+
+
+async def test_systemd_is_told_when_it_is_ready_and_when_it_stops(tmp_path, manager):
+    async with supervisor(tmp_path) as it:
+        assert await told(manager) == (["READY=1", "STATUS=serving 1 backend"], [])
+        it.signal(signal.SIGHUP)
+        (first, _), (second, _) = await told(manager), await told(manager)
+        assert (first[0], first[1][:15], second) == ("RELOADING=1", "MONOTONIC_USEC=", ["READY=1"])
+        it.signal(signal.SIGTERM)
+        assert (await told(manager))[0][0] == "STOPPING=1"
+        assert await it.exit_status() == 0
+
+
+async def test_what_systemd_keeps_is_taken_back_and_who_waits_is_served(tmp_path, manager, monkeypatch):
+    local = str(tmp_path / "web.sock")
+    async with supervisor(tmp_path, listen=(f"unix:{local}",)) as it:
+        (put, name), [kept] = await told(manager)
+        await it.wait_serving()
+        it.signal(signal.SIGTERM)
+        assert await it.exit_status() == 0
+    assert put == "FDSTORE=1"
+    async with await trio.open_unix_socket(local) as client:  # while nobody runs
+        await client.send_all(b"pid")
+        # What systemd does: from 3 on, and $LISTEN_PID is who is exec'ed.
+        monkeypatch.setenv("LISTEN_FDS", "1")
+        monkeypatch.setenv("LISTEN_FDNAMES", name.removeprefix("FDNAME="))
+        handed = ["bash", "-c", f'exec 3<&{kept} {kept}<&-; LISTEN_PID=$$ exec "$@"', "-"]
+        async with supervisor(tmp_path, listen=(f"unix:{local}",), before=handed, pass_fds=[kept]) as it:
+            os.close(kept)
+            await it.wait_serving()
+            assert int(await client.receive_some()) > 0
+            it.signal(signal.SIGKILL)

@@ -315,6 +315,40 @@ async def test_a_worker_that_hangs_is_killed_and_replaced(autojump_clock, nurser
     assert any('how="hangs: no answer to 5 questions in a row; killed"' in line for line in stage.lines)
 
 
+async def test_it_is_known_who_does_not_answer_from_the_first_question_on(autojump_clock, nursery):
+    """systemd's watchdog is not fed meanwhile (systemd/pulse.py)."""
+    stage = Stage(nursery, PATIENCE.pause)
+    worker = stage.worker
+    hung = await stage.next_process()
+    assert worker.answers  # it has its time to begin
+    await hung.say(Ready())
+    await trio.sleep(PATIENCE.pause + PATIENCE.answer + 0.1)
+    assert not worker.answers
+    heir = await stage.next_process(Ready())
+    assert worker.answers
+    [question] = await heir.hear()
+    await heir.say(Stats(question.serial, {"backends": {"web": {}}}))
+    await trio.testing.wait_all_tasks_blocked()
+    assert worker.latest == {"backends": {"web": {}}}
+    heir.is_busy = True
+    await trio.sleep(2 * (PATIENCE.pause + PATIENCE.answer))
+    assert not worker.answers
+    heir.end(1)
+    await stage.next_process(Ready())
+    assert (worker.answers, worker.latest) == (True, None)
+
+
+async def test_one_that_is_condemned_does_not_answer_until_it_is_reaped(autojump_clock, stage, monkeypatch):
+    process = await stage.next_process(Ready())
+    monkeypatch.setattr(process, "kill", lambda: None)  # in the kernel's hands, "D" in ps
+    await process.worker_end.send_all(b"garbage")
+    await trio.testing.wait_all_tasks_blocked()
+    assert not stage.worker.answers
+    process.end(-9)
+    await stage.next_process(Ready())
+    assert stage.worker.answers
+
+
 async def test_a_worker_that_is_busy_does_not_hang_while_it_makes_headway(autojump_clock, nursery):
     stage = Stage(nursery, PATIENCE.pause)
     process = await stage.next_process(Ready())

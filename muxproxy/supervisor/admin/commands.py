@@ -24,6 +24,7 @@ from muxproxy.config.plan import Plan, told
 from muxproxy.errors import ConfigError, OperatorError
 from muxproxy.supervisor.admin.live import Live, UnknownError, backend_of
 from muxproxy.supervisor.log import Log
+from muxproxy.supervisor.systemd.notify import reloading
 
 Read = Callable[[], Config]  # the files again; raises ConfigError
 
@@ -31,6 +32,7 @@ Read = Callable[[], Config]  # the files again; raises ConfigError
 class Running(Protocol):
     """What runs, as commands change it."""
 
+    state: str
     changing: trio.Lock  # one thing at a time, an upgrade among them
 
     def why_not(self) -> str:
@@ -61,13 +63,15 @@ class Commands:
         self._running = running
         self.files = files  # as they were read last, and carried out
         self.live = live
+        self.refusal = ""  # of the last reload
         self._read = read
         self._log = log
 
     async def reload(self, *, dry_run: bool = False) -> dict[str, Any]:
         """What is done, or would be (config/plan.py, told). Where that refuses something nothing has changed,
         nor where OperatorError is raised."""
-        async with self._running.changing:
+        is_told = self._running.state == "serving" and not dry_run
+        async with self._running.changing, reloading(is_told):
             try:
                 self._refuse_now()
                 files = await trio.to_thread.run_sync(self._read)
@@ -76,6 +80,7 @@ class Commands:
                 if not dry_run and not plan.refused:
                     plan = await self._running.become(live.over(files))
                     self._settle(files, live)
+                    self.refusal = ""
             except OperatorError as error:
                 self._tell(error)
                 raise
@@ -136,5 +141,6 @@ class Commands:
             raise OperatorError(why)
 
     def _tell(self, error: OperatorError) -> None:
+        self.refusal = str(error).partition("\n")[0]
         for line in str(error).splitlines():
             self._log.error("not reloaded", problem=line)

@@ -45,6 +45,7 @@ class Listener:
     socket: socket.socket
     place: Place | None = None  # unix
     inode: Inode | None = None  # of the file we made there
+    unit: str = ""  # of systemd's socket units, the one that has it, too
 
     def let_go(self) -> None:
         """Somebody else has it, too, and goes on."""
@@ -67,6 +68,7 @@ class Listeners:
         self.backends: dict[str, list[Listener]] = {}
         self.admin: Listener | None = None
         self.admin_tcp: Listener | None = None  # only reads
+        self.outlive_us = False  # backends': systemd keeps them for who comes next, and so their files stay
 
     def __enter__(self) -> Listeners:
         return self
@@ -80,7 +82,7 @@ class Listeners:
             listener.close()
 
     def let_go(self) -> None:
-        for listener in (*self._all_backends(), *self.admins()):
+        for listener in (*self.all_backends(), *self.admins()):
             listener.let_go()
 
     def admins(self) -> list[Listener]:
@@ -88,10 +90,13 @@ class Listeners:
 
     def close_backends(self) -> None:
         """From now on connects are refused, once the workers have closed their copies."""
-        for listener in self._all_backends():
-            listener.close()
+        for listener in self.all_backends():
+            if self.outlive_us:
+                listener.let_go()
+            else:
+                listener.close()
 
-    def _all_backends(self) -> Iterator[Listener]:
+    def all_backends(self) -> Iterator[Listener]:
         for listeners in self.backends.values():
             yield from listeners
 
@@ -112,6 +117,7 @@ def bind(
         for text in backend.clients.listen:
             try:
                 mine.append(inherited(backend.name, text) or listen(text, backend.clients.backlog))
+                mine[-1].socket.listen(backend.clients.backlog)  # whoever has bound it
             except OSError as error:
                 problems.append(f"backend {backend.name}: {explain(text, error)}")
     try:
