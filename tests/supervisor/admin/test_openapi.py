@@ -22,7 +22,9 @@ import requests
 import requests.adapters
 import schemathesis
 import urllib3
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
@@ -34,7 +36,15 @@ from tests.supervisor.test_main import SCRIPT, backend
 
 # Numbers may be such as the description allows, and not fit in this machine's descriptors.
 FITS = [positive_data_acceptance]
-schema = schemathesis.openapi.from_dict(DESCRIPTION)
+# By hand, and not by schemathesis' plugin of pytest, which would cost every run of any test most of a second.
+OPERATIONS = [each.ok() for each in schemathesis.openapi.from_dict(DESCRIPTION).get_all_operations()]
+SETTINGS = settings(
+    max_examples=12,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 
 
 class _Connection(urllib3.connection.HTTPConnection):
@@ -83,19 +93,26 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[requests.Sessi
         process.stderr.close()
 
 
-@schema.parametrize()
-@settings(
-    max_examples=12,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
+@pytest.mark.parametrize(
+    "mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=lambda mode: mode.name
 )
-def test_every_reply_is_one_that_is_described(case: schemathesis.Case, session: requests.Session) -> None:
-    if case.path_parameters and case.operation.method != "get":
-        case.path_parameters["name"] = "web"  # most others are nobody, which is soon told
-    unfair = [*FITS, *([not_a_server_error] if case.path == "/readyz" else [])]  # 503: it is not
-    case.call_and_validate(base_url="http://localhost", session=session, excluded_checks=unfair)
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: f"{each.method} {each.path}")
+def test_every_reply_is_one_that_is_described(
+    operation: Any, mode: GenerationMode, session: requests.Session
+) -> None:
+    unfair = [*FITS, *([not_a_server_error] if operation.path == "/readyz" else [])]  # 503: it is not
+
+    @given(case=operation.as_strategy(generation_mode=mode))
+    @SETTINGS
+    def each(case: schemathesis.Case) -> None:
+        if case.path_parameters and case.operation.method != "get":
+            case.path_parameters["name"] = "web"  # most others are nobody, which is soon told
+        case.call_and_validate(base_url="http://localhost", session=session, excluded_checks=unfair)
+
+    try:
+        each()
+    except Unsatisfiable:  # nothing that could be asked there is wrong
+        assert mode is GenerationMode.NEGATIVE
 
 
 def test_the_status_of_a_real_one_is_as_its_schema_says(session: requests.Session) -> None:
