@@ -195,13 +195,3 @@ def _session_timeout() -> None:
     live.stage.passes(5.1)
     assert not bob.is_open
     live.is_served()
-
-
-@scene("shards")
-def _shards() -> None:
-    """How many workers have such a pool is the supervisor's (tests/system/test_shards.py): to a pool it is
-    what the ledger lends."""
-    live = Live()
-    live.set("shards", 2)
-    assert live.stage.pool.max_connections == 2
-    live.set("shards", 1)
