@@ -25,6 +25,7 @@ from muxproxy.cli.asking import Answer, asks_a_running_one
 from muxproxy.cli.exits import Exit, Failure
 from muxproxy.cli.plain import plain
 from muxproxy.config.units import parse_duration
+from muxproxy.errors import Problem
 from muxproxy.supervisor.admin.live import SETTABLE
 
 REFUSED = (404, 409, 422)
@@ -193,7 +194,7 @@ def _told(answer: Answer) -> None:
 
 
 def _why(problem: dict[str, Any]) -> tuple[Exit, str]:
-    rules = [f"{each['key']} = {each['value']}: {each['rule']}" for each in problem.get("problems", [])]
+    rules = [str(Problem(**each)) for each in problem.get("problems", [])]
     lines = rules or [str(problem["detail"])]
     code = Exit.CANNOT_START if "cannot_listen" in problem else Exit.REFUSED
     return code, "\n".join(plain(line) for line in lines)
