@@ -15,6 +15,7 @@ nothing has changed: a successor that does not come up, or not in time, is kille
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -63,15 +64,14 @@ class Successor:
         descriptors = [listener.socket.fileno() for listener in everything]
         with theirs:
             try:
-                self._popen = subprocess.Popen(
+                self.pid = _spawn(
                     [*command, "run", "-c", str(path), "--succeed-fd", str(theirs.fileno())],
-                    pass_fds=[theirs.fileno(), *descriptors],
-                    stdin=subprocess.DEVNULL,
+                    [theirs.fileno(), *descriptors],
                 )
             except BaseException:
                 ours.close()
                 raise
-        self.pid = self._popen.pid
+        self._pidfd = _pidfd(self.pid)
         self._log = log
         self.channel = Channel(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
         self.ready = trio.Event()
@@ -100,6 +100,8 @@ class Successor:
                 on_news()
         except ValueError as error:
             self._log.error("successor talks nonsense", pid=self.pid, error=str(error))
+        except trio.ClosedResourceError:
+            pass  # by end()
         self.gone.set()
 
     def _on_message(self, message: Message, ledger: Ledger) -> None:
@@ -125,11 +127,50 @@ class Successor:
             raise UpgradeError(f"the successor (pid {self.pid}) {why}; its log says more")
 
     async def end(self) -> None:
-        """It did not come up: killed, and reaped."""
-        self._popen.kill()
+        """It did not come up: killed, and waited for."""
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(self._popen.wait)
+            if self._pidfd is not None:
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+                await trio.lowlevel.wait_readable(self._pidfd)
+                os.close(self._pidfd)
+                self._pidfd = None
             await self.channel.aclose()
+
+
+def _spawn(command: Sequence[str], descriptors: Sequence[int]) -> int:
+    """Returns its pid. Raises OSError.
+
+    It is nobody's child but process 1's, from the beginning: a main process that is somebody else's is killed
+    by systemd instead of stopped, where SIGTERM is for the main process alone (KillMode=mixed), and it stays
+    somebody else's for systemd when we have gone."""
+    read, write = os.pipe()
+
+    def orphan() -> None:
+        pid = os.fork()
+        if pid:
+            os.write(write, str(pid).encode())
+            os._exit(0)
+
+    with open(read, "rb") as pipe:
+        try:
+            between = subprocess.Popen(
+                command,
+                pass_fds=descriptors,
+                stdin=subprocess.DEVNULL,
+                preexec_fn=orphan,  # noqa: PLW1509  # what is forked has one thread and does nothing else
+            )
+        finally:
+            os.close(write)
+        between.wait()
+        return int(pipe.read())
+
+
+def _pidfd(pid: int) -> int | None:
+    """None if it has gone."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
 
 
 async def _first(event: trio.Event, scope: trio.CancelScope) -> None:

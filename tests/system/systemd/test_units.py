@@ -185,15 +185,25 @@ def test_nobody_is_refused_while_it_restarts_nor_when_it_crashes(service: Machin
     assert request(("127.0.0.1", 8080)).startswith("refused")
 
 
+def upgrade(machine: Machine) -> None:
+    before = machine.journal("-u", "muxproxy").count("taken over")
+    machine.run("systemctl", "kill", "--kill-who=main", "-s", "USR2", "muxproxy")
+    machine.until(lambda: machine.journal("-u", "muxproxy").count("taken over") > before)
+
+
 def test_an_upgrade_is_the_same_service_with_another_main_process(service: Machine) -> None:
     main = service.show("muxproxy", "MainPID")
+    killed = service.journal("-u", "muxproxy").count("SIGKILL")  # by the tests before
     with load(service) as ends:
-        service.run("systemctl", "kill", "--kill-who=main", "-s", "USR2", "muxproxy")
-        service.until(lambda: "taken over" in service.journal("-u", "muxproxy"))
+        upgrade(service)
         assert service.show("muxproxy", "MainPID") != main
+        service.run("systemctl", "restart", "muxproxy")  # which drains that one, too
+        assert service.journal("-u", "muxproxy").count("SIGKILL") == killed
+        upgrade(service)
     assert set(ends) == {"ok", "connected"}
     assert (service.show("muxproxy", "NRestarts"), kept(service)) == ("0", 2)
-    service.until(lambda: ": 0 clients" in service.show("muxproxy", "StatusText"))  # it is listened to
+    fed = service.show("muxproxy", "WatchdogTimestampMonotonic")
+    service.until(lambda: service.show("muxproxy", "WatchdogTimestampMonotonic") != fed)
     os.kill(service.processes("muxproxy")[0], signal.SIGKILL)  # and watched
     service.until(lambda: service.show("muxproxy", "NRestarts") == "1")
     assert request(("127.0.0.1", 8080)) == "ok"
@@ -230,6 +240,27 @@ def test_a_units_socket_waits_for_its_backend_to_come_back(service: Machine) -> 
     service.write("/etc/muxproxy/backends/web.toml", WEB)
     service.run("systemctl", "reload", "muxproxy")
     assert [request(local), request(("127.0.0.1", 8080)), request(("127.0.0.1", 8081))] == ["ok"] * 3
+
+
+def test_a_units_sockets_come_and_go_as_the_readme_says(service: Machine) -> None:
+    def write() -> None:
+        service.run("/opt/muxproxy/bin/muxproxy", "systemd", "--write", "/etc/systemd/system")
+        service.run("systemctl", "daemon-reload")
+
+    service.run("systemctl", "stop", "muxproxy")
+    write()
+    service.run("systemctl", "start", "muxproxy.socket", "muxproxy")
+    service.write("/etc/muxproxy/backends/api.toml", API)
+    write()
+    service.run("systemctl", "reload", "muxproxy")
+    assert (request(("127.0.0.1", 8081)), kept(service)) == ("ok", 2)  # ours until the next boot
+    service.run("systemctl", "restart", "muxproxy")
+    assert [request(("127.0.0.1", port)) for port in (8080, 8081)] == ["ok"] * 2
+    (service.root / "etc/muxproxy/backends/web.toml").unlink()
+    write()
+    service.run("systemctl", "restart", "muxproxy")
+    assert request(("127.0.0.1", 8080)).startswith("refused")
+    assert request(("127.0.0.1", 8081)) == "ok"
 
 
 def test_a_worker_that_hangs_is_ours_to_replace_and_a_supervisor_is_systemds(
