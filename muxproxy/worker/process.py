@@ -176,10 +176,8 @@ class Worker:
         descriptors = self._sockets.take(len(message.opened)) if self._sockets is not None else []
         self._memory.bound = message.memory
         closing = [self._services[name].stop_listening(address) for name, address in message.closed]
-        for name in message.removed:
-            service = self._services.pop(name)
-            self._leaving.append(service)
-            closing += [listener for _, listener in service.listeners]
+        removed = [self._services.pop(name) for name in message.removed]
+        closing += [listener for service in removed for _, listener in service.listeners]
         for backend in message.changed:
             self._services[backend.name].configure(backend)
         for backend in message.added:
@@ -189,16 +187,17 @@ class Worker:
             self._accepting.add(self._services[name].listen(address, descriptor))
         for listener in closing:
             self._accepting.remove(listener)
-        for service in self._leaving:
+        self._leaving += removed
+        for service in removed:
             service.remove(message.drain_timeout)
-        self._loop.call_later(message.drain_timeout, self._end_retiring, list(self._leaving))
+        self._loop.call_later(message.drain_timeout, self._end_retiring, removed, self._engine.time())
         self._on_drained()
 
-    def _end_retiring(self, leaving: list[Service]) -> None:
-        """The time is up for what this reload has removed."""
+    def _end_retiring(self, leaving: list[Service], asked: float) -> None:
+        """The time is up for what the reload of that moment has removed; a later one has its own."""
         now = self._engine.time()
         for service in self._services.values():
-            service.pool.end_retiring(now)
+            service.pool.end_retiring(now, asked)
         for service in leaving:
             if service in self._leaving:
                 left = service.pool.cut_off(now)

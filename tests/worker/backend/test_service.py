@@ -120,3 +120,18 @@ def test_a_change_that_is_a_bug_is_told() -> None:
         word = worker.hears()
         assert isinstance(word, Applied)
         assert "KeyError" in word.problem
+
+
+def test_a_later_reload_gives_no_more_time_to_what_an_earlier_one_has_removed() -> None:
+    with places("web", "more") as (web, more), spawned(web.front.fileno(), more.front.fileno()) as worker:
+        worker.says(configuration([web, more]))
+        assert worker.hears() == Ready()
+        with more.asks() as client:
+            server, _ = more.origin.accept()
+            worker.says(Apply(1, 1 << 30, 0.2, removed=["more"]))
+            assert worker.hears() == Applied(1)
+            worker.says(Apply(2, 1 << 30, 3600.0))
+            assert worker.hears() == Applied(2)
+            assert client.recv(65536).startswith(b"HTTP/1.1 503 ")
+            assert worker.hears() == Gone(0)
+            server.close()
