@@ -15,6 +15,7 @@ from tests.plays import connected, is_told, left_behind, played
 from tests.protocols.http.imitation import Ask, Caller, Origin
 
 CALLERS = 6
+LAST_WORDS = 1.0  # as in worker/process.py
 
 
 class Play:
@@ -162,11 +163,16 @@ class Play:
         told = [caller for caller in self.callers if is_told(caller.peer)]
         with self.stage.turn():
             self.stage.pool.cut_off(self.stage.world.now)
+        before = {caller: len(caller.errors) for caller in self.callers}
         for caller in self.callers:
-            before = len(caller.errors)
+            caller.hears()
+        if not all(caller.has_ended() for caller in self.callers):
+            # One whose reply had been cut off before has a moment to take what it got of it, then an RST.
+            self.stage.passes(LAST_WORDS)
+        for caller in self.callers:
             caller.hears()
             assert caller.has_ended(), "nobody stays"
-            news = caller.errors[before:]
+            news = caller.errors[before[caller] :]
             assert caller not in told or caller.is_mute or news[0].startswith(b"503 "), news
             caller.ends()
         self.callers.clear()
