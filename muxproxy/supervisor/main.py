@@ -307,7 +307,8 @@ class Supervisor:
             await self.manager.beat(self._workers, self._in_a_word)
 
     def _in_a_word(self) -> str:
-        refusal = f" (not reloaded: {self.commands.refusal})" if self.commands.refusal else ""
+        # Everybody may read it, and not everybody the files and the log: it says that, and not what.
+        refusal = " (the last reload was refused: see the log)" if self.commands.is_refused else ""
         count = len(self._config.backends)
         return f"{self.state} {count} backend{'s' * (count != 1)}{refusal}"
 

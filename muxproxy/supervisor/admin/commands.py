@@ -63,7 +63,7 @@ class Commands:
         self._running = running
         self.files = files  # as they were read last, and carried out
         self.live = live
-        self.refusal = ""  # of the last reload
+        self.is_refused = False  # the last reload
         self._read = read
         self._log = log
 
@@ -80,7 +80,7 @@ class Commands:
                 if not dry_run and not plan.refused:
                     plan = await self._running.become(live.over(files))
                     self._settle(files, live)
-                    self.refusal = ""
+                    self.is_refused = False
             except OperatorError as error:
                 self._tell(error)
                 raise
@@ -141,6 +141,6 @@ class Commands:
             raise OperatorError(why)
 
     def _tell(self, error: OperatorError) -> None:
-        self.refusal = str(error).partition("\n")[0]
+        self.is_refused = True
         for line in str(error).splitlines():
             self._log.error("not reloaded", problem=line)

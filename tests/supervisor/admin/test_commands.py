@@ -134,10 +134,10 @@ async def test_a_reload_that_fails_is_told_in_the_log_and_the_old_files_count(ca
         'not reloaded problem="b.toml: y = 2: no"',
     ]
     assert case.commands.files is FILES
-    assert case.commands.refusal == "a.toml: x = 1: no"  # until one is carried out
+    assert case.commands.is_refused  # until one is carried out
     case.running.trouble = None
     await case.commands.reload()
-    assert case.commands.refusal == ""
+    assert not case.commands.is_refused
 
 
 async def test_what_a_running_one_cannot_change_is_refused_and_told_once(case):

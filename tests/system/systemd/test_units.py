@@ -152,13 +152,13 @@ def test_a_reload_is_in_place_and_one_that_is_refused_is_told(service: Machine) 
     service.write("/etc/muxproxy/backends/api.toml", "protocol = 1\n")
     assert service.ask("systemctl", "reload", "muxproxy").returncode != 0
     assert service.show("muxproxy", "ActiveState") == "active"
-    service.until(lambda: "not reloaded: " in service.show("muxproxy", "StatusText"))
+    service.until(lambda: "the last reload was refused" in service.show("muxproxy", "StatusText"))
     assert request(("127.0.0.1", 8081)) == "ok"
     (service.root / "etc/muxproxy/backends/api.toml").unlink()
     service.run("systemctl", "reload", "muxproxy")
     assert request(("127.0.0.1", 8081)).startswith("refused")
     assert kept(service) == 2
-    service.until(lambda: "not reloaded: " not in service.show("muxproxy", "StatusText"))
+    service.until(lambda: "refused" not in service.show("muxproxy", "StatusText"))
     service.run("systemctl", "kill", "--kill-who=main", "-s", "HUP", "muxproxy")
     service.until(lambda: len(re.findall(": reloaded ", service.journal("-u", "muxproxy"))) == 3)
     service.until(lambda: service.show("muxproxy", "ActiveState") == "active")
@@ -289,6 +289,7 @@ def test_a_worker_that_hangs_is_ours_to_replace_and_a_supervisor_is_systemds(
 def test_it_may_do_little(machine: Machine, unit: str) -> None:
     path = f"/etc/systemd/system/{unit}"
     told = machine.run("systemd-analyze", "security", "--offline=true", "--threshold=15", path)
+    assert machine.ask("systemd-analyze", "verify", unit.replace("@", "@x")).stderr == ""
     found = re.search(r"Overall exposure level .*: (\d\.\d) ", told)
     assert found is not None
     assert float(found[1]) <= 1.5
