@@ -30,6 +30,7 @@ from muxproxy.protocols.contract import (
 # looking a member up costs more than the rest of a line
 _OK: Final = Reason.OK
 _LOCAL: Final = Reason.LOCAL
+MOMENT: Final = 0.1  # seconds in which what lies in our kernel is read
 LULL: Final = 1.0  # seconds of silence after which a drain that is gentle closes who is owed nothing
 
 
@@ -167,11 +168,13 @@ class Replying(Patience):
             self.proceed(now)
 
     def may_stay(self, now: float) -> bool:
-        """In a drain that is gentle: who is idle, for a while. A FIN at any moment would meet its next
-        request on the way; a protocol that can announce its close has done so in the reply."""
-        if self.phase != IDLE or now >= self.pool.gentle_until:
+        """In a drain: who is idle, for a while. A gentle one's FIN would meet its next request on the way; a
+        protocol that can announce its close has done so in the reply. And who is being read, or was not,
+        may have asked more before it began: that is read, and answered, first."""
+        is_gentle = now < self.pool.gentle_until
+        if self.phase != IDLE or not (is_gentle or self._unheard or self._framing):
             return False
-        self.expect(IDLE, now + LULL)
+        self.expect(IDLE, now + (LULL if is_gentle else MOMENT))
         return True
 
     def postpone(self) -> None:

@@ -46,6 +46,7 @@ def test_who_has_just_connected_is_told_and_refused_in_words() -> None:
     with stage.turn():
         stage.pool.drain(stage.world.now)
     ann.sends(tagged(1, b"a\n"))
+    stage.passes(APART)
     assert ann.got().startswith(tagged(0, GOODBYE) + tagged(1, b"no draining"))
     assert idle.got() == tagged(0, LIVES) + tagged(0, GOODBYE)
     assert not idle.is_open
@@ -141,3 +142,24 @@ def test_gently_who_stays_silent_is_closed_after_a_lull() -> None:
     assert ann.is_open
     stage.passes(0.6)
     assert not ann.is_open
+
+
+def test_what_it_had_asked_when_the_drain_began_is_answered_in_however_many_pieces_it_is_read() -> None:
+    stage = Stage(TaggedToy(), max_connections=1)
+    ann = stage.client()
+    ann.sends(tagged(1, b"a\n"))
+    server = stage.connects()
+    server.sends(server.got())
+    ann.got()
+    with stage.turn():
+        ann.sends(tagged(2, b"b\n"))
+        ann.sends(tagged(3, b"c\n"))
+        stage.pool.drain(stage.world.now)
+        ann.sends(tagged(4, b"d\n"))
+        ann.sends(tagged(5, b"e\n"))
+    stage.passes(1.0)
+    server.sends(server.got())
+    told = ann.got()
+    assert [tagged(tag, b"no draining") in told for tag in (4, 5)] == [True, True]
+    stage.passes(1.0)
+    assert ann.wire.eof or not ann.is_open
