@@ -1,5 +1,6 @@
-"""`muxproxy pause`, `resume`, `reconnect`, `drain` and `set`: thin over the admin API of the running one.
+"""`muxproxy pause`, `resume`, `reconnect`, `drain`, `set`, `upgrade`: thin over the running one's admin API.
 
+    POST  /upgrade
     POST  /backends/NAME/{pause,resume,reconnect,drain}[?server=ADDRESS]
     PATCH /backends/NAME {"max_connections": 12}
     200   the backend's part of the status: one line of it is printed
@@ -163,6 +164,18 @@ def set_numbers(places: list[str], name: str, numbers: Sequence[str]) -> None:
     )
 
 
+@click.command(short_help="Have the version that is installed now take over.")
+@asks_a_running_one
+def upgrade(places: list[str]) -> None:
+    """Have another muxproxy, of the version and the files that are there now, take over from the running one.
+
+    Nobody is refused: it gets the listening sockets, and once it serves, the running one accepts no more and
+    finishes what it has within drain_timeout. If it does not come up, nothing has changed (exit code 7).
+    """
+    answer = asking.ask(places, "/upgrade", method="POST", body=b"", timeout=PATIENCE)
+    _told(answer, lambda told: f"pid {int(told['pid'])} serves, its predecessor drains")
+
+
 def _number(text: str) -> tuple[str, int]:
     key, _, value = text.partition("=")
     if key not in SETTABLE or not value.isascii() or not value.isdigit() or len(value) > 9:
@@ -179,7 +192,7 @@ def _post(places: list[str], name: str, command: str, server: str = "") -> Answe
 # -- what is told -----------------------------------------------------------------------------------------
 
 
-def _told(answer: Answer) -> None:
+def _told(answer: Answer, line: Callable[[dict[str, Any]], str] | None = None) -> None:
     """Raises Failure if it was not done."""
     try:
         told = json.loads(answer.body)
@@ -187,10 +200,10 @@ def _told(answer: Answer) -> None:
             raise Failure(*_why(told))
         if answer.status != 200:
             raise ValueError(f"it answered {answer.status} {answer.reason}")
-        line = _line(told)
+        text = (line or _line)(told)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise asking.failure(answer.place, f"it cannot do this: {error}") from None
-    click.echo(plain(line))
+    click.echo(plain(text))
 
 
 def _why(problem: dict[str, Any]) -> tuple[Exit, str]:

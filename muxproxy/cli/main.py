@@ -10,7 +10,7 @@ import click
 
 from muxproxy import __version__
 from muxproxy.cli.check import check
-from muxproxy.cli.commands import drain, pause, reconnect, resume, set_numbers
+from muxproxy.cli.commands import drain, pause, reconnect, resume, set_numbers, upgrade
 from muxproxy.cli.demo import demo
 from muxproxy.cli.exits import EXIT_CODES, Exit
 from muxproxy.cli.reload import reload
@@ -42,7 +42,20 @@ def open_standard_files() -> None:
             setattr(sys, name, os.fdopen(descriptor, mode, closefd=False))
 
 
-for command in (run, check, status, reload, pause, resume, reconnect, drain, set_numbers, systemd, demo):
+for command in (
+    run,
+    check,
+    status,
+    reload,
+    pause,
+    resume,
+    reconnect,
+    drain,
+    set_numbers,
+    upgrade,
+    systemd,
+    demo,
+):
     cli.add_command(command)
 
 

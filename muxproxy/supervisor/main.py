@@ -150,7 +150,7 @@ class Supervisor:
         self._predecessor: Predecessor | None = None
         self._successor: Successor | None = None
         self._handed_over = trio.Event()
-        self._admin_scope = trio.CancelScope()
+        self._admins: list[trio.CancelScope] = []  # of those that accept who asks
         self.manager = Manager({}, 0, (), log)
         self.reloads = 0  # that were carried out
 
@@ -206,7 +206,7 @@ class Supervisor:
                 begin(worker)
             nursery.start_soon(self._announce)
             nursery.start_soon(self._reload_at_hangups)
-            nursery.start_soon(self._upgrade_at_signals, nursery)
+            nursery.start_soon(self._upgrade_at_signals)
             why = await self._reason_to_end(signals)
             nursery.start_soon(stop_at_once)
             await self._drain(why)
@@ -281,17 +281,14 @@ class Supervisor:
                 )
 
     async def _serve_admin(self) -> None:
-        with self._admin_scope:
-            async with trio.open_nursery() as nursery:
-                for listener in self._listeners.admins():
-                    pages = Pages(
-                        self,
-                        self.commands,
-                        self._log,
-                        only_reads=listener is self._listeners.admin_tcp,
-                    )
-                    sock = trio.socket.from_stdlib_socket(listener.socket)
-                    nursery.start_soon(connections.serve, sock, pages.answer, refuse, self._log)
+        async with trio.open_nursery() as nursery:
+            for listener in self._listeners.admins():
+                only_reads = listener is self._listeners.admin_tcp
+                pages = Pages(self, self.commands, self._log, only_reads=only_reads)
+                sock = trio.socket.from_stdlib_socket(listener.socket)
+                scope = trio.CancelScope()
+                self._admins.append(scope)
+                nursery.start_soon(connections.serve, sock, pages.answer, refuse, self._log, scope)
 
     async def _announce(self) -> None:
         """Tell the log and systemd once every worker accepts."""
@@ -391,16 +388,16 @@ class Supervisor:
         self._predecessor = None
         self._log.info("taken over", pid=os.getpid())
 
-    async def _upgrade_at_signals(self, nursery: trio.Nursery) -> None:
+    async def _upgrade_at_signals(self) -> None:
         with trio.open_signal_receiver(signal.SIGUSR2) as signals:
             async for _ in signals:
                 try:
-                    await self.upgrade(nursery)
+                    await self.upgrade()
                 except OperatorError as error:
                     self._log.error("not upgraded", problem=str(error))
 
-    async def upgrade(self, nursery: trio.Nursery) -> None:
-        """Returns when a successor serves, and we drain. Raises OperatorError: nothing has changed then."""
+    async def upgrade(self) -> int:
+        """A successor serves, with this pid, and we drain. Raises OperatorError: nothing has changed then."""
         async with self.changing:
             if self.files is None:
                 raise OperatorError(
@@ -416,18 +413,20 @@ class Supervisor:
             except OSError as error:
                 raise OperatorError(f"no successor can be started: {error}") from None
             self._log.info("upgrading", successor=successor.pid)
-            nursery.start_soon(successor.channel.write)
-            nursery.start_soon(successor.listen, self._ledger, self._lend)
+            self._nursery.start_soon(successor.channel.write)
+            self._nursery.start_soon(successor.listen, self._ledger, self._lend)
             try:
                 await successor.comes_up()
             except BaseException:
                 await successor.end()
                 raise
             self._successor = successor
-            self._admin_scope.cancel()  # from here on it is the successor who is asked, and who tells
+            for scope in self._admins:  # from here on it is the successor who is asked, and who tells
+                scope.cancel()
             self.manager.quiet()
             notify(f"MAINPID={successor.pid}")
             self._handed_over.set()
+            return successor.pid
 
     async def _drain(self, why: str) -> None:
         self.state = "draining"

@@ -170,3 +170,16 @@ def test_tab_completes_from_the_running_one(admin: FakeAdmin, tmp_path: Path) ->
     assert complete("set", *asks, "web", "max_c") == ["max_connections="]
     assert complete("pause", "--socket", tmp_path / "none", "w") == []
     assert complete("pa") == ["pause"]
+
+
+def test_an_upgrade_tells_who_serves_now(admin: FakeAdmin) -> None:
+    admin.answer(b'{"pid": 4711}')
+    result = run("upgrade", "--socket", admin.path)
+    assert (result.exit_code, result.output) == (0, "pid 4711 serves, its predecessor drains\n")
+    assert admin.asked[0].startswith(b"POST /upgrade ")
+
+
+def test_an_upgrade_that_fails_says_why(admin: FakeAdmin) -> None:
+    admin.answer(b'{"detail": "the successor (pid 7) ended; its log says more"}', status="409 Conflict")
+    result = run("upgrade", "--socket", admin.path)
+    assert (result.exit_code, "the successor (pid 7) ended" in result.output) == (7, True)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from contextlib import ExitStack
 
+from muxproxy.supervisor.interpreter import program
 from tests.sizes import size
 from tests.system.dubbo.own import Shuffler
 from tests.system.origins import Program
@@ -29,7 +31,17 @@ class Upgraded(Files):
     def upgrade(self) -> int:
         """The successor's pid, once the predecessor has gone."""
         before = self.status()["pid"]
-        os.kill(before, signal.SIGUSR2)
+        if self.count % 2:
+            os.kill(before, signal.SIGUSR2)
+        else:
+            told = subprocess.run(
+                [*program("muxproxy"), "upgrade", "--socket", str(self.admin)],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=60,
+            ).stdout
+            assert told.endswith("serves, its predecessor drains\n")
         wait_for(
             lambda: self._taken_over(before), within=40, what="a successor that has taken over", every=0.02
         )

@@ -7,6 +7,7 @@
     resume      takes both back
     set         numbers, until the next reload
     reconnect   each connection is replaced as it comes free
+    upgrade     another muxproxy takes over (supervisor/upgrade.py)
 
 All of it or nothing: what raises has changed nothing.
 """
@@ -55,6 +56,10 @@ class Running(Protocol):
         """False: a worker does not listen."""
         ...
 
+    async def upgrade(self) -> int:
+        """The successor's pid. Raises OperatorError, and nothing has changed."""
+        ...
+
     async def report(self) -> dict[str, Any]: ...
 
 
@@ -87,6 +92,9 @@ class Commands:
             if plan.refused and not dry_run:
                 self._tell(ConfigError(list(plan.refused)))
             return told(plan)
+
+    async def upgrade(self) -> int:
+        return await self._running.upgrade()
 
     async def pause(self, name: str) -> None:
         await self._change(partial(Live.pause, name=name))

@@ -106,13 +106,21 @@ class _GarbageError(Exception):
         self.status = status
 
 
-async def serve(sock: trio.socket.SocketType, answer: Answer, refuse: Refuse, log: Log) -> None:
+async def serve(
+    sock: trio.socket.SocketType,
+    answer: Answer,
+    refuse: Refuse,
+    log: Log,
+    accepting: trio.CancelScope | None = None,
+) -> None:
+    """Until `accepting` is cancelled and who has been accepted has had an answer."""
     guests = _Guests()
     async with trio.open_nursery() as nursery:
-        while True:
-            client = await _accept(sock)
-            await guests.make_room()
-            nursery.start_soon(_serve_one, client, answer, refuse, log, guests)
+        with accepting or trio.CancelScope():
+            while True:
+                client = await _accept(sock)
+                await guests.make_room()
+                nursery.start_soon(_serve_one, client, answer, refuse, log, guests)
 
 
 async def _accept(sock: trio.socket.SocketType) -> trio.socket.SocketType:

@@ -199,6 +199,25 @@ DESCRIPTION: Final[Json] = {
                 },
             }
         },
+        "/upgrade": {
+            "post": {
+                "summary": "Have another muxproxy, of the code and the files that are there now, take over.",
+                "responses": {
+                    "200": _reply(
+                        "It serves; who was asked drains.",
+                        {
+                            "type": "object",
+                            "required": ["pid"],
+                            "properties": {"pid": {"type": "integer", "description": "The successor's."}},
+                        },
+                    ),
+                    **_problems(
+                        _400=_COMMON["_400"],
+                        _409="The successor did not come up, its log says why; nothing has changed.",
+                    ),
+                },
+            }
+        },
         "/backends/{name}": {
             "parameters": [_NAME],
             "get": _get(

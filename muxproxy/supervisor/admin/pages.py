@@ -7,6 +7,7 @@
     GET   /openapi.json
     GET   /backends/NAME              its part of the status
     POST  /reload                     {"dry_run": true}: what it would do
+    POST  /upgrade                    another muxproxy takes over
     POST  /backends/NAME/pause, resume, reconnect, drain
     PATCH /backends/NAME              {"max_connections": 12, "max_waiting": 100}
 
@@ -68,6 +69,8 @@ class Doer(Protocol):
     """Who carries commands out (commands.py). All of these may raise OperatorError."""
 
     async def reload(self, *, dry_run: bool = False) -> dict[str, Any]: ...
+
+    async def upgrade(self) -> int: ...
 
     async def pause(self, name: str) -> None: ...
 
@@ -235,6 +238,12 @@ async def _reload(pages: Pages, asked: _Asked) -> Reply:
     return Reply(200, JSON, _json(told))
 
 
+async def _upgrade(pages: Pages, asked: _Asked) -> Reply:
+    _expect_no_body(asked)
+    _expect_query(asked)
+    return Reply(200, JSON, _json({"pid": await pages.command(asked, "upgrade", pages.doer.upgrade())}))
+
+
 async def _pause(pages: Pages, asked: _Asked) -> Reply:
     _expect_no_body(asked)
     _expect_query(asked)
@@ -279,6 +288,7 @@ _ROUTES: dict[str, dict[str, Handler]] = {
     "/metrics": {"GET": _metrics},
     "/openapi.json": {"GET": _openapi},
     "/reload": {"POST": _reload},
+    "/upgrade": {"POST": _upgrade},
     "/backends/{name}": {"GET": _backend, "PATCH": _set},
     "/backends/{name}/pause": {"POST": _pause},
     "/backends/{name}/resume": {"POST": _resume},
