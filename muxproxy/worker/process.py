@@ -226,6 +226,7 @@ class Worker:
                 self._leaving.remove(service)
                 self._log_failures([service])
                 self._send(Gone(service.holder))
+                self._loop.call_later(LAST_WORDS, gc.collect)
         if self._draining and not self._cutting and not any(service.pool.clients for service in self._all()):
             self._finish()
 
@@ -271,7 +272,8 @@ def _give_back() -> None:
 
 def _settle_gc() -> None:
     """The collector looks for cycles; a request leaves none, so it need not look often, nor at what is here
-    for good."""
+    for good. A backend that is gone leaves some, and has lived for so long that nobody would look: then it is
+    asked to."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

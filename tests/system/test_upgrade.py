@@ -5,18 +5,20 @@ At its full size (tests/sizes.py) fifty, one after the other.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
 from muxproxy.supervisor.interpreter import program
 from tests.sizes import size
 from tests.system.dubbo.own import Shuffler
 from tests.system.origins import Program
 from tests.system.process import Child, wait_for
-from tests.system.proxy import Proxy
 from tests.system.redis.server import RedisServer
 from tests.system.sockdiag import Sampler
 from tests.system.test_reload import CLIENTS, PROTOCOLS, Files, free_port
@@ -54,6 +56,14 @@ class Upgraded(Files):
 
     def follow(self) -> None:
         self.count += 1
+
+    def close(self) -> None:
+        """Whoever has taken over is no child of ours, and must not be left behind."""
+        for found in re.findall(r" muxproxy version=\S+ pid=(\d+) ", self.log()):
+            with contextlib.suppress(OSError):
+                if str(self.folder).encode() in Path(f"/proc/{found}/cmdline").read_bytes():
+                    os.kill(int(found), signal.SIGKILL)
+        super().close()
 
     def stop_successor(self) -> None:
         pid = int(self.status()["pid"])
@@ -101,7 +111,7 @@ def test_nobody_notices_upgrades_and_the_bound_holds_over_both() -> None:
 
 
 def test_a_successor_that_does_not_come_up_changes_nothing() -> None:
-    with Program("slots", seconds=0.002) as origin, Proxy(origin.address) as proxy:
+    with Program("slots", seconds=0.002) as origin, Upgraded(origin.address) as proxy:
         (proxy.folder / "backends" / "broken.toml").write_text("protocol = 'smoke'\n")
         proxy.process.send_signal(signal.SIGUSR2)
         wait_for(lambda: "not upgraded" in proxy.log(), within=20, what="the failure told", every=0.02)
