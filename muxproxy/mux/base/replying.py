@@ -140,7 +140,9 @@ class Replying(Patience):
         if marks & END_CLIENT or early:
             self.filling = None
             # A client that is still sending must not lose the reply to an RST.
-            self.end(now, linger=early or not exchange.whole or exchange.reason is Reason.BAD_REQUEST)
+            unread = self._framing and self.pool.draining  # what it had asked besides may lie in our kernel
+            refused = exchange.reason is Reason.BAD_REQUEST
+            self.end(now, linger=early or unread or refused or not exchange.whole)
             return
         first = self.first
         if first is None:

@@ -163,3 +163,16 @@ def test_what_it_had_asked_when_the_drain_began_is_answered_in_however_many_piec
     assert [tagged(tag, b"no draining") in told for tag in (4, 5)] == [True, True]
     stage.passes(1.0)
     assert ann.wire.eof or not ann.is_open
+
+
+def test_who_is_refused_in_a_drain_while_more_of_it_lies_unread_keeps_the_refusal() -> None:
+    stage = Stage(Toy(Sharing.EXCLUSIVE), max_connections=1, max_waiting=0)
+    stage.asks(b"x\n")
+    stage.connects()
+    ann = stage.client()
+    with stage.turn():
+        stage.pool.drain(stage.world.now)
+        ann.sends(b"a\n")
+        ann.sends(b"b\n")  # to close() over this is an RST, which takes the refusal along
+    assert ann.got().startswith(b"no ")
+    assert ann.wire.eof
