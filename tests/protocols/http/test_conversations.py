@@ -10,12 +10,12 @@ import pytest
 
 from muxproxy.config.model import Http
 from muxproxy.protocols.http import HttpProtocol
+from muxproxy.worker.process import LAST_WORDS
 from tests.fakes import Peer, Stage
 from tests.plays import connected, is_told, left_behind, played
 from tests.protocols.http.imitation import Ask, Caller, Origin
 
 CALLERS = 6
-LAST_WORDS = 1.0  # as in worker/process.py
 
 
 class Play:

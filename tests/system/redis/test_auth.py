@@ -201,7 +201,7 @@ def test_a_password_that_fails_while_others_wait_shifts_nobodys_reply(
         server.signal(signal.SIGSTOP)  # it will read all in one go, and owe replies when it comes to the AUTH
         for number, (wire, data) in enumerate(said, 1):
             wire.send(data)
-            wait_for(lambda: proxy.backend()["in_flight"] == number, within=10, what="it is sent")  # noqa: B023
+            wait_for(lambda: proxy.backend()["in_flight"] == number, within=10, what="it is sent")  # noqa: B023  # within the loop
         server.signal(signal.SIGCONT)
         assert late.reply() == b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"
         for number, wire in enumerate(others[1:], 1):
