@@ -20,7 +20,7 @@ lends to workers, which is why this stands below both.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from typing import Generic, NamedTuple, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -158,10 +158,6 @@ class Budget(Generic[Key]):
         if key is not None:
             return self._holders[key].lent
         return sum(holder.lent for holder in self._holders.values())
-
-    def waiting(self) -> Iterable[Key]:
-        """Those in line, the first first."""
-        return tuple(self._line)
 
     # -- who gets what -----------------------------------------------------------------------------
 

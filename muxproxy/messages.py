@@ -34,6 +34,7 @@ from muxproxy.budget import Order, Report
 from muxproxy.config.model import Backend, Node
 
 MAX_MESSAGE = 64 * 1024 * 1024  # bytes; far above any status, so that a broken peer cannot ask for memory
+AT_A_TIME = 128  # descriptors in a message of the second channel; the kernel takes 253 (SCM_MAX_FD)
 _LENGTH = 4
 
 

@@ -50,6 +50,11 @@ class Address:
         return f"[{self.host}]:{self.port}" if self.is_ipv6 else f"{self.host}:{self.port}"
 
 
+def usual(text: str) -> str:
+    """The one spelling of a place to listen, whatever a file says: `[0::1]:80` is `[::1]:80`."""
+    return str(parse_listen(text))
+
+
 def parse_listen(text: str) -> Address:
     """Raises ValueError with the rule."""
     if text.startswith("unix:"):

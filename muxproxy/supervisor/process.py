@@ -13,9 +13,9 @@ from typing import Any, Protocol
 import trio
 
 from muxproxy.config.identity import Identity
+from muxproxy.messages import AT_A_TIME
 from muxproxy.supervisor.interpreter import program
 
-AT_A_TIME = 128  # descriptors in a message; the kernel takes 253 (SCM_MAX_FD)
 STARVED = 500_000_000  # nanoseconds
 WORKER_COMMAND = program("muxproxy.worker")
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from muxproxy.budget import Order
 from muxproxy.config import limits
-from muxproxy.config.address import parse_listen
+from muxproxy.config.address import usual
 from muxproxy.config.model import Backend, Config
 from muxproxy.config.plan import Plan, plan
 from muxproxy.errors import ConfigError
@@ -33,7 +33,7 @@ class Place(NamedTuple):
 
     @classmethod
     def of(cls, backend: str, text: str) -> Place:
-        return cls(backend, str(parse_listen(text)))
+        return cls(backend, usual(text))
 
 
 class Part(NamedTuple):

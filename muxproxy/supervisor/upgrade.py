@@ -60,7 +60,7 @@ class Successor:
     ) -> None:
         """`spares`: that are no backend's. Raises OSError."""
         ours, theirs = socket.socketpair()
-        everything = [*_all(listeners), *spares]
+        everything = [*listeners.all_backends(), *listeners.admins(), *spares]
         descriptors = [listener.socket.fileno() for listener in everything]
         with theirs:
             try:
@@ -176,11 +176,6 @@ def _pidfd(pid: int) -> int | None:
 async def _first(event: trio.Event, scope: trio.CancelScope) -> None:
     await event.wait()
     scope.cancel()
-
-
-def _all(listeners: Listeners) -> list[Listener]:
-    backends = [listener for mine in listeners.backends.values() for listener in mine]
-    return [*backends, *listeners.admins()]
 
 
 class Predecessor:

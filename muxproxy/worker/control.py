@@ -15,6 +15,7 @@ import socket
 from typing import Any, Protocol, cast
 
 from muxproxy.messages import (
+    AT_A_TIME,
     Apply,
     Ask,
     Configure,
@@ -33,7 +34,6 @@ from muxproxy.worker.bugs import describe_current
 # bytes log lines are dropped and counted. Everything else a worker says is rare, or was asked for.
 MAX_UNSENT = 1024 * 1024
 
-AT_A_TIME = 128  # descriptors in a message, as supervisor/process.py sends them
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 

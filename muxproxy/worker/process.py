@@ -34,7 +34,7 @@ from muxproxy.mux.admission.memory import Memory
 from muxproxy.mux.base.failures import INTERVAL
 from muxproxy.mux.base.statistics import statistics
 from muxproxy.native import running
-from muxproxy.worker.backend.service import GENTLE, Service
+from muxproxy.worker.backend.service import Service
 from muxproxy.worker.bugs import describe, describe_current
 from muxproxy.worker.control import ControlChannel, Sockets, open_control
 from muxproxy.worker.engine import Engine
@@ -124,9 +124,8 @@ class Worker:
         self._draining = True
         self._accepting.close()
         self._loop.call_later(message.timeout, self._cut_off)
-        now = self._engine.time()
         for service in self._services.values():
-            service.pool.drain(now, now + message.timeout * GENTLE if message.gently else 0.0)
+            service.drain(message.timeout, gently=message.gently)
         self._on_drained()
 
     def on_supervisor_gone(self) -> None:

@@ -15,6 +15,7 @@ import pytest
 import uvloop
 
 from muxproxy.messages import (
+    AT_A_TIME,
     Ask,
     Configure,
     Drain,
@@ -26,7 +27,7 @@ from muxproxy.messages import (
     Stats,
     encode,
 )
-from muxproxy.worker.control import AT_A_TIME, MAX_UNSENT, ControlChannel, Sockets, open_control
+from muxproxy.worker.control import MAX_UNSENT, ControlChannel, Sockets, open_control
 
 
 class FakeWorker:

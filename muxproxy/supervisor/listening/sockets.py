@@ -178,6 +178,11 @@ def _bind_tcp(sock: socket.socket, address: Address) -> str:
     flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
     info = socket.getaddrinfo(address.host, address.port, sock.family, socket.SOCK_STREAM, flags=flags)
     sock.bind(info[0][4])
+    return bound(sock, address)
+
+
+def bound(sock: socket.socket, address: Address) -> str:
+    """What a TCP socket listens on: port 0 has become a number."""
     return str(Address("tcp", host=address.host, port=sock.getsockname()[1]))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from muxproxy.budget import Order
 from muxproxy.config import sources
-from muxproxy.config.address import parse_listen
+from muxproxy.config.address import parse_listen, usual
 from muxproxy.config.model import Backend
 from muxproxy.mux.admission.memory import Memory
 from muxproxy.mux.base.failures import Failures
@@ -46,7 +46,7 @@ class Service:
         """Takes the descriptor over; it does not accept yet."""
         who = sources.of(self.backend.clients.from_, parse_listen(address))
         listener = Listener(self._engine, self.pool, descriptor, who)
-        self.listeners.append((str(parse_listen(address)), listener))
+        self.listeners.append((usual(address), listener))
         return listener
 
     def stop_listening(self, address: str) -> Listener:
@@ -63,12 +63,15 @@ class Service:
         for address, listener in self.listeners:
             listener.admit(sources.of(backend.clients.from_, parse_listen(address)))
 
-    def remove(self, timeout: float) -> None:
-        """Nobody new; what is owed is finished within `timeout`. Gently: another shard may serve its clients,
-        or a new backend of that name."""
-        self._resolver.close()
+    def drain(self, timeout: float, *, gently: bool) -> None:
+        """Nobody new; what is owed is finished within `timeout`. `gently`: others accept."""
         now = self._engine.time()
-        self.pool.drain(now, now + timeout * GENTLE)
+        self.pool.drain(now, now + timeout * GENTLE if gently else 0.0)
+
+    def remove(self, timeout: float) -> None:
+        """By a reload. Another shard may serve its clients, or a new backend of that name."""
+        self._resolver.close()
+        self.drain(timeout, gently=True)
 
     def close_connections(self) -> bool:
         """Once its clients have left. True: no socket is left either."""
