@@ -20,11 +20,13 @@ from muxproxy.config.model import (
     Node,
     Queue,
     Redis,
+    Route,
     Tcp,
     Upstream,
 )
 from muxproxy.config.units import format_duration, format_size
 from muxproxy.config.ways import Way
+from tests.config.test_examples import DESTINATIONS
 from tests.pages import READMES, ROOT, coded, rows, section
 
 # heading -> table of the file, its struct, its readers
@@ -35,6 +37,7 @@ KEYS = {
     "`[queue]`": ("queue", Queue, keys.TABLES["queue"]),
     "`[upstream]`": ("upstream", Upstream, keys.TABLES["upstream"]),
     "`[http]`": ("http", Http, keys.PROTOCOL_TABLES["http"]),
+    "`[[http.routes]]`": ("http.routes", Route, keys.PROTOCOL_TABLES["http"]["routes"].table),
     "`[redis]`": ("redis", Redis, keys.PROTOCOL_TABLES["redis"]),
     "`[redis] batch`": ("redis.batch", Batch, keys.PROTOCOL_TABLES["redis"]["batch"].table),
     "`[dubbo]`": ("dubbo", Dubbo, keys.PROTOCOL_TABLES["dubbo"]),
@@ -49,6 +52,8 @@ def reference() -> str:
 
 def written(value: object, reader: keys.Reader) -> str:
     """As an operator would write it."""
+    if value is None:
+        return "not written"
     if isinstance(reader, keys.Duration):
         assert isinstance(value, float)
         return "0" if value == 0 else f'"{format_duration(value)}"'
@@ -61,6 +66,8 @@ def written(value: object, reader: keys.Reader) -> str:
         values = msgspec.structs.asdict(value).items()
         inner = ", ".join(f"{key} = {written(each, reader.table[key])}" for key, each in values)
         return f"{{ {inner} }}"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return str(value) if isinstance(value, int) else f'"{value}"'
 
 
@@ -166,12 +173,14 @@ def keys_of_example(text: str) -> set[str]:
 
 
 def test_the_protocols_with_a_key_are_those_whose_example_has_it() -> None:
-    shown: dict[str, set[str]] = {}
+    shown: dict[str, set[str]] = {name: set() for name in keys.PROTOCOLS}
+    # What only destinations have, any protocol's: outbound.toml shows it.
+    destined = {f"[upstream] {key}" for key in DESTINATIONS}
     for path in (ROOT / "config/backends").glob("*.toml"):
         protocol = re.search(r'^protocol = "(\w+)"', path.read_text(), re.MULTILINE)
         assert protocol is not None
-        shown[protocol[1]] = keys_of_example(path.read_text())
-    assert set(shown) == set(keys.PROTOCOLS)
+        shown[protocol[1]] |= keys_of_example(path.read_text()) | destined
+    assert all(shown.values())
     for title in ("[clients]", "[queue]", "[upstream]"):
         for row in rows(section(reference(), f"`{title}`")):
             key = f"{title} {row['key'].strip('`')}"

@@ -92,7 +92,7 @@ def parse_server(text: str) -> Address:
         raise ValueError(f"{rule}; port 1 to 65535")
     if _is_ip(host):
         return Address("tcp", host=_canonical(host), port=port)
-    if not _is_name(host):
+    if not is_name(host):
         raise ValueError(f"{rule}; before the port stands neither an IP address nor a host name")
     return Address("tcp", host=host.lower(), port=port)
 
@@ -159,7 +159,7 @@ def _canonical(host: str) -> str:
     return str(ipaddress.ip_address(host))
 
 
-def _is_name(host: str) -> bool:
+def is_name(host: str) -> bool:
     """What ends in a number is an IPv4 address or a mistyped one (RFC 1123 section 2.1), never a name."""
     labels = host.removesuffix(".").split(".")
     return len(host) <= 253 and all(_LABEL.fullmatch(x) for x in labels) and not labels[-1].isdigit()

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from muxproxy.config import keys, refusals, sources
 from muxproxy.config.address import Address, overlap, parse_listen, parse_server
+from muxproxy.config.destination.entries import parse_entry
 from muxproxy.config.model import AUTO, Backend, Batch, Config, Node, Upstream
 from muxproxy.config.secrets import is_hidden
 from muxproxy.config.units import format_duration
@@ -35,10 +38,65 @@ def contradictions(backend: Backend, bad: set[str]) -> list[Problem]:
         if any(_reaches(server, address) for address in listen):
             rule = "this backend listens there itself: a loop"
             problems.append(Problem(backend.file, "upstream.servers", f'"{server}"', rule))
+    problems += _destinations(backend, bad)
     problems += _reserve(backend, bad)
     problems += _redis(backend, bad)
     problems += _dubbo(backend)
     return problems
+
+
+def _destinations(backend: Backend, bad: set[str]) -> Iterator[Problem]:
+    upstream, http = backend.upstream, backend.http
+
+    def problem(key: str, value: object, rule: str) -> Problem:
+        return Problem(backend.file, key, str(value), rule)
+
+    to = f'"{upstream.to}"'
+    if upstream.to == "host" and backend.protocol not in ("http", ""):
+        rule = f'needs protocol = "http": requests of "{backend.protocol}" name no host'
+        yield problem("upstream.to", to, rule)
+    if upstream.to != "servers":
+        if upstream.servers:
+            rule = f"not with to = {to}: its requests have destinations of their own"
+            yield problem("upstream.servers", f'"{upstream.servers[0]}"', rule)
+        shards = 0 if "shards" in bad else backend.shards
+        enough = {"upstream.max_connections_each": upstream.max_connections_each}
+        for number, route in enumerate(http.routes, 1):
+            enough[f"http.routes[{number}].max_connections"] = route.max_connections or shards
+        for key, most in enough.items():
+            if shards > most and key not in bad:
+                yield problem(key, most, f"at least shards, {shards}: each of them needs a place there")
+    elif "upstream.to" not in bad:
+        for key, values in (("allow", upstream.allow), ("deny", upstream.deny)):
+            if values:
+                rule = (
+                    'needs to = "original" or "host": all requests go to servers, which are the operator\'s'
+                )
+                yield problem(f"upstream.{key}", f'"{values[0]}"', rule)
+    if upstream.to != "host" and "upstream.to" not in bad:
+        if http.routes:
+            yield problem("http.routes[1].host", f'"{http.routes[0].host}"', 'needs to = "host"')
+        if http.max_tunnels is not None:
+            yield problem("http.max_tunnels", http.max_tunnels, 'needs to = "host"')
+    for number, route in enumerate(http.routes, 1):
+        for server in route.servers:
+            if any(_reaches(parse_server(server), parse_listen(text)) for text in backend.clients.listen):
+                rule = "this backend listens there itself: a loop"
+                yield problem(f"http.routes[{number}].servers", f'"{server}"', rule)
+        hidden = [i for i, other in enumerate(http.routes[: number - 1], 1) if other.host == route.host]
+        if hidden:
+            rule = f"the same as http.routes[{hidden[0]}], which comes first"
+            yield problem(f"http.routes[{number}].host", f'"{route.host}"', rule)
+
+
+def with_listeners(node: Node, backends: list[Backend]) -> list[Backend]:
+    """Those whose requests have destinations know where they must not go."""
+    listen = [text for backend in backends for text in backend.clients.listen]
+    places = tuple(sorted({str(parse_listen(text)) for text in [*listen, *filter(None, [node.admin_tcp])]}))
+    return [
+        replace(backend, listeners=places) if backend.upstream.to != "servers" else backend
+        for backend in backends
+    ]
 
 
 def _reserve(backend: Backend, bad: set[str]) -> Iterator[Problem]:
@@ -157,10 +215,17 @@ def _warnings(backend: Backend) -> Iterator[Problem]:
     if 0 < upstream.max_lifetime < upstream.idle_timeout:
         yield warn("upstream.idle_timeout", "above max_lifetime: never reached")
     for name, rule in _LITTLE_EFFECT.get(backend.protocol, {}).items():
-        if getattr(upstream, name) != getattr(Upstream(servers=()), name):
+        if getattr(upstream, name) != getattr(Upstream(), name):
             yield warn(f"upstream.{name}", rule)
     if backend.protocol == "http" and http.max_upgraded == upstream.max_connections:
         yield warn("http.max_upgraded", "upgraded sessions can take every connection, and requests then wait")
+    if upstream.to == "servers":
+        for name in ("max_connections_each", "max_destinations"):
+            if getattr(upstream, name) != getattr(Upstream(), name):
+                yield warn(f"upstream.{name}", 'no effect without to = "original" or "host"')
+    elif any(parse_entry(text).name in ("localhost", ".localhost") for text in upstream.allow):
+        rule = "its addresses are loopback, which only a network allows: 127.0.0.0/8"
+        yield Problem(backend.file, "upstream.allow", '"localhost"', rule)
     if backend.protocol == "redis":
         yield from _redis_warnings(backend)
     if backend.protocol == "tcp":

@@ -16,10 +16,12 @@ from dataclasses import dataclass
 import msgspec
 
 from muxproxy.config import address, secrets, sources, units
+from muxproxy.config.destination import entries
 from muxproxy.config.model import AUTO
 
 NODE_FILE = "muxproxy.toml"
 PROTOCOLS = ("http", "redis", "dubbo", "tcp")
+DIRECTIONS = ("servers", "original", "host")  # of upstream.to
 
 MS, S, M, H, D = 1e-3, 1.0, 60.0, 3600.0, 86400.0
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
@@ -99,6 +101,14 @@ class OneOf:
 
 
 @dataclass(frozen=True, slots=True)
+class Flag:
+    def read(self, value: object) -> bool:
+        if not isinstance(value, bool):
+            raise ValueError("true or false, without quotes")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
 class Text:
     """A string that `check` accepts, kept as it is written."""
 
@@ -174,7 +184,8 @@ class Mode:
         return int(value, 8)
 
 
-Single = Count | CountOr | Duration | Size | OneOf | Text | Secret | From | AdminPath | Mode  # read one value
+# Those that read one value.
+Single = Count | CountOr | Duration | Size | OneOf | Flag | Text | Secret | From | AdminPath | Mode
 Reader = Single | Each | Inline | Several
 Table = dict[str, Reader]
 
@@ -237,7 +248,12 @@ TABLES: dict[str, Table] = {
     },
     "upstream": {
         "servers": Each(Text(address.parse_server)),
+        "to": OneOf(DIRECTIONS),
+        "allow": Each(Text(entries.parse_entry), least=0),
+        "deny": Each(Text(entries.parse_entry), least=0),
         "max_connections": Count(1, 65535),
+        "max_connections_each": Count(1, 65535),
+        "max_destinations": Count(1, 65535),
         "min_connections": Count(0, 65535),
         "max_in_flight": Count(1, 65535),
         "max_pinned": Count(0, 65535),
@@ -264,6 +280,17 @@ PROTOCOL_TABLES: dict[str, Table] = {
         "max_target": Size(256, 1 * MIB),
         "max_upgraded": Count(0, 65535),
         "tunnel_timeout": Duration(1 * S, 24 * H),
+        "max_tunnels": Count(0, 65535),
+        "routes": Several(
+            {
+                "host": Text(entries.parse_route_host),
+                "servers": Each(Text(address.parse_server)),
+                "max_connections": Count(1, 65535),
+                "tls": Flag(),
+                "queue": Inline({"max_waiting": Count(0, 1_000_000), "timeout": Duration(1 * MS, 1 * H)}),
+            },
+            required=("host",),
+        ),
     },
     "redis": {
         "username": Text(check_name),
@@ -318,6 +345,7 @@ NOT_ABOVE = (
     ("upstream.min_connections", "upstream.max_connections"),
     ("upstream.max_pinned", "upstream.max_connections"),
     ("http.max_upgraded", "upstream.max_connections"),
+    ("http.max_tunnels", "upstream.max_connections"),
     ("clients.response_buffer", "clients.pipeline_buffer"),
     ("upstream.backoff_min", "upstream.backoff_max"),
     ("http.max_target", "http.max_head"),
@@ -364,6 +392,8 @@ def _one(reader: Reader, value: object) -> str:
         return f'"{units.format_size(value)}"'
     if isinstance(reader, Mode) and isinstance(value, int):
         return f'"{value:04o}"'
+    if isinstance(reader, Inline):
+        return f"{{ {_table(value, reader.table)} }}"
     if isinstance(reader, CountOr) and value == reader.stands_as:
         return f'"{reader.word}"'
     return json.dumps(value, ensure_ascii=False)

@@ -87,7 +87,8 @@ def _shard(backend: Backend, number: int) -> Backend:
         return max(least, whole // backend.shards + (number < whole % backend.shards))
 
     clients, queue, upstream, http = backend.clients, backend.queue, backend.upstream, backend.http
-    crowd, pinned, upgraded = clients.max_connections, upstream.max_pinned, http.max_upgraded
+    crowd, pinned = clients.max_connections, upstream.max_pinned
+    upgraded, tunnels = http.max_upgraded, http.max_tunnels
     replace = msgspec.structs.replace
     return replace(
         backend,
@@ -97,8 +98,17 @@ def _shard(backend: Backend, number: int) -> Backend:
             upstream,
             min_connections=part(upstream.min_connections),
             max_pinned=None if pinned is None else part(pinned),
+            max_connections_each=part(upstream.max_connections_each, 1),
         ),
-        http=replace(http, max_upgraded=None if upgraded is None else part(upgraded)),
+        http=replace(
+            http,
+            max_upgraded=None if upgraded is None else part(upgraded),
+            max_tunnels=None if tunnels is None else part(tunnels),
+            routes=tuple(
+                replace(route, max_connections=route.max_connections and part(route.max_connections, 1))
+                for route in http.routes
+            ),
+        ),
         dubbo=replace(
             backend.dubbo,
             limits=tuple(replace(limit, actives=part(limit.actives, 1)) for limit in backend.dubbo.limits),
@@ -167,6 +177,8 @@ def named(backend: Backend) -> dict[str, float]:
 
 
 def _numbers(place: str, value: object) -> Iterator[tuple[str, float]]:
+    if isinstance(value, bool):  # no limit
+        return
     if isinstance(value, int | float):
         yield place, value
     elif isinstance(value, msgspec.Struct):
@@ -189,12 +201,17 @@ def lowered(before: Config, after: Config) -> list[Problem]:
     return told
 
 
+# Of upstream.to: what stands for servers that are not written.
+WHERE = {"servers": "", "original": "where the app meant to connect", "host": "the host that a request names"}
+
+
 def describe(backend: Backend) -> str:
     """One line: where it listens, what it bounds."""
     clients, upstream, queue = backend.clients, backend.upstream, backend.queue
     shards = f", in {backend.shards} workers" if backend.shards > 1 else ""
     return (
-        f"{backend.name}: {', '.join(clients.listen)} to {', '.join(upstream.servers)} ({backend.protocol}): "
+        f"{backend.name}: {', '.join(clients.listen)} to {WHERE[upstream.to] or ', '.join(upstream.servers)} "
+        f"({backend.protocol}): "
         f"at most {upstream.max_connections} upstream connections, {clients.max_connections} clients, "
         f"{queue.max_waiting} waiting{shards}"
     )

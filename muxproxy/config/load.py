@@ -35,6 +35,8 @@ from muxproxy.config.model import (
     Node,
     Queue,
     Redis,
+    Route,
+    RouteQueue,
     Tcp,
     Upstream,
 )
@@ -113,7 +115,9 @@ def examine(path: Path) -> Reading:
     drafts = [_backend(p) for p in paths]
     problems = place.problems + node_file.problems + [p for _, file in drafts for p in file.problems]
     problems += consistency.collisions(node, [backend for backend, _ in drafts if backend is not None])
-    backends = tuple(backend for backend, _ in drafts if backend is not None)
+    backends = tuple(
+        consistency.with_listeners(node, [backend for backend, _ in drafts if backend is not None])
+    )
     warnings += exposure.warnings([path, path / BACKENDS], path / NODE_FILE, backends)
     config = None if problems else Config(node=node, backends=backends)
     if config is not None:
@@ -169,19 +173,19 @@ def _backend(path: Path) -> tuple[Backend | None, _File]:
         values[name] = _known_table(file, document, name) if protocol == name else {}
     _read_secrets(file, values["redis"])
     _unknown_tables(file, document, protocol)
-    for table, key, example in (
-        ("clients", "listen", "127.0.0.1:8080"),
-        ("upstream", "servers", "10.0.0.5:80"),
-    ):
+    needed = [("clients", "listen", "127.0.0.1:8080")]
+    if values["upstream"].get("to", "servers") == "servers" and "upstream.to" not in file.bad:
+        needed.append(("upstream", "servers", "10.0.0.5:80"))
+    for table, key, example in needed:
         if key not in values[table] and f"{table}.{key}" not in file.bad and table not in file.bad:
             file.complain(f"{table}.{key}", None, f'missing; write in [{table}]: {key} = ["{example}"]')
     backend = Backend(
         name=path.stem,
         **top,
         clients=_clients(values["clients"]),
-        upstream=Upstream(**{"servers": (), **patience.get("upstream", {}), **values["upstream"]}),
+        upstream=Upstream(**{**patience.get("upstream", {}), **values["upstream"]}),
         queue=Queue(**{**patience.get("queue", {}), **values["queue"]}),
-        http=Http(**values["http"]),
+        http=Http(**{**values["http"], "routes": _routes(values["http"])}),
         redis=Redis(**{**values["redis"], "batch": Batch(**values["redis"].get("batch", {}))}),
         dubbo=Dubbo(**{**values["dubbo"], "limits": _limits(values["dubbo"])}),
         tcp=Tcp(**values["tcp"]),
@@ -201,6 +205,15 @@ def _clients(values: dict[str, Any]) -> Clients:
 def _limits(dubbo: dict[str, Any]) -> tuple[Limit, ...]:
     """Those that can be made; one that lacks what it must have is a problem already."""
     return tuple(Limit(**entry) for entry in dubbo.get("limits", ()) if {"service", "actives"} <= set(entry))
+
+
+def _routes(http: dict[str, Any]) -> tuple[Route, ...]:
+    """Likewise."""
+    return tuple(
+        Route(**{**entry, "queue": RouteQueue(**entry.get("queue", {}))})
+        for entry in http.get("routes", ())
+        if "host" in entry
+    )
 
 
 def _read_secrets(file: _File, redis: dict[str, Any]) -> None:

@@ -67,8 +67,21 @@ class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[upstream]`: the servers, and the promise P1."""
 
-    servers: tuple[str, ...]
+    servers: tuple[str, ...] = ()
+    # How a request finds its servers. "servers": these, which are equal. "original": where the app meant to
+    # connect. "host" (http): its target or Host. With the last two each has a destination of its own.
+    to: str = "servers"
+    # Names and networks that destinations may have, and never have; what is denied without a word:
+    # destination.ALWAYS. Squid's http_access, Envoy's RBAC.
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
     max_connections: int = 8  # every socket counts, always (P1)
+    # Of max_connections, towards one destination: a dozen of them at least have a share of a hundred places.
+    # Go's MaxConnsPerHost has no bound, browsers 6, Squid's and aiohttp's limit_per_host none.
+    max_connections_each: int = 8
+    # Those that are remembered, with pool and queue: some 10 KiB each. Envoy's dynamic forward proxy has
+    # max_hosts 1024.
+    max_destinations: int = 1024
     min_connections: int = 0  # kept warm; tcp: spares, besides those that have a session
     max_in_flight: int = 128  # per connection, where the protocol can have more than one
     # Of max_connections, for sessions that need one alone; default: all but one, which stays with the others.
@@ -122,6 +135,23 @@ PATIENCE: dict[str, dict[str, dict[str, float]]] = {
 }
 
 
+class RouteQueue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`queue` of a route. None: as in `[queue]`."""
+
+    max_waiting: int | None = None
+    timeout: float | None = None
+
+
+class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One `[[http.routes]]`: what is otherwise for some destinations. The first whose host fits counts."""
+
+    host: str  # a name, "*.internal" or "*", perhaps with a port
+    servers: tuple[str, ...] = ()  # (): those of its name
+    max_connections: int | None = None  # None: max_connections_each
+    tls: bool = False  # http://... is fetched by TLS
+    queue: RouteQueue = RouteQueue()
+
+
 class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[http]`: what only HTTP/1.1 has."""
 
@@ -132,6 +162,9 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # So long nothing has passed on an upgraded connection, either way: it is ended. WebSockets are silent for
     # minutes; HAProxy's manual has 1h for its `timeout tunnel`.
     tunnel_timeout: float = 3600.0
+    # CONNECT: tunnels at a time, of max_connections; default: half, at least 1.
+    max_tunnels: int | None = None
+    routes: tuple[Route, ...] = ()
 
 
 class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -240,6 +273,8 @@ class Backend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # Keys of [clients] that nobody wrote and that cost descriptors: limits.effective() may lower these
     # defaults.
     flexible: tuple[str, ...] = ()
+    # Where all backends and the node listen, for one whose requests have destinations: it must not go there.
+    listeners: tuple[str, ...] = ()
 
 
 class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

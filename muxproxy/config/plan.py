@@ -27,8 +27,9 @@ from muxproxy.config.model import Backend, Config
 from muxproxy.config.ways import Rule, Way
 from muxproxy.errors import Problem
 
-# Of a Backend and a Node, and nobody's keys: who it is, where it was read, and what `limits` may lower.
-PROVENANCE = frozenset({"name", "file", "flexible"})
+# Of a Backend and a Node, and nobody's keys: who it is, where it was read, what `limits` may lower, and where
+# others listen.
+PROVENANCE = frozenset({"name", "file", "flexible", "listeners"})
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -104,7 +105,7 @@ def plan(old: Config, new: Config) -> Plan:
     return Plan(
         added=added,
         removed=removed,
-        changed=tuple(each for each in stay if each.changes),
+        changed=tuple(each for each in stay if each.changes or each.old.listeners != each.new.listeners),
         node=tuple(change for change in node if change.way not in ways.REFUSED),
         opened=tuple(opened),
         closed=tuple(closed),

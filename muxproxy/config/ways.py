@@ -92,9 +92,16 @@ BACKEND: dict[str, Rule] = {
     # Names are resolved first: until one of the new ones is known, those of before are used.
     "upstream.servers": Rule(Way.AT_ONCE, less=Way.AS_FREE),
     "upstream.max_connections": Rule(Way.AT_ONCE, less=Way.AS_FREE),
+    "upstream.max_connections_each": Rule(Way.AT_ONCE, less=Way.AS_FREE),
+    # One pool, or one for each destination.
+    **_always(Way.AS_NEW, "upstream.to"),
     "upstream.max_lifetime": Rule(Way.NEW_CONNECTIONS, less=Way.AS_FREE, zero=math.inf),
     **_always(
         Way.AT_ONCE,
+        # The next request, and the next address that is dialled, is judged by it.
+        "upstream.allow",
+        "upstream.deny",
+        "upstream.max_destinations",
         "upstream.min_connections",
         "upstream.max_in_flight",
         "upstream.max_pinned",  # sessions that have a connection alone keep it
@@ -111,7 +118,15 @@ BACKEND: dict[str, Rule] = {
         "upstream.abandoned_timeout",
     ),
     **_always(Way.NEW_CONNECTIONS, "upstream.keepalive"),  # the kernel's, told at connect()
-    **_always(Way.AT_ONCE, "http.max_head", "http.max_target", "http.max_upgraded", "http.tunnel_timeout"),
+    **_always(
+        Way.AT_ONCE,
+        "http.max_head",
+        "http.max_target",
+        "http.max_upgraded",
+        "http.tunnel_timeout",
+        "http.max_tunnels",  # those that there are stay
+    ),
+    "http.routes": Rule(Way.AT_ONCE, less=Way.AS_FREE),
     # Whom a connection is logged in as is its own: nothing that is sent takes a login back everywhere.
     **_always(Way.AS_FREE, "redis.username", "redis.password"),
     # Redis' own requirepass: who has said the old one is in.

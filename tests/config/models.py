@@ -13,7 +13,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from muxproxy.config import keys
-from muxproxy.config.model import Backend, Clients, Config, Limit, Node, Upstream
+from muxproxy.config.model import Backend, Clients, Config, Limit, Node, Route, Upstream
 from muxproxy.config.plan import PROVENANCE
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -22,6 +22,8 @@ NAMES = ("alpha", "beta", "gamma")
 PLACES = ("127.0.0.1:81", "127.0.0.1:82", "[::1]:81", "unix:/run/a.sock", "unix:/run/b.sock")
 _LISTS = {
     "upstream.servers": ("10.0.0.1:80", "10.0.0.2:80", "api.internal:80", "unix:/run/s.sock"),
+    "upstream.allow": ("*.internal", "10.0.0.0/8", "*:8443"),
+    "upstream.deny": ("secret.internal", "10.1.0.0/16"),
     "redis.allow": ("debug", "shutdown"),
     "redis.deny": ("flushall", "config|set"),
     "clients.from": ("this machine", "anyone", "10.0.0.0/8"),
@@ -80,6 +82,9 @@ def value_of(dotted: str, reader: keys.Reader) -> st.SearchStrategy[object]:
         return st.sampled_from(reader.names)
     if isinstance(reader, keys.Each | keys.From):
         return st.lists(st.sampled_from(_LISTS[dotted]), min_size=1, unique=True).map(tuple)
+    if dotted == "http.routes":
+        routes = st.builds(Route, st.sampled_from(("a.internal", "*.internal")), tls=st.booleans())
+        return st.lists(routes, max_size=2).map(tuple)
     if isinstance(reader, keys.Several):
         limits = st.builds(Limit, st.sampled_from("ST"), st.integers(1, 9), st.sampled_from(["", "m"]))
         return st.lists(limits, max_size=3).map(tuple)

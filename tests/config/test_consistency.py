@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from muxproxy.config.consistency import collisions, contradictions, notes, warnings
+from muxproxy.config.consistency import collisions, contradictions, notes, warnings, with_listeners
 from muxproxy.config.model import (
     AUTO,
     Backend,
@@ -20,6 +20,7 @@ from muxproxy.config.model import (
     Node,
     Queue,
     Redis,
+    Route,
     Tcp,
     Upstream,
 )
@@ -73,10 +74,48 @@ CONTRADICTIONS += [
 ]  # a table  # fmt: skip
 
 
+HOST: dict[str, Any] = {"to": "host", "servers": ()}
+LOOP = (Route("a", servers=("127.0.0.1:80",)),)
+CONTRADICTIONS += [
+    ({"upstream": {"to": "host"}}, 'upstream.servers = "10.0.0.5:80": not with to = "host"'),
+    ({"upstream": {"allow": ("*",)}}, 'upstream.allow = "*": needs to = "original" or "host"'),
+    ({"upstream": {"deny": ("a",)}}, 'upstream.deny = "a": needs to = "original" or "host"'),
+    ({"http": {"routes": (Route("a"),)}}, 'http.routes[1].host = "a": needs to = "host"'),
+    ({"http": {"max_tunnels": 2}}, 'http.max_tunnels = 2: needs to = "host"'),
+    (
+        {"upstream": HOST, "http": {"max_tunnels": 9}},
+        "http.max_tunnels = 9: at most upstream.max_connections",
+    ),
+    ({"upstream": HOST, "http": {"routes": (Route("a"), Route("a"))}}, "http.routes[2].host"),
+    ({"upstream": HOST, "http": {"routes": LOOP}}, 'http.routes[1].servers = "127.0.0.1:80": this backend'),
+]
+
+
 @pytest.mark.parametrize(("tables", "expected"), CONTRADICTIONS)
 def test_two_keys_that_contradict_each_other_are_refused(tables: dict[str, Any], expected: str) -> None:
     (problem,) = contradictions(backend(**tables), bad=set())
     assert str(problem).startswith(f"b.toml: {expected}")
+
+
+def test_only_requests_of_http_name_a_host_and_every_shard_needs_a_place_towards_a_destination() -> None:
+    for protocol, expected in (("redis", ["upstream.to"]), ("http", [])):
+        odd = backend(protocol=protocol, upstream=HOST)
+        assert [problem.key for problem in contradictions(odd, bad=set())] == expected
+    assert contradictions(backend(protocol="redis", upstream={**HOST, "to": "original"}), bad=set()) == []
+    routes = (Route("a"), Route("b", max_connections=1))
+    few = backend(upstream={**HOST, "max_connections_each": 1}, http={"routes": routes})
+    found = contradictions(msgspec.structs.replace(few, shards=2), bad=set())
+    assert [str(problem).partition(",")[0] for problem in found] == [
+        "b.toml: upstream.max_connections_each = 1: at least shards",
+        "b.toml: http.routes[2].max_connections = 1: at least shards",
+    ]
+
+
+def test_who_has_destinations_knows_where_muxproxy_itself_listens() -> None:
+    one, two = backend("one", ("127.0.0.1:81", "unix:/x")), backend("two", ("[0::1]:80",), upstream=HOST)
+    told = with_listeners(Node(admin_tcp="127.0.0.1:9180"), [one, two])
+    assert told[0] is one
+    assert told[1].listeners == ("127.0.0.1:81", "127.0.0.1:9180", "[::1]:80", "unix:/x")
 
 
 def test_a_key_that_is_wrong_itself_is_not_compared() -> None:
@@ -117,6 +156,9 @@ def test_one_address_has_one_listener_in_all_backends() -> None:
 
 
 WARNINGS: list[tuple[dict[str, Any], str]] = [
+    ({"upstream": {"max_destinations": 5}}, "no effect without to"),
+    ({"upstream": {"max_connections_each": 5}}, "no effect without to"),
+    ({"upstream": {**HOST, "allow": ("localhost",)}}, "its addresses are loopback"),
     ({"listen": ("0.0.0.0:80",)}, "other machines can reach this, and are refused"),
     (
         {"listen": ("0.0.0.0:80",), "clients": {"from_": ("anyone",)}},

@@ -20,13 +20,16 @@ EXAMPLE = ROOT / "config"
 
 # Example -> its protocol, and the keys that have no effect with it.
 EXCHANGES = {"abandoned_bytes", "abandoned_timeout"}  # replies that go to one client after the other
+DESTINATIONS = {"allow", "deny", "max_connections_each", "max_destinations"}  # which servers have none of
+HOSTS = {"max_tunnels", *keys.PROTOCOL_TABLES["http"]["routes"].table}
 SHARED = {"hold_rate", "max_in_flight", "max_pinned", "suspect_after"}  # connections
 REQUESTS = {"head_timeout", "hold_timeout", "min_rate", "pipeline_buffer", "reply_timeout"}
 EXAMPLES = {
-    "ledger-db": ("tcp", EXCHANGES | REQUESTS | SHARED),
-    "orders-api": ("http", SHARED),
-    "orders-dubbo": ("dubbo", EXCHANGES | {"max_pinned"}),
-    "session-cache": ("redis", EXCHANGES),
+    "ledger-db": ("tcp", EXCHANGES | REQUESTS | SHARED | DESTINATIONS),
+    "orders-api": ("http", SHARED | DESTINATIONS | HOSTS - {"servers", "max_connections"}),
+    "orders-dubbo": ("dubbo", EXCHANGES | {"max_pinned"} | DESTINATIONS),
+    "outbound": ("http", SHARED),
+    "session-cache": ("redis", EXCHANGES | DESTINATIONS - {"allow", "deny"}),  # [redis] has its own
 }
 
 
@@ -42,7 +45,7 @@ def test_the_examples_are_accepted_and_one_warning_says_what_tcp_does_not_do() -
 
 
 def test_there_is_an_example_for_every_protocol() -> None:
-    assert sorted(protocol for protocol, _ in EXAMPLES.values()) == sorted(keys.PROTOCOLS)
+    assert {protocol for protocol, _ in EXAMPLES.values()} == set(keys.PROTOCOLS)
 
 
 def test_the_examples_show_the_defaults() -> None:
@@ -53,7 +56,8 @@ def test_the_examples_show_the_defaults() -> None:
         assert backend.clients == Clients(listen=backend.clients.listen)
         patience: dict[str, Any] = PATIENCE[backend.protocol]
         assert backend.queue == Queue(**patience["queue"])
-        assert backend.upstream == Upstream(servers=backend.upstream.servers, **patience.get("upstream", {}))
+        upstream = backend.upstream
+        assert upstream == Upstream(servers=upstream.servers, to=upstream.to, **patience.get("upstream", {}))
         own = (backend.http, backend.redis, backend.dubbo, backend.tcp)
         assert own == (Http(), Redis(), Dubbo(), Tcp())
 
@@ -80,7 +84,10 @@ def test_what_an_example_has_off_is_accepted_when_it_is_on(tmp_path: Path, name:
     assert len(off) > 1
     path = tmp_path / f"{name}.toml"
     for key in off:
-        if key in keys.PROTOCOL_TABLES["dubbo"]["limits"].table:
+        if name == "outbound" and key in HOSTS - {"max_tunnels"}:
+            on = text.replace("# [[", "[[")
+            on = re.sub(r"^# (host|servers|max_connections|tls|queue) = ", r"\1 = ", on, flags=re.MULTILINE)
+        elif key in keys.PROTOCOL_TABLES["dubbo"]["limits"].table:
             on = text.replace("# [[", "[[")
             on = re.sub(r"^# (service|method|actives|timeout) = ", r"\1 = ", on, flags=re.MULTILINE)
         else:

@@ -20,6 +20,8 @@ from muxproxy.config.model import (
     Node,
     Queue,
     Redis,
+    Route,
+    RouteQueue,
     Tcp,
     Upstream,
 )
@@ -32,6 +34,7 @@ MODEL = {
     "queue": (Queue, keys.TABLES["queue"]),
     "upstream": (Upstream, keys.TABLES["upstream"]),
     "http": (Http, keys.PROTOCOL_TABLES["http"]),
+    "http.routes": (Route, keys.PROTOCOL_TABLES["http"]["routes"].table),
     "redis": (Redis, keys.PROTOCOL_TABLES["redis"]),
     "redis.batch": (Batch, keys.PROTOCOL_TABLES["redis"]["batch"].table),
     "dubbo": (Dubbo, keys.PROTOCOL_TABLES["dubbo"]),
@@ -54,10 +57,11 @@ def test_every_table_of_the_model_has_its_keys() -> None:
 
 
 def test_what_must_be_written_has_no_default() -> None:
-    limits = keys.PROTOCOL_TABLES["dubbo"]["limits"]
-    assert isinstance(limits, keys.Several)
-    required = {field.name for field in msgspec.structs.fields(Limit) if field.required}
-    assert set(limits.required) == required
+    for table, key, struct in (("dubbo", "limits", Limit), ("http", "routes", Route)):
+        several = keys.PROTOCOL_TABLES[table][key]
+        assert isinstance(several, keys.Several)
+        required = {field.name for field in msgspec.structs.fields(struct) if field.required}
+        assert set(several.required) == required
 
 
 @pytest.mark.parametrize("name", MODEL)
@@ -111,6 +115,7 @@ def test_bounds_between_keys_name_keys_that_exist() -> None:
         (keys.Size(1, 1024), ["1B", "1KiB"], [0, "2KiB"]),
         (keys.OneOf(("a", "b")), ["a"], ["c", "", 1, ["a"]]),
         (keys.OneOf(keys.PROTOCOLS), ["http", "redis"], ["HTTP", 1, ["http"]]),
+        (keys.Flag(), [True, False], [0, 1, "true", None]),
         (keys.Secret(), ["x", "x y", "x" * 8192], ["", 1, "x" * 8193]),
         (
             keys.Text(keys.check_command),
@@ -161,6 +166,12 @@ def test_a_reader_takes_what_is_within_its_bounds(
         ("redis.password_file", "/run/x", '"/run/x"'),
         ("redis.auth", "passthrough", '"passthrough"'),
         ("redis.deny", ("config|set",), ["config|set"]),
+        ("http.routes", (Route("a"), Route("*.b", tls=True)), ['host = "a"', 'host = "*.b", tls = true']),
+        (
+            "http.routes",
+            (Route("a", ("b:1", "c:2"), queue=RouteQueue(timeout=0.5)),),
+            ['host = "a", servers = ["b:1", "c:2"], queue = { timeout = "500ms" }'],
+        ),
         (
             "dubbo.limits",
             (Limit("S", 10), Limit("S", 2, "m", timeout=0.5)),

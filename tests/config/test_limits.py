@@ -10,7 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muxproxy.config import keys, limits
-from muxproxy.config.model import AUTO, Backend, Batch, Clients, Config, Dubbo, Limit, Node, Redis, Upstream
+from muxproxy.config.model import (
+    AUTO,
+    Backend,
+    Batch,
+    Clients,
+    Config,
+    Dubbo,
+    Limit,
+    Node,
+    Redis,
+    Route,
+    Upstream,
+)
 from muxproxy.errors import ConfigError
 from tests.config import models
 
@@ -303,6 +315,9 @@ def test_shards_are_told_parts_that_add_up_to_what_is_written() -> None:
         upstream__max_connections=9,
         upstream__min_connections=4,
         upstream__max_pinned=5,
+        upstream__max_connections_each=8,
+        http__max_tunnels=4,
+        http__routes=(Route("a", max_connections=4), Route("b", tls=True)),
     )
     now = models.config(whole)
     told = [mine[0] for mine in limits.shares(now, limits.assign_workers(now))]
@@ -310,6 +325,13 @@ def test_shards_are_told_parts_that_add_up_to_what_is_written() -> None:
     assert [part.queue.max_waiting for part in told] == [3, 2, 2]
     assert [part.upstream.min_connections for part in told] == [2, 1, 1]
     assert [part.upstream.max_pinned for part in told] == [2, 2, 1]
+    assert [part.upstream.max_connections_each for part in told] == [3, 3, 2]
+    assert [part.http.max_tunnels for part in told] == [2, 1, 1]
+    assert [[route.max_connections for route in part.http.routes] for part in told] == [
+        [2, None],
+        [1, None],
+        [1, None],
+    ]
     assert {part.upstream.max_connections for part in told} == {9}  # places are the ledger's
     alone = models.backend()
     assert limits.shares(now, [[alone]]) == [[alone]]

@@ -187,6 +187,13 @@ def test_an_address_goes_from_a_backend_to_its_new_name() -> None:
     assert what.closed == (Listening("old", "127.0.0.1:0"),)
 
 
+def test_who_must_know_of_a_new_listener_elsewhere_is_told_though_no_key_of_its_own_has_changed() -> None:
+    old, new = backend(listeners=("127.0.0.1:81",)), backend(listeners=("127.0.0.1:82",))
+    what = plan(config(old), config(new))
+    assert [(each.new.listeners, each.changes) for each in what.changed] == [(("127.0.0.1:82",), ())]
+    assert told(what)["changed"] == []
+
+
 def test_another_spelling_of_an_address_opens_nothing() -> None:
     old, new = backend(clients__listen=("[::1]:81",)), backend(clients__listen=("[0::1]:81",))
     what = plan(config(old), config(new))

@@ -28,7 +28,10 @@ __all__ = ["HttpProtocol", "ReplyFramer", "RequestFramer", "authority"]
 
 
 def authority(backend: Backend) -> str:
-    """The name of its first server as Host would have it; a unix socket has none."""
+    """The name of its first server as Host would have it; a unix socket has none, nor has who goes to each
+    request's own host."""
+    if not backend.upstream.servers:
+        return "localhost"
     server = backend.upstream.servers[0]
     return "localhost" if server.startswith("unix:") else server.removesuffix(":80")
 

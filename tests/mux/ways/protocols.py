@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from muxproxy.config.model import Limit
+from muxproxy.config.model import Limit, Route
 from muxproxy.protocols.tcp import RESERVED
 from tests.fakes import Peer
 from tests.mux.ways.live import OK, Live, as_new, scene
@@ -70,6 +70,20 @@ def _tunnel_timeout() -> None:
     bob.sends(b"words")
     live.stage.passes(61.0)
     assert not bob.is_open
+
+
+@scene("http.max_tunnels")
+def _max_tunnels() -> None:
+    """Of who goes where a request says: servers have no tunnels."""
+    Live().set("http.max_tunnels", 1)
+
+
+@scene("http.routes")
+def _routes() -> None:
+    """Likewise."""
+    live = Live()
+    live.set("http.routes", (Route("a.internal"),))
+    live.set("http.routes", ())
 
 
 def _calls(live: Live, server: Peer, tag: int, method: str) -> Peer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from muxproxy.budget import Order
 from muxproxy.mux.base.lookout import EVERY
 from muxproxy.protocols.contract import Sharing
-from tests.mux.ways.live import GET, OK, Live, scene
+from tests.mux.ways.live import GET, OK, Live, as_new, scene
 from tests.toys import Toy
 
 
@@ -61,6 +61,23 @@ def _max_connections() -> None:
     assert live.server.is_open
 
 
+@scene("upstream.to")
+def _to() -> None:
+    as_new("upstream.to", "servers", "original")
+
+
+@scene("upstream.allow")
+def _allow() -> None:
+    """Asked of the judge (config/destination/), of each request and of each address that is dialled."""
+    Live().set("upstream.allow", ("*.internal",))
+
+
+@scene("upstream.deny")
+def _deny() -> None:
+    """Likewise."""
+    Live().set("upstream.deny", ("10.0.0.0/8",))
+
+
 @scene("upstream.max_lifetime")
 def _max_lifetime() -> None:
     live = Live(upstream__idle_timeout=1000.0)
@@ -77,6 +94,20 @@ def _max_lifetime() -> None:
     other.sends(OK)
     assert bob.got() == OK
     assert not other.is_open, "it keeps what it began with"
+
+
+@scene("upstream.max_connections_each")
+def _max_connections_each() -> None:
+    """Of the pools of destinations: one of servers alone has none."""
+    live = Live()
+    live.set("upstream.max_connections_each", 9)
+    live.set("upstream.max_connections_each", 7)
+
+
+@scene("upstream.max_destinations")
+def _max_destinations() -> None:
+    """Likewise."""
+    Live().set("upstream.max_destinations", 5)
 
 
 @scene("upstream.min_connections")
