@@ -36,7 +36,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mux": LEAVES | {"protocols"},
     "worker": LEAVES | {"protocols", "mux"},
     "supervisor": LEAVES,
-    "cli": LEAVES | {"supervisor"},
+    "stage": LEAVES | {"supervisor"},
+    "cli": LEAVES | {"supervisor", "stage"},
     "__main__": {"cli"},
     "packaging": set(),  # runs where muxproxy is built, never on a node
     "__init__": set(),

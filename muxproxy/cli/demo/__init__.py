@@ -1,8 +1,9 @@
 """`muxproxy demo`: the main job before one's eyes, without configuration and without a server.
 
-    acts.py     what happens when         stage.py    processes and signals        pipes.py    their words
-    origin.py   the server                load.py     the clients
+    acts.py     what happens when         origin.py   the server        load.py     the clients
     figures.py  what was measured         view.py     what one sees of it
+
+Its processes and their words are stage/'s.
 
 Exit code 0 only if every client got its own reply and the origin never had more than 8 sockets.
 """
@@ -22,8 +23,8 @@ from muxproxy.cli.exits import Exit, Failure
 
 if TYPE_CHECKING:  # they import rich and more, which other commands need not wait for
     from muxproxy.cli.demo.acts import Acts
-    from muxproxy.cli.demo.stage import Stage
     from muxproxy.cli.demo.view import Live, Plain
+    from muxproxy.stage.stage import Stage
 
 LEAST_CLIENTS = 10
 
@@ -44,7 +45,7 @@ def demo(keep: bool, seconds: float) -> None:
     all on 127.0.0.1 and on ports that the kernel chooses. Needs no configuration and leaves nothing behind.
     """
     from muxproxy.cli.demo.figures import clients_for
-    from muxproxy.cli.demo.stage import Stage, Stopped
+    from muxproxy.stage.stage import Broken, Stage, Stopped
 
     nofile = raise_to_hard_limit()
     clients = clients_for(nofile)
@@ -52,8 +53,10 @@ def demo(keep: bool, seconds: float) -> None:
         advice = "raise it (ulimit -Hn, LimitNOFILE)"
         raise Failure(Exit.DEMO_FAILED, f"{nofile} file descriptors are too few for a demo: {advice}")
     try:
-        with Stage() as stage:
+        with Stage("demo") as stage:
             sys.exit(_perform(stage, clients, seconds, keep))
+    except Broken as broken:
+        raise Failure(Exit.DEMO_FAILED, str(broken)) from broken
     except Stopped as stopped:
         click.echo(f"stopped by {stopped}", err=True)
         sys.exit(128 + stopped.number)
@@ -86,7 +89,7 @@ def _view(clients: int) -> Live | Plain:
 
 def _keep(stage: Stage, acts: Acts, echo: Callable[[str], None]) -> None:
     """Until a signal: then it is done, not broken off."""
-    from muxproxy.cli.demo.stage import Stopped
+    from muxproxy.stage.stage import Stopped
 
     echo("Still running, until ctrl-C. Try:")
     echo(f"  curl -i http://127.0.0.1:{acts.port}/hello")

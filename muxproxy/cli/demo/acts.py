@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from muxproxy.cli.demo.figures import BOUND, Leg
-from muxproxy.cli.demo.stage import Child, Stage
 from muxproxy.cli.exits import Exit, Failure
 from muxproxy.cli.status import ask
+from muxproxy.stage.stage import Child, Stage
 
 BACKEND = "demo"
 START = 15.0  # seconds for a process to be ready; a cold, busy machine takes five

@@ -20,7 +20,7 @@ from typing import Any
 
 import uvloop
 
-from muxproxy.cli.demo.pipes import obey, say
+from muxproxy.stage.pipes import obey, say
 
 REPORT_EVERY = 0.1  # seconds
 RAMP = 50  # steps in which the clients arrive, within the first tenth of the time

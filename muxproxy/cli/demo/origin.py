@@ -13,7 +13,7 @@ from typing import Any
 
 import uvloop
 
-from muxproxy.cli.demo.pipes import obey, say
+from muxproxy.stage.pipes import obey, say
 
 REPORT_EVERY = 0.1  # seconds
 MAX_HEAD = 16 * 1024  # bytes of a request; more is no demo

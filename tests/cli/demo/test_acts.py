@@ -8,10 +8,9 @@ import pytest
 
 from muxproxy.cli.demo.acts import Acts, write_config
 from muxproxy.cli.demo.figures import BOUND, CLIENTS, Leg, clients_for
-from muxproxy.cli.demo.stage import Stage
-from muxproxy.cli.exits import Failure
 from muxproxy.config import limits
 from muxproxy.config.load import load
+from muxproxy.stage.stage import Broken, Stage
 
 
 @pytest.mark.parametrize("nofile", [130, 1024, 20_000])
@@ -42,7 +41,7 @@ class Assassin:
 
 @pytest.mark.parametrize("name", ["the demo's origin", "the demo's load", "muxproxy"])
 def test_a_death_on_stage_ends_the_play_and_says_whose(name: str) -> None:
-    with pytest.raises(Failure, match=f"^{name} ended by SIGKILL"), Stage() as stage:
+    with pytest.raises(Broken, match=f"^{name} ended by SIGKILL"), Stage("test") as stage:
         Acts(stage, clients=10, seconds=1.0).play(Assassin(stage, name))
     assert not stage.folder.exists()
     assert all(child.process.returncode is not None for child in stage._children)

@@ -1,7 +1,7 @@
-"""What the demo's processes say to each other: JSON objects, one a line, over a child's stdin and stdout.
+"""What the processes of a show say to each other: JSON objects, one a line, over a child's stdin and stdout.
 
-A child that reads the end of its stdin has lost its parent and ends: whatever happens to `muxproxy demo`,
-nothing of it stays behind.
+A child that reads the end of its stdin has lost its parent and ends: whatever happens to `muxproxy demo` or
+`muxproxy incident`, nothing of it stays behind.
 """
 
 from __future__ import annotations

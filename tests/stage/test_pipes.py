@@ -1,4 +1,4 @@
-"""The words between the demo's processes: whole however they are cut, and the end of orders is the end."""
+"""The words between the processes of a show: whole however they are cut, and the end of orders is the end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from muxproxy.cli.demo.pipes import Lines, encode, obey, say
+from muxproxy.stage.pipes import Lines, encode, obey, say
 
 SAID = [{"port": 8080}, {"tick": {"replies": 3, "errors": {"a\nb": 1}}}, {}]
 

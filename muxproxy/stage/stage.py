@@ -1,4 +1,4 @@
-"""The demo's processes and its folder: started, listened to, and gone at the end, however it comes.
+"""A show's processes and its folder: started, listened to, and gone at the end, however it comes.
 
 Children are in process groups of their own, so that ctrl-C reaches only us and we end them in order. Signals
 are noted and obeyed at the next turn(): no exception falls between the start of a child and its registration.
@@ -15,10 +15,9 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from muxproxy.cli.demo.pipes import Lines, encode
-from muxproxy.cli.exits import Exit, Failure
+from muxproxy.stage.pipes import Lines, encode
 from muxproxy.supervisor.interpreter import program
 
 TURN = 0.05  # seconds: how long a signal or a dead child may go unnoticed
@@ -29,6 +28,11 @@ _CHUNK = 64 * 1024
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 Handlers = dict[int, Any]
+Before = Callable[[], None]  # done in a child between fork and exec
+
+
+class Broken(Exception):  # noqa: N818  # said of the show
+    """It cannot go on; `str()` says why."""
 
 
 class Stopped(Exception):  # noqa: N818  # nobody's error: what was asked for
@@ -40,17 +44,13 @@ class Stopped(Exception):  # noqa: N818  # nobody's error: what was asked for
 
 
 class Child:
-    """A process of ours. `orders` is its stdin, if it takes any; its stderr goes to a log."""
+    """A process of ours. It takes orders by its stdin, if it takes any; its stderr goes to a log."""
 
     def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
         self.name = name
         self.process = process
         self.log = log
         self.lines = Lines()
-
-    @property
-    def orders(self) -> IO[bytes] | None:
-        return self.process.stdin
 
     def tell(self, order: dict[str, Any]) -> None:
         assert self.process.stdin is not None
@@ -62,40 +62,66 @@ class Child:
             raise
 
     def check(self) -> None:
-        """Raises Failure if it has ended."""
+        """Raises Broken if it has ended."""
         code = self.process.poll()
         if code is None:
             return
         how = f"with exit status {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
         last = self.log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
-        raise Failure(
-            Exit.DEMO_FAILED, "\n  ".join([f"{self.name} ended {how}; the demo cannot go on", *last])
-        )
+        raise Broken("\n  ".join([f"{self.name} ended {how}; there is no going on", *last]))
 
 
 class Stage:
+    def __init__(self, show: str) -> None:
+        self._show = show  # what the folder is called after
+
     def __enter__(self) -> Stage:
         self._signal = 0
+        self._started = 0
         self._children: list[Child] = []
         self._selector = selectors.DefaultSelector()
         self._handlers = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
-        self.folder = Path(tempfile.mkdtemp(prefix="muxproxy-demo-"))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"muxproxy-{self._show}-"))
         return self
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self._signal = number
 
-    def program(self, module: str, name: str) -> Child:
-        """One of this folder's programs: it takes orders and reports."""
-        child = self._start(name, program(module), subprocess.PIPE, subprocess.PIPE)
+    def program(self, module: str, name: str, before: Before | None = None) -> Child:
+        """A module that takes orders and reports (pipes.py). `before` is called in the new process."""
+        child = self._start(name, program(module), subprocess.PIPE, subprocess.PIPE, before)
         assert child.process.stdout is not None
         self._selector.register(child.process.stdout, selectors.EVENT_READ, child)
         return child
 
-    def proxy(self, config: Path, name: str) -> Child:
-        """`muxproxy run`, as an operator types it. It reads no orders: the kernel tells it if we die."""
-        command = [*program("muxproxy"), "run", "-c", str(config)]
-        return self._start(name, command, subprocess.DEVNULL, subprocess.DEVNULL, _die_with_parent())
+    def proxy(self, config: Path, name: str, before: Before | None = None) -> Child:
+        """`muxproxy run`, as an operator types it."""
+        return self.server([*program("muxproxy"), "run", "-c", str(config)], name, before)
+
+    def server(self, command: Sequence[str], name: str, before: Before | None = None) -> Child:
+        """Anybody's program. It reads no orders: the kernel tells it if we die."""
+        die = _die_with_parent()
+
+        def prepare() -> None:
+            die()
+            if before is not None:
+                before()
+
+        return self._start(name, command, subprocess.DEVNULL, subprocess.DEVNULL, prepare)
+
+    def end(self, child: Child) -> None:
+        """Before the show is over: its words and its death are nobody's concern any more."""
+        self._children.remove(child)
+        if child.process.stdout is not None:
+            self._forget(child)
+        _end(child.process)
+
+    def _forget(self, child: Child) -> None:
+        assert child.process.stdout is not None
+        try:
+            self._selector.unregister(child.process.stdout)
+        except KeyError:
+            pass  # it has said its last
 
     def _start(
         self,
@@ -103,9 +129,10 @@ class Stage:
         command: Sequence[str],
         stdin: int,
         stdout: int,
-        before: Callable[[], None] | None = None,
+        before: Before | None,
     ) -> Child:
-        path = self.folder / f"{len(self._children)}.log"
+        path = self.folder / f"{self._started}.log"
+        self._started += 1
         with path.open("wb") as log:
             process = subprocess.Popen(
                 command,
@@ -120,7 +147,7 @@ class Stage:
         return child
 
     def turn(self, timeout: float = TURN) -> list[tuple[Child, dict[str, Any]]]:
-        """What the children said meanwhile. Raises Stopped after a signal, Failure if a child has ended."""
+        """What the children said meanwhile. Raises Stopped after a signal, Broken if a child has ended."""
         said = []
         for key, _ in self._selector.select(min(timeout, TURN)):
             data = os.read(key.fd, _CHUNK)
@@ -139,7 +166,7 @@ class Stage:
             for sender, message in self.turn():
                 if sender is child and word in message:
                     return message[word]
-        raise Failure(Exit.DEMO_FAILED, f"{child.name} did not say {word!r} within {within:g}s")
+        raise Broken(f"{child.name} did not say {word!r} within {within:g}s")
 
     def __exit__(self, *_: object) -> None:
         """The last started ends first: the clients before the proxy, the proxy before the origin."""

@@ -1,4 +1,4 @@
-"""The demo's processes: heard, missed when they die, and gone with their folder at the end."""
+"""The processes of a show: heard, missed when they die, and gone with their folder at the end."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from muxproxy.cli.demo import stage as stages
-from muxproxy.cli.demo.stage import Child, Stage, Stopped
-from muxproxy.cli.exits import Exit, Failure
+from muxproxy.stage import stage as stages
+from muxproxy.stage.stage import Broken, Child, Stage, Stopped
 
 LOAD = "muxproxy.cli.demo.load"
 
@@ -33,7 +32,7 @@ def killed(stage: Stage) -> Child:
 
 def test_everything_is_gone_at_the_end() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with Stage() as stage:
+    with Stage("test") as stage:
         child = started(stage)
         folder = stage.folder
         assert folder.is_dir()
@@ -45,7 +44,7 @@ def test_everything_is_gone_at_the_end() -> None:
 
 @pytest.mark.parametrize("number", stages.SIGNALS)
 def test_a_signal_is_obeyed_at_the_next_turn_and_leaves_nothing_behind(number: int) -> None:
-    with Stage() as stage:
+    with Stage("test") as stage:
         child = started(stage)
         os.kill(os.getpid(), number)
         with pytest.raises(Stopped, match=signal.Signals(number).name):
@@ -55,30 +54,29 @@ def test_a_signal_is_obeyed_at_the_next_turn_and_leaves_nothing_behind(number: i
 
 
 def test_a_child_that_died_is_missed_by_name_with_the_end_of_its_log() -> None:
-    with Stage() as stage:
+    with Stage("test") as stage:
         child = killed(stage)
         child.log.write_text("all was well\n")
-        with pytest.raises(Failure) as failure:
+        with pytest.raises(Broken) as failure:
             stage.turn()
-    assert failure.value.exit_code == Exit.DEMO_FAILED
-    assert failure.value.message == "the load ended by SIGKILL; the demo cannot go on\n  all was well"
+    assert str(failure.value) == "the load ended by SIGKILL; there is no going on\n  all was well"
 
 
 def test_an_order_to_a_child_that_died_says_that_it_died() -> None:
-    with Stage() as stage:
+    with Stage("test") as stage:
         child = killed(stage)
-        with pytest.raises(Failure, match="the load ended by SIGKILL"):
+        with pytest.raises(Broken, match="the load ended by SIGKILL"):
             child.tell({"port": 1})
 
 
 def test_a_word_that_does_not_come_is_waited_for_no_longer_than_allowed() -> None:
-    with Stage() as stage, pytest.raises(Failure, match=r"did not say 'never' within 0\.1s"):
+    with Stage("test") as stage, pytest.raises(Broken, match=r"did not say 'never' within 0\.1s"):
         stage.await_word(started(stage), "never", within=0.1)
 
 
 def test_a_child_that_does_not_end_when_asked_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stages, "GOODBYE", 0.1)
-    with Stage() as stage:
+    with Stage("test") as stage:
         child = started(stage)
         os.kill(child.process.pid, signal.SIGSTOP)
     assert child.process.returncode == -signal.SIGKILL
@@ -90,8 +88,8 @@ def test_muxproxy_ends_when_the_demo_is_killed_outright(tmp_path: Path) -> None:
 import sys, time
 from pathlib import Path
 from muxproxy.cli.demo.acts import write_config
-from muxproxy.cli.demo.stage import Stage
-with Stage() as stage:
+from muxproxy.stage.stage import Stage
+with Stage("test") as stage:
     write_config(stage.folder, str(stage.folder / "admin.sock"), 8080, 10)
     print(stage.proxy(stage.folder, "muxproxy").process.pid, flush=True)
     time.sleep(60)
