@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from muxproxy.config import keys, refusals, sources
 from muxproxy.config.address import Address, overlap, parse_listen, parse_server
 from muxproxy.config.destination.entries import parse_entry
+from muxproxy.config.destination.pseudonym import pseudonym
 from muxproxy.config.model import AUTO, Backend, Batch, Config, Node, Upstream
 from muxproxy.config.secrets import is_hidden
 from muxproxy.config.units import format_duration
@@ -94,7 +95,9 @@ def with_listeners(node: Node, backends: list[Backend]) -> list[Backend]:
     listen = [text for backend in backends for text in backend.clients.listen]
     places = tuple(sorted({str(parse_listen(text)) for text in [*listen, *filter(None, [node.admin_tcp])]}))
     return [
-        replace(backend, listeners=places) if backend.upstream.to != "servers" else backend
+        replace(backend, listeners=places, pseudonym=pseudonym(backend))
+        if backend.upstream.to != "servers"
+        else backend
         for backend in backends
     ]
 

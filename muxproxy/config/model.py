@@ -275,6 +275,7 @@ class Backend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     flexible: tuple[str, ...] = ()
     # Where all backends and the node listen, for one whose requests have destinations: it must not go there.
     listeners: tuple[str, ...] = ()
+    pseudonym: str = "muxproxy"  # in Via, of to = "host": this backend's on this machine, and nobody else's
 
 
 class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -27,9 +27,9 @@ from muxproxy.config.model import Backend, Config
 from muxproxy.config.ways import Rule, Way
 from muxproxy.errors import Problem
 
-# Of a Backend and a Node, and nobody's keys: who it is, where it was read, what `limits` may lower, and where
-# others listen.
-PROVENANCE = frozenset({"name", "file", "flexible", "listeners"})
+# Of a Backend and a Node, and nobody's keys: who it is, where it was read, what `limits` may lower, where
+# others listen, and as whom it is known.
+PROVENANCE = frozenset({"name", "file", "flexible", "listeners", "pseudonym"})
 
 
 @dataclass(frozen=True, slots=True, repr=False)

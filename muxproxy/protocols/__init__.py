@@ -11,11 +11,14 @@ from muxproxy.config.model import Backend
 from muxproxy.protocols.contract import Protocol
 from muxproxy.protocols.dubbo import DubboProtocol
 from muxproxy.protocols.http import HttpProtocol, authority
+from muxproxy.protocols.http.forward.protocol import ForwardProtocol
 from muxproxy.protocols.redis import RedisProtocol
 from muxproxy.protocols.tcp import TcpProtocol
 
 
 def _http(backend: Backend) -> Protocol:
+    if backend.upstream.to == "host":
+        return ForwardProtocol(backend)
     return HttpProtocol(backend.http, authority(backend))
 
 

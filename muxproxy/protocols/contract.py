@@ -79,6 +79,9 @@ QUIET: Final = 65536
 UNTOLD: Final = 1 << 17
 # ORDERED request: means the same in every state that Connection.is_alike says, so it waits for no prelude
 ANYWHERE: Final = 1 << 18
+# EXCLUSIVE request, with PIN, whole: opens a tunnel. Nothing of it is written; as soon as it has a connection
+# of its own its reply framer is fed b"", which gives the reply, a SWITCH
+TUNNEL: Final = 1 << 19
 
 
 # P10: the work of one feed. Beyond either a framer stops, keeps the rest, and says so with `more`. Measured:
@@ -115,6 +118,7 @@ class Reason(enum.Enum):
     LOCAL = ("replied", "local")  # answered by the session, without a server
     BAD_REQUEST = ("refused", "bad_request")  # the client broke the protocol, or asked for what we do not do
     DENIED = ("refused", "denied")  # the operator does not allow it
+    LOOP = ("refused", "loop")  # it has come round to where it has been
     QUEUE_FULL = ("refused", "queue_full")  # max_waiting reached
     CLIENTS_FULL = ("refused", "clients_full")  # [clients] max_connections reached
     DRAINING = ("refused", "draining")

@@ -85,7 +85,6 @@ class Judge:
         destination: Destination,
         address: str = "",
         *,
-        tunnel: bool = False,
         is_own: Callable[[str], bool] = _nobody,
     ) -> str:
         """Why nobody may go there; "": he may. `address`: one that the destination has and that is about to
@@ -102,7 +101,7 @@ class Judge:
                 return f"{found} is {why}: only a network in allow says otherwise"
         if forms and self._listens(forms[0], port, is_own):
             return f"muxproxy itself listens on port {port} of {found}"
-        return self._not_allowed(destination, forms[:1], tunnel)
+        return self._not_allowed(destination, forms[:1])
 
     def _never(self, form: Address, port: int) -> str:
         """What it is that is always denied, if it is."""
@@ -124,9 +123,9 @@ class Judge:
             entry.holds(address, port) and entry.port and _is_one(entry.network) for entry in self._networks
         )
 
-    def _not_allowed(self, destination: Destination, known: Sequence[Address], tunnel: bool) -> str:
+    def _not_allowed(self, destination: Destination, known: Sequence[Address]) -> str:
         port = destination.port
-        elsewhere = tunnel and port != HTTPS  # where an entry must name the port
+        elsewhere = destination.tunnel and port != HTTPS  # where an entry must name the port
         allow = [entry for entry in self._allow if entry.port is not None or not elsewhere]
         if not self._allow and not elsewhere:
             return ""
@@ -135,11 +134,8 @@ class Judge:
                 return ""
         if elsewhere and not any(entry.port == port for entry in self._allow):
             return f"CONNECT to port {port}: only {HTTPS}, or where allow says so with the port"
-        # The address decides, which is not known yet. It will be judged without a word of tunnels, so nothing
-        # may be left that allows it to others alone.
-        ports = {entry.port for entry in self._networks}
-        if not known and (port in ports or None in ports) and not (elsewhere and None in ports):
-            return ""
+        if not known and any(entry.network and entry.port in (None, port) for entry in allow):
+            return ""  # the address will tell
         return "not in allow"
 
 

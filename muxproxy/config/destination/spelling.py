@@ -26,6 +26,8 @@ class Destination(NamedTuple):
     host: str
     port: int
     tls: bool = False
+    # Its connections carry bytes of which nothing is known (CONNECT), so they are no others'.
+    tunnel: bool = False
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

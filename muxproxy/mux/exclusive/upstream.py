@@ -14,7 +14,17 @@ from muxproxy.mux.base.upstream import GREETING, OPEN, PoolOfUpstreams, SingleUp
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, Exchange
 from muxproxy.mux.work import LARGE
-from muxproxy.protocols.contract import BROKEN, END_UPSTREAM, LAST, ONEWAY, PIN, SWITCH, Frame, Reason
+from muxproxy.protocols.contract import (
+    BROKEN,
+    END_UPSTREAM,
+    LAST,
+    ONEWAY,
+    PIN,
+    SWITCH,
+    TUNNEL,
+    Frame,
+    Reason,
+)
 
 # Seconds: an end so soon behind a reply is because of it, and no idle timeout. Longer than any rest
 # (server.py): a server whose idle timeout a rest outlasts would seem to close behind each reply for ever.
@@ -53,7 +63,10 @@ class ExclusiveUpstream(SingleUpstream):
             pool.reused += 1
         self.served += 1
         if exchange.marks & PIN and exchange.client is not None:
-            self.pin(exchange.client, "upgrade")
+            if exchange.marks & TUNNEL:
+                self.pin(exchange.client, "tunnel")
+            else:
+                self.pin(exchange.client, "upgrade")
         self.replies.expect(exchange.note)
         # A server is not late while its client still owes it the rest of the request.
         self.deadline = deadline = now + pool.reply_timeout if exchange.whole else INF
@@ -68,8 +81,16 @@ class ExclusiveUpstream(SingleUpstream):
         client = exchange.client
         if not exchange.whole and client is not None:
             client.on_sent(now)
+        if exchange.marks & (ONEWAY | TUNNEL):
+            self._answer_at_once(exchange, now)
+
+    def _answer_at_once(self, exchange: Exchange, now: float) -> None:
+        """What no server replies to."""
         if exchange.marks & ONEWAY:
             self._finish(exchange, Frame(b"", LAST), now)
+            return
+        exchange.move(REPLYING)
+        self._on_frames(exchange, self.replies.feed(b""), now)
 
     def send_more(self, exchange: Exchange, data: bytes, now: float) -> None:
         exchange.data = b""  # no longer whole here, so not replayable

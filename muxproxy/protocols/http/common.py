@@ -19,6 +19,7 @@ OLD: Final = 2  # an HTTP/1.0 client: no chunks, no 1xx
 KEEP: Final = 4  # the client wants its connection kept alive
 UPGRADE: Final = 8  # it asked for an upgrade: 101 may come
 NOTES: Final = 16
+OPENS: Final = 16  # a tunnel: its reply is ours, and no head, so none is remembered
 
 # Lengths of a body that are no number.
 CHUNKED: Final = -1

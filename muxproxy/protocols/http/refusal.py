@@ -22,12 +22,14 @@ PHRASES: Final = {
     502: b"Bad Gateway",
     503: b"Service Unavailable",
     504: b"Gateway Timeout",
+    508: b"Loop Detected",
     505: b"HTTP Version Not Supported",
 }
 
 STATUS: Final = {
     Reason.BAD_REQUEST: 400,
     Reason.DENIED: 403,
+    Reason.LOOP: 508,
     Reason.REQUEST_TIMEOUT: 408,
     Reason.SERVER_CLOSED: 502,
     Reason.SERVER_BROKE: 502,

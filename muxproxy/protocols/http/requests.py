@@ -15,7 +15,7 @@ What changes on the way (P6: nothing else does, neither order nor case nor white
   sections 3.2.1 and 3.2.2 want both of a proxy that speaks to an origin server, and then nobody behind us can
   disagree about which of the two counts.
 
-No Via is added, though RFC 9110 section 7.6.3 asks gateways to: muxproxy stands in for the operator's own
+No Via is added (but in forward/), though RFC 9110 section 7.6.3 asks gateways to: muxproxy stands in for a
 connection pool on the same node, and servers that turn off compression or keep-alive at the sight of a Via
 would behave differently behind it (P6). Loops are the configuration's affair: a backend names its servers.
 """

@@ -30,6 +30,7 @@ def test_where_requests_go_may_be_said_otherwise_than_by_servers(write: Write) -
         Route("*.example.com", tls=True),
     )
     assert backend.listeners == ("127.0.0.1:8080",)
+    assert backend.pseudonym.startswith("muxproxy-")
     wrong = (
         text.replace('host = "*.example.com"', "")
         .replace('"10.0.0.5:80"', '"http://a"')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muxproxy.config.destination import Destination, Judge, authority
@@ -119,14 +119,22 @@ def test_where_allow_is_written_there_is_nothing_else() -> None:
         (("10.0.0.0/8",), "10.0.0.5:22", False),
         (("10.0.0.0/8:22",), "10.0.0.5:22", True),
         (("10.0.0.0/8:22",), "a:22", True),  # its address will tell
-        (("10.0.0.0/8:22", "192.168.0.0/16"), "a:22", False),  # which would allow more, asked later
+        (("10.0.0.0/8:22", "192.168.0.0/16"), "a:22", True),
         (("10.0.0.0/8",), "a:443", True),
     ],
 )
 def test_a_tunnel_goes_to_443_or_where_allow_has_the_port(
     allow: tuple[str, ...], destination: str, may: bool
 ) -> None:
-    assert (judge(allow=allow).refuses(authority(destination), tunnel=True) == "") is may
+    asked = authority(destination)._replace(tunnel=True)
+    assert (judge(allow=allow).refuses(asked) == "") is may
+
+
+def test_where_a_tunnel_goes_is_judged_when_its_address_is_dialled_too() -> None:
+    mine, asked = judge(allow=("10.0.0.0/8:22", "192.168.0.0/16")), authority("a:22")._replace(tunnel=True)
+    assert mine.refuses(asked, "10.0.0.5") == ""
+    assert mine.refuses(asked, "192.168.0.5") == "not in allow"
+    assert mine.refuses(asked._replace(tunnel=False), "192.168.0.5") == ""
 
 
 def test_muxproxys_own_listeners_are_denied_whichever_address_leads_there() -> None:
@@ -152,6 +160,7 @@ def test_muxproxys_own_listeners_are_denied_whichever_address_leads_there() -> N
     assert not refuses("10.0.0.9", 3130), "that very address and port are in allow"
 
 
+@settings(max_examples=40)
 @given(st.ip_addresses(), st.integers(1, 65535))
 def test_an_address_is_judged_alike_by_itself_and_as_a_names(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int

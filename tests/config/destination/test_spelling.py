@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muxproxy.config.destination.spelling import Destination, authority, host
@@ -67,6 +67,7 @@ def test_what_is_neither_an_address_nor_a_name_is_refused(text: str) -> None:
         host(text)
 
 
+@settings(max_examples=50)
 @given(
     st.from_regex(r"((0x[0-9a-f]{1,9}|0?[0-9]{1,11})\.){0,3}(0x[0-9a-f]{1,9}|0?[0-9]{1,11})", fullmatch=True)
 )
