@@ -139,8 +139,11 @@ def requests(draw: st.DrawFn) -> list[bytes]:
     return pieces(b"".join(draw(st.lists(one, min_size=1, max_size=3))), draw(CUTS))
 
 
-@given(st.lists(requests(), min_size=1, max_size=6))
-def test_requests_of_http_are_what_they_are_whatever_was_seen_before(clients: list[list[bytes]]) -> None:
+@given(st.lists(requests(), min_size=1, max_size=4), st.lists(st.integers(0, 3), max_size=4))
+def test_requests_of_http_are_what_they_are_whatever_was_seen_before(
+    clients: list[list[bytes]], again: list[int]
+) -> None:
+    clients += [clients[number % len(clients)] for number in again]  # what is found, and found at once
     told: list[list[Any]] = []
     for remembers in (True, False):
         protocol = speaker(remembers)

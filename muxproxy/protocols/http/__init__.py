@@ -3,13 +3,15 @@
     grammar.py    the RFCs' ABNF as regular expressions, and the limits that have no key
     common.py     what the files here share: a request's note, one backend's settings
     fields.py     fields of a head: parsing, hop-by-hop, body length
+    shortcut.py   the short cut through a head, as regular expressions
+    scan.py       the same, byte by byte
     chunked.py    where a chunked body ends
     requests.py   client bytes -> request frames
     replies.py    server bytes -> reply frames
     refusal.py    "no", as a reply
 
-Both framers know two ways through a head: a short cut, one regular expression for what nearly everybody
-sends, and a thorough one that knows all the rules, each with its own refusal. A request's `note` is all that
+Both framers know two ways through a head: a short cut, for what nearly everybody sends, and a thorough one
+that knows all the rules, each with its own refusal. A request's `note` is all that
 its reply must know.
 """
 

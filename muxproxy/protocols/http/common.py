@@ -37,7 +37,7 @@ MEMO_HEAD: Final = 2048  # bytes; longer heads carry tokens and cookies, which d
 MEMO_ENTRIES: Final = 512
 # Of replies the heads alone are remembered: a server's differ in little but Date, and that changes once a
 # second. Heads that never repeat (an id in each) make looking them up a waste: after so many misses in a
-# row the memo rests for so many replies.
+# row a memo rests for so many messages.
 MEMO_MISSES: Final = 512
 MEMO_REST: Final = 16 * 1024
 
@@ -79,6 +79,10 @@ class Settings:
         "reply_memo",
         "reply_misses",
         "reply_rest",
+        "request_misses",
+        "request_rest",
+        "seen",
+        "seen_frames",
     )
 
     def __init__(self, options: Http, default_host: bytes) -> None:
@@ -86,6 +90,11 @@ class Settings:
         self.draining = False
         self.remembers = True  # False: both memos stay empty, and nothing else changes
         self.memo: dict[bytes, Sequence[Frame]] = {}
+        self.request_misses = 0
+        self.request_rest = 0
+        # The one that was found last: the next is often the same, and compared it is cheaper.
+        self.seen = b""  # nothing has been
+        self.seen_frames: Sequence[Frame] = ()
         # By the note of the request, which decides what a head becomes: head as it came -> what it becomes.
         self.reply_memo: tuple[dict[bytes, KnownReply], ...] = tuple({} for _ in range(NOTES))
         self.reply_misses = 0
@@ -99,16 +108,26 @@ class Settings:
         # What is remembered was a function of its key and of these.
         self.configured += 1
         self.memo.clear()
+        self.see(b"", ())
         for memo in self.reply_memo:
             memo.clear()
 
     def remember(self, chunk: bytes, frames: Sequence[Frame]) -> None:
         """`frames` are what `chunk`, a whole request without a body, becomes."""
-        if len(chunk) <= MEMO_HEAD and self.remembers:
-            memo = self.memo
-            if len(memo) >= MEMO_ENTRIES:
-                memo.clear()
-            memo[chunk] = frames
+        if len(chunk) > MEMO_HEAD or not self.remembers:
+            return
+        memo = self.memo
+        if len(memo) >= MEMO_ENTRIES:
+            memo.clear()
+        memo[chunk] = frames
+        self.request_misses += 1
+        if self.request_misses >= MEMO_MISSES:
+            self.request_misses, self.request_rest = 0, MEMO_REST
+
+    def see(self, chunk: bytes, frames: Sequence[Frame]) -> None:
+        """`chunk` was found in the memo."""
+        self.request_misses = 0
+        self.seen, self.seen_frames = chunk, frames
 
     def remember_reply(self, note: int, head: bytes, known: KnownReply) -> None:
         """`head`: as it came, with its empty line. `known`: what comes of it, whatever came before it."""

@@ -1,8 +1,7 @@
 """Fields of a head, the thorough way: every rule with its own refusal.
 
-The short cuts of requests.py and replies.py are one regular expression each for the heads that nearly
-everybody sends; what they do not match comes here. Here is the truth: a test holds that both agree wherever
-both answer.
+The short cuts (shortcut.py) are for the heads that nearly everybody sends; what they do not match comes here.
+Here is the truth: a test holds that both agree wherever both answer.
 """
 
 from __future__ import annotations

@@ -157,27 +157,3 @@ def field(name: bytes, value: bytes) -> bytes:
 def once(group: int, line: bytes) -> bytes:
     """`line`, but not where `group`, which is in it, has matched before: the field is repeated."""
     return rb"(?(%d)(?!))" % group + line
-
-
-# The short cut through a reply's head. First the fields that may change what we do: it knows four of them.
-_REPLY_SPECIAL = b"content-length connection keep-alive transfer-encoding proxy-connection te upgrade".split()
-_KEEP_ALIVE: Final = field(b"keep-alive", rb"timeout=([0-9]{1,6})(?:, ?max=[0-9]++)?")
-
-# Groups: 1 status, 2 Content-Length, 3 the lines of Connection and Keep-Alive, 4 and 6 its timeout, 5 set if
-# they say close, 7 Transfer-Encoding.
-WHOLE_REPLY: Final = re.compile(
-    rb"HTTP/1\.1 ([2-9][0-9][0-9])(?: " + VALUE + rb")?\r\n(?:"
-    + once(2, field(b"content-length", rb"([0-9]{1,18})"))
-    + rb"|"
-    + plain_field(_REPLY_SPECIAL)
-    + rb"|"
-    + once(
-        3,
-        rb"((?:" + _KEEP_ALIVE + rb")?"
-        + field(b"connection", rb"(?:[Kk]eep-[Aa]live|([Cc]lose))")
-        + rb"(?:" + _KEEP_ALIVE + rb")?)",
-    )
-    + rb"|"
-    + once(7, field(b"transfer-encoding", rb"([Cc]hunked)"))
-    + rb")*\r\n"
-).match  # laid out as the grammar is  # fmt: skip

@@ -1,7 +1,7 @@
 """Server bytes to reply frames, as strict as requests are: a reply that is not plainly right becomes a 502.
 
-Like requests.py: a short cut for what servers send nearly always, `parse_reply` for all the rest, both
-agreeing.
+Like requests.py: a short cut (shortcut.py) for what servers send nearly always, `parse_reply` for all the
+rest, both agreeing.
 
 What changes on the way (P6: nothing else does):
 - Connection and the other hop-by-hop fields go (RFC 9110 section 7.6.1); what we tell the client about its
@@ -64,8 +64,8 @@ from muxproxy.protocols.http.grammar import (
     LAX_STATUS_LINE,
     STATUS_LINE,
     STRAY,
-    WHOLE_REPLY,
 )
+from muxproxy.protocols.http.shortcut import reply as short_cut
 
 # Why an upstream connection is not used again: the notes of END_UPSTREAM, which are counted by these names.
 SAID_CLOSE: Final = "server said close"
@@ -259,48 +259,40 @@ class ReplyFramer(contract.ReplyFramer):
                 self._seen, self._seen_note, self._known = seen, note, known
                 self._seen_under = settings.configured
                 return self._same(data, known)
-        match = WHOLE_REPLY(data)
-        if match is None:
-            return self._go_on(data)
-        status, length, connection, hint, close, hint_after, chunked = match.groups()
-        end = match.end()
+        end, status, length, cut_from, cut_to, closes, hint = short_cut(data)
         if (
-            (length is None) is (chunked is None)
-            or status == b"204"
-            or status == b"304"
-            or (chunked is not None and note & OLD)
+            end < 0
             or end > settings.max_head
+            or status == 204
+            or status == 304
+            or (length == CHUNKED and note & OLD)
         ):
             return self._go_on(data)
         line = _CONNECTION_LINE[note]
         keep_alive = None
-        if connection is not None:
-            cut_from, cut_to = match.span(3)
+        if cut_to:
             data = data[:cut_from] + line + data[cut_to:]
             end += len(line) - cut_to + cut_from
-            hint = hint or hint_after
-            if hint is not None:
+            if hint >= 0:
                 self.idle_hint = keep_alive = float(hint)
         elif line:
             data = data[: end - 2] + line + data[end - 2 :]
             end += len(line)
         marks = 0 if note & KEEP else END_CLIENT
         why = None
-        if close is not None:
+        if closes:
             marks |= END_UPSTREAM
             why = SAID_CLOSE
-        if length is not None and end + int(length) == len(data):
+        if length >= 0 and end + length == len(data):
             self._state = _IDLE
             if seen:
-                settings.remember_reply(
-                    note, seen, KnownReply(data[:end], int(length), marks, why, keep_alive)
-                )
+                settings.remember_reply(note, seen, KnownReply(data[:end], length, marks, why, keep_alive))
             return (Frame(data, marks | FIRST | LAST, why),)
         self._end_marks = marks
         self._why = why
         frames: list[Frame] = []
         try:
-            rest = self._begin(data, end, int(length) if length is not None else CHUNKED, frames)
+            rest = self._begin(data, end, length, frames)
         except MalformedError as fault:
             return self._broken(frames, fault)
         return self._go_on(rest, frames) if rest else frames

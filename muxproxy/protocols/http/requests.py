@@ -1,8 +1,8 @@
 """Client bytes to request frames, strict as RFC 9112 asks of a proxy: what is not plainly right is refused.
 
-Two ways through a head. The short cut is one regular expression for what nearly every client sends; the
-thorough way (`parse_request`) knows all the rest and is the truth: where both answer, they agree (a test
-holds them to it).
+Two ways through a head. The short cut (shortcut.py) is for what nearly every client sends; the thorough way
+(`parse_request`) knows all the rest and is the truth: where both answer, they agree (a test holds them to
+it).
 
 What changes on the way (P6: nothing else does, neither order nor case nor white space):
 - Connection, what it names, and the other hop-by-hop fields go (RFC 9110 section 7.6.1); an upgrade keeps its
@@ -58,34 +58,17 @@ from muxproxy.protocols.http.grammar import (
     PROTOCOLS,
     REQUEST_LINE,
     STRAY,
-    field,
-    once,
-    plain_field,
 )
 from muxproxy.protocols.http.refusal import answer
+from muxproxy.protocols.http.shortcut import request as short_cut
 
 # RFC 9110 section 9.2.2.
 _IDEMPOTENT: Final = (b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE")
 _MARKS: Final = dict.fromkeys(_IDEMPOTENT, FIRST | IDEMPOTENT)
+_GET_MARKS: Final = FIRST | IDEMPOTENT
 
 # Names of Upgrade, in lower case, without their version: RFC 7540 section 3.2, and HTTP itself.
 _HTTP_2: Final = frozenset((b"h2c", b"h2", b"http"))
-# Fields that may change what we do. The short cut knows the first three.
-_SPECIAL = b"host connection content-length transfer-encoding te expect upgrade keep-alive".split()
-_SPECIAL += [b"proxy-connection", b"max-forwards"]
-
-# Groups: 1 method, 2 target, 3 Host's value, 4 Connection's line, 5 set if it says close, 6 Content-Length.
-_short_cut: Final = re.compile(
-    rb"(?!CONNECT )" + METHOD + rb" (/[!\"$-~]*+) HTTP/1\.1\r\n(?:"
-    + once(3, field(b"host", rb"([0-9A-Za-z_.\-]*+(?::[0-9]{0,5}+)?)"))
-    + rb"|"
-    + plain_field(_SPECIAL)
-    + rb"|"
-    + once(4, rb"(" + field(b"connection", rb"(?:[Kk]eep-[Aa]live|([Cc]lose))") + rb")")
-    + rb"|"
-    + once(6, field(b"content-length", rb"([0-9]{1,18})"))
-    + rb")*\r\n"
-).match  # laid out as the grammar is  # fmt: skip
 
 
 class Request:
@@ -263,32 +246,41 @@ class RequestFramer(contract.RequestFramer):
         if self._state != _HEAD or self.held or self._skipped:
             return self._go_on(data)
         settings = self._settings
-        if len(data) <= MEMO_HEAD:
+        if data == settings.seen and data:
+            self._state = _STOPPED
+            return settings.seen_frames
+        is_new = False  # worth to be remembered
+        if settings.request_rest:
+            settings.request_rest -= 1
+        elif len(data) <= MEMO_HEAD:
             known = settings.memo.get(data)
             if known is not None:
+                settings.see(data, known)
                 self._state = _STOPPED
                 return known
-        match = _short_cut(data)
-        if match is None:
+            is_new = True
+        end, method, target, length, line, stop, closes = short_cut(data)
+        if end < 0 or end > settings.max_head or target - method - 1 > settings.max_target:
             return self._on_head(data)
-        method, target, host, connection, close, length = match.groups()
-        end = match.end()
-        if host is None or end > settings.max_head or len(target) > settings.max_target:
-            return self._on_head(data)
-        marks = _MARKS.get(method, FIRST)
-        note = KEEP if method != b"HEAD" else KEEP | HEAD
-        if close is not None:
+        marks = _GET_MARKS
+        note = KEEP
+        if method != 3 or not data.startswith(b"GET"):
+            name = data[:method]
+            marks = _MARKS.get(name, FIRST)
+            if name == b"HEAD":
+                note |= HEAD
+        if closes:
             note ^= KEEP
         chunk = data
-        if connection is not None:
-            cut_from, cut_to = match.span(4)
-            data = data[:cut_from] + data[cut_to:]
-            end -= cut_to - cut_from
-        if length is not None or len(data) != end:
-            return self._begin(data, end, marks, note, int(length) if length is not None else 0)
+        if stop:
+            data = data[:line] + data[stop:]
+            end -= stop - line
+        if length >= 0 or len(data) != end:
+            return self._begin(data, end, marks, note, length if length > 0 else 0)
         self._state = _STOPPED
         frames = (Frame(data, marks | LAST, note),)
-        settings.remember(chunk, frames)
+        if is_new:
+            settings.remember(chunk, frames)
         return frames
 
     def resume(self) -> None:
@@ -375,7 +367,7 @@ class RequestFramer(contract.RequestFramer):
             frames = self._begin(data, pos, request.marks, request.note, request.length)
         except MalformedError as fault:
             return self._refuse(fault, data)
-        if len(head) == len(chunk) and request.length == 0:
+        if len(head) == len(chunk) and request.length == 0 and not self._settings.request_rest:
             self._settings.remember(chunk, frames)
         return frames
 

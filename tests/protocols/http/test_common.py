@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from muxproxy.config.model import Http
-from muxproxy.protocols.contract import BROKEN, FIRST, LAST, Frame
+from muxproxy.protocols.contract import ANSWER, BROKEN, FIRST, LAST, Frame
 from muxproxy.protocols.http import HttpProtocol
 from muxproxy.protocols.http.common import (
     HEAD,
@@ -29,6 +29,41 @@ def test_the_memo_never_holds_more_than_its_bounds() -> None:
     assert len(settings.memo) == MEMO_ENTRIES
     settings.remember(b"one more", frames)
     assert settings.memo == {b"one more": frames}
+
+
+def _feed_request(speaker: HttpProtocol, number: int) -> tuple[bytes, int, object]:
+    head = b"GET /%d HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % number
+    (frame,) = speaker.requests().feed(head)
+    return frame.data, frame.marks, frame.note
+
+
+def test_the_memo_of_requests_rests_while_heads_do_not_repeat() -> None:
+    speaker = HttpProtocol(Http())
+    settings = speaker.settings
+    for number in range(MEMO_MISSES):
+        _feed_request(speaker, number)
+    assert settings.request_rest == MEMO_REST
+    known = dict(settings.memo)
+    assert _feed_request(speaker, -1) == _feed_request(HttpProtocol(Http()), -1)
+    assert (settings.memo, settings.request_rest) == (known, MEMO_REST - 1)
+
+
+def test_one_hit_is_enough_to_keep_the_memo_of_requests_awake() -> None:
+    speaker = HttpProtocol(Http())
+    for number in range(2 * MEMO_MISSES):
+        _feed_request(speaker, number // 2)
+    assert speaker.settings.request_rest == 0
+
+
+def test_the_request_that_was_found_last_is_what_it_was_until_another_configuration() -> None:
+    speaker = HttpProtocol(Http())
+    fresh = [_feed_request(HttpProtocol(Http()), number) for number in (1, 2)]
+    for _ in range(3):
+        assert [_feed_request(speaker, number) for number in (1, 1, 1, 2)] == [*fresh[:1] * 3, fresh[1]]
+    assert speaker.settings.seen
+    assert speaker.requests().feed(b"") == ()
+    speaker.settings.configure(Http(max_head=20), b"host")
+    assert _feed_request(speaker, 1)[1] & ANSWER  # refused, though it was known
 
 
 def test_the_bits_of_a_note_are_bits() -> None:

@@ -13,13 +13,12 @@ from muxproxy.protocols.http.grammar import (
     PROTOCOLS,
     STRAY,
     TOKENS,
-    WHOLE_REPLY,
     any_case,
     field,
     once,
     plain_field,
 )
-from muxproxy.protocols.http.requests import _short_cut as request_short_cut
+from muxproxy.protocols.http.shortcut import REPLY, REQUEST
 
 
 @pytest.mark.parametrize("text", [b"a", b"a,b", b" a , ,b ", b"", b",", b"!#$%&'*+-.^_`|~0aZ"])
@@ -116,7 +115,7 @@ def test_no_pattern_takes_more_than_linear_time() -> None:
         (b"0\r\n", b"a: b\r\n", b"\0"),
         (b"", b"a\r\n", b""),
     ]:
-        for match in (*matches, request_short_cut, WHOLE_REPLY):
+        for match in (*matches, REQUEST.match, REPLY.match):
             short, long = (
                 min(_seconds(match, begin + more * times + end) for _ in range(3)) for times in (30, 3000)
             )
