@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from muxproxy.cli.exits import Exit
 from muxproxy.cli.options import config_option
 from muxproxy.cli.plain import plain
 from muxproxy.config import consistency, limits
+from muxproxy.config.destination.where import told
 from muxproxy.config.load import examine
 from muxproxy.config.model import Config
 from muxproxy.errors import ConfigError
@@ -27,7 +29,12 @@ from muxproxy.errors import ConfigError
     help="Descriptor limit that `run` will have (its unit's LimitNOFILE): what does not fit is an error. "
     "Default: this shell's hard limit, and what does not fit is a warning.",
 )
-def check(path: Path, nofile: int | None) -> None:
+@click.option(
+    "--where",
+    metavar="URL",
+    help="Tell where a request for it goes, by which of [[http.routes]], and whether that is allowed.",
+)
+def check(path: Path, nofile: int | None, where: str | None) -> None:
     """Read the configuration and print every problem: file: key = value: rule.
 
     Exits with 1 if there are errors. Warnings are things that work and are seldom meant.
@@ -52,18 +59,48 @@ def check(path: Path, nofile: int | None) -> None:
     if config is None or problems:
         click.echo(f"{path}: {_count(len(problems), 'error')}, {_count(len(warnings), 'warning')}", err=True)
         sys.exit(Exit.CONFIG)
-    _tell(config, limit)
+    if where is None:
+        _tell(config, limit)
+    else:
+        _tell_where(config, where)
     click.echo(f"{path}: no errors, {_count(len(warnings), 'warning')}", err=True)
 
 
 def _tell(config: Config, limit: int) -> None:
-    told: set[str] = set()
+    seen: set[str] = set()
     for number, owned in enumerate(limits.assign_workers(config)):
         for backend in owned:
-            if backend.name not in told:  # a shard of it
+            if backend.name not in seen:  # a shard of it
                 click.echo(limits.describe(backend))
-        told.update(backend.name for backend in owned)
+        seen.update(backend.name for backend in owned)
         click.echo(f"worker {number}: at most {limits.descriptors(owned)} descriptors of {limit}")
+
+
+def _tell_where(config: Config, url: str) -> None:
+    asked = [backend for backend in config.backends if backend.upstream.to != "servers"]
+    if not asked:
+        raise click.UsageError('--where: no backend has to = "host" or "original"')
+    for backend in asked:
+        try:
+            for line in told(backend, url, _resolve, _is_own):
+                click.echo(plain(line))
+        except ValueError as error:
+            raise click.UsageError(f"--where {url!r}: {error}") from None
+
+
+def _resolve(name: str) -> list[str]:
+    return [str(info[4][0]) for info in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)]
+
+
+def _is_own(address: str) -> bool:
+    """Where net.ipv4.ip_nonlocal_bind is set this says yes too often; the worker asks the routing table."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
 
 
 def _count(number: int, noun: str) -> str:

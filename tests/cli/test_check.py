@@ -114,3 +114,24 @@ def test_a_path_that_is_not_there_is_a_configuration_error(tmp_path: Path) -> No
     result = check(tmp_path / "absent")
     assert result.exit_code == 1
     assert result.stdout == f"{tmp_path}/absent: no such file or directory\n"
+
+
+def test_where_a_request_goes_is_told_in_the_place_of_numbers(tmp_path: Path) -> None:
+    asked = GOOD.replace('servers = ["10.0.0.5:80"]', 'to = "host"\nallow = ["127.0.0.0/8"]')
+    path = write(tmp_path, out=asked, orders=GOOD.replace("8080", "8081"))
+    result = check(path, "--where", "http://127.0.0.1:8080/")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        "out: http://127.0.0.1:8080/ goes to 127.0.0.1:8080",
+        "out: denied: muxproxy itself listens on port 8080 of 127.0.0.1",
+    ]
+    result = check(path, "--where", "http://localhost:81/")
+    assert "out: 127.0.0.1: allowed" in result.stdout.splitlines()
+    for wrong in ("http://u:hush@a/", "localhost"):
+        assert check(path, "--where", wrong).exit_code == 2
+    assert (
+        check(
+            write(tmp_path, out=GOOD, orders=GOOD.replace("8080", "8081")), "--where", "http://a/"
+        ).exit_code
+        == 2
+    )

@@ -16,9 +16,10 @@ from typing import Final
 
 from muxproxy.config.address import parse_listen
 from muxproxy.config.destination.entries import Network, parse_entry, parse_route_host
-from muxproxy.config.destination.spelling import Address, Destination, literal
+from muxproxy.config.destination.spelling import Address, Destination, authority, literal
 from muxproxy.config.model import Backend, Route
 
+HTTP: Final = 80
 HTTPS: Final = 443
 
 # What nobody means who asks a proxy, and what opens doors: of names that an app is given by others most of
@@ -71,6 +72,13 @@ class Judge:
         self._routes = [(parse_route_host(route.host), route) for route in backend.http.routes]
         places = [parse_listen(text) for text in backend.listeners]
         self._listeners = frozenset((place.host, place.port) for place in places if place.kind == "tcp")
+
+    def named(self, host: str, *, secure: bool = False) -> Destination:
+        """By a URL, or by Host: `host` or `host:port`. `secure`: https. Raises ValueError with the reason."""
+        where = authority(host, port=HTTPS if secure else HTTP, tls=secure)
+        if not secure and (route := self.route(where)) is not None and route.tls:
+            return authority(host, port=HTTPS, tls=True)  # what has no port has its scheme's
+        return where
 
     def route(self, destination: Destination) -> Route | None:
         """The first of `[[http.routes]]` that names it."""

@@ -21,9 +21,6 @@ from muxproxy.protocols.http.common import KEEP, OLD, OPENS, MalformedError, Set
 from muxproxy.protocols.http.fields import body_length, connection_options, parse_fields, values_of
 from muxproxy.protocols.http.requests import Request, parse_request
 
-HTTP: Final = 80
-HTTPS: Final = 443
-
 _CONNECT: Final = re.compile(rb"CONNECT ([!-~]*+) HTTP/1\.([0-9])\r\n")
 _SECURE: Final = re.compile(rb"([!-~]++ )[Hh][Tt][Tt][Pp][Ss](://[^ ]*+ HTTP/1\.[0-9]\r\n)")
 _HOST: Final = re.compile(rb"\r\n[Hh][Oo][Ss][Tt]:[ \t]*+([^ \t\r]*+)")
@@ -86,13 +83,10 @@ class Ways:
         host = match.group(1)
         if not host:
             raise MalformedError("the request names no host")
-        where = _authority(host, HTTPS if secure else HTTP, secure)
-        if secure:
-            return where
-        route = self.judge.route(where)
-        if route is None or not route.tls:
-            return where
-        return _authority(host, HTTPS, True)  # of a URL without a port it is the scheme's
+        try:
+            return self.judge.named(host.decode("ascii"), secure=secure)
+        except ValueError as error:  # as is what is not ASCII
+            raise MalformedError(f"where the request goes is {error}") from None
 
     def _comes_round(self, way: Way, request: Request) -> Way | None:
         for via in _VIA.findall(request.head):
@@ -114,16 +108,12 @@ class Ways:
         keep = minor > 0 and b"close" not in connection_options(fields)
         if body_length(fields, minor and 1):
             raise MalformedError("CONNECT with content")
-        where = _authority(target, 0, False)._replace(tunnel=True)
+        try:
+            where = authority(target.decode("ascii"))._replace(tunnel=True)
+        except ValueError as error:
+            raise MalformedError(f"where the tunnel goes is {error}") from None
         note = OPENS | (KEEP if keep else 0) | (0 if minor else OLD)
         way = Way(b"", FIRST | LAST | PIN | TUNNEL, note, 0, where)
         if self.pseudonym in b"".join(values_of(fields, b"via")):
             return way.end(Reason.LOOP, "the request has come round to where it has been: see its Via")
         return way
-
-
-def _authority(text: bytes, port: int, tls: bool) -> Destination:
-    try:
-        return authority(text.decode("ascii"), port=port, tls=tls)
-    except ValueError as error:  # as is what is not ASCII
-        raise MalformedError(f"where the request goes is {error}") from None
