@@ -3,7 +3,8 @@
 The map. Two processes' worth of rooms; imports go downwards only (tests/test_house.py checks it):
 
     cli/          commands a person types
-    stage/        children that are started, listened to and gone at the end: what `demo` plays on
+    incident/     what happened for real, replayed: direct and through muxproxy, recorded and drawn
+    stage/        children, hosts and a wire between them, the kernel's socket counts: what is played on
     supervisor/   trio   processes, listening sockets, systemd, admin socket
     worker/       uvloop sockets for the heart: one process, one event loop, no threads
     mux/          pure   who waits, who goes, who gets which reply

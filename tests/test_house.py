@@ -37,7 +37,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "worker": LEAVES | {"protocols", "mux"},
     "supervisor": LEAVES,
     "stage": LEAVES | {"supervisor"},
-    "cli": LEAVES | {"supervisor", "stage"},
+    "incident": LEAVES | {"stage"},
+    "cli": LEAVES | {"supervisor", "stage", "incident"},
     "__main__": {"cli"},
     "packaging": set(),  # runs where muxproxy is built, never on a node
     "__init__": set(),

@@ -26,7 +26,7 @@ MEANINGS = {
     str(Exit.USAGE.value): "the command line has errors",
     str(Exit.CANNOT_START.value): "run, reload, resume: an address cannot be listened on",
     str(Exit.NOT_RUNNING.value): "status, reload and other commands: no running muxproxy answered",
-    str(Exit.DEMO_FAILED.value): "demo: a reply was wrong, a socket too many, or one of its processes failed",
+    str(Exit.DEMO_FAILED.value): "demo, incident: it did not show what it is there to show, and says why",
     str(Exit.NO_WORKER.value): "run: a worker cannot be started, five times in a row",
     str(
         Exit.REFUSED.value
@@ -35,7 +35,7 @@ MEANINGS = {
         Exit.NOT_IN_TIME.value
     ): "pause --wait: not all that was in flight has been finished; it stays paused",
     str(Exit.BUG.value): "muxproxy's own fault, with a traceback",
-    "128+N": "run: a second signal, number N, stopped it at once; demo: signal N stopped it",
+    "128+N": "run: a second signal, number N, stopped it at once; demo, incident: signal N stopped it",
 }
 
 # \b: click leaves the lines of this paragraph as they are.

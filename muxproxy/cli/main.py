@@ -13,6 +13,7 @@ from muxproxy.cli.check import check
 from muxproxy.cli.commands import drain, pause, reconnect, resume, set_numbers, upgrade
 from muxproxy.cli.demo import demo
 from muxproxy.cli.exits import EXIT_CODES, Exit
+from muxproxy.cli.incident.command import incident
 from muxproxy.cli.reload import reload
 from muxproxy.cli.run import run
 from muxproxy.cli.status import status
@@ -55,6 +56,7 @@ for command in (
     upgrade,
     systemd,
     demo,
+    incident,
 ):
     cli.add_command(command)
 

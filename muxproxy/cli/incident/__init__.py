@@ -1,0 +1,1 @@
+"""`muxproxy incident`: what happened for real, once more. The replays are in muxproxy/incident/."""

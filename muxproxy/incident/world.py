@@ -1,0 +1,49 @@
+"""Where replays are played: namespaces of their own where that is permitted, and what the machine is."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import shutil
+from datetime import UTC, datetime
+
+from muxproxy.native import installed
+from muxproxy.stage.hosts import Network, Unable, joined, loopback
+
+# An ordinary user's PATH may be without the last two, where nginx and ip are.
+PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+
+
+def look_for(program: str) -> str | None:
+    return shutil.which(program, path=PATH)
+
+
+class World:
+    """`notes` has why there are no namespaces, where there are none."""
+
+    def __init__(self, use_namespaces: bool = True) -> None:
+        self.is_real = use_namespaces
+        self.notes: list[str] = [] if use_namespaces else ["on loopback, as was asked for"]
+        self.machine = machine()
+        if use_namespaces:
+            try:
+                joined(1, {}).__exit__()
+            except Unable as reason:
+                self.is_real = False
+                self.notes.append(f"on this machine's loopback: {reason}")
+
+    def network(self, servers: int, settings: dict[str, str]) -> Network:
+        return joined(servers, settings) if self.is_real else loopback(servers)
+
+
+def machine() -> dict[str, str]:
+    return {
+        "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
+        "cpus": str(len(os.sched_getaffinity(0))),
+        "load": f"{os.getloadavg()[0]:.1f} before it began",
+        "descriptors": f"{resource.getrlimit(resource.RLIMIT_NOFILE)[1]:,} per process",
+        "muxproxy": installed(),
+        "python": platform.python_version(),
+    }

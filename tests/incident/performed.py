@@ -1,0 +1,26 @@
+"""A replay as a person starts it, small: what it recorded."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from muxproxy.incident.record import Recording, from_json
+
+needs_namespaces = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces are root's to make")
+
+
+def performed(name: str, out: Path, *options: str) -> Recording:
+    """Exit status 0: it showed what it is there to show."""
+    command = [sys.executable, "-m", "muxproxy", "incident", name, "--size", "small", "--out", str(out)]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {path.suffix for path in out.glob(f"{name}.*")} == {".json", ".png", ".svg"}
+    record = from_json((out / f"{name}.json").read_bytes())
+    assert record.config in done.stdout
+    assert record.namespaces == (not options)
+    return record

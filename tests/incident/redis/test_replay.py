@@ -1,0 +1,77 @@
+"""The second incident, small: direct it breaks as it did, repaired it holds, and muxproxy keeps its bound."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from muxproxy.incident.record import TIME_WAIT, Recording, Sample
+from muxproxy.incident.redis import replay
+from muxproxy.incident.redis.replay import BOUND, BROKEN, SIZES, problems
+from muxproxy.incident.world import World
+from tests.incident.performed import needs_namespaces, performed
+from tests.system.process import needs
+
+
+@needs("redis-server")
+@needs_namespaces
+def test_direct_uses_up_the_ports_and_muxproxy_needs_eight(tmp_path: Path) -> None:
+    record = performed("redis", tmp_path)
+    direct, repaired, through = record.legs
+    ports = 1 + SIZES["small"].ports[1] - SIZES["small"].ports[0]
+    assert 0.9 * ports <= direct.most(TIME_WAIT) <= ports
+    assert direct.errors.keys() == {BROKEN}
+    assert direct.failed > 100
+    for leg in (repaired, through):
+        assert leg.errors == {}
+        assert leg.requests > 1000
+    assert repaired.most_open <= 400
+    assert 0 < through.most_in_all <= BOUND
+    assert 0 < through.most_at_servers <= BOUND
+    assert through.dialled > 1000  # the client, unchanged
+    assert through.server_cpu is not None
+    assert repaired.server_cpu is not None
+    assert through.server_cpu / through.requests < repaired.server_cpu / repaired.requests
+    assert len(direct.samples) > 10
+
+
+def record_of(direct: dict[str, int], errors: dict[str, int], through: dict[str, int]) -> Recording:
+    record = replay.recording("small", World(use_namespaces=False))
+    record.namespaces = True
+    for leg, client in zip(record.legs, (direct, {}, through), strict=True):
+        leg.samples, leg.requests = [Sample(0.0, client, client)], 100
+    record.legs[0].errors = errors
+    return record
+
+
+@pytest.mark.parametrize(
+    ("record", "wrong"),
+    [
+        (record_of({"TIME_WAIT": 790}, {BROKEN: 1}, {"ESTABLISHED": 8}), []),
+        (record_of({"TIME_WAIT": 400}, {BROKEN: 1}, {}), ["direct: 400 TIME_WAIT do not use up 800 ports"]),
+        (record_of({"TIME_WAIT": 790}, {"else": 1}, {}), [f"direct: not once `{BROKEN}`"]),
+        (
+            record_of({"TIME_WAIT": 790}, {BROKEN: 1}, {"ESTABLISHED": 8, "SYN_SENT": 1}),
+            ["through muxproxy: 9 sockets, above the bound of 8"],
+        ),
+    ],
+)
+def test_what_did_not_happen_is_a_problem(record: Recording, wrong: list[str]) -> None:
+    assert problems(record) == wrong
+
+
+def test_errors_through_muxproxy_are_a_problem_and_a_silent_leg_is() -> None:
+    record = record_of({"TIME_WAIT": 790}, {BROKEN: 1}, {})
+    record.legs[2].errors, record.legs[2].requests = {"read: EOF": 1}, 0
+    assert problems(record) == [
+        "Through muxproxy: {'read: EOF': 1}",
+        "through muxproxy: no replies at all",
+    ]
+
+
+def test_the_picture_says_what_there_is_to_see() -> None:
+    record = record_of({"TIME_WAIT": 790}, {}, {"ESTABLISHED": 3})
+    assert replay.headlines(record)["direct"] == "790 TIME_WAIT: no port is left"
+    assert replay.headlines(record)["muxproxy"] == "3 sockets (the bound: 8)"
+    assert replay.limit(record) == (800, "all 800 local ports")
