@@ -1,0 +1,1 @@
+"""The second incident: a pool of connections to Redis that churns."""
