@@ -9,6 +9,7 @@ The map. Two processes' worth of rooms; imports go downwards only (tests/test_ho
     worker/       uvloop sockets for the heart: one process, one event loop, no threads
     mux/          pure   who waits, who goes, who gets which reply
     protocols/    pure   bytes <-> frames; contract.py is the seam: http, redis, dubbo, tcp
+    doctor/       what is wrong with a machine's connections: reading it, and (pure) judging what was read
     config/ metrics/ budget.py messages.py errors.py native.py      pure leaves
     packaging/    how it is built: the heart and its hands are compiled where there is a C compiler
 

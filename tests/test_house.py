@@ -38,7 +38,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "supervisor": LEAVES,
     "stage": LEAVES | {"supervisor"},
     "incident": LEAVES | {"stage"},
-    "cli": LEAVES | {"supervisor", "stage", "incident"},
+    "doctor": {"errors", "config"},  # it looks at machines, whether a muxproxy runs on them or not
+    "cli": LEAVES | {"supervisor", "stage", "incident", "doctor"},
     "__main__": {"cli"},
     "packaging": set(),  # runs where muxproxy is built, never on a node
     "__init__": set(),
@@ -58,7 +59,7 @@ _WORLD = {
     "random",
     "importlib",
 }
-# Module or room -> what it may not import from outside the house.
+# Module, folder or room -> what it may not import from outside the house.
 BANNED: dict[str, set[str]] = {
     "protocols": _WORLD,
     "mux": _WORLD,
@@ -67,6 +68,9 @@ BANNED: dict[str, set[str]] = {
     "errors": _WORLD,
     "messages": _WORLD,
     "budget": _WORLD,
+    "doctor.facts": _WORLD,
+    "doctor.report": _WORLD,
+    "doctor.judging": _WORLD,
     "worker": {"trio", "threading"},  # one event loop, no threads
     "supervisor": {"asyncio", "uvloop"},
 }
@@ -85,6 +89,15 @@ MAY_IMPORT_IN_MUX: dict[str, set[str]] = {
     "ordered": _BASE | {"shared"},
     "tagged": _BASE | {"shared"},
     "sharings": _BASE | {"exclusive", "dedicated", "shared", "ordered", "tagged"},
+    "__init__": set(),
+}
+
+# And inside of doctor/: who judges does not read, and who reads does not judge.
+MAY_IMPORT_IN_DOCTOR: dict[str, set[str]] = {
+    "facts": set(),
+    "report": {"facts"},
+    "reading": {"facts"},
+    "judging": {"facts", "report"},
     "__init__": set(),
 }
 
@@ -137,6 +150,13 @@ def imports(source: str, package: str) -> Iterator[str]:
             yield "__import__"
 
 
+def banned(module: str) -> set[str]:
+    """By itself, else with its folder, else with its room."""
+    while module not in BANNED and "." in module:
+        module = module.rpartition(".")[0]
+    return BANNED.get(module, set())
+
+
 def trespasses(module: str, source: str, is_package: bool = False) -> list[str]:
     """What the module imports and may not, one line each."""
     room = module.split(".")[0]
@@ -150,7 +170,7 @@ def trespasses(module: str, source: str, is_package: bool = False) -> list[str]:
             other = rest.split(".")[0]
             if other not in ("", "__version__", room) and other not in MAY_IMPORT[room]:
                 wrong.append(f"{module} may not import {name}: {room} is not above {other}")
-        elif name == "__import__" or top in BANNED.get(module, BANNED.get(room, set())):
+        elif name == "__import__" or top in banned(module):
             wrong.append(f"{module} may not import {name}")
     return wrong
 
@@ -180,6 +200,9 @@ def test_imports_go_downwards_only_and_the_pure_rooms_know_nothing_of_the_world(
         ("messages", "from muxproxy.protocols import contract"),
         ("metrics.snapshot", "m = __import__('time')"),
         ("__init__", "from muxproxy.cli import main"),
+        ("doctor.judging.flows", "import time"),
+        ("doctor.reading.look", "from muxproxy.supervisor import status"),
+        ("worker.client", "from muxproxy.doctor import facts"),
     ],
 )
 def test_an_import_against_the_rule_is_found(module: str, source: str) -> None:
@@ -193,6 +216,7 @@ def test_an_import_against_the_rule_is_found(module: str, source: str) -> None:
         ("worker.client", "import asyncio\nfrom muxproxy.mux.base import client"),
         ("config.limits", "import os"),
         ("cli.main", "from muxproxy import __version__\nfrom muxproxy.supervisor import main"),
+        ("doctor.reading.look", "import time"),
     ],
 )
 def test_an_import_that_the_rule_allows_is_not_reported(module: str, source: str) -> None:
@@ -309,13 +333,14 @@ def test_a_circle_of_folders_is_found_though_no_file_is_in_one() -> None:
     assert round_about(side_by_side(graph, "mux")).keys() == {"a", "b"}
 
 
-def uphill(inside: Graph) -> list[str]:
-    """What of mux/ imports something of it that does not stand below, and what has no place in the order."""
-    wrong = [f"{who} has no place" for who in sorted(inside) if who not in MAY_IMPORT_IN_MUX]
+def uphill(inside: Graph, order: dict[str, set[str]] = MAY_IMPORT_IN_MUX) -> list[str]:
+    """What of a room imports something of it that does not stand below, and what has no place in the
+    order."""
+    wrong = [f"{who} has no place" for who in sorted(inside) if who not in order]
     return wrong + [
         f"{who} may not import {each}"
         for who, whom in sorted(inside.items())
-        for each in sorted(whom - MAY_IMPORT_IN_MUX.get(who, whom))
+        for each in sorted(whom - order.get(who, whom))
     ]
 
 
@@ -325,6 +350,11 @@ def test_inside_of_mux_imports_go_from_the_ways_of_sharing_to_the_ground() -> No
     assert uphill({"base": {"shared", "admission"}}) == ["base may not import shared"]
     assert uphill({"ordered": {"tagged"}}) == ["ordered may not import tagged"]
     assert uphill({"cleverness": {"base"}, "base": set()}) == ["cleverness has no place"]
+
+
+def test_inside_of_doctor_judging_and_reading_know_the_facts_and_not_each_other() -> None:
+    assert uphill(side_by_side(house(), "doctor"), MAY_IMPORT_IN_DOCTOR) == []
+    assert uphill({"judging": {"reading"}}, MAY_IMPORT_IN_DOCTOR) == ["judging may not import reading"]
 
 
 def crowded(paths: list[Path]) -> dict[Path, int]:

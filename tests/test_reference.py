@@ -77,7 +77,7 @@ def test_there_is_an_example_for_every_protocol_and_a_wrong_one_is_found(tmp_pat
 
 _COMMAND = re.compile(
     r"(?:^|[\s`/])muxproxy "
-    r"((?:run|check|status|reload|pause|resume|reconnect|drain|set|systemd|demo|incident)\b[^&|;#`\n]*)",
+    r"((?:run|check|status|reload|pause|resume|reconnect|drain|set|systemd|doctor|demo|incident)\b[^&|;#`\n]*)",
     re.MULTILINE,
 )
 _FILE = re.compile(r"(?<![\w/.-])(?:tests|config|systemd|muxproxy)/[\w./@-]+")

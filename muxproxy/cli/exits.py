@@ -10,6 +10,7 @@ import click
 class Exit(enum.IntEnum):
     OK = 0
     CONFIG = 1
+    WRONG = 1  # doctor's
     USAGE = 2  # click's own
     CANNOT_START = 3
     NOT_RUNNING = 4
@@ -22,9 +23,11 @@ class Exit(enum.IntEnum):
 
 MEANINGS = {
     str(Exit.OK.value): "done; run: stopped by a signal, and what was owed has been finished",
-    str(Exit.CONFIG.value): "the configuration has errors, or does not fit in the descriptor limit",
+    str(Exit.CONFIG.value): "the configuration has errors, or does not fit in the descriptor limit; "
+    "doctor: something is wrong",
     str(Exit.USAGE.value): "the command line has errors",
-    str(Exit.CANNOT_START.value): "run, reload, resume: an address cannot be listened on",
+    str(Exit.CANNOT_START.value): "run, reload, resume: an address cannot be listened on; "
+    "doctor: the kernel's list of sockets cannot be read",
     str(Exit.NOT_RUNNING.value): "status, reload and other commands: no running muxproxy answered",
     str(Exit.DEMO_FAILED.value): "demo, incident: it did not show what it is there to show, and says why",
     str(Exit.NO_WORKER.value): "run: a worker cannot be started, five times in a row",

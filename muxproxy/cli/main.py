@@ -12,6 +12,7 @@ from muxproxy import __version__
 from muxproxy.cli.check import check
 from muxproxy.cli.commands import drain, pause, reconnect, resume, set_numbers, upgrade
 from muxproxy.cli.demo import demo
+from muxproxy.cli.doctor import doctor
 from muxproxy.cli.exits import EXIT_CODES, Exit
 from muxproxy.cli.incident.command import incident
 from muxproxy.cli.reload import reload
@@ -55,6 +56,7 @@ for command in (
     set_numbers,
     upgrade,
     systemd,
+    doctor,
     demo,
     incident,
 ):
