@@ -14,9 +14,9 @@ the test:
 
 Each such call is one turn of the loop: what the heart put off to the turn's end is done before the call
 returns, and so is what must wait for its next turn; except inside `with stage.turn():`, which makes one
-turn of several. The wires behave as uvloop's
-do, in the points that the heart can notice: a write may pause the writer at once, a closed wire is gone one
-turn later, a paused reader finds later what came meanwhile, and a write after write_eof() is an error.
+turn of several. The wires behave as uvloop's do, in the points that the heart can notice: a write may pause
+the writer at once, a closed wire is gone one turn later, a paused reader finds later what came meanwhile, and
+a write after write_eof() is an error.
 """
 
 from __future__ import annotations
@@ -94,6 +94,9 @@ class RecordingWire:
             self._paused_writer = True
             self.brain.on_write_paused(self.world.now)
 
+    def writelines(self, parts: list[bytes | memoryview]) -> None:
+        self.write(b"".join(parts))
+
     def write_eof(self) -> None:
         self.eof = True
 
@@ -165,8 +168,7 @@ class RecordingWire:
             self._lose()
 
     def unread(self) -> int:
-        """Chunks that came and were not read because the reader is paused."""
-        return len(self._inbox)
+        return len(self._inbox)  # chunks that came while the reader is paused
 
     def unread_bytes(self) -> int:
         return sum(map(len, self._inbox))
@@ -341,9 +343,8 @@ class Peer:
 
     def got(self) -> bytes:
         """What has come since this was last asked."""
-        data = bytes(self.wire.received[self._seen :])
-        self._seen += len(data)
-        return data
+        seen, self._seen = self._seen, len(self.wire.received)
+        return bytes(self.wire.received[seen:])
 
     def sends(self, data: bytes) -> None:
         if not self.wire.closing and not self.has_finished:

@@ -19,6 +19,9 @@ class Wire(Interface):
 
     def write(self, data: bytes) -> None: ...
 
+    def writelines(self, parts: list[bytes | memoryview]) -> None:
+        """Write all of them: where they are large, without a copy that joins them."""
+
     def write_eof(self) -> None:
         """Send FIN once everything written is out; reading goes on."""
 

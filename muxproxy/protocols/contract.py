@@ -14,7 +14,7 @@ The verbs are a closed list, and each is here because a protocol needs it:
     feed()                 what many clients listen to over one upstream connection (Redis: channels)
     refusal()              "no", in the client's own language (P8)
     probe()                bytes that ask an idle server whether it lives
-    retag()                TAGGED only: the same frame under another id
+    retag() retag_into()   TAGGED only: the same frame under another id
     configure()            the backend's configuration has changed: what that makes of all of the above
     drain()                from now on tell clients that their connections end (HTTP: `Connection: close`);
                            not in DESIGN section 3's list: without it a keep-alive client keeps a drain
@@ -451,7 +451,12 @@ class TaggedProtocol(Protocol):
     counters: dict[str, int]  # what only this protocol counts, by name, for operators
 
     def retag(self, data: bytes, tag: int) -> bytes:
+        """`data`: the first frame of a message, or all of it."""
         raise NotImplementedError
+
+    def retag_into(self, parts: list[bytes | memoryview], data: bytes, tag: int) -> None:
+        """The same, at the end of what is to be joined: so nothing is copied twice."""
+        parts.append(self.retag(data, tag))
 
     def goodbye(self) -> bytes:
         raise NotImplementedError

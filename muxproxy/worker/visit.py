@@ -193,6 +193,9 @@ class Visit:
     def write(self, data: bytes) -> None:
         self._send(data, _NOW)
 
+    def writelines(self, parts: list[bytes | memoryview]) -> None:
+        self._send(b"".join(parts), _NOW)
+
     def write_last(self, data: bytes) -> None:
         """The last segment waits for the FIN that close() adds."""
         self._send(data, LAST)

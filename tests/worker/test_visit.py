@@ -126,6 +126,11 @@ def test_what_is_written_and_closed_in_one_turn_needs_no_transport(alone: Alone)
     assert alone.hands.said == ["lost"]
 
 
+def test_parts_are_written_as_one(alone: Alone) -> None:
+    alone.visit.writelines([b"a", memoryview(b"xbx")[1:2], b"c"])
+    assert alone.peer.recv(10) == b"abc"
+
+
 def test_what_goes_on_is_adopted_once(alone: Alone) -> None:
     alone.visit.write(b"one")
     alone.visit.write(b"two")

@@ -104,7 +104,7 @@ class Patience(ClientRole):
         self.slow = False
         self._behind_since = self._behind_until = 0.0  # it held any, last
         self._behind_bytes = 0  # that it has to take now
-        self._kept: list[bytes] | None = None  # replies to be written with what follows in this turn
+        self._kept: list[bytes | memoryview] | None = None  # to be written with what follows in this turn
         self._apart = 0  # so many bytes are kept apart from what was written last
         self._parked = 0  # bytes of reply frames that wait for their turn
         self._unsent = 0  # what its socket had not taken when the deadline last looked

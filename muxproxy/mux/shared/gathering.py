@@ -1,8 +1,10 @@
 """A connection with many exchanges in flight, on the way out: what is sent gathers, and is written together.
 
-What is sent while nothing is in flight goes out at once; otherwise requests gather in `_out` and are written
-once per turn of the event loop, or as [redis] batch says: one system call for many clients' requests is what
-makes a multiplexer cheap (DESIGN, the hot path). They enter the ledger as they are written. What is still in
+What is sent while nothing is in flight goes out at once, unless several came in the turn that was written
+last: then so many may come in this one, and the first of them would be a system call by itself. Otherwise
+requests gather in `_out` and are written once per turn of the event loop, or as [redis] batch says: one
+system call for many clients' requests is what makes a multiplexer cheap (DESIGN, the hot path). They enter
+the ledger as they are written. What is still in
 `_out` when the connection ends was not written, and may go elsewhere without asking P9.
 
 Requests that need another state than the connection has wait for those that do not, then a prelude is
@@ -57,6 +59,7 @@ class Gathering(Upstream):
         "_mixed",
         "_out",
         "_preludes",
+        "_several",
         "_streaming",
         "_write_paused",
         "before",
@@ -81,6 +84,7 @@ class Gathering(Upstream):
         self._mixed = False  # perhaps not all of _out need the state that the connection has
         self._gathered = now  # when the first of _out came
         self._is_full = False  # as many as [redis] batch asks for have come
+        self._several = False  # more than one had come at the end of the turn that was written last
         self._doubt: Exchange | None = None  # nothing is written before the reply to this one
         self._asker: Exchange | None = None  # whose prelude was written
         self._calm: Exchange | None = None  # it is QUIET's turn: what was in flight before it is waited for
@@ -204,7 +208,10 @@ class Gathering(Upstream):
                     if self.owner is not None or exchange.marks & ONEWAY:  # whose silence means nothing
                         look = pool.reply_timeout
                     self.expect_by(exchange.sent + look)
-                    self.flush(now)
+                    if self._several and exchange.whole:
+                        self.pool.world.soon(self._flush_now)
+                    else:
+                        self.flush(now)
                 else:
                     self._flush_later()
             elif self.shared_pool.batch_delay and not self._is_full:
@@ -243,6 +250,7 @@ class Gathering(Upstream):
 
     def _flush_now(self) -> None:
         if self._out:
+            self._several = len(self._out) > 1
             self.flush(self._gathered)
 
     def flush(self, now: float) -> None:
@@ -309,7 +317,7 @@ class Gathering(Upstream):
                 self._doubt = exchange
 
     def _write(self, out: list[Exchange], now: float) -> None:
-        parts: list[bytes] = []
+        parts: list[bytes | memoryview] = []
         self._preludes = 0
         replies = self.replies
         is_oneway = is_large = False
@@ -332,7 +340,10 @@ class Gathering(Upstream):
                     parts.append(self._fence(now))
         wire = self.wire
         assert wire is not None
-        wire.write(parts[0] if len(parts) == 1 else b"".join(parts))
+        if is_large:
+            wire.writelines(parts)
+        else:
+            wire.write(exchange.data if len(parts) == 1 else b"".join(parts))
         if wire.is_closing():
             self._on_unwritten(out)
             return

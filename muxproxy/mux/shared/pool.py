@@ -23,6 +23,9 @@ from muxproxy.protocols.contract import ANYWHERE, PIN, Reason
 # What bringing a connection into another state costs, in exchanges in flight: a round trip in which it stands
 # still. Below it, who needs that state joins the fewer of a longer queue.
 SWITCH: Final = 16
+# So many more may be in flight where others of the same client are: its replies come, and are written to it,
+# together. Spread over four connections, eight calls that came in one read took four writes to be answered.
+TOGETHER: Final = 16
 
 
 _in_flight = attrgetter("in_flight")
@@ -76,6 +79,9 @@ class SharedPool(Alone):
     def _least_loaded(self, exchange: Exchange, now: float) -> Upstream | None:
         """With what it takes to bring it into the state that is needed."""
         needs = exchange.needs
+        client = exchange.client
+        # Only where it is owed something.
+        with_it = None if client is None or client.first is exchange else client.upstream
         best: SharedUpstream | None = None
         least = self.max_in_flight
         most = max(0, least - exchange.weight)  # that may be in flight where it is to go
@@ -87,6 +93,8 @@ class SharedPool(Alone):
                 cost = load = upstream.in_flight
                 if upstream.needs is not needs:
                     cost += SWITCH
+                if upstream is with_it:
+                    cost -= TOGETHER
                 if (
                     (cost < least or best is None)
                     and load <= most

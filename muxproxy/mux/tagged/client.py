@@ -34,6 +34,8 @@ from muxproxy.protocols.contract import (
 APART: Final = 0.002  # seconds
 MAX_ASIDE: Final = 4096  # bytes of answers that wait; beyond it a question gets none
 
+FEW: Final = 12  # exchanges that it is owed, up to which no set is kept of their ids
+LARGE: Final = 4096  # bytes of a reply that is not copied to be written
 _LARGE: Final = 4096  # bytes of a request; smaller ones are bounded well enough by max_waiting
 _TRICKLES: Final = (Reason.REQUEST_TIMEOUT, Reason.BAD_REQUEST)  # of which nothing more is waited for
 _WHOLE: Final = FIRST | LAST
@@ -43,13 +45,14 @@ _OK: Final = Reason.OK  # looking a member up costs more than the rest of a line
 class TaggedClient(SharedClient):
     """Replies in any order, each by itself: whoever has begun to write finishes before another begins."""
 
-    __slots__ = ("_aside", "_mute", "_tags", "_talking", "_told")
+    __slots__ = ("_aside", "_mute", "_protocol", "_tags", "_talking", "_told")
 
     def __init__(self, pool: Accounts, wire: Wire | None, now: float) -> None:
         super().__init__(pool, wire, now)
+        self._protocol = cast(TaggedProtocol, pool.protocol)
         self._talking: Exchange | None = None
         self._mute: deque[Exchange] = deque()  # those with parked frames, in the order of their first
-        self._tags: set[int] = set()  # of all that it is owed a reply for
+        self._tags: set[int] | None = None  # of all that it is owed a reply for, when those are many
         self._aside = b""  # what waits for the end of a reply
         self._told = False  # to ask elsewhere
 
@@ -59,9 +62,10 @@ class TaggedClient(SharedClient):
         marks = frame.marks
         is_plain = marks == _WHOLE and self.session is None
         pool = self.pool
-        if is_plain and self.phase != ENDING and frame.tag not in self._tags and not pool.draining:
+        if is_plain and self.phase != ENDING and not pool.draining and not self._is_asked(frame.tag):
             # As nearly always, and what Client does then.
-            self._tags.add(frame.tag)
+            if self._tags is not None:
+                self._tags.add(frame.tag)
             exchange = Exchange(self, frame)
             if not self._owe(exchange, now):
                 return
@@ -76,19 +80,46 @@ class TaggedClient(SharedClient):
             if marks & BROKEN:
                 pool.fault(Reason.BAD_REQUEST, frame.note)
             elif not marks & ONEWAY:
-                tags = self._tags
                 tag = frame.tag
-                if tag in tags:  # which of the two would a reply be for? (P2)
+                if self._is_asked(tag):  # which of the two would a reply be for? (P2)
                     why = f"id {tag} is in flight already"
                     pool.fault(Reason.BAD_REQUEST, why)
                     frame = Frame(b"", FIRST | BROKEN, why)
-                else:
-                    tags.add(tag)
+                elif self._tags is not None:
+                    self._tags.add(tag)
             if pool.draining and now >= pool.gentle_until and not frame.marks & (ANSWER | BROKEN):
                 frame = self._refusal(frame)
         super()._on_frame(frame, now)
         if self.last is not None and self.last.state == WAITING:
             self._on_waits(frame)
+
+    def _is_asked(self, tag: int) -> bool:
+        """It is owed a reply under that id. Of few the ledger is asked, which is cheaper than to keep a set
+        of what it says; of many that set."""
+        if self._tags is not None:
+            if self.first is not None:
+                return tag in self._tags
+            self._tags = None
+        exchange = self.last
+        left = FEW
+        while exchange is not None:
+            if exchange.tag == tag and not exchange.marks & ONEWAY:
+                return True
+            left -= 1
+            if not left:
+                self._tags = tags = self._owed_tags()
+                return tag in tags
+            exchange = exchange.before
+        return False
+
+    def _owed_tags(self) -> set[int]:
+        tags: set[int] = set()
+        exchange = self.last
+        while exchange is not None:
+            if not exchange.marks & ONEWAY:
+                tags.add(exchange.tag)
+            exchange = exchange.before
+        return tags
 
     def _refusal(self, frame: Frame) -> Frame:
         """In a drain nothing new begins: who always has something in flight would keep it waiting."""
@@ -103,7 +134,7 @@ class TaggedClient(SharedClient):
         """Told to ask elsewhere; what it is owed it gets, and then its connection ends."""
         if self.phase != ENDING and not self._told:
             self._told = True
-            self._aside += cast(TaggedProtocol, self.pool.protocol).goodbye()
+            self._aside += self._protocol.goodbye()
             self._say_aside()
         super().drain(now)
 
@@ -200,20 +231,73 @@ class TaggedClient(SharedClient):
         super().deliver(exchange, frame, now)
 
     def deliver_whole(self, exchange: Exchange, data: bytes, now: float) -> None:
-        """As `deliver`, of a reply that came in one frame and under its own id."""
+        """As `deliver`, of a reply that came in one frame and still has our id."""
+        tag = exchange.tag
+        if self.first is self.last and self._is_plain():
+            self._deliver_last(exchange, data, now)
+            return
         if self._talking is not None or self.first is self.last or self._read_paused:
-            self.deliver(exchange, Frame(data, _WHOLE, None, exchange.tag), now)
+            self.deliver(exchange, Frame(self._protocol.retag(data, tag), _WHOLE, None, tag), now)
             return
         # Others are owed, so there is no more to settle than this one: as deliver and _settle, without five
         # calls.
         self._unlink(exchange)
-        self.pool.bytes_to_clients += len(data)
-        if self.wire is not None:
-            self.put(data, more=True)
+        pool = self.pool
+        pool.bytes_to_clients += len(data)
+        if self._apart or pool.corked is None:
+            if self.wire is not None:
+                self.put(self._protocol.retag(data, tag), more=True)
+        elif self.wire is not None:
+            kept = self._kept  # as put
+            if kept is None:
+                kept = self._kept = []
+                pool.corked.append(self)
+            self._protocol.retag_into(kept, data, tag)
         exchange.move(DONE)
         exchange.reason = _OK
-        self.pool.replied += exchange.weight
-        self._tags.discard(exchange.tag)
+        pool.replied += exchange.weight
+        if self._tags is not None:
+            self._tags.discard(tag)
+
+    def _is_plain(self) -> bool:
+        """There is nothing to settle but what it is owed."""
+        return not (
+            self._kept is not None
+            or self._read_paused
+            or self.write_paused
+            or self._talking is not None
+            or self.filling is not None
+            or self.wire is None
+            or self._aside
+            or self._mute
+            or self.framer.held
+            or self.pool.draining
+        )
+
+    def _deliver_last(self, exchange: Exchange, data: bytes, now: float) -> None:
+        """All that it is owed, where _is_plain: as deliver and _settle."""
+        wire = self.wire
+        assert wire is not None
+        pool = self.pool
+        pool.bytes_to_clients += len(data)
+        if len(data) < LARGE:
+            wire.write(self._protocol.retag(data, exchange.tag))
+        else:
+            parts: list[bytes | memoryview] = []
+            self._protocol.retag_into(parts, data, exchange.tag)
+            wire.writelines(parts)
+        exchange.move(DONE)
+        exchange.reason = _OK
+        pool.replied += exchange.weight
+        self.first = self.last = None
+        if not self.write_paused:
+            self.phase = IDLE
+            self.deadline = deadline = now + pool.client_idle_timeout
+            if deadline < self.wake:
+                pool.slow.watch(self)
+        self.framer.resume()
+        if self._read_paused:
+            self._regulate()
 
     def _answer(self, exchange: Exchange, frame: Frame, now: float, *, linger: bool) -> None:
         if linger and not exchange.whole and exchange.reason not in _TRICKLES and not self.pool.draining:
@@ -233,7 +317,7 @@ class TaggedClient(SharedClient):
         self._talking = None
         if self._aside:
             self._say_aside()
-        if not exchange.marks & ONEWAY:
+        if self._tags is not None and not exchange.marks & ONEWAY:
             self._tags.discard(exchange.tag)
         if self.filling is exchange and not marks & END_CLIENT:
             self.filling = None  # answered early, and as in _answer

@@ -17,11 +17,13 @@ from muxproxy.mux.exchange import DONE, REPLYING, ClientRole, Exchange
 from muxproxy.mux.shared.accounts import SharedAccounts
 from muxproxy.mux.tagged.client import TaggedClient
 from muxproxy.mux.tagged.heartbeat import NOTED, PATIENCE, HasHeartbeat, Heartbeat
+from muxproxy.mux.tagged.slots import Slots
 from muxproxy.protocols.contract import (
     END_UPSTREAM,
     FIRST,
     INTERIM,
     LAST,
+    ONEWAY,
     PIN,
     Frame,
     Reason,
@@ -29,6 +31,9 @@ from muxproxy.protocols.contract import (
 )
 
 _WHOLE: Final = FIRST | LAST
+# Bytes of a request, as an average of those that are written together: from here on to join them costs more
+# than to name their parts to the kernel.
+LARGE: Final = 4096
 
 # Answers to the server's own questions that wait until a request has been written to its end.
 MAX_KEPT: Final = 64 * 1024  # bytes; beyond it a question gets no answer
@@ -37,13 +42,12 @@ MAX_KEPT: Final = 64 * 1024  # bytes; beyond it a question gets no answer
 class TaggedUpstream(HasHeartbeat):
     """Ids are ours on the wire and the client's own in its reply."""
 
-    __slots__ = ("_asked", "_by_tag", "_heartbeat", "_kept", "_next_tag", "_protocol")
+    __slots__ = ("_asked", "_heartbeat", "_kept", "_protocol", "_slots")
 
     def __init__(self, pool: SharedAccounts, server: Server, now: float) -> None:
         super().__init__(pool, server, now)
         self._protocol = cast(TaggedProtocol, pool.protocol)
-        self._by_tag: dict[int, Exchange] = {}  # oldest first, as dicts keep their order
-        self._next_tag = 0
+        self._slots = Slots()
         self._kept = b""
         self._asked = False  # whether it lives, and not heard since
         self._heartbeat: Heartbeat | None = None
@@ -67,37 +71,61 @@ class TaggedUpstream(HasHeartbeat):
     # -- the ledger --------------------------------------------------------------------------------
 
     def _enter(self, exchange: Exchange) -> None:
-        tag = self._next_tag = self._next_tag + 1
-        self._by_tag[tag] = exchange
-        exchange.data = self._protocol.retag(exchange.data, tag)
-        exchange.wire_tag = tag
+        exchange.data = self._protocol.retag(exchange.data, self._slots.add(exchange))
 
     def _pass(self, exchange: Exchange) -> None:
-        tag = self._next_tag = self._next_tag + 1
-        exchange.data = self._protocol.retag(exchange.data, tag)
+        exchange.data = self._protocol.retag(exchange.data, self._slots.skip())
 
     def _match(self, frame: Frame) -> Exchange | None:
-        return self._by_tag.get(frame.tag)
+        return self._slots.get(frame.tag)
 
     def _strike(self, exchange: Exchange) -> None:
-        del self._by_tag[exchange.wire_tag]
+        self._slots.remove(exchange)
 
     def _strike_unwritten(self, exchange: Exchange) -> None:
         self._strike(exchange)
 
     def _newest(self) -> Exchange | None:
-        return next(reversed(self._by_tag.values()), None)
+        return self._slots.newest()
 
     def _oldest(self) -> Exchange | None:
-        return next(iter(self._by_tag.values()), None)
+        return self._slots.oldest()
 
     def _all(self) -> list[Exchange]:
-        everything = list(self._by_tag.values())
-        self._by_tag.clear()
+        everything = self._slots.all()
+        self._slots.clear()
         return everything
 
     def _waiting_for_reply(self) -> list[Exchange]:
-        return list(self._by_tag.values())
+        return self._slots.all()
+
+    def _write(self, out: list[Exchange], now: float) -> None:
+        """As Gathering does, where ids are all that is to be done: as nearly always."""
+        for exchange in out:
+            if exchange.marks & ONEWAY or not exchange.whole:
+                super()._write(out, now)
+                return
+        slots, protocol = self._slots, self._protocol
+        parts: list[bytes | memoryview] = []
+        size = 0
+        has_bodies = False
+        for exchange in out:
+            size += len(exchange.data)
+            protocol.retag_into(parts, exchange.data, slots.add(exchange))
+            if exchange.more is not None:
+                has_bodies = True
+                size += exchange.size
+                parts.extend(exchange.more)
+        wire = self.wire
+        assert wire is not None
+        if size < LARGE * len(out):
+            wire.write(b"".join(parts))
+        else:
+            wire.writelines(parts)
+        if wire.is_closing():
+            self._on_unwritten(out)
+        elif has_bodies:
+            self._drop_bodies(out)
 
     def _for_client(self, exchange: Exchange, frame: Frame) -> Frame:
         if not frame.marks & FIRST:
@@ -118,9 +146,9 @@ class TaggedUpstream(HasHeartbeat):
         super().on_data(data, now)
 
     def _on_frames(self, frames: Sequence[Frame], now: float) -> None:
-        by_tag, protocol = self._by_tag, self._protocol
+        slots = self._slots
         for frame in frames:
-            exchange = by_tag.get(frame.tag) if frame.marks == _WHOLE else None
+            exchange = slots.get(frame.tag) if frame.marks == _WHOLE else None
             client = None if exchange is None else exchange.client
             if exchange is None or client is None or exchange.marks & PIN or exchange.limit >= 0:
                 self._on_frame(frame, now)
@@ -129,12 +157,12 @@ class TaggedUpstream(HasHeartbeat):
                 continue
             # As nearly always.
             assert isinstance(client, TaggedClient)
-            del by_tag[frame.tag]
+            slots.remove(exchange)
             exchange.upstream = None
             self.in_flight -= exchange.weight
             self.server.in_flight -= exchange.weight
             try:
-                client.deliver_whole(exchange, protocol.retag(frame.data, exchange.tag), now)
+                client.deliver_whole(exchange, frame.data, now)
             except Exception:
                 client.on_bug(now)  # which is on no ledger of ours any more (P2, P3)
                 raise
@@ -202,8 +230,7 @@ class TaggedUpstream(HasHeartbeat):
         heartbeat is 0 none is asked for.)"""
         if self.owner is not None or self.suspect & SILENT:
             return INF
-        newest = next(reversed(self._by_tag.values()))
-        if newest.sent < self.heard or self.may_be_silent():
+        if self.written() < self.heard or self.may_be_silent():
             self._asked = False
         elif self._asked:
             self._asked = False
@@ -215,11 +242,12 @@ class TaggedUpstream(HasHeartbeat):
         return now + self.shared_pool.first_look
 
     def written(self) -> float:
-        return next(reversed(self._by_tag.values())).sent if self._by_tag else 0.0
+        newest = self._slots.newest()
+        return 0.0 if newest is None else newest.sent
 
     def on_server_eof(self, now: float) -> bool:
         quiet = now - max(self.heard, self.written())
-        if self._by_tag and quiet >= NOTED and not self.server.stopping:
+        if self._slots.size and quiet >= NOTED and not self.server.stopping:
             self._on_pace(quiet, now)
         return super().on_server_eof(now)
 
@@ -267,7 +295,7 @@ class TaggedUpstream(HasHeartbeat):
             self.fail("reply timeout", Reason.REPLY_TIMEOUT, f"silent for {2 * timeout:g} s", now)
             return
         next_look, forgotten = look, 0
-        for exchange in list(self._by_tag.values()):
+        for exchange in self._slots.all():
             if exchange is self._streaming:
                 continue
             since = self.heard if exchange.state == REPLYING else exchange.sent
@@ -285,12 +313,13 @@ class TaggedUpstream(HasHeartbeat):
             next_look = min(next_look, due)
         if self.state == OPEN and forgotten:
             self.pool.release(self, now)  # their places are for those who wait (P4)
-        if self.state == OPEN and self._by_tag:
+        if self.state == OPEN and self._slots.size:
             self.expect_by(next_look)
 
     def _forget(self, exchange: Exchange, now: float) -> None:
-        if self._by_tag.pop(exchange.wire_tag, None) is None:
+        if self._slots.get(exchange.wire_tag) is not exchange:
             return
+        self._slots.remove(exchange)
         exchange.upstream = None
         self.in_flight -= exchange.weight
         self.server.in_flight -= exchange.weight

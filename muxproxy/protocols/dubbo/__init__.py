@@ -35,6 +35,7 @@ from muxproxy.protocols.dubbo.common import (
     NAMES,
     READONLY,
     Settings,
+    beginning,
 )
 from muxproxy.protocols.dubbo.refusal import refusal
 from muxproxy.protocols.dubbo.replies import ReplyFramer
@@ -44,6 +45,8 @@ from muxproxy.protocols.dubbo.requests import RequestFramer
 # gets alone while they come in (P5), which costs others that connection for so long: too much for what is
 # not rare.
 WHOLE: Final = 1024 * 1024  # bytes
+# Of a message as long as this the body is not copied before it is joined with others.
+VIEWED: Final = 4096  # bytes
 
 __all__ = ["DubboProtocol", "ReplyFramer", "RequestFramer"]
 
@@ -118,4 +121,14 @@ class DubboProtocol(TaggedProtocol):
         return READONLY
 
     def retag(self, data: bytes, tag: int) -> bytes:
-        return data[:4] + tag.to_bytes(8, "big") + data[12:]
+        if len(data) < VIEWED:
+            return b"%b%b%b" % (beginning(data), tag.to_bytes(8, "big"), data[12:])
+        return b"".join((data[:4], tag.to_bytes(8, "big"), memoryview(data)[12:]))
+
+    def retag_into(self, parts: list[bytes | memoryview], data: bytes, tag: int) -> None:
+        parts.append(beginning(data))
+        parts.append(tag.to_bytes(8, "big"))
+        if len(data) < VIEWED:
+            parts.append(data[12:])
+        else:
+            parts.append(memoryview(data)[12:])

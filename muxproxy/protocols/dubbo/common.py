@@ -113,6 +113,21 @@ def header(data: bytes, at: i64) -> tuple[int, int, int, int]:
     return data[at] << 8 | data[at + 1], data[at + 2], tag, _four(data, at + 12)
 
 
+# All that a call or a good reply may begin with, by its flags: nothing is made anew for them.
+_CALLS: Final = [MAGIC_BYTES + bytes((flags, 0)) for flags in range(256)]
+_REPLIES: Final = [MAGIC_BYTES + bytes((flags, OK)) for flags in range(256)]
+
+
+def beginning(data: bytes) -> bytes:
+    """`data[:4]`, of HEADER_SIZE or more: magic, flags, status."""
+    if data[0] != 0xDA or data[1] != 0xBB:
+        return data[:4]
+    status = data[3]
+    if status == OK:
+        return _REPLIES[data[2]]
+    return data[:4] if status else _CALLS[data[2]]
+
+
 def _four(data: bytes, at: i64) -> i64:
     a: i64 = data[at]
     b: i64 = data[at + 1]

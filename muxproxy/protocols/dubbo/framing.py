@@ -72,23 +72,24 @@ class Framing:
             data, pos = (self._rest[pos:] + data, 0) if data else (self._rest, pos)
             self._rest, self.more = b"", 0
         if self._left:
-            data = self._go_on(data, frames)
-        if self._part:
+            pos = self._go_on(data, frames)
+        elif self._part:
             data, self._part = self._part + data, b""
-        if data:
+        if pos < len(data):
             self._walk(data, pos, frames)
         self.midway = self._part != b""
         return frames
 
-    def _go_on(self, data: bytes, frames: list[Frame]) -> bytes:
-        """More of the body that is being passed on. Returns what is behind it."""
+    def _go_on(self, data: bytes, frames: list[Frame]) -> int:
+        """More of the body that is being passed on. Returns where it ends: what is behind it is not copied,
+        and of a chunk of large replies that is nearly all."""
         size = len(data)
-        left = self._left
-        part, rest = (data, b"") if size <= left else (data[:left], data[left:])
-        self._left = left = left - len(part)
-        if part and not self._skips:
-            frames.append(Frame(part, 0 if left else LAST, None, self._tag))
-        return rest
+        end = min(size, self._left)
+        self._left -= end
+        if end and not self._skips:
+            part = data if end == size else data[:end]
+            frames.append(Frame(part, 0 if self._left else LAST, None, self._tag))
+        return end
 
     def _walk(self, data: bytes, at: int, frames: list[Frame]) -> None:
         size = len(data)

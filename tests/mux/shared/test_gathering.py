@@ -26,6 +26,39 @@ def test_a_lone_request_is_written_at_once_and_those_behind_it_once_per_turn() -
     assert server.wire.writes == [b"first\n", b"a\nb\nc\n"]
 
 
+@pytest.mark.parametrize("sharing", [ORDERED, Sharing.TAGGED])
+def test_after_a_turn_that_brought_several_the_next_ones_are_written_at_its_end(sharing: Sharing) -> None:
+    stage = Stage(sharing, max_connections=1)
+    tags = [b"%08d " % n if sharing is Sharing.TAGGED else b"" for n in range(10)]
+    answered = 0
+
+    def answers(count: int) -> None:
+        nonlocal answered
+        server.sends(b"".join(tag + b"x\n" for tag in tags[answered + 1 : answered + count + 1]))
+        answered += count
+
+    def turn(count: int) -> list[bytes]:
+        """So many clients ask. What was written meanwhile, and then."""
+        before = len(server.wire.writes)
+        with stage.turn():
+            for tag in tags[1 : count + 1]:
+                stage.asks(tag + b"x\n")
+            at_once = len(server.wire.writes) - before
+        written = [data.count(b"\n") for data in server.wire.writes[before:]]
+        answers(count)
+        return [at_once, *written]
+
+    stage.asks(tags[1] + b"x\n")
+    server = stage.connects()
+    answers(1)
+    assert turn(1) == [1, 1]
+    assert turn(3) == [1, 1, 2], "nothing told that two more would come"
+    assert turn(2) == [0, 2], "several had come in the turn before"
+    assert turn(1) == [0, 1], "and then one"
+    assert turn(1) == [1, 1], "the next one goes at once, as all that come alone"
+    assert stage.outcomes() == {"ok": 9}
+
+
 def test_no_more_than_max_in_flight_are_in_flight() -> None:
     stage = Stage(ORDERED, max_connections=1, max_in_flight=2)
     clients = [stage.asks(b"%d\n" % n) for n in range(5)]

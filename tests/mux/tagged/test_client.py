@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from muxproxy.mux.base.failures import Failures
-from muxproxy.mux.tagged.client import APART, MAX_ASIDE
+from muxproxy.mux.shared.pool import TOGETHER
+from muxproxy.mux.tagged.client import APART, FEW, MAX_ASIDE
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Peer, Stage
 from tests.tagged_toys import GOODBYE, LIVES, TaggedToy, tagged
@@ -27,6 +30,23 @@ def test_a_client_gets_its_replies_in_the_order_they_come() -> None:
     server.sends(tagged(1, b"a\n") + tagged(2, b"b\n"))
     assert ann.got() == tagged(1, b"a\n") + tagged(2, b"b\n")
     assert stage.outcomes() == {"ok": 3}
+
+
+def test_what_a_client_asks_at_once_goes_to_one_connection_unless_that_has_far_more_than_another() -> None:
+    stage = Stage(TAGGED, max_connections=2, min_connections=2)
+    servers = [stage.connects(), stage.connects()]
+    names = [b"n"] * 8
+    clients = [ask(stage, *names) for _ in range(4)]
+    assert [server.got().count(b"\n") for server in servers] == [16, 16]
+    for server in servers:
+        server.sends(b"".join(tagged(n, b"n\n") for n in range(1, 17)))
+    for client in clients:
+        assert len(client.wire.writes) == 1, "its replies came together"
+        assert client.got() == b"".join(tagged(n, b"n\n") for n in range(1, 9))
+    ask(stage, *[b"n"] * 100)
+    one, two = [server.got().count(b"\n") for server in servers]
+    assert one + two == 100
+    assert abs(one - two) <= TOGETHER
 
 
 def test_parts_of_replies_from_several_connections_never_mingle() -> None:
@@ -87,6 +107,31 @@ def test_a_reply_cut_in_the_middle_ends_the_client() -> None:
     assert ann.got() == tagged(1, b"a +4\nab")
     assert not ann.is_open
     assert sum(stage.outcomes().values()) == 2
+
+
+@pytest.mark.parametrize("many", [1, FEW - 1, FEW, FEW + 1, 3 * FEW])
+def test_of_few_and_of_many_each_tag_that_is_in_flight_is_known_and_no_other(many: int) -> None:
+    tags = [*range(1, many), (1 << 26) + many]
+    names = b"".join(tagged(tag, b"x\n") for tag in tags)
+    for again in tags:
+        stage = Stage(TAGGED, max_connections=1)
+        ann = stage.asks(names)
+        ann.sends(tagged(5 * FEW, b"nobody oneway\n"))  # no reply is owed for it, and its tag is free
+        ann.sends(tagged(5 * FEW, b"x\n"))
+        assert not ann.wire.aborted
+        ann.sends(tagged(again, b"x\n"))
+        assert ann.wire.aborted
+    stage = Stage(TAGGED, max_connections=1)
+    ann = stage.asks(names)
+    server = stage.connects()
+    for n, tag in enumerate(tags, 1):  # each of them, as soon as its reply is out
+        server.sends(tagged(n, b"x\n"))
+        assert ann.got() == tagged(tag, b"x\n")
+        ann.sends(tagged(tag, b"x\n"))
+    assert not ann.wire.aborted
+    server.sends(b"".join(tagged(n, b"x\n") for n in range(many + 1, 2 * many + 1)))
+    assert ann.got() == names
+    assert stage.outcomes() == {"ok": 2 * many}
 
 
 def test_a_tag_that_is_in_flight_already_ends_that_client_and_says_why() -> None:

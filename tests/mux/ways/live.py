@@ -79,7 +79,7 @@ class Live:
         assert self.server.got().endswith(self.asks[12:])  # behind an id that is ours
         reply = self.replies
         if self.name == "dubbo":
-            reply = frame(REPLY, self.server.wire.brain._next_tag, b"\x94", 20)
+            reply = frame(REPLY, self.server.wire.brain._slots.given, b"\x94", 20)
         self.server.sends(reply)
         assert self.ann.got() == self.replies
 

@@ -100,20 +100,22 @@ def _limits() -> None:
         _calls(live, server, tag, method)
     assert server.got().count(b"2.0.2") == 2
     live.set("dubbo.limits", (two, Limit("s", 2, "x")), serves=False)
-    assert server.got() == frame(CALL, server.wire.brain._next_tag, invocation("s", "x"))
+    assert server.got() == frame(CALL, server.wire.brain._slots.given, invocation("s", "x"))
     _calls(live, server, 5, "x")
     assert server.got() == b""
     live.set("dubbo.limits", (Limit("s", 1, "y"), Limit("s", 1, "z")), serves=False)
-    assert server.got() == frame(CALL, server.wire.brain._next_tag, invocation("s", "x")), "it has none now"
+    assert server.got() == frame(CALL, server.wire.brain._slots.given, invocation("s", "x")), (
+        "it has none now"
+    )
     assert live.stage.statistics()["limited"].keys() == {"s.y", "s.z"}
     for tag in (6, 7):
         _calls(live, server, tag, "z")
     assert server.got().count(b"2.0.2") == 1
-    for tag in range(2, server.wire.brain._next_tag + 1):
+    for tag in range(2, server.wire.brain._slots.given + 1):
         server.sends(frame(REPLY, tag, b"\x94", 20))
     assert server.got().count(b"2.0.2") == 2
-    server.sends(frame(REPLY, server.wire.brain._next_tag, b"\x94", 20))
-    server.sends(frame(REPLY, server.wire.brain._next_tag - 1, b"\x94", 20))
+    server.sends(frame(REPLY, server.wire.brain._slots.given, b"\x94", 20))
+    server.sends(frame(REPLY, server.wire.brain._slots.given - 1, b"\x94", 20))
     assert live.outcomes == {"ok": 8}
     assert [of["active"] for of in live.stage.statistics()["limited"].values()] == [0, 0]
     as_new("dubbo.limits", (), (one,))

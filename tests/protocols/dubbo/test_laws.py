@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muxproxy.config.model import Limit
-from muxproxy.protocols.dubbo.common import HEADER_SIZE, MAX_EVENT, MAX_NAMES
+from muxproxy.protocols.dubbo import VIEWED, DubboProtocol
+from muxproxy.protocols.dubbo.common import HEADER_SIZE, MAX_EVENT, MAX_NAMES, beginning
 from tests.protocols.dubbo.feeding import bytewise, feed, frame, invocation, protocol
 
 LIMITS = (Limit("s", 1, "m"), Limit("s", 2))
@@ -74,6 +75,29 @@ def test_calls_pass_byte_for_byte_but_for_the_id(chunks: list[bytes], limited: b
         retagged = dubbo.retag(message.data, tag)
         assert (retagged[:4], retagged[12:]) == (message.data[:4], message.data[12:])
         assert int.from_bytes(retagged[4:12], "big") == tag
+        assert_pieces(dubbo, message.data, tag)
+
+
+def assert_pieces(dubbo: DubboProtocol, data: bytes, tag: int) -> None:
+    """What is to be joined with others is the same, behind what is there."""
+    parts: list[bytes | memoryview] = [b"before"]
+    dubbo.retag_into(parts, data, tag)
+    assert b"".join(parts) == b"before" + dubbo.retag(data, tag)
+
+
+@given(
+    st.binary(min_size=16, max_size=20)
+    | st.sampled_from((b"\xda\xbb\xc2\0", b"\xda\xbb\x02\x14")).map(lambda begun: begun + bytes(12)),
+    st.sampled_from((0, 1, VIEWED - 17, VIEWED - 16, VIEWED)),
+    st.integers(0, 2**64 - 1),
+)
+def test_all_that_is_changed_of_a_message_is_its_id(begun: bytes, more: int, tag: int) -> None:
+    """Of a short one and a long one, whatever its magic, flags and status are."""
+    data = begun + bytes(more)
+    dubbo = protocol()
+    assert dubbo.retag(data, tag) == data[:4] + tag.to_bytes(8, "big") + data[12:]
+    assert beginning(data) == data[:4]
+    assert_pieces(dubbo, data, tag)
 
 
 @given(pieces(REPLIES))
