@@ -20,7 +20,7 @@ lends to workers, which is why this stands below both.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import Generic, NamedTuple, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -73,7 +73,7 @@ class Share:
         return Report(self.serial, max(held, self.most), self.wanted)
 
 
-class _Holder:
+class Borrower:
     __slots__ = ("asked", "has_answered", "lent", "most", "news", "serial", "wanted")
 
     def __init__(self) -> None:
@@ -93,14 +93,14 @@ class Budget(Generic[Key]):
         """`spread`: what nobody wants is lent all the same, evenly. Otherwise it waits for who comes."""
         self.bound = bound
         self._spread = spread
-        self._holders: dict[Key, _Holder] = {}
+        self._holders: dict[Key, Borrower] = {}
         self._line: dict[Key, None] = {}  # who wants more, the longest first
 
     # -- what happens ------------------------------------------------------------------------------
 
     def join(self, *keys: Key) -> None:
         """More holders. They hold nothing yet."""
-        self._holders.update((key, _Holder()) for key in keys)
+        self._holders.update((key, Borrower()) for key in keys)
         if self._spread:  # until it speaks for itself it is taken to want what is even
             for key in keys:
                 self._holders[key].wanted = self.bound // len(self._holders)
@@ -114,6 +114,14 @@ class Budget(Generic[Key]):
         self._share_out()
 
     def on_report(self, key: Key, report: Report) -> None:
+        self.on_reports([(key, report)])
+
+    def on_reports(self, reports: Iterable[tuple[Key, Report]]) -> None:
+        for key, report in reports:
+            self._note(key, report)
+        self._share_out()
+
+    def _note(self, key: Key, report: Report) -> None:
         holder = self._holders.get(key)
         if holder is None or report.serial != holder.serial:
             return  # it speaks of an order that is not the last; it will answer that one, too
@@ -125,7 +133,6 @@ class Budget(Generic[Key]):
             self._line.setdefault(key)
         else:
             self._line.pop(key, None)
-        self._share_out()
 
     def set_bound(self, bound: int) -> None:
         """At once for what is lent from now on; what is lent already comes back first."""
@@ -153,6 +160,13 @@ class Budget(Generic[Key]):
         holder.news = False
         return Order(holder.serial, holder.most, holder.asked)
 
+    def holds(self, key: Key) -> bool:
+        return key in self._holders
+
+    def wanted(self) -> int:
+        """Places that those in line could do with."""
+        return sum(self._holders[key].wanted for key in self._line)
+
     def lent(self, key: Key | None = None) -> int:
         """To one holder, or to all."""
         if key is not None:
@@ -175,7 +189,7 @@ class Budget(Generic[Key]):
                 holder.has_answered = False
             holder.news |= told[key] != (holder.most, holder.asked)
 
-    def _free(self) -> int:
+    def free(self) -> int:
         """Places that nobody may hold. What was ordered in this very turn counts as lent."""
         return self.bound - sum(max(holder.lent, holder.most) for holder in self._holders.values())
 
@@ -185,7 +199,7 @@ class Budget(Generic[Key]):
 
     def _lend(self) -> None:
         """One place in turn to those in line."""
-        while self._line and self._free() > 0:
+        while self._line and self.free() > 0:
             key = next(iter(self._line))
             holder = self._holders[key]
             holder.most += 1
@@ -196,7 +210,7 @@ class Budget(Generic[Key]):
                 self._line[key] = None
 
     def _lend_evenly(self) -> None:
-        while self._holders and self._free() > 0:
+        while self._holders and self.free() > 0:
             min(self._holders.values(), key=_most).most += 1
 
     def _ask(self) -> None:
@@ -215,7 +229,7 @@ class Budget(Generic[Key]):
         for key, holder in self._holders.items():
             holder.asked = 0 if key in self._line else part
 
-    def _even_out(self, poor: _Holder, wanted: int) -> int:
+    def _even_out(self, poor: Borrower, wanted: int) -> int:
         """The richest give up one after the other until it has as many. Returns how many. Not those that have
         not heard yet what they were lent last: each place is used once at least before it goes on."""
         others = [holder for holder in self._holders.values() if holder is not poor and holder.has_answered]
@@ -230,5 +244,5 @@ class Budget(Generic[Key]):
         return taken
 
 
-def _most(holder: _Holder) -> int:
+def _most(holder: Borrower) -> int:
     return holder.most

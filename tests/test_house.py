@@ -89,6 +89,7 @@ MAY_IMPORT_IN_MUX: dict[str, set[str]] = {
     "ordered": _BASE | {"shared"},
     "tagged": _BASE | {"shared"},
     "sharings": _BASE | {"exclusive", "dedicated", "shared", "ordered", "tagged"},
+    "destinations": _BASE | {"exclusive", "sharings"},
     "__init__": set(),
 }
 

@@ -112,7 +112,7 @@ def outcomes() -> set[str]:
 
 
 def upstream_states() -> set[str]:
-    return returned(("mux",), "_state_of")
+    return returned(("mux",), "state_of")
 
 
 def server_states() -> set[str]:
@@ -130,7 +130,18 @@ def closed() -> set[str]:
     """Why upstream connections were not reused."""
     found = arguments(("mux",), {"close", "fail", "count_closed"}, 0)
     found |= assigned(
-        ("mux", "worker"), {"retiring", "CONNECT_TIMEOUT", "REMOVED", "TOO_OLD", "RECONNECT", "SHED", "GIVEN"}
+        ("mux", "worker"),
+        {
+            "retiring",
+            "CONNECT_TIMEOUT",
+            "REMOVED",
+            "TOO_OLD",
+            "RECONNECT",
+            "SHED",
+            "GIVEN",
+            "NOT_ALLOWED",
+            "FORGOTTEN",
+        },
     )
     found |= returned(("mux",), "_why_not_reusable")
     found |= assigned(("protocols",), {"spoilt", "READ_ONLY", "SAID_CLOSE", "SERVER_OLD", "UPGRADED"})

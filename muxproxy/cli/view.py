@@ -76,6 +76,11 @@ def _backend(b: Mapping[str, Any]) -> Table:
         table.add_row("  listening", f"{listening.get('subscribers', 0):,}", _counts(shown))
     for name, limit in b.get("limited", {}).items():
         table.add_row("  limit", _of(limit, "active", "active_max"), _limit(name, limit))
+    if b.get("destinations_max"):
+        forgotten = f"{b['destinations_forgotten']:,} forgotten"
+        table.add_row("  destinations", _of(b, "destinations_known", "destinations_max"), forgotten)
+    for name, its in b.get("destinations", {}).items():
+        table.add_row("  to", name, _counts(its))
     for key, it in b.get("differs", {}).items():
         table.add_row("  set", f"{it['now']:,}", Text(f"{key}, {it['file']:,} in the file", "yellow"))
     for server in b.get("drained_servers", ()):
@@ -83,7 +88,8 @@ def _backend(b: Mapping[str, Any]) -> Table:
     for remark in b.get("remarks", ()):
         table.add_row("  remark", "", Text(remark, "yellow"))
     for server in b.get("servers", []):
-        table.add_row("  server", server["address"], _server(server))
+        if server["failures"] or not b.get("destinations"):
+            table.add_row("  server", server["address"], _server(server))
     for outcome, reasons in b.get("outcomes", {}).items():
         total = sum(reasons.values())
         if total or outcome == "replied":

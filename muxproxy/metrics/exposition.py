@@ -103,6 +103,24 @@ def _limits(key: str) -> Read:
     return read
 
 
+def _destinations(key: str) -> Read:
+    def read(snapshot: Mapping[str, Any]) -> Iterator[Sample]:
+        for name, destination in snapshot.get("destinations", {}).items():
+            yield {"destination": name}, destination[key]
+
+    return read
+
+
+def _with_destinations(key: str) -> Read:
+    """Of a backend whose requests have any."""
+
+    def read(snapshot: Mapping[str, Any]) -> Iterator[Sample]:
+        if snapshot.get("destinations_max"):
+            yield {}, snapshot[key]
+
+    return read
+
+
 # (key of the worker's own numbers, name without the prefix, type, help)
 _OF_WORKERS = (
     ("client_sockets", "worker_client_sockets", "gauge", "Client connections of all its backends."),
@@ -154,6 +172,34 @@ _FAMILIES: tuple[tuple[str, str, str, Read], ...] = (
     ("connect_failures_total", "counter", "Attempts that failed.", _number("connect_failures")),
     ("reused_total", "counter", "Exchanges sent on a connection that had served before.", _number("reused")),
     ("retried_total", "counter", "Exchanges sent a second time.", _number("retried")),
+    (
+        "destinations",
+        "gauge",
+        "Destinations that are remembered.",
+        _with_destinations("destinations_known"),
+    ),
+    ("destinations_max", "gauge", "[upstream] max_destinations.", _with_destinations("destinations_max")),
+    (
+        "destinations_forgotten_total",
+        "counter",
+        "Destinations that were remembered and are not any more.",
+        _with_destinations("destinations_forgotten"),
+    ),
+    ("destination_sockets", "gauge", "Sockets towards the destination.", _destinations("sockets")),
+    (
+        "destination_in_flight",
+        "gauge",
+        "Exchanges sent to the destination and not ended.",
+        _destinations("in_flight"),
+    ),
+    ("destination_waiting", "gauge", "Exchanges that wait for a place there.", _destinations("waiting")),
+    ("destination_sent_total", "counter", "Exchanges sent there.", _destinations("sent")),
+    (
+        "destination_connect_failures_total",
+        "counter",
+        "Attempts to connect there that failed.",
+        _destinations("connect_failures"),
+    ),
     ("limit_active", "gauge", "Requests under a limit that a server has in hand.", _limits("active")),
     ("limit_active_max", "gauge", "actives of the limit.", _limits("active_max")),
     ("limit_waiting", "gauge", "Requests that wait for a place under the limit.", _limits("waiting")),

@@ -17,6 +17,14 @@ class ServerSnapshot(TypedDict):
     last_error: str
 
 
+class DestinationSnapshot(TypedDict):
+    sockets: int
+    in_flight: int
+    waiting: int
+    sent: int  # exchanges, since it is known
+    connect_failures: int  # likewise
+
+
 class LimitSnapshot(TypedDict):
     active: int
     active_max: int
@@ -60,4 +68,10 @@ class BackendSnapshot(TypedDict):
     closed: dict[str, int]  # why upstream connections were not reused -> how many
     queue_wait: dict[str, Any]  # Histogram.snapshot(): wait of every exchange that was sent, 0 for most
     bytes: dict[str, int]  # from_clients | to_clients
-    servers: list[ServerSnapshot]
+    servers: list[ServerSnapshot]  # with destinations: of the busiest
+    # By name the busiest of those that are known, and "others", all the rest. {} and 0 where requests have no
+    # destinations of their own
+    destinations: dict[str, DestinationSnapshot]
+    destinations_known: int
+    destinations_max: int
+    destinations_forgotten: int  # since start

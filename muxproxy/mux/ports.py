@@ -128,12 +128,14 @@ class UpstreamBrain(Working):
         raise NotImplementedError
 
 
-class World(Interface):
-    """What a pool may ask of its worker."""
-
+class Dialler(Interface):
     def dial(self, address: str, upstream: UpstreamBrain) -> None:
         """Start a connect. Ends in exactly one of upstream.on_connected(wire, now) and
         upstream.on_closed(error, now); before that `hang_up` may be called, and on_closed still comes."""
+
+
+class World(Dialler, Interface):
+    """What a pool may ask of its worker."""
 
     def hang_up(self, upstream: UpstreamBrain) -> None:
         """Give up a connect that `dial` started."""

@@ -123,7 +123,7 @@ class ClientSocket(Visitor):
         try:
             why = door.turns_away(wire)
             if why:
-                self._pool.turn_away(wire, why, now)
+                self._pool.turn_away(wire, why, now, door.reason)
         except Exception:
             self._engine.on_door_bug(wire)
             return True

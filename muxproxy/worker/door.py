@@ -12,6 +12,7 @@ import socket
 import struct
 
 from muxproxy.config.sources import Sources
+from muxproxy.protocols.contract import Reason
 from muxproxy.worker.visit import Visit
 
 # linux/netlink.h and linux/rtnetlink.h
@@ -48,6 +49,8 @@ def _is_local(family: int, address: bytes) -> bool:
 class Door:
     """Of one listener."""
 
+    reason = Reason.DENIED  # of who is turned away
+
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
 
@@ -62,3 +65,14 @@ class Door:
         if self._sources.admit(host, lambda host: host == here or is_own(host)):
             return ""
         return f"{host} may not connect: [clients] from = {self._sources.text}"
+
+
+class Shut(Door):
+    """Of one client, who does not come in."""
+
+    def __init__(self, why: str, reason: Reason = Reason.DENIED) -> None:
+        self._why = why
+        self.reason = reason
+
+    def turns_away(self, transport: asyncio.Transport | Visit) -> str:
+        return self._why

@@ -90,7 +90,9 @@ class Listener:
             self._batch = min(2 * self._batch, ACCEPTED_PER_TURN)
 
     def _take_in(self, descriptor: int) -> None:
-        hands = ClientSocket(self._engine, self._pool, self._door)
+        self._take(descriptor, ClientSocket(self._engine, self._pool, self._door))
+
+    def _take(self, descriptor: int, hands: ClientSocket) -> None:
         if self._has_visits:
             sock = _SOCKET(self._family, _STREAM, 0, descriptor)
             hands.begin(Visit(self._engine.lobby, hands, sock))

@@ -32,7 +32,6 @@ from muxproxy.messages import (
 )
 from muxproxy.mux.admission.memory import Memory
 from muxproxy.mux.base.failures import INTERVAL
-from muxproxy.mux.base.statistics import statistics
 from muxproxy.native import running
 from muxproxy.worker.backend.service import Service
 from muxproxy.worker.bugs import describe, describe_current
@@ -95,7 +94,7 @@ class Worker:
             "build": self._build,
             "accepting_paused": self._accepting.paused,
             **self._memory.statistics(),
-            "backends": {name: statistics(service.pool, now) for name, service in self._services.items()},
+            "backends": {name: service.statistics(now) for name, service in self._services.items()},
         }
 
     def on_lend(self, message: Lend) -> None:

@@ -55,6 +55,21 @@ def test_every_number_of_the_state_machine_is_shown_with_its_bound() -> None:
     assert text() == EXPECTED
 
 
+def test_the_busiest_destinations_are_named_and_of_their_servers_those_in_trouble() -> None:
+    one = {"sockets": 8, "in_flight": 7, "waiting": 0, "sent": 900, "connect_failures": 0}
+    told = {
+        "destinations": {"10.0.0.5:80": one, "others": one | {"sent": 12}},
+        "destinations_known": 40,
+        "destinations_max": 1024,
+        "destinations_forgotten": 3,
+    }
+    shown = text(report=REPORT | {"backends": {"search": REPORT["backends"]["search"] | told}})
+    assert "40 / 1,024" in shown
+    assert "3 forgotten" in shown
+    assert "sent 900, sockets 8, in_flight 7" in shown
+    assert "sent 12" in shown
+
+
 def test_what_operators_have_changed_stands_beside_what_the_files_say() -> None:
     changed = {"state": "paused", "differs": {"upstream.max_connections": {"file": 8, "now": 1200}}}
     entry = REPORT["backends"]["search"] | changed | {"drained_servers": ["10.0.0.7:80"]}

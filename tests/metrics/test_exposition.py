@@ -182,3 +182,20 @@ def test_what_is_held_is_shown_by_kind_and_what_is_remembered_by_backend():
     for kind, size in kinds.items():
         assert samples["muxproxy_worker_held_bytes_by_kind", (("worker", "0"), ("kind", kind))] == size
     assert samples["muxproxy_remembered_bytes", (("backend", "web"),)] == 700
+
+
+def test_destinations_are_labels_as_many_as_the_snapshot_names() -> None:
+    one = {"sockets": 8, "in_flight": 7, "waiting": 1, "sent": 900, "connect_failures": 2}
+    told = {
+        "state": "serving",
+        "destinations": {"10.0.0.5:80": one, "others": one | {"sent": 12}},
+        "destinations_known": 40,
+        "destinations_max": 1024,
+        "destinations_forgotten": 3,
+    }
+    page = exposition("1", [], {"egress": told})
+    assert 'muxproxy_destination_sent_total{backend="egress",destination="10.0.0.5:80"} 900' in page
+    assert 'muxproxy_destination_sent_total{backend="egress",destination="others"} 12' in page
+    assert 'muxproxy_destinations{backend="egress"} 40' in page
+    none = told | {"destinations": {}, "destinations_known": 0, "destinations_max": 0}
+    assert "destinations{" not in exposition("1", [], {"plain": none})

@@ -34,6 +34,9 @@ class Bound:
             self._kept_since = min(self._kept_since, self._stage.world.now)
         assert self._stage.world.now - self._kept_since < 0.05, "an idle one is kept from who asks"
 
+    def owned(self) -> int:
+        return sum(upstream.owner is not None for upstream in self._stage.pool.upstreams)
+
     def allow(self, most: int, asked: int = 0) -> None:
         pool = self._stage.pool
         order = Order(pool.allowance.share.serial + 1, min(most, pool.config.max_connections), asked)

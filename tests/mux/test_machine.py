@@ -451,7 +451,7 @@ class Machine(Reloading):
         stage = self.stage
         self.bound.allow(1)
         stage.passes(0.1)
-        owned = sum(upstream.owner is not None for upstream in stage.pool.upstreams)
+        owned = self.bound.owned()
         assert len(stage.world.sockets) <= max(1, owned), "P1: what is not needed any more has stayed"
         with stage.turn():
             stage.pool.drain(stage.world.now)

@@ -17,17 +17,34 @@ _RETRY_AFTER_MIN: Final = 1
 _RETRY_AFTER_MAX: Final = 60
 
 
+class Hall:
+    """Where the queues of several pools share one max_waiting (destinations/hall.py)."""
+
+    __slots__ = ()
+
+    def widen(self, gate: Gate) -> None:
+        """It is full: may it have more?"""
+        raise NotImplementedError
+
+    def is_crowded(self) -> bool:
+        """So many wait, with or without a part, that no more may even for a place that is coming."""
+        raise NotImplementedError
+
+
 class Gate:
-    __slots__ = ("_rate", "_sampled_at", "_sampled_served", "max_waiting", "waiting")
+    __slots__ = ("_rate", "_sampled_at", "_sampled_served", "hall", "max_waiting", "waiting")
 
     def __init__(self, max_waiting: int) -> None:
-        self.max_waiting = max_waiting
+        self.max_waiting = max_waiting  # of a hall, what it has of that for now
+        self.hall: Hall | None = None
         self.waiting = 0  # in all queues of the pool
         self._rate = 0.0  # exchanges per second that left the queue for a server
         self._sampled_at = 0.0
         self._sampled_served = 0
 
     def is_full(self) -> bool:
+        if self.waiting >= self.max_waiting and self.hall is not None:
+            self.hall.widen(self)
         return self.waiting >= self.max_waiting
 
     def retry_after(self, served: int, now: float) -> int:

@@ -54,12 +54,14 @@ class Accounts:
         self.name = backend.name
         self.protocol = protocol
         self.max_connections = backend.upstream.max_connections  # that it may have now: allowance.py
+        self.potential = 0  # that it may have as soon as it wants more, where that takes no time
         self.yields = False  # what comes free is too many, or others ask for it
         self.world = world
         self.fine = fine
         self.slow = parts.slow
         self.memory = Memory(Node().memory, fine)  # its own, until its worker says which
         self.clients: dict[ClientRole, None] = {}  # and not a set: what happens to all happens in order
+        self.leads_clients = True  # False: `clients` has others', too, and what is for all is not its to do
         self.queue = Queue(backend.queue.timeout, fine, self.on_expired)
         # Those that need a connection alone, apart, so that they never stand in front of those that do not
         # (P4).
@@ -108,7 +110,9 @@ class Accounts:
         self.client_idle_timeout = backend.clients.idle_timeout
         # of what is opaque, without a byte in either direction
         self.tunnel_timeout = backend.http.tunnel_timeout
-        self.gate.max_waiting = backend.queue.max_waiting
+        self.never_waits = backend.queue.max_waiting == 0
+        if self.gate.hall is None:
+            self.gate.max_waiting = backend.queue.max_waiting
         self.allow(self.max_connections)
 
     # -- what pool.py supplies (and server.py and upstream.py say what else they ask of it) ----------
@@ -165,7 +169,7 @@ class Accounts:
         self.pinned_limit = self._pinned_limit(self._parts.backend)
 
     def _pinned_limit(self, backend: Backend) -> int:
-        return max(1, self.max_connections // 2)
+        return max(1, max(self.max_connections, self.potential) // 2)
 
     def end(self, exchange: Exchange, reason: Reason) -> None:
         """Any state but ABANDONED => DONE, counted (P3)."""
@@ -178,6 +182,14 @@ class Accounts:
 
     def count(self, reason: Reason, weight: int = 1) -> None:
         self.ended[reason] = self.ended.get(reason, 0) + weight
+
+    def served(self) -> int:
+        """Exchanges, since start."""
+        return self.unqueued + self.dequeued
+
+    def sockets(self) -> int:
+        """Towards its servers, of every kind."""
+        raise NotImplementedError
 
     def is_pressed(self, now: float) -> bool:
         """Somebody could do with the place of a connection that is good for nothing."""
@@ -241,7 +253,7 @@ class Accounts:
     ) -> Frame:
         retry_after = 0
         if reason in _OVERLOAD:
-            retry_after = self.gate.retry_after(self.unqueued + self.dequeued, now)
+            retry_after = self.gate.retry_after(self.served(), now)
         if exchange is None:
             return self.protocol.refusal(reason, text, retry_after=retry_after, closing=closing)
         return self.protocol.refusal(
@@ -254,11 +266,11 @@ class Accounts:
             weight=exchange.weight,
         )
 
-    def turn_away(self, wire: Wire, text: str, now: float) -> None:
+    def turn_away(self, wire: Wire, text: str, now: float, reason: Reason = Reason.DENIED) -> None:
         """Of one who may not connect: told, if it costs nothing, and not waited for (P10)."""
-        self.count(Reason.DENIED)
-        self.fault(Reason.DENIED, text)
-        frame = self.refusal(Reason.DENIED, f"{self.name}: {text}", None, True, now)
+        self.count(reason)
+        self.fault(reason, text)
+        frame = self.refusal(reason, f"{self.name}: {text}", None, True, now)
         if frame.marks & BROKEN:
             self.world.reset(wire)
             return

@@ -9,6 +9,9 @@ Of places that are idle here others may ask for some: these are closed and given
 while all that may be had are taken wants more, if the backend has more: said once somebody has waited for
 WANT_AFTER, for in most queues a place comes free sooner than another process could give one.
 
+Where who lends is in this process (destinations/) all of that is said at once, and what is lent and not used
+goes back by itself.
+
 pool.py asks `max_connections`; all that is rare is here.
 """
 
@@ -28,13 +31,28 @@ WANT_AFTER: Final = 0.002  # seconds that somebody has waited
 WANT_AGAIN: Final = 0.02  # between two looks whether more is still wanted
 
 
+class Lender:
+    """Who lends to pools of this process (destinations/lending.py)."""
+
+    __slots__ = ()
+
+    def on_share(self, pool: Refusing, now: float) -> None:
+        """As World.on_share."""
+        raise NotImplementedError
+
+    def borrow(self, pool: Refusing, now: float) -> bool:
+        """One place more, if one is free and nobody is before it. True: it has it."""
+        raise NotImplementedError
+
+
 class Allowance(Timed):
     """Of one pool. Alone with its backend it has all of its bound, until an order says otherwise."""
 
-    __slots__ = ("_is_busy", "_pool", "_refused", "share")
+    __slots__ = ("_is_busy", "_pool", "_refused", "lender", "share")
 
     def __init__(self, pool: Refusing) -> None:
         self._pool = pool
+        self.lender: Lender | None = None  # None: the supervisor, whom the world tells
         self.share = Share()
         self.share.most = pool.max_connections
         self._is_busy = False  # shedding: what it closes tells it so
@@ -53,7 +71,14 @@ class Allowance(Timed):
         if self.share.on_order(order):
             self._apply(now)
         self._look(now)
-        self._pool.world.on_share(self._pool)
+        self._tell(now)
+
+    def _tell(self, now: float) -> None:
+        """The report has changed."""
+        if self.lender is None:
+            self._pool.world.on_share(self._pool)
+        else:
+            self.lender.on_share(self._pool, now)
 
     def report(self) -> Report:
         return self.share.report(len(self._pool.upstreams))
@@ -135,7 +160,7 @@ class Allowance(Timed):
         if free > 0:
             share.give(free)
             pool.allow(share.most)
-            pool.world.on_share(pool)
+            self._tell(now)
         leaving = sum(upstream.state >= CLOSING for upstream in pool.upstreams)
         self._is_busy = True
         for upstream in self._idle()[: max(0, share.asked - leaving)]:
@@ -152,13 +177,19 @@ class Allowance(Timed):
         """One fewer: heard by who lends, while it waits for that."""
         was_over = len(self._pool.upstreams) >= self._pool.max_connections
         self.on_idle(now)
-        if was_over:
-            self._pool.world.on_share(self._pool)
+        if was_over or self.lender is not None:
+            self._tell(now)
 
     # -- more --------------------------------------------------------------------------------------
 
     def want(self, now: float, *, refused: bool = False) -> None:
         """Somebody waits, or was refused, and all that may be had are taken."""
+        if self.lender is not None:
+            before = self.share.wanted
+            self._look(now)
+            if self.share.wanted != before:
+                self._tell(now)
+            return
         self._refused += refused
         if self.deadline == INF and self._pool.max_connections < self._pool.config.max_connections:
             self.deadline = now + WANT_AFTER
@@ -166,22 +197,64 @@ class Allowance(Timed):
 
     def on_deadline(self, now: float) -> None:
         self.deadline = INF
-        before = self.share.wanted
+        before = self.share.wanted, self.share.most
         self._give(now)
+        if self.lender is not None:
+            self.tidy(now)
         self._look(now)
-        if self.share.wanted != before:
-            self._pool.world.on_share(self._pool)
+        if (self.share.wanted, self.share.most) != before:
+            self._tell(now)
+
+    def borrow(self, now: float) -> bool:
+        """One more at once, for who may not wait."""
+        is_full = self._pool.max_connections >= self._pool.config.max_connections
+        return self.lender is not None and not is_full and self.lender.borrow(self._pool, now)
 
     def _look(self, now: float) -> None:
         """What is wanted now; and again while it is, or while others want what may come free here unseen:
         who waited for a place of another kind has left."""
         pool = self._pool
         more = pool.config.max_connections - pool.max_connections
-        self.share.wanted = max(0, min(more, pool.missing() + self._refused))
+        if self.lender is None:
+            missing = pool.missing() + self._refused
+        else:
+            missing = self._usable(now) - max(0, pool.max_connections - len(pool.upstreams))
+        self.share.wanted = max(0, min(more, missing))
         self._refused = 0
-        if self.share.wanted or self.share.asked:
+        if self.share.wanted or self.share.asked or (self.lender is not None and pool.gate.waiting):
             self.deadline = now + WANT_AGAIN
             pool.fine.watch(self)
+
+    # -- of who lends here -------------------------------------------------------------------------
+
+    def _usable(self, now: float) -> int:
+        """Connections that would be dialled now. None while no server may be: who waits for a server that
+        cannot be reached keeps no place from others."""
+        pool = self._pool
+        if not pool.gate.waiting or not any(server.may_dial(now) for server in pool.servers):
+            return 0
+        return max(0, pool.missing())
+
+    def tidy(self, now: float) -> None:
+        """What it has is used, or goes back."""
+        if self.share.most > len(self._pool.upstreams) and self._usable(now):
+            self._pool.grow(now)
+        self._return_unused(now)
+
+    def _return_unused(self, now: float) -> None:
+        pool, share = self._pool, self.share
+        unused = share.most - len(pool.upstreams) - self._usable(now)
+        if unused > 0 and not self._is_busy:
+            share.give(unused)
+            pool.allow(share.most)
+
+    def spare(self) -> int:
+        """Places that would come back if they were asked for, or are on their way."""
+        pool = self._pool
+        if pool.gate.waiting:
+            return 0
+        leaving = sum(upstream.state >= CLOSING for upstream in pool.upstreams)
+        return max(0, pool.max_connections - len(pool.upstreams)) + leaving + len(self._idle())
 
     def on_bug(self, now: float) -> None:
         """Ours: who comes to wait next says it again."""

@@ -40,7 +40,7 @@ class Changing(Refusing):
         self._parts = self._parts._replace(backend=backend)
         outdated = self.protocol.configure(backend)
         self._set_up(backend)
-        if self.tunnel_timeout < tunnels:
+        if self.tunnel_timeout < tunnels and self.leads_clients:
             for client in self.clients:
                 client.on_shorter_tunnels(now)
         for queue in self._queues():

@@ -41,7 +41,7 @@ class Failures:
                 "count": count - told.get(reason, 0),
                 **({"last": pool.faults[reason]} if reason in pool.faults else {}),
                 "waiting": f"{pool.gate.waiting}/{pool.gate.max_waiting}",
-                "connections": f"{len(pool.upstreams)}/{pool.config.max_connections}",
+                "connections": f"{pool.sockets()}/{pool.config.max_connections}",
                 "clients": f"{len(pool.clients)}/{pool.clients_config.max_connections or 0}",
             }
             for reason, count in pool.ended.items()

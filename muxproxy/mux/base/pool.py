@@ -20,7 +20,7 @@ from muxproxy.mux.base.server import Server, coming
 from muxproxy.mux.base.upstream import OPEN, Upstream
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import Exchange
-from muxproxy.mux.ports import Wire
+from muxproxy.mux.ports import Dialler, Wire
 from muxproxy.protocols.contract import PIN
 
 MANY: Final = 4  # connections of which one is spared for a server that cannot be reached
@@ -33,6 +33,7 @@ class Pool(Changing):
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
         self.lookout = Lookout(self)
+        self.dialler: Dialler = self.world
 
     def new_client(self, wire: Wire, now: float) -> Client:
         client: Client = self._parts.new_client(self, wire, now)
@@ -56,7 +57,7 @@ class Pool(Changing):
     def _wait(self, exchange: Exchange, now: float) -> None:
         """NEW => (WAITING | DONE: refused)"""
         gate = self.gate
-        if gate.waiting >= gate.max_waiting and not self._is_place_coming(now):
+        if gate.waiting >= gate.max_waiting and gate.is_full() and not self._may_have_one(now):
             self.allowance.want(now, refused=True)
             self._refuse_full(exchange, now)
             return
@@ -112,9 +113,18 @@ class Pool(Changing):
         idle: list[Upstream] = best.idle
         return idle.pop()
 
+    def _may_have_one(self, now: float) -> bool:
+        """A place is coming, or is to be had at once."""
+        hall = self.gate.hall
+        if hall is not None and hall.is_crowded():
+            return False
+        if self._is_place_coming(now):
+            return True
+        return self.never_waits and self.allowance.borrow(now) and self._is_place_coming(now)
+
     def _is_place_coming(self, now: float) -> bool:
         """Where nobody may wait for a place, who waits for a connect does not: none would ever be made."""
-        return not self.gate.max_waiting and self.gate.waiting < self._places_coming(now)
+        return self.never_waits and self.gate.waiting < self._places_coming(now)
 
     def _places_coming(self, now: float) -> int:
         return coming(self.servers, self.max_connections - len(self.upstreams), now) * self._places()
@@ -302,11 +312,11 @@ class Pool(Changing):
         server.connecting += 1
         self.fine.watch(upstream)
         self.lookout.start(now)
-        self.world.dial(server.address, upstream)
+        self.dialler.dial(server.address, upstream)
 
     def on_connected(self, upstream: Upstream, now: float) -> None:
         server = upstream.server
-        server.connecting -= 1
+        server.on_attempt_over()
         server.reached = True
         if server.closes and upstream.mute:
             server.accepts = upstream.dialled >= server.failed_at
@@ -325,8 +335,13 @@ class Pool(Changing):
         self.release(upstream, now)
         if self.yields:
             self.allowance.shed(now)
-        self.grow(now)  # a server in doubt was probed by this one alone
+        self.on_worth_a_try(now)  # a server in doubt was probed by this one alone
+
+    def on_worth_a_try(self, now: float) -> None:
+        self.grow(now)
         self.warm(now)
+        if self.gate.waiting and self.allowance.lender is not None:
+            self.allowance.want(now)
 
     def _on_open(self, upstream: Upstream, now: float) -> None: ...
 
@@ -347,10 +362,10 @@ class Pool(Changing):
         self.upstreams.pop(upstream, None)
         server.connections -= 1
         if not connected:
-            server.connecting -= 1
+            server.on_attempt_over()
         if error:
             self.on_failed(upstream, error, now)
-        if self.yields:
+        if self.yields or self.allowance.lender is not None:
             self.allowance.on_gone(now)
         if self.draining and not self.upstreams:
             self.maybe_drained()
@@ -407,7 +422,7 @@ class Pool(Changing):
             self.fine.forget(server)
         self._end_all((u for u in self.upstreams if u.server.gone), REMOVED, now)
         self.serve(now)
-        self.warm(now)
+        self.on_worth_a_try(now)
 
     # -- the end ---------------------------------------------------------------------------------------
 
@@ -420,6 +435,14 @@ class Pool(Changing):
         for client in list(self.clients):
             client.drain(now)
         self.maybe_drained()
+
+    def close_connections(self, why: str, now: float) -> bool:
+        """Once its clients have left. True: no socket is left either."""
+        if self.clients:
+            return False
+        for upstream in list(self.upstreams):
+            upstream.close(why, now)
+        return not self.upstreams
 
     def maybe_drained(self) -> None:
         if self.draining and not self.clients:

@@ -25,6 +25,9 @@ class Refusing(PoolOfUpstreams):
         self.servers: list[Server] = []
         self._pins_told = -INF  # when the log last said what holds all of them
 
+    def sockets(self) -> int:
+        return len(self.upstreams)
+
     def to_end(self, excess: int) -> list[Upstream]:
         """Of those that owe something: which end with that, since `excess` are too many. All of them, if
         whichever comes free first shall be it."""

@@ -50,6 +50,10 @@ class PoolOfServers(Accounts):
         """Another server, or one less, is about to stop."""
         raise NotImplementedError
 
+    def on_worth_a_try(self, now: float) -> None:
+        """A server may be dialled that could not be until now."""
+        raise NotImplementedError
+
 
 class Server(Timed):
     """`address` as the dialer takes it. `idle`: connections that owe nothing, last used last (LIFO, P4).
@@ -74,6 +78,7 @@ class Server(Timed):
         "in_flight",
         "last_error",
         "lasts",
+        "late",
         "open",
         "pace",
         "pool",
@@ -90,6 +95,7 @@ class Server(Timed):
         self.open: list[Any] = []
         self.connections = 0  # sockets, connecting ones included
         self.connecting = 0
+        self.late = 0  # of these, that take so long that others are tried (destinations/race.py)
         self.in_flight = 0
         self.failures = 0  # connects that failed in a row
         self.failed_at = 0.0
@@ -113,6 +119,11 @@ class Server(Timed):
         self._ended_after = 0  # replies, of the last connection that it closed so
         self._told = False  # the log says it once
 
+    def on_attempt_over(self) -> None:
+        """A connect has come to its end."""
+        self.connecting -= 1
+        self.late = min(self.late, self.connecting)
+
     def may_dial(self, now: float) -> bool:
         """A server in doubt is probed by one connection at a time."""
         if self.gone or self.absent_since != INF or (self.failures and not self._may_probe(now)):
@@ -126,7 +137,7 @@ class Server(Timed):
 
     def coming(self) -> int:
         """Connects under way that bring a connection to use."""
-        return 0 if self.stopping and self.pool.others_serve(self) else self.connecting
+        return 0 if self.stopping and self.pool.others_serve(self) else self.connecting - self.late
 
     def is_absent(self, now: float) -> bool:
         """Its name gives other addresses, and has for so long that this is no turn of a rota, or nothing that
@@ -207,8 +218,7 @@ class Server(Timed):
         if self.stopping:
             self._set_stopping(0.0)
             self.pool.world.log(why, backend=self.pool.name, server=str(self))
-            self.pool.grow(now)
-            self.pool.warm(now)
+            self.pool.on_worth_a_try(now)
 
     def _set_stopping(self, until: float) -> None:
         self.stopping = until
@@ -228,8 +238,7 @@ class Server(Timed):
             self._look_later(now)
         else:
             self.on_stays("server did not stop", now)
-        self.pool.grow(now)
-        self.pool.warm(now)
+        self.pool.on_worth_a_try(now)
 
     def on_bug(self, now: float) -> None:
         """Ours: a dial raised, perhaps. Who waits for this server must not wait for ever."""

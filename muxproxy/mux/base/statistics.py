@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from muxproxy.metrics.snapshot import BackendSnapshot
 from muxproxy.mux.base.pool import Pool
 from muxproxy.mux.base.upstream import CLOSING, OPEN, Upstream
+from muxproxy.protocols.contract import Reason
+
+STATES: Final = ("connecting", "idle", "resting", "busy", "suspect", "pinned", "draining", "closing")
 
 
 def statistics(pool: Pool, now: float) -> BackendSnapshot:
-    outcomes: dict[str, dict[str, int]] = {
-        outcome: {} for outcome in ("replied", "refused", "expired", "lost", "abandoned")
-    }
-    outcomes["replied"]["ok"] = pool.replied
-    for reason, count in pool.ended.items():
-        outcomes[reason.outcome][reason.label] = count
-    states = dict.fromkeys(
-        ("connecting", "idle", "resting", "busy", "suspect", "pinned", "draining", "closing"), 0
-    )
-    pinned: dict[str, int] = {}
+    states = dict.fromkeys(STATES, 0)
     for upstream in pool.upstreams:
-        states[_state_of(upstream)] += 1
-        if upstream.owner is not None:
-            pinned[upstream.pin_reason] = pinned.get(upstream.pin_reason, 0) + 1
+        states[state_of(upstream)] += 1
     return {
         "protocol": pool.protocol.name,
         "draining": pool.draining,
@@ -36,9 +30,9 @@ def statistics(pool: Pool, now: float) -> BackendSnapshot:
         "upstream_max": pool.config.max_connections,
         "upstream_allowed": pool.max_connections,
         "upstream": states,
-        "pinned": pinned,
+        "pinned": pin_reasons(pool),
         "pinned_max": pool.pinned_limit,
-        "outcomes": outcomes,
+        "outcomes": outcomes(pool.replied, pool.ended),
         "connects": pool.connects,
         "connect_failures": pool.connect_failures,
         "reused": pool.reused,
@@ -53,10 +47,33 @@ def statistics(pool: Pool, now: float) -> BackendSnapshot:
         "queue_wait": pool.waits().snapshot(),
         "bytes": {"from_clients": pool.bytes_from_clients, "to_clients": pool.bytes_to_clients},
         "servers": [server.snapshot() for server in pool.servers],
+        "destinations": {},
+        "destinations_known": 0,
+        "destinations_max": 0,
+        "destinations_forgotten": 0,
     }
 
 
-def _state_of(upstream: Upstream) -> str:
+def outcomes(replied: int, ended: dict[Reason, int]) -> dict[str, dict[str, int]]:
+    told: dict[str, dict[str, int]] = {
+        outcome: {} for outcome in ("replied", "refused", "expired", "lost", "abandoned")
+    }
+    told["replied"]["ok"] = replied
+    for reason, count in ended.items():
+        told[reason.outcome][reason.label] = count
+    return told
+
+
+def pin_reasons(pool: Pool) -> dict[str, int]:
+    """Why connections are one session's -> how many are."""
+    reasons: dict[str, int] = {}
+    for upstream in pool.upstreams:
+        if upstream.owner is not None:
+            reasons[upstream.pin_reason] = reasons.get(upstream.pin_reason, 0) + 1
+    return reasons
+
+
+def state_of(upstream: Upstream) -> str:
     if upstream.state < OPEN:
         return "connecting"
     if upstream.state >= CLOSING:

@@ -204,8 +204,7 @@ class Upstream(UpstreamRole):
         server = self.server
         if server.closes and self.state == OPEN and self.dialled >= server.failed_at:
             server.on_back()
-            self.pool.grow(now)  # others may be dialled now, and nothing else says so to who waits (P4)
-            self.pool.warm(now)
+            self.pool.on_worth_a_try(now)  # others, too, now, and nothing else says so to who waits (P4)
 
     def is_left(self, now: float) -> bool:
         """Idle, about to be used while its server is in doubt: it is closed and True if the server has left,

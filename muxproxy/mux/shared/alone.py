@@ -21,7 +21,7 @@ class Alone(SharedAccounts):
 
     def _pinned_limit(self, backend: Backend) -> int:
         """At least one connection stays with the many, where there are many."""
-        return min(backend.upstream.pinned_limit, max(1, self.max_connections - 1))
+        return min(backend.upstream.pinned_limit, max(1, max(self.max_connections, self.potential) - 1))
 
     def _alone_queue(self, exchange: Exchange) -> Queue:
         return self.stream_queue if exchange.marks & STREAM else self.pin_queue

@@ -19,7 +19,11 @@ _RETRY = 1.0  # seconds after a failure, or name_ttl where that is shorter
 
 
 class Resolver:
-    def __init__(self, pool: Pool, time: Callable[[], float]) -> None:
+    def __init__(
+        self, pool: Pool, time: Callable[[], float], order: Callable[[list[str]], list[str]] = list
+    ) -> None:
+        """`order`: in which one name's addresses are told."""
+        self._order = order
         self._pool = pool
         self._time = time
         self._servers: list[Address] = []
@@ -97,7 +101,7 @@ class Resolver:
             if not found:
                 error = f"{server}: no address"
                 continue
-            self._known[server] = [
-                str(Address("tcp", host=str(info[4][0]), port=server.port)) for info in found
-            ]
+            self._known[server] = self._order(
+                [str(Address("tcp", host=str(info[4][0]), port=server.port)) for info in found]
+            )
         return error

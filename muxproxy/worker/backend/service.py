@@ -10,13 +10,20 @@ from muxproxy.budget import Order
 from muxproxy.config import sources
 from muxproxy.config.address import parse_listen, usual
 from muxproxy.config.model import Backend
+from muxproxy.metrics.snapshot import BackendSnapshot
 from muxproxy.mux.admission.memory import Memory
 from muxproxy.mux.base.failures import Failures
+from muxproxy.mux.base.pool import Pool
+from muxproxy.mux.base.statistics import statistics
+from muxproxy.mux.destinations import totals
+from muxproxy.mux.destinations.front import Front
 from muxproxy.mux.sharings import new_pool
 from muxproxy.protocols import build
+from muxproxy.worker.backend.outside import Surroundings
 from muxproxy.worker.backend.resolver import Resolver
 from muxproxy.worker.engine import Engine
 from muxproxy.worker.listener import Listener
+from muxproxy.worker.original import OriginalListener
 
 GENTLE = 0.5  # of the time for a drain: then whoever is owed nothing is closed
 REMOVED = "backend removed"  # why its connections are closed
@@ -31,7 +38,13 @@ class Service:
         self._engine = engine
         self.backend = backend
         self.holder, order = place or (0, None)
-        self.pool = new_pool(backend, build(backend), engine, engine.fine, engine.slow)
+        self._front: Front | None = None  # where requests have destinations
+        self._surroundings: Surroundings | None = None
+        if backend.upstream.to == "servers":
+            self.pool: Pool = new_pool(backend, build(backend), engine, engine.fine, engine.slow)
+        else:
+            self._surroundings = Surroundings(engine)
+            self.pool = self._front = self._surroundings.new_front(backend)
         self.pool.memory = memory
         if order is not None:
             self.pool.allowance.begin(order)
@@ -40,12 +53,19 @@ class Service:
         self._resolver = Resolver(self.pool, engine.time)
 
     def start(self) -> None:
-        self._resolver.start()
+        if self._front is None:
+            self._resolver.start()
+
+    def statistics(self, now: float) -> BackendSnapshot:
+        return statistics(self.pool, now) if self._front is None else totals.statistics(self._front, now)
 
     def listen(self, address: str, descriptor: int) -> Listener:
         """Takes the descriptor over; it does not accept yet."""
         who = sources.of(self.backend.clients.from_, parse_listen(address))
-        listener = Listener(self._engine, self.pool, descriptor, who)
+        if self._front is not None and self.backend.upstream.to == "original":
+            listener: Listener = OriginalListener(self._engine, self._front, descriptor, who)
+        else:
+            listener = Listener(self._engine, self.pool, descriptor, who)
         self.listeners.append((usual(address), listener))
         return listener
 
@@ -59,7 +79,8 @@ class Service:
         """New numbers for all, new servers; who may connect is asked of those that connect from now on."""
         self.backend = backend
         self.pool.configure(backend, self._engine.time())
-        self._resolver.configure()
+        if self._front is None:
+            self._resolver.configure()
         for address, listener in self.listeners:
             listener.admit(sources.of(backend.clients.from_, parse_listen(address)))
 
@@ -71,12 +92,10 @@ class Service:
     def remove(self, timeout: float) -> None:
         """By a reload. Another shard may serve its clients, or a new backend of that name."""
         self._resolver.close()
+        if self._surroundings is not None:
+            self._surroundings.close()
         self.drain(timeout, gently=True)
 
     def close_connections(self) -> bool:
         """Once its clients have left. True: no socket is left either."""
-        if self.pool.clients:
-            return False
-        for upstream in list(self.pool.upstreams):
-            upstream.close(REMOVED, self._engine.time())
-        return not self.pool.upstreams
+        return self.pool.close_connections(REMOVED, self._engine.time())

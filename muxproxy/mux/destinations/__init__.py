@@ -1,0 +1,13 @@
+"""Each request to a destination of its own: a pool and a queue for each, all of them under one bound (DESIGN
+section 3a).
+
+    client ──▶ Front ──▶ the pool of its destination ──▶ its server
+                │  who waits for a place:  lending.py    places of max_connections, from pool to pool
+                │  who waits at all:       hall.py       places of max_waiting, likewise
+                └─ numbers of all:         totals.py
+
+A destination's pool is a pool like any other, of whatever sharing: what it may have is its allowance
+(base/allowance.py), which a budget lends it as the supervisor's ledger lends to workers, by calls and not by
+messages. Where the destination is known when a client connects (`to = "original"`) the client is that pool's
+own; where each request names it (`to = "host"`) the client is the front's, which leads each exchange on.
+"""
