@@ -11,10 +11,13 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
+import msgspec
+
 from muxproxy.doctor.facts import Facts, Flow, Holder
 from muxproxy.doctor.judging.words import hands, listed, looks, named, rates, seen, ss, who
 from muxproxy.doctor.report import Evidence, Finding, Level, count, percent, span, times
 
+UNIX = '# a unix socket has no ports: [clients] listen = ["unix:/run/muxproxy/NAME.sock"]'
 LINGERS = 60.0  # seconds: TCP_TIMEWAIT_LEN
 REUSED_AFTER = 1.0
 # Of a flow's ports. connect() searches the longer the fuller they are, and a burst of a second takes the
@@ -63,7 +66,11 @@ def findings(facts: Facts, served: Mapping[str, str]) -> Iterator[Finding]:
     """`served`: remote -> where the configuration has a listener for it."""
     crowded = dict(_crowds(facts))
     yield from crowded.values()
+    ours = {listener.port for listener in facts.listeners if any(map(_is_ours, listener.holders))}
     for flow in facts.flows:
+        if flow.is_loopback and (flow.port in ours or flow.remote in served.values()):
+            yield from _towards_us(flow, facts)
+            continue
         found = _ports(flow, facts, served)
         if found is None:
             found = _churn(flow, facts, served)
@@ -72,6 +79,13 @@ def findings(facts: Facts, served: Mapping[str, str]) -> Iterator[Finding]:
         yield from _pools(flow, facts, served, crowded.keys())
         yield from _silence(flow)
     yield from _losses(facts)
+
+
+def _towards_us(flow: Flow, facts: Facts) -> Iterator[Finding]:
+    """The app's side of muxproxy: a client costs it next to nothing, and ports only by TCP."""
+    found = _ports(flow, facts, {}) or _churn(flow, facts, {})
+    if found is not None:
+        yield msgspec.structs.replace(found, type=UNIX)
 
 
 def cure(flow: Flow, served: Mapping[str, str]) -> str:
@@ -152,7 +166,7 @@ def _churn(flow: Flow, facts: Facts, served: Mapping[str, str]) -> Finding | Non
     return Finding(
         Level.WARNING,
         "churn",
-        f"{who(flow)} opens and closes {times(rate)} connections/s to {flow.remote}: a handshake for each",
+        f"{who(flow)} {_does(flow)} {flow.remote}: a handshake for each",
         cure(flow, served),
         (
             seen(flow),
@@ -188,12 +202,13 @@ def _crowds(facts: Facts) -> Iterator[tuple[int, Finding]]:
         busy = sum(flow.busy_most for _, flow in held)
         remotes = listed(f"{flow.remote} {holder.sockets:,}" for holder, flow in ranked)
         first = ranked[0][1]
+        whom = first.remote if len(held) == 1 else count(len(held), "remote")
         yield (
             pid,
             Finding(
                 Level.WRONG,
                 "pool",
-                f"{named(ranked[0][0])} has {total:,} connections to {count(len(held), 'remote')}; "
+                f"{named(ranked[0][0])} has {total:,} connections to {whom}; "
                 f"at most {busy:,} waited for a reply at a time",
                 f"muxproxy doctor --suggest {first.remote}",
                 (

@@ -29,6 +29,7 @@ _YOUNG_MS = _WAIT_MS - 1000  # tcp_tw_reuse takes one only when a second has pas
 _SEARCHING = 0.5  # the same while nobody has been seen with the sockets of a flow that is full
 _CROWDED = 0.5  # of the ports: such a flow is worth it
 _GUESSED = 0.05  # of the ports: of a flow with fewer TIME_WAITs nobody asks whose it was
+_FULL = 0.9  # of the ports: where nothing new is seen because there is no room for it
 _MOST_GUESSES = 3
 
 
@@ -292,8 +293,9 @@ class Watch:
 
     def _guessed(self, place: Ends, waits: Waits) -> tuple[Holder, ...]:
         """In whose hands sockets came and went that were in no list, or who was told of the remote."""
-        if waits.in_range[place] < _GUESSED * self._ports.size:
-            return ()
+        share = waits.in_range[place] / self._ports.size
+        if share < _GUESSED or (share < _FULL and not waits.fresh[place]):
+            return ()  # of what has ended nobody knows: whoever it was may have ended, too
         listening = {each.inode for each in self._listening if each.local_port == place.port}
         found = []
         for pid, held in self._held.items():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from muxproxy.doctor.facts import Facts, Flow, Holder
-from muxproxy.doctor.judging.flows import findings, use
+from muxproxy.doctor.facts import Facts, Flow, Holder, Listener
+from muxproxy.doctor.judging.flows import UNIX, findings, use
 from muxproxy.doctor.report import Finding, Level
 from tests.doctor.made import facts, flow
 
@@ -91,6 +91,16 @@ def test_where_muxproxy_serves_the_remote_its_address_is_what_to_type() -> None:
     assert found(told, {"10.0.0.5:6379": "127.0.0.1:6380"})[0].type.startswith(
         "# point the app at 127.0.0.1:6380"
     )
+
+
+def test_towards_muxproxy_itself_a_unix_socket_is_the_cure_and_many_clients_are_what_it_is_for() -> None:
+    worker = Listener("127.0.0.1", 6379, 0, 128, holders=(Holder(5, "python3 -m muxproxy.worker", "m"),))
+    ends = {"source": "127.0.0.1", "host": "127.0.0.1"}
+    (finding,) = found(facts(flow(2990, 10, timed=51.0, **ends), listeners=(worker,)))
+    assert (finding.about, finding.type) == ("churn", UNIX)
+    assert found(facts(flow(0, 900, **ends), listeners=(worker,))) == []
+    told = facts(flow(1992, 8, **ends), **SMALL)
+    assert found(told, {"10.0.0.5:6379": "127.0.0.1:6379"})[0].type == UNIX
 
 
 # -- pools ------------------------------------------------------------------------------------------------

@@ -141,15 +141,18 @@ def test_where_nobody_was_seen_with_it_who_opens_sockets_or_was_told_of_it_is_gu
         return {**machine, APP: Held(9, next(hands, last.sockets)), 300: Held(4, frozenset({70}))}, 0
 
     monkeypatch.setattr(proc, "held", held)
-    many = [[wait(number) for number in range(100)]]
-    found = only(seen([[]], many))
+    many = [[], [wait(number) for number in range(100)]]
+    found = only(seen([[]], list(many)))
     assert [(each.pid, each.guess[:40]) for each in found.holders] == [
         (APP, "sockets came and went in its hands (2 se")
     ]
     monkeypatch.setattr(proc, "is_told_of", lambda pid, host: pid in (300, SERVER))
-    told = only(seen([[]], many))
+    told = only(seen([[]], list(many)))
     assert [each.pid for each in told.holders] == [SERVER, 300, APP]
-    assert only(seen([[]], [many[0][1:]])).holders == ()  # too few to be worth it
+    assert only(seen([[]], [[], many[1][1:]])).holders == ()  # too few to be worth it
+    assert only(seen([[]], [many[1]])).holders == ()  # it has ended
+    full = [wait(number) for number in range(1800)]
+    assert [each.pid for each in only(seen([[]], [full])).holders] == [SERVER, 300]  # it has no room
 
 
 def test_who_serves_the_remote_is_not_guessed_to_be_its_client(
@@ -157,7 +160,7 @@ def test_who_serves_the_remote_is_not_guessed_to_be_its_client(
 ) -> None:
     monkeypatch.setattr(proc, "is_told_of", lambda pid, host: True)
     machine[APP] = Held(3, frozenset())
-    found = only(seen([[]], [[wait(number, to=key("10.0.0.1", 20500)) for number in range(100)]]))
+    found = only(seen([[]], [[], [wait(number, to=key("10.0.0.1", 20500)) for number in range(100)]]))
     assert [each.pid for each in found.holders] == [APP]
 
 
