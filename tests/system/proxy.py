@@ -85,7 +85,8 @@ class Proxy:
         self.admin = self.folder / "admin.sock"
         self._log = self.folder / "log"
         tables["clients"] = {"listen": ["127.0.0.1:0"]} | tables.get("clients", {})
-        tables["upstream"] = {"servers": list(servers)} | tables.get("upstream", {})
+        where = {"servers": list(servers)} if servers else {}  # none: where each request says
+        tables["upstream"] = where | tables.get("upstream", {})
         (self.folder / "backends").mkdir()
         (self.folder / "muxproxy.toml").write_text(toml(NODE | {"admin": str(self.admin)} | (node or {})))
         text = f'protocol = "{protocol}"\n{toml(top or {})}'

@@ -85,7 +85,7 @@ class SockDiag:
         self.close()
 
     def sockets(self, peer: str, *, states: tuple[str, ...] = CONNECTED) -> list[Entry]:
-        """Those whose peer is HOST:PORT."""
+        """Those whose peer is HOST:PORT; "*": whatever host."""
         host, _, port = peer.rpartition(":")
         mask = sum(1 << _NAMES[name] for name in states)
         body = _REQUEST.pack(socket.AF_INET, socket.IPPROTO_TCP, 0, mask)
@@ -95,7 +95,7 @@ class SockDiag:
         entries: list[Entry] = []
         while not self._take(self._buffer[: self._netlink.recv_into(self._buffer)], entries):
             pass
-        return [entry for entry in entries if entry.destination[0] == host]
+        return [entry for entry in entries if host in ("*", entry.destination[0])]
 
     @staticmethod
     def _take(data: memoryview, entries: list[Entry]) -> bool:
@@ -135,6 +135,7 @@ class Tally:
     held: int = 0
     seen: int = 0
     lingering: int = 0
+    each: int = 0  # held towards one of several destinations, and proven likewise
     by_count: dict[str, int] = field(default_factory=dict)  # sockets held -> samples
     worst: list[str] = field(default_factory=list)  # the sockets of the moment `held` was set
 
@@ -156,9 +157,10 @@ class Watch:
         tally.seen = max(tally.seen, len(held))
         tally.lingering = max(tally.lingering, len(entries) - len(held))
         self._counts[len(held)] += 1
-        if len(held) > tally.held:
+        if len(held) > tally.held or _most(held) > tally.each:
             still = {entry.cookie for entry in self._list() if entry.inode}
             together = [entry for entry in held if entry.cookie in still]
+            tally.each = max(tally.each, _most(together))
             if len(together) > tally.held:
                 tally.held = len(together)
                 tally.worst = [f"{e.state} {e.source[0]}:{e.source[1]} inode {e.inode}" for e in together]
@@ -169,6 +171,10 @@ class Watch:
     def result(self) -> Tally:
         self.tally.by_count = {str(count): number for count, number in sorted(self._counts.items())}
         return self.tally
+
+
+def _most(entries: list[Entry]) -> int:
+    return max(Counter(entry.destination for entry in entries).values(), default=0)
 
 
 class Sampler:

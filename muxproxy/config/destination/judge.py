@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from muxproxy.config.address import parse_listen
-from muxproxy.config.destination.entries import Network, parse_entry, parse_route_host
+from muxproxy.config.destination.entries import Entry, Network, parse_entry, parse_route_host
 from muxproxy.config.destination.spelling import Address, Destination, authority, literal
 from muxproxy.config.model import Backend, Route
 
@@ -76,17 +76,22 @@ class Judge:
     def named(self, host: str, *, secure: bool = False) -> Destination:
         """By a URL, or by Host: `host` or `host:port`. `secure`: https. Raises ValueError with the reason."""
         where = authority(host, port=HTTPS if secure else HTTP, tls=secure)
-        if not secure and (route := self.route(where)) is not None and route.tls:
-            return authority(host, port=HTTPS, tls=True)  # what has no port has its scheme's
-        return where
+        entry, route = self._first(where)
+        if secure or entry is None or route is None or not route.tls:
+            return where
+        # What has no port has its scheme's, but for a route that names one.
+        return authority(host, port=entry.port or HTTPS, tls=True)
 
     def route(self, destination: Destination) -> Route | None:
-        """The first of `[[http.routes]]` that names it."""
+        """The first of `[[http.routes]]` that names it. A tunnel has none: who knows what is in it?"""
+        return None if destination.tunnel else self._first(destination)[1]
+
+    def _first(self, destination: Destination) -> tuple[Entry | None, Route | None]:
         for entry, route in self._routes:
             found = literal(destination.host) if entry.network is not None else None
             if entry.names(destination) or (found is not None and entry.holds(found, destination.port)):
-                return route
-        return None
+                return entry, route
+        return None, None
 
     def refuses(
         self,
@@ -101,6 +106,8 @@ class Judge:
         found = literal((address or destination.host).partition("%")[0])
         forms = [] if found is None else list(_forms(found))
         port = destination.port
+        if address and (route := self.route(destination)) is not None and route.servers:
+            return ""  # they are the operator's
         for entry in self._deny:
             if entry.names(destination) or any(entry.holds(form, port) for form in forms):
                 return f'denied by "{entry.text}"'

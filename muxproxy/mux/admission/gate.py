@@ -10,6 +10,7 @@ from __future__ import annotations
 from math import ceil
 from typing import Final
 
+_ANY: Final = 1 << 30
 _RATE_WINDOW: Final = 1.0  # seconds between two looks at the drain rate
 _RATE_STALE: Final = 10.0  # seconds: what happened since an older look was mostly before there was a queue
 # seconds; HTTP's Retry-After has no fractions (RFC 9110 10.2.3)
@@ -32,10 +33,11 @@ class Hall:
 
 
 class Gate:
-    __slots__ = ("_rate", "_sampled_at", "_sampled_served", "hall", "max_waiting", "waiting")
+    __slots__ = ("_rate", "_sampled_at", "_sampled_served", "hall", "max_waiting", "most", "waiting")
 
     def __init__(self, max_waiting: int) -> None:
         self.max_waiting = max_waiting  # of a hall, what it has of that for now
+        self.most = _ANY  # of a hall, what it may have of that
         self.hall: Hall | None = None
         self.waiting = 0  # in all queues of the pool
         self._rate = 0.0  # exchanges per second that left the queue for a server

@@ -55,6 +55,7 @@ class Accounts:
         self.protocol = protocol
         self.max_connections = backend.upstream.max_connections  # that it may have now: allowance.py
         self.potential = 0  # that it may have as soon as it wants more, where that takes no time
+        self.carries_tunnels = False  # all that go there are, and may be no more than max_tunnels
         self.yields = False  # what comes free is too many, or others ask for it
         self.world = world
         self.fine = fine
@@ -113,6 +114,7 @@ class Accounts:
         self.never_waits = backend.queue.max_waiting == 0
         if self.gate.hall is None:
             self.gate.max_waiting = backend.queue.max_waiting
+        self.gate.most = backend.queue.max_waiting
         self.allow(self.max_connections)
 
     # -- what pool.py supplies (and server.py and upstream.py say what else they ask of it) ----------

@@ -144,6 +144,7 @@ class Front(ExclusivePool):
         self._look_after = 0.0  # nobody can be forgotten before
         self._sweep = _Sweep(self)
         self.lending = Lending(self.max_connections, self.world, self.fine, self._on_lent)
+        self.lending.places.max_tunnels = parts.backend.http.max_tunnels
         self._own_allowance = self.allowance = _FrontAllowance(self)
 
     def _on_lent(self, now: float) -> None:
@@ -176,7 +177,7 @@ class Front(ExclusivePool):
         return self._open(destination, now)
 
     def _open(self, destination: Destination, now: float) -> Pool:
-        backend = backend_for(self._parts.backend, destination)
+        backend = backend_for(self._parts.backend, destination, self.judge.route(destination))
         pool = self.outside.new_pool(backend)
         pool.potential = backend.upstream.max_connections
         pool.leads_clients = False
@@ -192,6 +193,7 @@ class Front(ExclusivePool):
         if self.draining:
             pool.protocol.drain()
         self.hall.enter(pool.gate)
+        pool.carries_tunnels = destination.tunnel
         self.lending.enter(pool)
         pool.dialler = Dialling(self.world, pool, destination, self.refuses, self.refuse_waiting)
         self.rooms[destination] = Room(destination, pool, now)
@@ -315,11 +317,13 @@ class Front(ExclusivePool):
     def configure(self, backend: Backend, now: float) -> None:
         super().configure(backend, now)
         self.judge = Judge(backend)
+        self.lending.set_tunnels(backend.http.max_tunnels, now)
         for room in list(self.rooms.values()):
             if self.judge.refuses(room.destination, is_own=self.outside.is_own):
                 self._deny(room, now)
                 continue
-            room.pool.configure(backend_for(backend, room.destination), now)
+            route = self.judge.route(room.destination)
+            room.pool.configure(backend_for(backend, room.destination, route), now)
             room.pool.potential = room.pool.config.max_connections
             self.outside.look_up(room.pool)
             for server in room.pool.servers:
@@ -338,12 +342,16 @@ class Front(ExclusivePool):
         host = address.rpartition(":")[0].strip("[]")
         return self.judge.refuses(destination, host, is_own=self.outside.is_own)
 
-    def refuse_waiting(self, pool: Pool, why: str, now: float) -> None:
+    def refuse_unknown(self, pool: Pool, why: str, now: float) -> None:
+        """Its name has no address at all: who waits for one would wait in vain."""
+        self.refuse_waiting(pool, why, now, Reason.NO_SERVER)
+
+    def refuse_waiting(self, pool: Pool, why: str, now: float, reason: Reason = Reason.DENIED) -> None:
         for queue in pool._queues():
             for exchange in queue.all():
                 if exchange.queue is queue and exchange.client is not None:
                     pool.take_out(exchange)
-                    exchange.client.refuse(exchange, Reason.DENIED, f"{self.name}: {why}", now)
+                    exchange.client.refuse(exchange, reason, f"{self.name}: {why}", now)
 
     def reconnect(self, now: float, address: str = "") -> None:
         for pool in list(self.pools()):

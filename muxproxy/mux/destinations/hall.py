@@ -43,7 +43,7 @@ class SharedHall(Hall):
     def widen(self, gate: Gate) -> None:
         free = self.bound - self._take_back()
         self._gates[gate] = None  # without a part as well: it may wait for a connect all the same
-        more = min(free, free - gate.waiting)
+        more = min(free, free - gate.waiting, gate.most - gate.waiting)
         if more > 0:
             gate.max_waiting = gate.waiting + max(1, more // PART)
 

@@ -33,6 +33,7 @@ class Places(Budget[Pool]):
 
     def __init__(self, bound: int) -> None:
         super().__init__(bound)
+        self.max_tunnels: int | None = None  # of all places; None: half of them, at least 1
         self.outside = 0  # places that are wanted elsewhere, if they are idle
         self.is_turn = False  # those that have had their last place for TURN may be asked for it
         self.wants_turn = False  # somebody waits for that
@@ -42,7 +43,9 @@ class Places(Budget[Pool]):
 
     def _lend(self) -> None:
         while self._line and self.free() > 0:
-            key = next(iter(self._line))
+            key = next((pool for pool in self._line if not self.is_barred(pool)), None)
+            if key is None:
+                return
             holder = self._holders[key] = self._holders.pop(key)
             holder.most += 1
             holder.has_answered = False
@@ -65,7 +68,7 @@ class Places(Budget[Pool]):
         self.wants_turn = False
         holders = self._holders
         coming = sum(holder.lent - holder.most for holder in holders.values() if holder.lent > holder.most)
-        wanted = sum(holders[key].wanted for key in self._line) - coming
+        wanted = self.wanted() - coming
         free = self.free()
         if free < 0:  # the bound is lower than it was: what is idle closes before what is not
             wanted = max(wanted, -free - self._coming_soon())
@@ -75,7 +78,49 @@ class Places(Budget[Pool]):
         for key in self._line:
             if left <= 0:
                 break
-            left -= self._even_out(holders[key], left)
+            if not self.is_barred(key):
+                left -= self._take_from(holders[key], left, list(holders.values()))
+        if any(pool.carries_tunnels for pool in self._line):
+            self._ask_tunnels()
+
+    # -- tunnels -----------------------------------------------------------------------------------
+
+    def _tunnels_left(self) -> int:
+        most = max(1, self.bound // 2) if self.max_tunnels is None else self.max_tunnels
+        return most - sum(
+            max(holder.lent, holder.most) for pool, holder in self._holders.items() if pool.carries_tunnels
+        )
+
+    def is_barred(self, pool: Pool) -> bool:
+        """Of places of its kind there are as many as there may be."""
+        return pool.carries_tunnels and self._tunnels_left() <= 0
+
+    def wanted(self) -> int:
+        """Without those that nobody may have."""
+        tunnels = others = 0
+        for pool in self._line:
+            if pool.carries_tunnels:
+                tunnels += self._holders[pool].wanted
+            else:
+                others += self._holders[pool].wanted
+        return others + min(tunnels, max(0, self._tunnels_left())) if tunnels else others
+
+    def _ask_tunnels(self) -> None:
+        """Those of them that wait for one another: what is idle, then whatever comes free next."""
+        holders = {pool: holder for pool, holder in self._holders.items() if pool.carries_tunnels}
+        wanted = sum(holder.wanted for pool, holder in holders.items() if pool in self._line)
+        wanted -= max(0, self._tunnels_left())
+        wanted -= sum(max(0, holder.lent - holder.most) for holder in holders.values())
+        for pool, holder in holders.items():
+            if wanted > 0 and holder.most > 0 and pool not in self._line:
+                more = max(0, min(wanted, pool.allowance.spare() - holder.asked))
+                holder.asked += more
+                wanted -= more
+        for pool, holder in holders.items():
+            if wanted > 0 and pool in self._line:
+                wanted -= self._take_from(holder, wanted, list(holders.values()))
+
+    # -- idle ones, even shares --------------------------------------------------------------------
 
     def _coming_soon(self) -> int:
         """Of what pools have too many, what they need not wait for."""
@@ -100,8 +145,8 @@ class Places(Budget[Pool]):
                 wanted -= holder.asked
         return wanted
 
-    def _even_out(self, poor: Borrower, wanted: int) -> int:
-        others = [holder for holder in self._holders.values() if holder is not poor and holder.has_answered]
+    def _take_from(self, poor: Borrower, wanted: int, among: list[Borrower]) -> int:
+        others = [holder for holder in among if holder is not poor and holder.has_answered]
         taken = 0
         while others and taken < min(poor.wanted, wanted):
             rich = max(others, key=_most)
@@ -165,7 +210,7 @@ class Lending(Lender):
     def borrow(self, pool: Refusing, now: float) -> bool:
         assert isinstance(pool, Pool)
         places, allowance = self.places, pool.allowance
-        if places.free() <= 0 or places.wanted():
+        if places.free() <= 0 or places.wanted() or places.is_barred(pool):
             return False
         if not places.holds(pool):
             places.join(pool)
@@ -182,6 +227,12 @@ class Lending(Lender):
         """`outside`: so many are wanted elsewhere, if nobody here does."""
         self.places.outside = outside
         self.places.set_bound(bound)
+        self._soon(now)
+
+    def set_tunnels(self, most: int | None, now: float) -> None:
+        """Those that there are stay."""
+        self.places.max_tunnels = most
+        self.places.share_out()
         self._soon(now)
 
     # -- telling -----------------------------------------------------------------------------------

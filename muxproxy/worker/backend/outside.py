@@ -16,6 +16,7 @@ from muxproxy.mux.exclusive.client import ExclusiveClient
 from muxproxy.mux.exclusive.upstream import ExclusiveUpstream
 from muxproxy.mux.sharings import new_pool
 from muxproxy.protocols import build
+from muxproxy.protocols.contract import Protocol
 from muxproxy.worker import door
 from muxproxy.worker.backend.resolver import Resolver
 from muxproxy.worker.engine import Engine
@@ -32,17 +33,25 @@ class Surroundings:
         os.environ.setdefault("UV_THREADPOOL_SIZE", THREADS)
         self._engine = engine
         self._resolvers: dict[Pool, Resolver] = {}
+        # Where a request says where it goes, all destinations are spoken to alike, and what is remembered of
+        # heads is for all of them; else each has a protocol of its own.
+        self._shared: Protocol | None = None
+        self._front: Front | None = None
 
     def new_front(self, backend: Backend) -> Front:
         engine = self._engine
+        protocol = build(backend)
+        if backend.upstream.to == "host":
+            self._shared = protocol
         wheels = engine.fine, engine.slow
-        return Front(
-            Parts(backend, build(backend), engine, *wheels, ExclusiveClient, ExclusiveUpstream), self
-        )
+        parts = Parts(backend, protocol, engine, *wheels, ExclusiveClient, ExclusiveUpstream)
+        self._front = Front(parts, self)
+        return self._front
 
     def new_pool(self, backend: Backend) -> Pool:
         engine = self._engine
-        return new_pool(backend, build(backend), engine, engine.fine, engine.slow)
+        protocol = self._shared or build(backend)
+        return new_pool(backend, protocol, engine, engine.fine, engine.slow)
 
     def look_up(self, pool: Pool) -> None:
         servers = [parse_server(text) for text in pool.config.servers]
@@ -50,10 +59,16 @@ class Surroundings:
         if resolver is not None:
             resolver.configure()
         elif any(server.is_name for server in servers):
-            resolver = self._resolvers[pool] = Resolver(pool, self._engine.time, in_turn)
+            resolver = self._resolvers[pool] = Resolver(
+                pool, self._engine.time, in_turn, lambda error: self._on_unknown(pool, error)
+            )
             resolver.start()
         else:
             pool.set_servers([str(server) for server in servers], self._engine.time())
+
+    def _on_unknown(self, pool: Pool, error: str) -> None:
+        if self._front is not None:
+            self._front.refuse_unknown(pool, error, self._engine.time())
 
     def forget(self, pool: Pool) -> None:
         resolver = self._resolvers.pop(pool, None)

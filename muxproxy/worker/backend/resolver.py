@@ -15,15 +15,23 @@ from collections.abc import Callable
 from muxproxy.config.address import Address, parse_server
 from muxproxy.mux.base.pool import Pool
 
+_UNKNOWN = (socket.EAI_NONAME, socket.EAI_NODATA)  # not those that may pass, EAI_AGAIN
 _RETRY = 1.0  # seconds after a failure, or name_ttl where that is shorter
 
 
 class Resolver:
     def __init__(
-        self, pool: Pool, time: Callable[[], float], order: Callable[[list[str]], list[str]] = list
+        self,
+        pool: Pool,
+        time: Callable[[], float],
+        order: Callable[[list[str]], list[str]] = list,
+        on_unknown: Callable[[str], None] | None = None,
     ) -> None:
-        """`order`: in which one name's addresses are told."""
+        """`order`: in which one name's addresses are told. `on_unknown`: told that there is no such name, and
+        no address of before; then nothing is logged, for clients may make up such names."""
         self._order = order
+        self._on_unknown = on_unknown
+        self._is_unknown = False  # name servers have said so
         self._pool = pool
         self._time = time
         self._servers: list[Address] = []
@@ -69,13 +77,15 @@ class Resolver:
 
     def _tell(self, error: str) -> None:
         pool = self._pool
-        if error and error != pool.resolve_error:
+        if error and error != pool.resolve_error and self._on_unknown is None:
             pool.world.log("name cannot be resolved", level="warning", backend=pool.name, error=error)
         addresses = [text for server in self._servers for text in self._known[server]]
         if not addresses and pool.servers:
             pool.resolve_error = error
             return
         pool.set_servers(addresses, self._time(), error, self._removed(addresses))
+        if self._is_unknown and not addresses and self._on_unknown is not None:
+            self._on_unknown(error)
 
     def _removed(self, addresses: list[str]) -> set[str]:
         """Of those in use, what nothing that is configured has given. Called once for each `_tell`."""
@@ -89,6 +99,7 @@ class Resolver:
 
     async def _resolve(self) -> str:
         error = ""
+        self._is_unknown = False
         loop = asyncio.get_running_loop()
         for server in self._servers:
             if not server.is_name:
@@ -97,6 +108,7 @@ class Resolver:
                 found = await loop.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
             except OSError as failure:
                 error = f"{server}: {failure.strerror or failure}"
+                self._is_unknown = failure.errno in _UNKNOWN
                 continue
             if not found:
                 error = f"{server}: no address"

@@ -179,3 +179,20 @@ def test_the_first_route_that_names_a_destination_is_its() -> None:
     asked = {"a.internal:81": 0, "a.internal:80": 1, "b.internal:80": 2, "internal:80": None, "10.0.0.5:9": 3}
     for text, number in asked.items():
         assert mine.route(authority(text)) is (None if number is None else routes[number]), text
+    assert mine.route(authority("a.internal:81")._replace(tunnel=True)) is None
+
+
+def test_by_tls_a_url_without_a_port_means_another_one_but_for_a_route_that_names_it() -> None:
+    mine = Judge(models.backend(http__routes=(Route("a:80", tls=True), Route("*", tls=True))))
+    assert mine.named("a") == Destination("a", 80, tls=True)
+    assert mine.named("b") == Destination("b", 443, tls=True)
+    assert mine.named("b:80") == Destination("b", 80, tls=True)
+    assert mine.named("b", secure=True) == Destination("b", 443, tls=True)
+
+
+def test_the_servers_of_a_route_are_the_operators_and_the_name_is_the_clients() -> None:
+    routes = (Route("a.internal", ("127.0.0.1:8080", "unix:/run/a.sock")), Route("b.internal"))
+    mine = Judge(models.backend(http__routes=routes, upstream__deny=("b.internal", "127.0.0.0/8")))
+    assert mine.refuses(authority("a.internal:80"), "127.0.0.1") == ""
+    assert mine.refuses(authority("c.internal:80"), "127.0.0.1") == 'denied by "127.0.0.0/8"'
+    assert mine.refuses(authority("b.internal:80")) == 'denied by "b.internal"'

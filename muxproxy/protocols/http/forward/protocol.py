@@ -38,8 +38,14 @@ class ForwardProtocol(HttpProtocol):
         super().__init__(backend.http, "")
         self.ways = Ways(self.settings, Judge(backend), backend.pseudonym.encode("ascii"))
         self._memo = Memo(self.ways)
+        self._was_told = _told(backend)
 
     def configure(self, backend: Backend) -> str:
+        """All destinations' pools have this one protocol: each says what the first has said."""
+        told = _told(backend)
+        if told == self._was_told:
+            return ""
+        self._was_told = told
         self.settings.configure(backend.http, b"")
         self.ways.configure(Judge(backend), backend.pseudonym.encode("ascii"))
         self._memo.known.clear()
@@ -54,3 +60,10 @@ class ForwardProtocol(HttpProtocol):
     def session(self, requests: contract.RequestFramer) -> ForwardSession:
         assert isinstance(requests, ForwardRequests)
         return ForwardSession(requests)
+
+
+def _told(backend: Backend) -> tuple[object, ...]:
+    """All that frames depend on."""
+    http, upstream = backend.http, backend.upstream
+    where = (upstream.allow, upstream.deny, backend.listeners, http.routes, backend.pseudonym)
+    return (http.max_head, http.max_target, *where)

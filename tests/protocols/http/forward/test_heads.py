@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from hypothesis import given, settings
 
 from muxproxy.config.destination import Destination
 from muxproxy.config.model import Route
 from muxproxy.protocols.contract import FIRST, IDEMPOTENT, LAST, PIN, TUNNEL, Reason
 from muxproxy.protocols.http.common import KEEP, OLD, OPENS, MalformedError
+from muxproxy.protocols.http.forward.heads import Way
 from tests.protocols.http.forward.talk import VIA, proxy
+from tests.protocols.http.strategies import REQUEST_HEADS
 
 GET = b"GET / HTTP/1.1\r\n"
 
@@ -173,3 +178,40 @@ def test_a_route_may_say_tls_and_a_target_does() -> None:
     assert ways.of(b"GET https://b/x HTTP/1.1\r\nHost: z\r\n\r\n").head.startswith(
         b"GET /x HTTP/1.1\r\nHost: b\r\n"
     )
+
+
+# -- the short cut ------------------------------------------------------------------------------------------
+
+ABSOLUTE = REQUEST_HEADS.map(lambda head: head.replace(b" / HTTP", b" http://a/ HTTP", 1))
+
+
+def told(way: Way) -> tuple[object, ...]:
+    return tuple(getattr(way, name) for name in Way.__slots__)
+
+
+@settings(max_examples=60)
+@given(REQUEST_HEADS | ABSOLUTE)
+def test_where_the_short_cut_answers_it_says_what_the_thorough_way_says(head: bytes) -> None:
+    ways = proxy(upstream__deny=("b",), http__max_target=256).ways
+    try:
+        short = ways.plain(head)
+    except MalformedError as fault:
+        with pytest.raises(MalformedError, match=re.escape(str(fault))):
+            ways.thorough(head)
+    else:
+        assert short is None or told(short) == told(ways.thorough(head))
+
+
+@pytest.mark.parametrize(
+    "fields", [b"", b"Connection: close\r\n", b"Content-Length: 5\r\n", b"Accept: x\r\n"]
+)
+@pytest.mark.parametrize(
+    "line", [b"GET /x", b"HEAD http://a/x", b"POST http://a", b"GET http://a/", b"PUT http://b/"]
+)
+def test_the_short_cut_knows_what_nearly_everybody_sends(line: bytes, fields: bytes) -> None:
+    host = b"b" if b"b/" in line else b"a"
+    head = line + b" HTTP/1.1\r\nHost: " + host + b"\r\n" + fields + b"\r\n"
+    ways = proxy(upstream__deny=("b",)).ways
+    short = ways.plain(head)
+    assert short is not None
+    assert told(short) == told(ways.thorough(head))
