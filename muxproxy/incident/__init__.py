@@ -1,7 +1,7 @@
 """`muxproxy incident`: the incidents that muxproxy was made for, once more, on real servers.
 
-    replays.py  the table of them     redis/      one folder each: the play, and its client and servers
-    world.py    where it is played    proxy.py    muxproxy, started as anybody would
+    replays.py  the table of them; http/, redis/ and dubbo/ have each the play, and its client and servers
+    world.py    where it is played    proxy.py    muxproxy, started as anybody would start it
     observe.py  a leg, watched        latency.py  how long requests took
     record.py   what was recorded     view.py     what one sees meanwhile     picture.py  ... and afterwards
 

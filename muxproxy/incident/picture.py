@@ -51,7 +51,7 @@ def draw(recording: Recording, headlines: dict[str, str], limit: Limit, stem: Pa
     mpl.rcParams.update({"svg.hashsalt": recording.name, "font.size": 10, "text.color": _INK})
     rows = len(recording.legs)
     notes = _notes(recording)
-    below = 0.75 + 0.17 * len(notes)
+    below = 0.8 + 0.17 * len(notes)
     height = 1.25 + _ROW * rows + below
     figure = Figure(figsize=(_WIDTH, height), facecolor="white")
     grid = figure.add_gridspec(
@@ -67,9 +67,9 @@ def draw(recording: Recording, headlines: dict[str, str], limit: Limit, stem: Pa
     )
     figure.text(0.02, 1 - 0.38 / height, recording.title, size=16, weight="bold", va="center")
     figure.text(0.02, 1 - 0.7 / height, recording.story, size=11, color=_DIM, va="center")
-    top = 1.12 * max(leg.most_in_all for leg in recording.legs) or 1
+    top = 1.17 * max(leg.most_in_all for leg in recording.legs) or 1
     if limit is not None and 0.3 * top < limit[0]:
-        top = max(top, 1.12 * limit[0])
+        top = max(top, 1.17 * limit[0])
     until = max(sample.at for leg in recording.legs for sample in leg.samples)
     scale = _times(recording)
     for row, leg in enumerate(recording.legs):
@@ -77,12 +77,12 @@ def draw(recording: Recording, headlines: dict[str, str], limit: Limit, stem: Pa
         _sockets(field, leg, top, until, headlines[leg.name], limit)
         _score(figure.add_subplot(grid[row, 1]), leg, scale)
         if row == 0:
-            place = {"loc": "lower right", "bbox_to_anchor": (0.99, 1 - 0.83 / height), "columnspacing": 1.2}
+            place = {"loc": "upper left", "bbox_to_anchor": (0.06, (below - 0.2) / height)}
             figure.legend(*field.get_legend_handles_labels(), ncols=4, fontsize=9, frameon=False, **place)
         if row < rows - 1:
             field.tick_params(labelbottom=False)
         else:
-            field.set_xlabel("seconds", color=_DIM)
+            field.set_xlabel("seconds", color=_DIM, loc="right", labelpad=2)
     for number, line in enumerate(notes):
         figure.text(
             0.02, (0.17 * (len(notes) - number) - 0.05) / height, line, size=7.5, color=_DIM, va="center"
@@ -113,7 +113,9 @@ def _sockets(
     for side in ("top", "right", "left"):
         field.spines[side].set_visible(False)
     is_cure = leg.bound is not None
-    colour = _GOOD if is_cure else _BAD if leg.failed else _INK
+    colour = _GOOD if is_cure else _BAD if leg.name == "direct" else _INK
+    if is_cure:
+        _own(field, leg, top, until)
     title = field.text(0, 1.045, leg.title, transform=field.transAxes, size=12, weight="bold", color=colour)
     behind = {"xycoords": title, "xytext": (8, 2), "textcoords": "offset points"}
     field.annotate(leg.how, xy=(1, 0), size=9.5, color=_DIM, **behind)
@@ -128,14 +130,23 @@ def _sockets(
     _headline(field, leg, headline, colour, top, until)
 
 
+def _own(field: Any, leg: Leg, top: float, until: float) -> None:
+    """What the client's pools still open: to muxproxy, on its own host. It is no secret."""
+    numbers = [sample.app for sample in leg.samples]
+    field.plot([sample.at for sample in leg.samples], numbers, color=_DIM, linewidth=1, linestyle=(0, (1, 2)))
+    at = min(max(numbers), 0.97 * top) + 0.02 * top
+    said = f"the app's own connections, to muxproxy beside it: {max(numbers):,}"
+    field.text(0.99 * until, at, said, size=8.5, color=_DIM, ha="right", va="bottom")
+
+
 def _headline(field: Any, leg: Leg, headline: str, colour: str, top: float, until: float) -> None:
     """In the middle of the field where it is empty, with an arrow to what there is to see."""
     highest = leg.most_in_all
     if highest < 0.45 * top:
         field.annotate(
             headline,
-            xy=(0.5 * until, highest + 0.01 * top),
-            xytext=(0.5 * until, 0.62 * top),
+            xy=(0.42 * until, highest + 0.01 * top),
+            xytext=(0.42 * until, 0.55 * top),
             ha="center",
             va="center",
             size=20,
@@ -145,10 +156,10 @@ def _headline(field: Any, leg: Leg, headline: str, colour: str, top: float, unti
         )
         return
     field.text(
-        0.985 * until,
+        0.55 * leg.samples[-1].at,
         0.42 * top,
         headline,
-        ha="right",
+        ha="center",
         va="center",
         size=20,
         weight="bold",

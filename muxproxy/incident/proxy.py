@@ -15,12 +15,14 @@ from muxproxy.stage.stage import Broken, Child, Stage
 START = 20.0  # seconds for a program to be ready; a cold, busy machine takes five
 
 
-def start(stage: Stage, host: Host, name: str, config: str) -> Child:
-    """`muxproxy run` with this backend, until it serves."""
+def start(stage: Stage, host: Host, backends: dict[str, str], workers: int = 1) -> Child:
+    """`muxproxy run` with these backends, texts by name, until it serves."""
     folder = stage.folder / "muxproxy"
     (folder / "backends").mkdir(parents=True, exist_ok=True)
-    (folder / "muxproxy.toml").write_text(f'admin = "{folder}/admin.sock"\ndrain_timeout = "2s"\n')
-    (folder / "backends" / f"{name}.toml").write_text(config)
+    node = f'admin = "{folder}/admin.sock"\ndrain_timeout = "2s"\nworkers = {workers}\n'
+    (folder / "muxproxy.toml").write_text(node)
+    for name, config in backends.items():
+        (folder / "backends" / f"{name}.toml").write_text(config)
     child = stage.proxy(folder, "muxproxy", host.before())
     # It is bound, and the kernel would accept for it, before a worker is there.
     wait(stage, lambda: "serving backends=" in child.log.read_text(), "muxproxy does not serve")

@@ -112,7 +112,7 @@ def duration(seconds: float) -> str:
     return f"{seconds * 1e3:,.0f} ms" if seconds >= 0.01 else f"{seconds * 1e3:.1f} ms"
 
 
-def size(number: float) -> str:
+def size_of(number: float) -> str:
     return f"{number / 2**20:,.0f} MiB"
 
 

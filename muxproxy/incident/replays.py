@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from muxproxy.incident.dubbo import replay as dubbo
+from muxproxy.incident.http import replay as http
 from muxproxy.incident.observe import Show
 from muxproxy.incident.record import Recording
 from muxproxy.incident.redis import replay as redis
@@ -22,7 +24,11 @@ class Replay(NamedTuple):
 
 
 REPLAYS = {
+    http.NAME: Replay(http.programs, http.recording, http.play, http.problems, http.headlines, http.limit),
     redis.NAME: Replay(
         redis.programs, redis.recording, redis.play, redis.problems, redis.headlines, redis.limit
+    ),
+    dubbo.NAME: Replay(
+        dubbo.programs, dubbo.recording, dubbo.play, dubbo.problems, dubbo.headlines, dubbo.limit
     ),
 }

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from muxproxy.native import installed
 from muxproxy.stage.hosts import Network, Unable, joined, loopback
 
+MOST = 1_048_576  # fs.nr_open's usual value, where the limit is infinity
 # An ordinary user's PATH may be without the last two, where nginx and ip are.
 PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
 
@@ -37,13 +38,19 @@ class World:
         return joined(servers, settings) if self.is_real else loopback(servers)
 
 
+def descriptors() -> int:
+    """How many a process may have."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return MOST if limit == resource.RLIM_INFINITY else limit
+
+
 def machine() -> dict[str, str]:
     return {
         "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "cpus": str(len(os.sched_getaffinity(0))),
         "load": f"{os.getloadavg()[0]:.1f} before it began",
-        "descriptors": f"{resource.getrlimit(resource.RLIMIT_NOFILE)[1]:,} per process",
+        "descriptors": f"{descriptors():,} per process",
         "muxproxy": installed(),
         "python": platform.python_version(),
     }

@@ -168,6 +168,17 @@ class Stage:
                     return message[word]
         raise Broken(f"{child.name} did not say {word!r} within {within:g}s")
 
+    def await_all(self, children: Sequence[Child], word: str, within: float) -> None:
+        """That each says `word`, in whatever order: those that start together are not slower than one."""
+        owed = list(children)
+        for _ in range(round(within / TURN)):
+            for sender, message in self.turn():
+                if sender in owed and word in message:
+                    owed.remove(sender)
+            if not owed:
+                return
+        raise Broken(f"{owed[0].name} did not say {word!r} within {within:g}s")
+
     def __exit__(self, *_: object) -> None:
         """The last started ends first: the clients before the proxy, the proxy before the origin."""
         for number in SIGNALS:

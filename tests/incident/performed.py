@@ -17,9 +17,9 @@ needs_namespaces = pytest.mark.skipif(os.geteuid() != 0, reason="network namespa
 def performed(name: str, out: Path, *options: str) -> Recording:
     """Exit status 0: it showed what it is there to show."""
     command = [sys.executable, "-m", "muxproxy", "incident", name, "--size", "small", "--out", str(out)]
+    command.append("--no-pictures")  # tests/incident/test_picture.py draws one
     done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert {path.suffix for path in out.glob(f"{name}.*")} == {".json", ".png", ".svg"}
     record = from_json((out / f"{name}.json").read_bytes())
     assert record.config in done.stdout
     assert record.namespaces == (not options)

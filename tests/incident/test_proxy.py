@@ -19,7 +19,7 @@ def test_it_serves_when_it_is_started() -> None:
         path = stage.folder / "cache.sock"
         config = replay.CONFIG.format(listen=path, server="127.0.0.1:6379", bound=8)
         assert not accepts(Host(), str(path))
-        start(stage, Host(), "session-cache", config)
+        start(stage, Host(), {"session-cache": config})
         assert accepts(Host(), str(path))
         text = shown(config, stage.folder)
         assert 'listen = ["unix:/run/muxproxy/cache.sock"]' in text

@@ -25,4 +25,4 @@ def test_each_begins_with_direct_and_ends_with_a_bound(name: str, size: str) -> 
     assert "on loopback, as was asked for" in record.notes
     assert REPLAYS[name].problems(record)  # nothing has been shown yet
     assert REPLAYS[name].headlines(record).keys() == {leg.name for leg in record.legs}
-    assert REPLAYS[name].programs().values()
+    assert all(REPLAYS[name].programs().values())

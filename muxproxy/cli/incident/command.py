@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # other commands need not wait for it
     from muxproxy.incident.view import Live, Plain
     from muxproxy.incident.world import World
 
-NAMES = ("redis",)
+NAMES = ("http", "redis", "dubbo")
 
 
 @click.command(short_help="Replay the incidents it was made for, direct and through it.")
@@ -34,8 +34,9 @@ NAMES = ("redis",)
     show_default="here",
     help="Where NAME.json, NAME.png and NAME.svg are written.",
 )
+@click.option("--no-pictures", is_flag=True, help="Only NAME.json.")
 @click.option("--loopback", is_flag=True, help="Without network namespaces, on this machine's 127.0.0.1.")
-def incident(name: str, quick: bool, size: str | None, out: Path, loopback: bool) -> None:
+def incident(name: str, quick: bool, size: str | None, out: Path, no_pictures: bool, loopback: bool) -> None:
     """Replay an incident on real servers: direct, and through muxproxy.
 
     Client and servers have network namespaces of their own (an ordinary user too, where the machine permits
@@ -48,6 +49,7 @@ def incident(name: str, quick: bool, size: str | None, out: Path, loopback: bool
 
     names = NAMES if name == "all" else (name,)
     _need([REPLAYS[each] for each in names])
+    size = size or ("quick" if quick else "full")
     raise_to_hard_limit()
     out.mkdir(parents=True, exist_ok=True)
     world = World(use_namespaces=not loopback)
@@ -56,7 +58,7 @@ def incident(name: str, quick: bool, size: str | None, out: Path, loopback: bool
     is_well = True
     try:
         for each in names:
-            is_well &= _perform(REPLAYS[each], size or ("quick" if quick else "full"), world, out)
+            is_well &= _perform(REPLAYS[each], size, world, out, no_pictures)
     except Broken as broken:
         raise Failure(Exit.DEMO_FAILED, str(broken)) from broken
     except Stopped as stopped:
@@ -82,7 +84,7 @@ def _need(replays: list[Replay]) -> None:
         raise Failure(Exit.DEMO_FAILED, f"needed as a real server, and not installed: {told}")
 
 
-def _perform(replay: Replay, size: str, world: World, out: Path) -> bool:
+def _perform(replay: Replay, size: str, world: World, out: Path, no_pictures: bool) -> bool:
     from muxproxy.incident.record import outcome, to_json
     from muxproxy.stage.stage import Stage
 
@@ -99,7 +101,10 @@ def _perform(replay: Replay, size: str, world: World, out: Path) -> bool:
     wrong = replay.problems(record)
     for problem in wrong:
         click.echo(f"FAILED: {problem}", err=True)
-    _draw(replay, record, out)
+    if no_pictures:
+        click.echo(f"written: {out / record.name}.json")
+    else:
+        _draw(replay, record, out)
     return not wrong
 
 

@@ -51,7 +51,7 @@ class Size(NamedTuple):
 SIZES = {
     "full": Size(30.0, (32768, 60999), 220),  # Linux's own range: 28,232 ports
     "quick": Size(4.0, (32768, 34767), 20),
-    "small": Size(1.5, (32768, 33567), 10),
+    "small": Size(1.0, (32768, 33567), 10),
 }
 
 
@@ -109,7 +109,7 @@ def _leg(stage: Stage, network: Network, record: Recording, leg: Leg, show: Show
         listen = str(stage.folder / "session-cache.sock")
         config = CONFIG.format(listen=listen, server=address, bound=BOUND)
         record.config = shown(config, stage.folder)
-        children.append(start(stage, network.client, "session-cache", config))
+        children.append(start(stage, network.client, {"session-cache": config}))
         address = listen
     client = stage.program("muxproxy.incident.redis.client", "the client", network.client.before())
     children.append(client)

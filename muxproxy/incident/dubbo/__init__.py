@@ -1,0 +1,1 @@
+"""The third incident: consumers that open a thousand connections for each interface."""
