@@ -11,7 +11,7 @@ from muxproxy.config.model import Upstream as UpstreamConfig
 def backend(servers: tuple[str, ...], keys: dict[str, Any]) -> Backend:
     """`max_connections` is [upstream]'s, `max_clients` [clients]'s; `timeout` is [queue]'s; other keys are
     unique but for `idle_timeout`, which is [upstream]'s unless it is `client_idle_timeout`."""
-    renamed = {"max_clients": "max_connections", "client_idle_timeout": "idle_timeout"}
+    renamed = {"max_clients": "max_connections", "client_idle_timeout": "idle_timeout", "client_tls": "tls"}
     clients, queue, upstream, http, tcp = {}, {}, {}, {}, {}
     if "response_buffer" in keys and "pipeline_buffer" not in keys:  # who makes that one small means both
         clients["pipeline_buffer"] = keys["response_buffer"] * 4 // 5

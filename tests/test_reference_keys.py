@@ -14,6 +14,7 @@ from muxproxy.config.model import (
     Backend,
     Batch,
     Clients,
+    ClientsTls,
     Dubbo,
     Http,
     Limit,
@@ -23,6 +24,7 @@ from muxproxy.config.model import (
     Route,
     Tcp,
     Upstream,
+    UpstreamTls,
 )
 from muxproxy.config.units import format_duration, format_size
 from muxproxy.config.ways import Way
@@ -36,6 +38,8 @@ KEYS = {
     "`[clients]`": ("clients", Clients, keys.TABLES["clients"]),
     "`[queue]`": ("queue", Queue, keys.TABLES["queue"]),
     "`[upstream]`": ("upstream", Upstream, keys.TABLES["upstream"]),
+    "`[clients.tls]`": ("clients.tls", ClientsTls, keys.TABLES["clients"]["tls"].table),
+    "`[upstream.tls]`": ("upstream.tls", UpstreamTls, keys.TABLES["upstream"]["tls"].table),
     "`[http]`": ("http", Http, keys.PROTOCOL_TABLES["http"]),
     "`[[http.routes]]`": ("http.routes", Route, keys.PROTOCOL_TABLES["http"]["routes"].table),
     "`[redis]`": ("redis", Redis, keys.PROTOCOL_TABLES["redis"]),
@@ -125,9 +129,9 @@ def test_every_key_stands_there_with_its_default_and_its_bounds(title: str) -> N
 def test_no_table_of_keys_is_left_out() -> None:
     inner = {
         f"{name}.{key}"
-        for name, table in keys.PROTOCOL_TABLES.items()
+        for name, table in {**keys.TABLES, **keys.PROTOCOL_TABLES}.items()
         for key, reader in table.items()
-        if isinstance(reader, keys.Inline | keys.Several)
+        if isinstance(reader, keys.Inline | keys.Section | keys.Several)
     }
     assert {table for table, _, _ in KEYS.values()} == {"", *keys.TABLES, *keys.PROTOCOL_TABLES, *inner}
 

@@ -123,7 +123,7 @@ def server_states() -> set[str]:
 
 
 def events() -> set[str]:
-    return arguments(("mux",), {"count_event"}, 0) | set(COUNTERS)
+    return arguments(("mux", "worker"), {"count_event"}, 0) | set(COUNTERS)
 
 
 def closed() -> set[str]:
@@ -134,6 +134,7 @@ def closed() -> set[str]:
         {
             "retiring",
             "CONNECT_TIMEOUT",
+            "OTHER_TLS",
             "REMOVED",
             "TOO_OLD",
             "RECONNECT",

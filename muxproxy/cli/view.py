@@ -17,6 +17,7 @@ from muxproxy.cli.plain import plain_all
 from muxproxy.config.units import format_duration
 
 GOOD_STATES = ("serving", "ready", "up")
+FEW_DAYS = 14  # as worker/tls/contexts.py
 _SCALE = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
 
@@ -90,6 +91,8 @@ def _backend(b: Mapping[str, Any]) -> Table:
     for server in b.get("servers", []):
         if server["failures"] or not b.get("destinations"):
             table.add_row("  server", server["address"], _server(server))
+    for side, tls in b.get("tls", {}).items():
+        table.add_row("  TLS", side, _tls(side, tls))
     for outcome, reasons in b.get("outcomes", {}).items():
         total = sum(reasons.values())
         if total or outcome == "replied":
@@ -141,6 +144,21 @@ def _server(server: Mapping[str, Any]) -> Text:
     text.append(f"  sockets {server['connections']:,}, in flight {server['in_flight']:,}", "default")
     if server["failures"]:
         text.append(f", failures in a row {server['failures']:,}: {server['last_error']}", "red")
+    return text
+
+
+def _tls(side: str, tls: Mapping[str, Any]) -> Text:
+    """Loud where servers may be anybody. Clients need not show who they are."""
+    verified = Text("verified", "green") if tls["verified"] else Text("clients not asked")
+    text = Text("NOT VERIFIED", "bold red") if side == "upstream" and not tls["verified"] else verified
+    text.append(f"  handshakes {tls['handshakes']:,}, resumed {tls['resumed']:,}", "not bold default")
+    if tls["failed"]:
+        text.append(f", failed {tls['failed']:,}", "not bold red")
+    for whose, days in tls["days"].items():
+        what = "certificate of a server" if whose == "server" else "own certificate"
+        text.append(f", {what} {days:.0f} days", "not bold red" if days < FEW_DAYS else "not bold default")
+    if tls["error"]:
+        text.append(f", {tls['error']}", "not bold red")
     return text
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from muxproxy.config.model import Node
@@ -20,6 +20,7 @@ UNIX_PATH_MAX = 107  # bytes; sun_path of Linux is 108 with its final NUL
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 _PORT = re.compile(r"[0-9]{1,5}")
 
+TLS = "tls:"
 SYSTEM_SOCKET = "/run/muxproxy/admin.sock"
 
 
@@ -29,6 +30,8 @@ class Address:
     host: str = ""  # tcp: an IP address without brackets, or a server's name
     port: int = 0  # tcp; to listen on 0 lets the kernel choose
     path: str = ""  # unix
+    # To listen, by TLS. What is spoken at a place does not make it another one.
+    tls: bool = field(default=False, compare=False)
 
     @property
     def is_ipv6(self) -> bool:
@@ -56,7 +59,9 @@ def usual(text: str) -> str:
 
 
 def parse_listen(text: str) -> Address:
-    """Raises ValueError with the rule."""
+    """Raises ValueError with the rule. `tls:` before an address: by TLS ([clients.tls])."""
+    if text.startswith(TLS):
+        return replace(parse_listen(text.removeprefix(TLS)), tls=True)
     if text.startswith("unix:"):
         return Address("unix", path=parse_unix_path(text[5:]))
     example = "such as 127.0.0.1:8080, [::1]:8080 or unix:/run/app.sock"
@@ -73,7 +78,7 @@ def parse_listen(text: str) -> Address:
 def parse_listen_tcp(text: str) -> Address:
     """Raises ValueError with the rule."""
     address = parse_listen(text)
-    if address.kind != "tcp":
+    if address.kind != "tcp" or address.tls:
         raise ValueError("an IP address and a port, such as 127.0.0.1:9180")
     return address
 
@@ -143,6 +148,11 @@ def _split(text: str, rule: str) -> tuple[str, int]:
     elif ":" in host:
         raise ValueError(f"{rule}; an IPv6 address stands in brackets")
     return host, int(port)
+
+
+def is_host(text: str) -> bool:
+    """A name or an IP address."""
+    return _is_ip(text) or is_name(text)
 
 
 def _is_ip(host: str) -> bool:

@@ -40,6 +40,7 @@ def contradictions(backend: Backend, bad: set[str]) -> list[Problem]:
             rule = "this backend listens there itself: a loop"
             problems.append(Problem(backend.file, "upstream.servers", f'"{server}"', rule))
     problems += _destinations(backend, bad)
+    problems += _tls(backend, bad)
     problems += _reserve(backend, bad)
     problems += _redis(backend, bad)
     problems += _dubbo(backend)
@@ -100,6 +101,25 @@ def with_listeners(node: Node, backends: list[Backend]) -> list[Backend]:
         else backend
         for backend in backends
     ]
+
+
+def _tls(backend: Backend, bad: set[str]) -> Iterator[Problem]:
+    clients, tls = backend.clients, backend.upstream.tls
+    by_tls = [text for text in clients.listen if parse_listen(text).tls]
+    if by_tls and clients.tls is None and "clients.tls.cert_file" not in bad and "clients.tls" not in bad:
+        rule = "needs a certificate: [clients.tls] with cert_file and key_file"
+        yield Problem(backend.file, "clients.listen", f'"{by_tls[0]}"', rule)
+    if by_tls and backend.upstream.to == "original" and "upstream.to" not in bad:
+        rule = 'not with to = "original": what an app says to somebody else is not ours to decrypt'
+        yield Problem(backend.file, "clients.listen", f'"{by_tls[0]}"', rule)
+    if tls is None:
+        return
+    if tls.key_file and not tls.cert_file and "upstream.tls.cert_file" not in bad:
+        yield Problem(backend.file, "upstream.tls.key_file", f'"{tls.key_file}"', "needs cert_file")
+    paths = [text for text in backend.upstream.servers if parse_server(text).kind == "unix"]
+    if paths and tls.verify and not tls.server_name and "upstream.tls.server_name" not in bad:
+        rule = "by TLS a path has no name that could be checked: write server_name in [upstream.tls]"
+        yield Problem(backend.file, "upstream.servers", f'"{paths[0]}"', rule)
 
 
 def _reserve(backend: Backend, bad: set[str]) -> Iterator[Problem]:
@@ -198,6 +218,7 @@ def _warnings(backend: Backend) -> Iterator[Problem]:
         return Problem(backend.file, key, "" if value is None else str(keys.shown(key, value)), rule)
 
     yield from _from_warnings(backend)
+    yield from _tls_warnings(backend)
     for text in clients.listen:
         address = parse_listen(text)
         if address.kind == "tcp" and address.port == 0:
@@ -253,6 +274,16 @@ def _from_warnings(backend: Backend) -> Iterator[Problem]:
     if not reachable and not set(written) <= {sources.THIS_MACHINE}:
         rule = "no listener that another machine can reach"
         yield Problem(backend.file, "clients.from", f'"{", ".join(written)}"', rule)
+
+
+def _tls_warnings(backend: Backend) -> Iterator[Problem]:
+    clients, upstream = backend.clients, backend.upstream
+    if clients.tls is not None and not any(parse_listen(text).tls for text in clients.listen):
+        rule = 'nobody comes by TLS: no listener begins with "tls:", such as "tls:0.0.0.0:6381"'
+        yield Problem(backend.file, "clients.tls", "", rule)
+    if upstream.tls is not None and not upstream.tls.verify:
+        rule = "NOT VERIFIED: whoever answers is taken for the server, and reads and writes all of it"
+        yield Problem(backend.file, "upstream.tls.verify", "false", rule)
 
 
 def notes(config: Config) -> list[Problem]:

@@ -31,9 +31,22 @@ def warnings(folders: Sequence[Path], node: Path, backends: Sequence[Backend]) -
         for key, file in files.items():
             for rule in exposures(Path(file), has_secret=True) if file else ():
                 yield Problem(backend.file, f"redis.{key}_file", json.dumps(file), rule)
+        yield from _tls(backend)
 
 
-def exposures(path: Path, *, has_secret: bool) -> Iterator[str]:
+def _tls(backend: Backend) -> Iterator[Problem]:
+    """Who reads the key is us, who writes a CA decides whom we believe."""
+    for place, tls in (("clients.tls", backend.clients.tls), ("upstream.tls", backend.upstream.tls)):
+        if tls is None:
+            continue
+        secret = "key_file" if tls.key_file else "cert_file"
+        for key in ("ca_file", "cert_file", "key_file"):
+            file = getattr(tls, key)
+            for rule in exposures(Path(file), has_secret=key == secret, what="the key") if file else ():
+                yield Problem(backend.file, f"{place}.{key}", json.dumps(file), rule)
+
+
+def exposures(path: Path, *, has_secret: bool, what: str = "a password") -> Iterator[str]:
     """What is wrong with who may do what to this file, and what to do about it."""
     try:
         real = path.resolve(strict=True)  # a mounted secret is a link to the file that counts
@@ -52,7 +65,7 @@ def exposures(path: Path, *, has_secret: bool) -> Iterator[str]:
     elif folder.st_mode & stat.S_IWOTH and not folder.st_mode & stat.S_ISVTX:
         yield f"every user may put another file in its place: chmod o-w {real.parent}"
     if has_secret and status.st_mode & stat.S_IROTH:
-        yield "every user may read it, and it has a password in it: chmod o-r"
+        yield f"every user may read it, and it has {what} in it: chmod o-r"
 
 
 def anybody_may_add(folder: Path) -> bool:

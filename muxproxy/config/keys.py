@@ -149,6 +149,14 @@ class Inline:
 
 
 @dataclass(frozen=True, slots=True)
+class Section:
+    """A table whose presence says something, `[upstream.tls]`: one value, with all that is in it."""
+
+    table: Table
+    required: tuple[str, ...] = ()  # keys without a default
+
+
+@dataclass(frozen=True, slots=True)
 class Several:
     """A list of tables, `[[dubbo.limits]]`; `required` keys have no default."""
 
@@ -186,7 +194,7 @@ class Mode:
 
 # Those that read one value.
 Single = Count | CountOr | Duration | Size | OneOf | Flag | Text | Secret | From | AdminPath | Mode
-Reader = Single | Each | Inline | Several
+Reader = Single | Each | Inline | Section | Several
 Table = dict[str, Reader]
 
 
@@ -202,10 +210,19 @@ def check_name(text: str) -> None:
         raise ValueError("1 to 255 printable characters without spaces")
 
 
+def check_server_name(text: str) -> None:
+    """Raises ValueError with the rule."""
+    if not address.is_host(text):
+        raise ValueError("the name in the server's certificate, such as api.internal, or an IP address")
+
+
 def check_file(text: str) -> None:
     """Raises ValueError with the rule."""
     if not text.startswith("/") or text.endswith("/") or "\0" in text:
         raise ValueError("the path of a file is absolute, such as /run/credentials/muxproxy/redis")
+
+
+_TLS_VERSION = OneOf(("1.2", "1.3"))
 
 
 NODE: Table = {
@@ -240,6 +257,16 @@ TABLES: dict[str, Table] = {
         "response_buffer": Size(1 * KIB, 64 * MIB),
         "pipeline_buffer": Size(1 * KIB, 64 * GIB),
         "backlog": Count(1, 65535),
+        "tls": Section(
+            {
+                "cert_file": Text(check_file),
+                "key_file": Text(check_file),
+                "ca_file": Text(check_file),
+                "ask": OneOf(("required", "optional")),
+                "min_version": _TLS_VERSION,
+            },
+            required=("cert_file",),
+        ),
         "from": From(),
     },
     "queue": {
@@ -270,6 +297,16 @@ TABLES: dict[str, Table] = {
         "name_grace": Duration(1 * MS, 1 * D, zero="it is gone at once"),
         "abandoned_bytes": Size(0, 1 * GIB),
         "abandoned_timeout": Duration(1 * MS, 1 * H),
+        "tls": Section(
+            {
+                "ca_file": Text(check_file),
+                "server_name": Text(check_server_name),
+                "cert_file": Text(check_file),
+                "key_file": Text(check_file),
+                "min_version": _TLS_VERSION,
+                "verify": Flag(),
+            }
+        ),
     },
 }
 
@@ -378,6 +415,8 @@ def shown(dotted: str, value: object) -> str | list[str]:
         return [str(item) for item in value]
     if value in (None, ""):
         return NOT_WRITTEN
+    if isinstance(reader, Section):
+        return f"{{ {_table(value, reader.table)} }}".replace("{  }", "{}")
     # A name that is none may be the password itself, in the wrong place (secrets.py).
     if isinstance(reader, Secret) or (dotted == "redis.username" and secrets.is_hidden(dotted, value)):
         return HIDDEN
@@ -390,6 +429,8 @@ def _one(reader: Reader, value: object) -> str:
         return "0" if value == 0 else f'"{units.format_duration(value)}"'
     if isinstance(reader, Size) and isinstance(value, int):
         return f'"{units.format_size(value)}"'
+    if isinstance(reader, Flag):
+        return "true" if value else "false"
     if isinstance(reader, Mode) and isinstance(value, int):
         return f'"{value:04o}"'
     if isinstance(reader, Inline):

@@ -211,10 +211,15 @@ def describe(backend: Backend) -> str:
     shards = f", in {backend.shards} workers" if backend.shards > 1 else ""
     return (
         f"{backend.name}: {', '.join(clients.listen)} to {WHERE[upstream.to] or ', '.join(upstream.servers)} "
-        f"({backend.protocol}): "
+        f"({backend.protocol}{_by_tls(backend)}): "
         f"at most {upstream.max_connections} upstream connections, {clients.max_connections} clients, "
         f"{queue.max_waiting} waiting{shards}"
     )
+
+
+def _by_tls(backend: Backend) -> str:
+    tls = backend.upstream.tls
+    return "" if tls is None else " by TLS" if tls.verify else " by TLS, NOT VERIFIED"
 
 
 class _Cost(NamedTuple):

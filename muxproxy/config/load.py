@@ -28,6 +28,7 @@ from muxproxy.config.model import (
     Backend,
     Batch,
     Clients,
+    ClientsTls,
     Config,
     Dubbo,
     Http,
@@ -39,7 +40,9 @@ from muxproxy.config.model import (
     RouteQueue,
     Tcp,
     Upstream,
+    UpstreamTls,
 )
+from muxproxy.config.tls.files import unusable
 from muxproxy.errors import ConfigError, Problem
 
 BACKENDS = "backends"
@@ -183,7 +186,7 @@ def _backend(path: Path) -> tuple[Backend | None, _File]:
         name=path.stem,
         **top,
         clients=_clients(values["clients"]),
-        upstream=Upstream(**{**patience.get("upstream", {}), **values["upstream"]}),
+        upstream=_upstream({**patience.get("upstream", {}), **values["upstream"]}),
         queue=Queue(**{**patience.get("queue", {}), **values["queue"]}),
         http=Http(**{**values["http"], "routes": _routes(values["http"])}),
         redis=Redis(**{**values["redis"], "batch": Batch(**values["redis"].get("batch", {}))}),
@@ -193,13 +196,20 @@ def _backend(path: Path) -> tuple[Backend | None, _File]:
         flexible=tuple(key for key in FLEXIBLE if key not in values["clients"]),
     )
     file.problems += consistency.contradictions(backend, file.bad)
+    file.problems += unusable(backend)
     return backend, file
 
 
 def _clients(values: dict[str, Any]) -> Clients:
     """`from` is a word of Python's."""
     values = {"listen": (), **values}
-    return Clients(from_=values.pop("from", ()), **values)
+    shown = values.pop("tls", None)
+    return Clients(from_=values.pop("from", ()), tls=None if shown is None else ClientsTls(**shown), **values)
+
+
+def _upstream(values: dict[str, Any]) -> Upstream:
+    asked = values.pop("tls", None)
+    return Upstream(tls=None if asked is None else UpstreamTls(**asked), **values)
 
 
 def _limits(dubbo: dict[str, Any]) -> tuple[Limit, ...]:
@@ -304,6 +314,8 @@ def _value(file: _File, dotted: str, value: object, reader: keys.Reader) -> Any:
         return _items(file, dotted, value, reader)
     if isinstance(reader, keys.Several):
         return _several(file, dotted, value, reader)
+    if isinstance(reader, keys.Section):
+        return _section(file, dotted, value, reader)
     if isinstance(reader, keys.Inline):
         if isinstance(value, dict):
             return _table(file, dotted, value, reader.table, others={})
@@ -314,6 +326,18 @@ def _value(file: _File, dotted: str, value: object, reader: keys.Reader) -> Any:
     except ValueError as error:
         file.complain(dotted, value, str(error))
     return None
+
+
+def _section(file: _File, dotted: str, value: object, reader: keys.Section) -> dict[str, Any] | None:
+    if not isinstance(value, dict):
+        file.complain(dotted, value, f"a table of its own: [{dotted}]")
+        return None
+    values = _table(file, dotted, value, reader.table, others={})
+    missing = [key for key in reader.required if key not in values]
+    for key in missing:
+        if key not in value:
+            file.complain(f"{dotted}.{key}", None, "missing")
+    return None if missing else values
 
 
 def _several(file: _File, dotted: str, value: object, reader: keys.Several) -> list[dict[str, Any]] | None:

@@ -13,6 +13,32 @@ AUTO = 0  # `workers = "auto"`, until limits.for_cpus() has made a number of it
 MIB = 1024 * KIB
 
 
+class Whole(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table whose presence says something: to a reload it is one value, with all that is in it."""
+
+
+class UpstreamTls(Whole, frozen=True, forbid_unknown_fields=True):
+    """`[upstream.tls]`: it is there, so the servers are spoken to by TLS."""
+
+    ca_file: str = ""  # whose signatures count; "": those of the system's, as for curl and Go
+    # Sent (SNI) and checked; "": as it stands in `servers`. Without a name there the address is checked.
+    server_name: str = ""
+    cert_file: str = ""  # what we show of ourselves, and what follows it up to the CA; "": nothing
+    key_file: str = ""  # "": in cert_file, too
+    min_version: str = "1.2"  # RFC 8996 ended 1.0 and 1.1; nginx and HAProxy the same
+    verify: bool = True
+
+
+class ClientsTls(Whole, frozen=True, forbid_unknown_fields=True):
+    """`[clients.tls]`: what those see that come to a listener `tls:...`."""
+
+    cert_file: str
+    key_file: str = ""  # "": in cert_file, too
+    ca_file: str = ""  # who must have signed a client's certificate; "": clients show none
+    ask: str = "required"  # "optional": who shows one is checked. nginx ssl_verify_client on | optional
+    min_version: str = "1.2"
+
+
 class Clients(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[clients]`: who may connect, and what one client may cost."""
 
@@ -52,6 +78,7 @@ class Clients(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # Connections the kernel completes ahead of accept(). nginx 511, Redis 511, Go somaxconn; the kernel caps
     # it at net.core.somaxconn (4096). Lowered with max_connections where nobody wrote it.
     backlog: int = 1024
+    tls: ClientsTls | None = None
 
 
 class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,6 +145,7 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # (pgbouncer#1285: abandoned clients must not cost connections).
     abandoned_bytes: int = 256 * KIB
     abandoned_timeout: float = 2.0
+    tls: UpstreamTls | None = None  # of a handshake the time is connect_timeout's
 
     @property
     def pinned_limit(self) -> int:

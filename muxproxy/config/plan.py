@@ -23,7 +23,7 @@ from muxproxy.config import ways
 from muxproxy.config.address import Address, overlap, parse_listen
 from muxproxy.config.keys import NODE_FILE, shown
 from muxproxy.config.limits import describe
-from muxproxy.config.model import Backend, Config
+from muxproxy.config.model import Backend, Config, Whole
 from muxproxy.config.ways import Rule, Way
 from muxproxy.errors import Problem
 
@@ -121,7 +121,7 @@ def values(struct: msgspec.Struct, prefix: str = "") -> Iterator[tuple[str, Any]
     """Each key, dotted, and its value, in the order of the model."""
     for name, key in zip(struct.__struct_fields__, struct.__struct_encode_fields__, strict=True):
         value = getattr(struct, name)
-        if isinstance(value, msgspec.Struct):
+        if isinstance(value, msgspec.Struct) and not isinstance(value, Whole):
             yield from values(value, f"{prefix}{key}.")
         elif prefix or name not in PROVENANCE:
             yield f"{prefix}{key}", value

@@ -12,7 +12,7 @@ from pathlib import Path
 from muxproxy.config.model import SECRETS
 
 SECRET_MAX = 8 * 1024  # bytes; cloud providers' tokens that serve as passwords have 1 to 3 KiB
-_FILES = tuple(f"{key}_file" for key in SECRETS)
+_FILES = (*(f"{key}_file" for key in SECRETS), "key_file")
 _WORDS = ("pas", "pwd", "secret", "token", "auth", "cred", "key", "login", "priv")
 _PLAIN_NAME = re.compile(r"[\w.-]{1,64}")  # of a user; "user password" and "user:password" are both
 _USERINFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)?.*@", re.DOTALL)

@@ -71,6 +71,8 @@ BACKEND: dict[str, Rule] = {
     **_always(Way.AS_NEW, "protocol"),
     "shards": Rule(Way.NEW_CLIENTS, less=Way.SHARDS),
     **_always(Way.LISTENERS, "clients.listen"),
+    # Whoever has shaken hands has; a listener may be `tls:` from now on, or not any more.
+    **_always(Way.NEW_CLIENTS, "clients.tls"),
     # As of PostgreSQL's pg_hba.conf: who is connected has been asked.
     **_always(Way.NEW_CLIENTS, "clients.from"),
     **_always(
@@ -117,6 +119,8 @@ BACKEND: dict[str, Rule] = {
         "upstream.abandoned_bytes",
         "upstream.abandoned_timeout",
     ),
+    # What was trusted before may be what must not be trusted any more.
+    **_always(Way.AS_FREE, "upstream.tls"),
     **_always(Way.NEW_CONNECTIONS, "upstream.keepalive"),  # the kernel's, told at connect()
     **_always(
         Way.AT_ONCE,

@@ -95,6 +95,20 @@ def _server_state(snapshot: Mapping[str, Any]) -> Iterator[Sample]:
         yield {"server": server["address"], "state": server["state"]}, 1
 
 
+def _tls(key: str) -> Read:
+    def read(snapshot: Mapping[str, Any]) -> Iterator[Sample]:
+        for side, told in snapshot.get("tls", {}).items():
+            yield {"side": side}, told[key]
+
+    return read
+
+
+def _days(snapshot: Mapping[str, Any]) -> Iterator[Sample]:
+    for told in snapshot.get("tls", {}).values():
+        for whose, days in told["days"].items():
+            yield {"whose": whose}, days
+
+
 def _limits(key: str) -> Read:
     def read(snapshot: Mapping[str, Any]) -> Iterator[Sample]:
         for name, limit in snapshot.get("limited", {}).items():
@@ -230,6 +244,11 @@ _FAMILIES: tuple[tuple[str, str, str, Read], ...] = (
     ("server_sockets", "gauge", "Sockets towards the server.", _servers("connections")),
     ("server_in_flight", "gauge", "Exchanges the server owes a reply.", _servers("in_flight")),
     ("server_failures", "gauge", "Failures of the server in a row.", _servers("failures")),
+    ("tls_verified", "gauge", "1 if certificates of the other side are checked.", _tls("verified")),
+    ("tls_handshakes_total", "counter", "Handshakes that were done.", _tls("handshakes")),
+    ("tls_resumed_total", "counter", "Of these, by a session that there was.", _tls("resumed")),
+    ("tls_failures_total", "counter", "Handshakes that failed.", _tls("failed")),
+    ("certificate_days", "gauge", "Days that are left of the certificate that ends first.", _days),
 )
 
 

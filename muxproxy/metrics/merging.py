@@ -26,10 +26,14 @@ def _value(key: str, values: list[Any]) -> Any:
         return first
     if key in _MOST:
         return max(values)
+    if key == "days":  # of certificates
+        return {whose: min(each.get(whose, days) for each in values) for whose, days in first.items()}
     if key == "servers":
         return _servers(values)
     if key == "counts":
         return [sum(column) for column in zip(*values, strict=True)]
+    if isinstance(first, str):
+        return next((value for value in values if value), "")
     if isinstance(first, bool):
         return all(values)
     if isinstance(first, dict):

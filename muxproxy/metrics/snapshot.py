@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 
 class ServerSnapshot(TypedDict):
@@ -23,6 +23,17 @@ class DestinationSnapshot(TypedDict):
     waiting: int
     sent: int  # exchanges, since it is known
     connect_failures: int  # likewise
+
+
+class TlsSnapshot(TypedDict):
+    """Of one side."""
+
+    verified: bool  # peers' certificates are checked
+    handshakes: int
+    resumed: int  # of these, by a session that there was
+    failed: int
+    error: str  # why its files cannot be used
+    days: dict[str, float]  # whose certificate (clients | upstream: our own; server) -> that are left
 
 
 class LimitSnapshot(TypedDict):
@@ -75,3 +86,4 @@ class BackendSnapshot(TypedDict):
     destinations_known: int
     destinations_max: int
     destinations_forgotten: int  # since start
+    tls: NotRequired[dict[str, TlsSnapshot]]  # clients | upstream, where they are spoken to by TLS

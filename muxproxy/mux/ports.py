@@ -9,9 +9,22 @@ worker/upstream.py). Nothing here is implemented in this file.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final, NamedTuple
 from typing import Protocol as Interface
 
+from muxproxy.config.model import UpstreamTls
 from muxproxy.mux.work import Working
+
+SAID_BY_TLS: Final = "TLS: "  # so begins an error that is not the kernel's
+
+
+class Secure(NamedTuple):
+    """How a server is spoken to by TLS."""
+
+    tls: UpstreamTls
+    name: str  # to be checked, and asked for (SNI)
+    backend: str
+    protocol: str
 
 
 class Wire(Interface):
@@ -99,6 +112,14 @@ class UpstreamBrain(Working):
         of what it is sent."""
         raise NotImplementedError
 
+    def secure(self) -> Secure | None:
+        """How its server is to be spoken to; None: in plain text."""
+        raise NotImplementedError
+
+    def on_reached(self, now: float) -> None:
+        """Its socket is connected; a handshake has begun, and on_connected comes behind it."""
+        raise NotImplementedError
+
     def on_connected(self, wire: Wire, now: float) -> None:
         raise NotImplementedError
 
@@ -107,6 +128,10 @@ class UpstreamBrain(Working):
 
     def on_server_eof(self, now: float) -> bool:
         """The server sent FIN. True: keep our side open."""
+        raise NotImplementedError
+
+    def on_server_cut(self, now: float) -> bool:
+        """Likewise, by TLS and without a close_notify: what ends with the connection may lack its end."""
         raise NotImplementedError
 
     def on_write_paused(self, now: float) -> None:

@@ -14,17 +14,22 @@ import select
 import socket
 import struct
 import termios
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
 from muxproxy.config.address import parse_server
 from muxproxy.mux.deadlines import INF, Deadlines
-from muxproxy.mux.ports import ClientBrain, UpstreamBrain, Wire
+from muxproxy.mux.ports import SAID_BY_TLS, ClientBrain, Secure, UpstreamBrain, Wire
 from muxproxy.mux.work import Working
 from muxproxy.worker import life
 from muxproxy.worker.adopt import Adoption
 from muxproxy.worker.bugs import describe_current
+from muxproxy.worker.tls.connecting import ServerWire
+from muxproxy.worker.tls.contexts import Contexts
+from muxproxy.worker.tls.handshakes import Handshakes
+from muxproxy.worker.tls.wire import TlsWire
 from muxproxy.worker.upstream import UpstreamSocket
 from muxproxy.worker.visit import LAST, Lobby, Visit
 
@@ -61,6 +66,9 @@ class Engine:
         self._loop = loop
         self._log = log
         self._connects: dict[UpstreamBrain, asyncio.Task[str]] = {}
+        self.contexts = Contexts(self.later, self.log, time.time)
+        self.handshakes = Handshakes(self.time, self.soon, self.later)
+        self._shaking: dict[UpstreamBrain, ServerWire] = {}  # by TLS, with a server
         self._busy: deque[Working] = deque()  # whose work goes on in the next turn
         self._serving = False  # _serve_busy will be called
         self._armed = INF
@@ -71,7 +79,7 @@ class Engine:
     def dial(self, address: str, upstream: UpstreamBrain) -> None:
         # A task per connect, not per request: a few a minute. create_connection cannot be had without one.
         hands = UpstreamSocket(upstream, self.time, self.soon, self.on_upstream_bug)
-        task = self._loop.create_task(self._connect(address, hands))
+        task = self._loop.create_task(self._connect(address, upstream, hands))
         self._connects[upstream] = task
         # not at the end of _connect(), which never begins if hang_up() comes before the task's first step
         task.add_done_callback(lambda task: self._on_dialled(upstream, hands, task))
@@ -80,6 +88,8 @@ class Engine:
         task = self._connects.get(upstream)
         if task is not None:
             task.cancel()
+        elif upstream in self._shaking:
+            self._shaking[upstream].abort()
 
     def reset(self, wire: Wire) -> None:
         sock = cast(asyncio.Transport, wire).get_extra_info("socket")
@@ -93,6 +103,9 @@ class Engine:
         # one-request connection's 45. (SocketType, because what a transport names as its socket would make a
         # socket.socket with all its enums: 2 us more.)
         if isinstance(wire, Visit):
+            wire.write_last(data)
+            return
+        if isinstance(wire, TlsWire):
             wire.write_last(data)
             return
         named = cast(asyncio.Transport, wire).get_extra_info("socket")
@@ -109,6 +122,9 @@ class Engine:
         wire.write(data)
 
     def finish(self, wire: Wire) -> None:
+        if isinstance(wire, TlsWire):
+            wire.write_eof()
+            return
         named = cast(asyncio.Transport, wire).get_extra_info("socket")
         if named is None or wire.get_write_buffer_size():
             return
@@ -231,11 +247,35 @@ class Engine:
 
     # -- connecting --------------------------------------------------------------------------------
 
-    async def _connect(self, address: str, hands: UpstreamSocket) -> str:
-        """Returns what went wrong, or nothing."""
+    def _secured(
+        self, address: str, upstream: UpstreamBrain, hands: UpstreamSocket, secure: Secure
+    ) -> ServerWire | str:
+        """Or why there is none."""
+        secured = self.contexts.of(secure.backend, secure.protocol, secure.tls)
+        if secured.context is None:
+            return f"{SAID_BY_TLS}{secured.error}"
+
+        def on_reached() -> None:
+            self._shaking[upstream] = wire
+            upstream.on_reached(self.time())
+
+        def on_done() -> None:
+            self._shaking.pop(upstream, None)
+
+        wire = ServerWire(self._loop, hands, secured, secure, address, on_reached, on_done)
+        return wire
+
+    async def _connect(self, address: str, upstream: UpstreamBrain, hands: UpstreamSocket) -> str:
+        """Returns what went wrong, or nothing; by TLS nothing, too, while the handshake goes on."""
         protocol = cast(asyncio.Protocol, hands)  # but for the name
         try:
             where = parse_server(address)
+            secure = upstream.secure()
+            if secure is not None:
+                wire = self._secured(address, upstream, hands, secure)
+                if isinstance(wire, str):
+                    return wire
+                protocol = cast(asyncio.Protocol, wire)
             if where.kind == "unix":
                 await self._loop.create_unix_connection(lambda: protocol, where.path)
             else:
@@ -254,7 +294,7 @@ class Engine:
             # By hang_up(). If the connect had just succeeded, uvloop has told connection_made(), has closed
             # the transport behind it, and may never tell connection_lost().
             hands.on_gone("connect given up")
-        elif not hands.connected:
+        elif not hands.connected and task.result():
             hands.on_gone(task.result())
 
     # -- our own bugs ------------------------------------------------------------------------------

@@ -19,9 +19,11 @@ from typing import Any, Final, cast
 
 from muxproxy.config.sources import Sources
 from muxproxy.mux.base.pool import Pool
+from muxproxy.worker.arriving.newcomer import ClientWire
 from muxproxy.worker.client import ClientSocket
 from muxproxy.worker.door import Door
 from muxproxy.worker.engine import Engine
+from muxproxy.worker.tls.contexts import Secured
 from muxproxy.worker.visit import Visit
 
 # In one turn of the loop (P10), while so many come: asking for one more than there are costs a system call
@@ -38,12 +40,19 @@ _STREAM: Final = int(socket.SOCK_STREAM)
 class Listener:
     """One listening socket of one pool. `on_short`: of what, when nobody can be accepted for now."""
 
-    def __init__(self, engine: Engine, pool: Pool, fd: int, sources: Sources | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        pool: Pool,
+        fd: int,
+        sources: Sources | None = None,
+        secured: Secured | None = None,
+    ) -> None:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
         self.admit(sources)
         self._pool = pool
-        self._has_visits = pool.is_visited()
+        self.secure(secured)
         self._socket = socket.socket(fileno=fd)
         self._socket.setblocking(False)
         # as accept(), but for the socket that it makes, with all its enums
@@ -57,6 +66,11 @@ class Listener:
     def admit(self, sources: Sources | None) -> None:
         """Who may connect from now on; None: everybody."""
         self._door = None if sources is None else Door(sources)
+
+    def secure(self, secured: Secured | None) -> None:
+        """How who connects from now on is spoken to; None: in plain text."""
+        self._secured = secured
+        self._has_visits = secured is None and self._pool.is_visited()
 
     def open(self) -> None:
         if not self._is_open:
@@ -90,6 +104,9 @@ class Listener:
             self._batch = min(2 * self._batch, ACCEPTED_PER_TURN)
 
     def _take_in(self, descriptor: int) -> None:
+        if self._secured is not None:
+            self._take_in_by_tls(descriptor, self._secured)
+            return
         self._take(descriptor, ClientSocket(self._engine, self._pool, self._door))
 
     def _take(self, descriptor: int, hands: ClientSocket) -> None:
@@ -97,6 +114,16 @@ class Listener:
             sock = _SOCKET(self._family, _STREAM, 0, descriptor)
             hands.begin(Visit(self._engine.lobby, hands, sock))
             return
+        self._adopt(descriptor, hands)
+
+    def _take_in_by_tls(self, descriptor: int, secured: Secured) -> None:
+        if secured.context is None:  # its files cannot be used, as the log says
+            self._pool.count_event("client_handshake_failed")
+            os.close(descriptor)
+            return
+        self._adopt(descriptor, ClientWire(self._engine, self._loop, self._pool, secured, self._door))
+
+    def _adopt(self, descriptor: int, hands: ClientSocket | ClientWire) -> None:
         try:
             self._engine.adopt(descriptor, self._family, hands)
         except Exception:  # no memory for it, or a bug: nobody else would give back what it has

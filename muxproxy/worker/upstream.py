@@ -67,6 +67,14 @@ class UpstreamSocket:
             self._on_bug(self._brain, self._brain.wire)
             return False
 
+    def cut_received(self) -> bool:
+        """As eof_received(), by TLS and without a close_notify."""
+        try:
+            return self._brain.on_server_cut(self._time())
+        except Exception:
+            self._on_bug(self._brain, self._brain.wire)
+            return False
+
     def pause_writing(self) -> None:
         try:
             self._brain.on_write_paused(self._time())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -104,3 +105,17 @@ def test_a_percentile_is_the_bound_that_so_many_do_not_exceed() -> None:
     assert percentile(bounds, counts, 0.5) == "<= 1ms"
     assert percentile(bounds, counts, 0.99) == "<= 10ms"
     assert percentile(bounds, counts, 1.0) == "> 1m 0s"
+
+
+def test_who_may_be_anybody_is_said_aloud() -> None:
+    side = {"verified": False, "handshakes": 1200, "resumed": 7, "failed": 2, "error": "key_file: none"}
+    tls = {"upstream": side | {"days": {"upstream": 90.5, "server": 3.2}}, "clients": side | {"days": {}}}
+    report = {**REPORT, "backends": {"web": {**next(iter(REPORT["backends"].values())), "tls": tls}}}
+    told = text(200, report)
+    assert "NOT VERIFIED  handshakes 1,200, resumed 7, failed 2, own certificate 90 days" in told
+    assert "certificate of a server 3 days, key_file: none" in told
+    assert re.search(r"TLS +clients +clients not asked", told)
+    fine = {"upstream": {**side, "verified": True, "failed": 0, "error": "", "days": {}}}
+    assert "verified  handshakes" in text(
+        200, {**report, "backends": {"web": {"upstream_max": 1, "tls": fine}}}
+    )

@@ -13,7 +13,17 @@ import msgspec
 from hypothesis import strategies as st
 
 from muxproxy.config import keys
-from muxproxy.config.model import Backend, Clients, Config, Limit, Node, Route, Upstream
+from muxproxy.config.model import (
+    Backend,
+    Clients,
+    ClientsTls,
+    Config,
+    Limit,
+    Node,
+    Route,
+    Upstream,
+    UpstreamTls,
+)
 from muxproxy.config.plan import PROVENANCE
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -80,6 +90,9 @@ def value_of(dotted: str, reader: keys.Reader) -> st.SearchStrategy[object]:
         return st.sampled_from([reader.low, 1.5, reader.high, *([0.0] if reader.zero else [])])
     if isinstance(reader, keys.OneOf):
         return st.sampled_from(reader.names)
+    if isinstance(reader, keys.Section):
+        made = [UpstreamTls(), UpstreamTls(verify=False)] if dotted == "upstream.tls" else [ClientsTls("/a")]
+        return st.sampled_from([None, *made])
     if isinstance(reader, keys.Each | keys.From):
         return st.lists(st.sampled_from(_LISTS[dotted]), min_size=1, unique=True).map(tuple)
     if dotted == "http.routes":

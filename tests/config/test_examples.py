@@ -13,6 +13,7 @@ from muxproxy.config import keys
 from muxproxy.config.load import examine
 from muxproxy.config.model import PATIENCE, Clients, Dubbo, Http, Node, Queue, Redis, Tcp, Upstream
 from muxproxy.config.units import parse_duration
+from tests.certificates import made
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config"
@@ -26,7 +27,7 @@ SHARED = {"hold_rate", "max_in_flight", "max_pinned", "suspect_after"}  # connec
 REQUESTS = {"head_timeout", "hold_timeout", "min_rate", "pipeline_buffer", "reply_timeout"}
 EXAMPLES = {
     "ledger-db": ("tcp", EXCHANGES | REQUESTS | SHARED | DESTINATIONS),
-    "orders-api": ("http", SHARED | DESTINATIONS | HOSTS - {"servers", "max_connections"}),
+    "orders-api": ("http", SHARED | DESTINATIONS | HOSTS - {"servers", "max_connections", "tls"}),
     "orders-dubbo": ("dubbo", EXCHANGES | {"max_pinned"} | DESTINATIONS),
     "outbound": ("http", SHARED),
     "session-cache": ("redis", EXCHANGES | DESTINATIONS - {"allow", "deny"}),  # [redis] has its own
@@ -99,6 +100,8 @@ def test_what_an_example_has_off_is_accepted_when_it_is_on(tmp_path: Path, name:
             on = on.replace("/run/credentials/muxproxy.service/", "").replace(
                 f'{key} = "', f'{key} = "{tmp_path}/secret" # "'
             )
+        for place, file in (("cert", made("server").cert), ("key", made("server").key)):
+            on = on.replace(f"/etc/muxproxy/tls/{place}.pem", file)
         path.write_text(on)
         assert [str(problem) for problem in examine(path).problems] == [], key
 

@@ -14,6 +14,7 @@ from muxproxy.config.model import (
     Backend,
     Batch,
     Clients,
+    ClientsTls,
     Dubbo,
     Http,
     Limit,
@@ -24,6 +25,7 @@ from muxproxy.config.model import (
     RouteQueue,
     Tcp,
     Upstream,
+    UpstreamTls,
 )
 from muxproxy.config.units import format_duration, format_size
 from tests.config.models import READERS, value_of
@@ -33,6 +35,8 @@ MODEL = {
     "clients": (Clients, keys.TABLES["clients"]),
     "queue": (Queue, keys.TABLES["queue"]),
     "upstream": (Upstream, keys.TABLES["upstream"]),
+    "clients.tls": (ClientsTls, keys.TABLES["clients"]["tls"].table),
+    "upstream.tls": (UpstreamTls, keys.TABLES["upstream"]["tls"].table),
     "http": (Http, keys.PROTOCOL_TABLES["http"]),
     "http.routes": (Route, keys.PROTOCOL_TABLES["http"]["routes"].table),
     "redis": (Redis, keys.PROTOCOL_TABLES["redis"]),
@@ -50,7 +54,7 @@ def test_every_table_of_the_model_has_its_keys() -> None:
         f"{name}.{key}"
         for name, table in tables.items()
         for key, reader in table.items()
-        if isinstance(reader, keys.Inline | keys.Several)
+        if isinstance(reader, keys.Inline | keys.Section | keys.Several)
     }
     assert {*tables, *inner, ""} == set(MODEL)
     assert set(keys.PROTOCOL_TABLES) == set(keys.PROTOCOLS)
@@ -62,6 +66,11 @@ def test_what_must_be_written_has_no_default() -> None:
         assert isinstance(several, keys.Several)
         required = {field.name for field in msgspec.structs.fields(struct) if field.required}
         assert set(several.required) == required
+    for table in ("clients", "upstream"):
+        section = keys.TABLES[table]["tls"]
+        assert isinstance(section, keys.Section)
+        fields = msgspec.structs.fields(MODEL[f"{table}.tls"][0])
+        assert set(section.required) == {field.name for field in fields if field.required}
 
 
 @pytest.mark.parametrize("name", MODEL)
@@ -172,6 +181,10 @@ def test_a_reader_takes_what_is_within_its_bounds(
             (Route("a", ("b:1", "c:2"), queue=RouteQueue(timeout=0.5)),),
             ['host = "a", servers = ["b:1", "c:2"], queue = { timeout = "500ms" }'],
         ),
+        ("upstream.tls", None, "not written"),
+        ("upstream.tls", UpstreamTls(), "{}"),
+        ("upstream.tls", UpstreamTls(verify=False), "{ verify = false }"),
+        ("clients.tls", ClientsTls("/a.pem"), '{ cert_file = "/a.pem" }'),
         (
             "dubbo.limits",
             (Limit("S", 10), Limit("S", 2, "m", timeout=0.5)),

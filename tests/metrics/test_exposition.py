@@ -199,3 +199,15 @@ def test_destinations_are_labels_as_many_as_the_snapshot_names() -> None:
     assert 'muxproxy_destinations{backend="egress"} 40' in page
     none = told | {"destinations": {}, "destinations_known": 0, "destinations_max": 0}
     assert "destinations{" not in exposition("1", [], {"plain": none})
+
+
+def test_each_side_that_is_spoken_to_by_tls_is_shown():
+    side = {"verified": False, "handshakes": 9, "resumed": 7, "failed": 1, "error": ""}
+    tls = {"upstream": side | {"days": {"upstream": 90.5, "server": 3.25}}, "clients": side | {"days": {}}}
+    samples = parse(exposition("0.1.0", [], {"web": snapshot() | {"tls": tls}}))
+    upstream = (("backend", "web"), ("side", "upstream"))
+    assert samples["muxproxy_tls_verified", upstream] == 0
+    assert samples["muxproxy_tls_handshakes_total", upstream] == 9
+    assert samples["muxproxy_tls_resumed_total", upstream] == 7
+    assert samples["muxproxy_tls_failures_total", upstream] == 1
+    assert samples["muxproxy_certificate_days", (("backend", "web"), ("whose", "server"))] == 3.25

@@ -71,3 +71,24 @@ def test_remarks_are_told_once_and_what_one_alone_counts_is_kept() -> None:
     both = merged([one, other])
     assert both["remarks"] == ["a", "b"]
     assert both["events"] == {"rests": 2}
+
+
+def test_of_certificates_that_ends_first_and_of_sides_the_one_that_is_not_checked_counts() -> None:
+    side = {
+        "verified": True,
+        "handshakes": 2,
+        "resumed": 1,
+        "failed": 0,
+        "error": "",
+        "days": {"server": 9.0},
+    }
+    other = side | {"verified": False, "error": "unreadable", "days": {"server": 8.0}}
+    both = merged([{**a_pool(1, 0), "tls": {"upstream": one}} for one in (side, other)])
+    assert both["tls"]["upstream"] == {
+        "verified": False,
+        "handshakes": 4,
+        "resumed": 2,
+        "failed": 0,
+        "error": "unreadable",
+        "days": {"server": 8.0},
+    }

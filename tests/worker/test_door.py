@@ -49,7 +49,7 @@ def at_the_door(words: tuple[str, ...], source: str) -> tuple[bytes, dict[str, i
         listener.open()
         sock = socket.socket()
         sock.bind((source, 0))
-        ann = bench._kept(End(sock))
+        ann = bench.keep(End(sock))
         await asyncio.get_running_loop().sock_connect(sock, bench.front.getsockname())
         clients = 0
         if words == ("this machine",):

@@ -68,7 +68,7 @@ def test_a_reply_that_came_before_the_connection_broke_reaches_its_client(sharin
         else:
             assert await server.gets(len(sent)) == sent
         (upstream,) = bench.pool.upstreams
-        server.sock.send(reply)  # all of it in one turn of the loop: nothing is read meanwhile
+        server.says(reply)  # all of it in one turn of the loop: nothing is read meanwhile
         server.resets()
         assert upstream.wire is not None
         upstream.wire.write(b"more")
@@ -84,7 +84,7 @@ def test_the_last_words_of_a_session_go_on_in_both_directions() -> None:
         server = await bench.accepted()
         (client,), (upstream,) = bench.pool.clients, bench.pool.upstreams
         await bench.until(lambda: upstream.load() == 1)
-        server.sock.send(b"that was all")
+        server.says(b"that was all")
         server.resets()
         assert upstream.wire is not None
         upstream.wire.write(b"more")
@@ -95,7 +95,7 @@ def test_the_last_words_of_a_session_go_on_in_both_directions() -> None:
         await bench.until(lambda: len(bench.pool.upstreams) == len(bench.pool.clients) == 1)
         (client,), (upstream,) = bench.pool.clients, bench.pool.upstreams
         await bench.until(lambda: upstream.load() == 1)
-        bob.sock.send(b"goodbye")
+        bob.says(b"goodbye")
         bob.resets()
         assert client.wire is not None
         client.wire.write(b"more")

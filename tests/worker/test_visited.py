@@ -40,7 +40,7 @@ class Talk:
         """The client connects, and says that."""
         sock = socket.socket()
         sock.connect(self.bench.front.getsockname())
-        self.ann = self.bench._kept(End(sock))
+        self.ann = self.bench.keep(End(sock))
         if self.arrival == TOGETHER:  # nobody accepts before this function waits
             self.ann.sock.send(words)
             return

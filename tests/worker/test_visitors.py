@@ -25,7 +25,7 @@ async def comes_asking(bench: Bench, data: bytes) -> End:
     sock = socket.socket()
     sock.connect(bench.front.getsockname())  # nobody accepts while this function runs
     sock.send(data)
-    return bench._kept(End(sock))
+    return bench.keep(End(sock))
 
 
 async def visits(bench: Bench, data: bytes) -> tuple[End, End]:

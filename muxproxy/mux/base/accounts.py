@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from muxproxy.config.address import parse_server
 from muxproxy.config.model import Backend, Node
 from muxproxy.metrics.histogram import Histogram
 from muxproxy.metrics.snapshot import LimitSnapshot
@@ -19,7 +20,7 @@ from muxproxy.mux.admission.offenders import Offenders
 from muxproxy.mux.admission.queue import Queue
 from muxproxy.mux.deadlines import Deadlines
 from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, WAITING, ClientRole, Exchange
-from muxproxy.mux.ports import Wire, World
+from muxproxy.mux.ports import Secure, Wire, World
 from muxproxy.protocols.contract import BROKEN, Frame, Protocol, Reason
 
 _OK: Final = Reason.OK
@@ -79,6 +80,8 @@ class Accounts:
         self.draining = False
         self.gentle_until = 0.0  # draining while others accept: until then only who is silent is closed
         self.resolve_error = ""
+        self.handshaking = 0  # clients, by TLS: they count, and the heart has not met them
+        self.names: dict[str, str] = {}  # address -> the host as it was written, which TLS checks
         # Clients whose replies are written together, at the end of the chunk that brings them; None: at once.
         self.corked: list[ClientRole] | None = None
         self.some_stop = False  # servers that are about to stop
@@ -218,6 +221,14 @@ class Accounts:
 
     def all_events(self) -> dict[str, int]:
         return self.events
+
+    def secure(self, address: str) -> Secure | None:
+        """How the server there is spoken to."""
+        tls = self.config.tls
+        if tls is None:
+            return None
+        name = tls.server_name or self.names.get(address) or parse_server(address).host
+        return Secure(tls, name, self.name, self.protocol.name)
 
     def limits_snapshot(self) -> dict[str, LimitSnapshot]:
         return {}

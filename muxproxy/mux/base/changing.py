@@ -24,6 +24,7 @@ from muxproxy.mux.deadlines import INF
 from muxproxy.protocols.contract import Reason
 
 REMOVED: Final = "server removed"
+OTHER_TLS: Final = "[upstream.tls] has changed"
 TOO_OLD: Final = "max_lifetime"
 RECONNECT: Final = "reconnect"  # an operator wanted so
 
@@ -39,6 +40,8 @@ class Changing(Refusing):
         life, tunnels = self.config.max_lifetime or INF, self.tunnel_timeout
         self._parts = self._parts._replace(backend=backend)
         outdated = self.protocol.configure(backend)
+        if backend.upstream.tls != self.config.tls:
+            outdated = OTHER_TLS
         self._set_up(backend)
         if self.tunnel_timeout < tunnels and self.leads_clients:
             for client in self.clients:

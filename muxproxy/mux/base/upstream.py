@@ -21,7 +21,7 @@ from typing import Final
 from muxproxy.mux.base.server import PoolOfServers, Server
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import DONE, SENT, ClientRole, Exchange, UpstreamRole
-from muxproxy.mux.ports import Wire
+from muxproxy.mux.ports import SAID_BY_TLS, Secure, Wire
 from muxproxy.protocols.contract import Reason
 
 CONNECTING: Final = 0
@@ -32,7 +32,9 @@ CLOSED: Final = 4
 # why a shared connection is suspect (shared/avoided.py)
 SILENT: Final = 1
 APART: Final = 2
+CUT_OFF: Final = f"{SAID_BY_TLS}server closed without a close_notify: its reply may lack its end"
 CONNECT_TIMEOUT: Final = "connect timeout"
+HANDSHAKE_TIMEOUT: Final = f"{SAID_BY_TLS}the handshake was not done within connect_timeout"
 BROKEN_OFF: Final = "server closed"
 LAST_TURNS: Final = 16  # of work, for replies that had come before the connection broke
 # A server that ends one connection may be ending all it has (a reload): for so many seconds each idle one is
@@ -83,11 +85,13 @@ class Upstream(UpstreamRole):
         "outdated",
         "outdated_at",
         "pool",
+        "reached",
         "ready",
         "replies",
         "resting",
         "retire_at",
         "retiring",
+        "said",
         "serial",
         "served",
         "server",
@@ -106,9 +110,11 @@ class Upstream(UpstreamRole):
         self.owner = None
         self.pin_reason = ""
         self.counts = False  # pinned: against max_pinned
+        self.said = ""  # by TLS, of why it has ended
         self.retiring = ""  # why it will be closed as soon as it owes nothing
         self.outdated = ""  # why it may not stay, not even for a session's sake (changing.py)
         self.outdated_at = INF  # since then
+        self.reached = False  # connected, and its handshake goes on
         self.ready = False  # it has been OPEN
         self.mute = True  # its server has not said a word
         self.is_tried = False  # GREETING: it is watched for a moment, and nothing else is due
@@ -135,7 +141,13 @@ class Upstream(UpstreamRole):
     def keepalive(self) -> tuple[float, float]:
         return self.pool.config.keepalive, self.pool.unacknowledged_timeout()
 
+    def secure(self) -> Secure | None:
+        return self.pool.secure(self.server.address)
+
     # -- life --------------------------------------------------------------------------------------
+
+    def on_reached(self, now: float) -> None:
+        self.reached = True
 
     def on_connected(self, wire: Wire, now: float) -> None:
         if self.state != CONNECTING:
@@ -176,6 +188,8 @@ class Upstream(UpstreamRole):
 
     def on_lost(self, error: str, now: float) -> None:
         """OPEN => CLOSING: the connection has ended and takes no more bytes; its socket is not gone yet."""
+        if error.startswith(SAID_BY_TLS):  # our certificate was refused, perhaps, and the handshake was done
+            self.said = error
         if self.replies.more:
             self.on_breaking(now)
         for _ in range(LAST_TURNS):
@@ -193,7 +207,7 @@ class Upstream(UpstreamRole):
         self.server.doubted_until = now + DOUBT
         if self.mute and not self.is_told and (self.ready or self.is_tried) and self._was_meant(now):
             self.is_told = True
-            self.pool.on_failed(self, "accepted, and closed without a word", now, closes=True)
+            self.pool.on_failed(self, self.said or "accepted, and closed without a word", now, closes=True)
 
     def _was_meant(self, now: float) -> bool:
         """Its end says something about the server. It does not if nobody has used it for a while."""
@@ -257,6 +271,10 @@ class Upstream(UpstreamRole):
         self.close(why, now)
         self.lose(owed, reason, text, now)
 
+    def on_server_cut(self, now: float) -> bool:
+        """What is framed tells its end by itself, and nobody is owed what has not come."""
+        return self.on_server_eof(now)
+
     def on_bug(self, now: float) -> None:
         """Ours: something raised while its bytes were handled. Its ledger is in doubt, so it is closed
         (P2)."""
@@ -293,7 +311,7 @@ class Upstream(UpstreamRole):
             self.open(now)
         elif self.state < OPEN:
             self.failed = True
-            self.close(CONNECT_TIMEOUT, now)
+            self.close(HANDSHAKE_TIMEOUT if self.reached and self.wire is None else CONNECT_TIMEOUT, now)
         elif self.state == CLOSING:
             if self.wire is not None:
                 self.wire.abort()

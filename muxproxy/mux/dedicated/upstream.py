@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Final
 
 from muxproxy.mux.base.server import Server
-from muxproxy.mux.base.upstream import CLOSING, GREETING, OPEN, SingleUpstream
+from muxproxy.mux.base.upstream import CLOSING, CUT_OFF, GREETING, OPEN, SingleUpstream
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.dedicated.pool import DedicatedPool
 from muxproxy.mux.exchange import DONE, REPLYING, SENT, Exchange
@@ -156,6 +156,13 @@ class DedicatedUpstream(SingleUpstream):
         assert exchange.client is not None
         exchange.client.pass_eof()
         return self._after_eof(exchange, now)
+
+    def on_server_cut(self, now: float) -> bool:
+        """Nobody here knows what its session was to end with (P2)."""
+        if self.state == OPEN and self.current is not None:
+            self.fail("server closed", Reason.SERVER_CLOSED, CUT_OFF, now)
+            return False
+        return self.on_server_eof(now)
 
     def _stop_reading(self) -> None:
         """Its deadline is the session's and goes on; after FIN there is nothing to pause, and resuming would

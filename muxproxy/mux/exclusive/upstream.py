@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from muxproxy.mux.base.server import Server
-from muxproxy.mux.base.upstream import GREETING, OPEN, PoolOfUpstreams, SingleUpstream
+from muxproxy.mux.base.upstream import CUT_OFF, GREETING, OPEN, PoolOfUpstreams, SingleUpstream
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, Exchange
 from muxproxy.mux.work import LARGE
@@ -213,6 +213,15 @@ class ExclusiveUpstream(SingleUpstream):
             return False
         self._on_frames(exchange, frames, now)
         self.close("server closed", now)
+        return False
+
+    def on_server_cut(self, now: float) -> bool:
+        """A reply that ends with the connection may lack its end: RFC 9112 section 9.8."""
+        exchange = self.current
+        if exchange is None or self._opaque:
+            return self.on_server_eof(now)
+        self.on_broken_off(now)
+        self.fail("server closed", Reason.SERVER_CLOSED, CUT_OFF, now)
         return False
 
     def on_client_eof(self, exchange: Exchange, now: float) -> bool:

@@ -83,6 +83,8 @@ class Resolver:
         if not addresses and pool.servers:
             pool.resolve_error = error
             return
+        named = {text: server.host for server in reversed(self._servers) for text in self._known[server]}
+        pool.names = named  # of two names for one address the first counts
         pool.set_servers(addresses, self._time(), error, self._removed(addresses))
         if self._is_unknown and not addresses and self._on_unknown is not None:
             self._on_unknown(error)

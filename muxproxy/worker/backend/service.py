@@ -24,6 +24,7 @@ from muxproxy.worker.backend.resolver import Resolver
 from muxproxy.worker.engine import Engine
 from muxproxy.worker.listener import Listener
 from muxproxy.worker.original import OriginalListener
+from muxproxy.worker.tls.contexts import Secured
 
 GENTLE = 0.5  # of the time for a drain: then whoever is owed nothing is closed
 REMOVED = "backend removed"  # why its connections are closed
@@ -53,11 +54,33 @@ class Service:
         self._resolver = Resolver(self.pool, engine.time)
 
     def start(self) -> None:
+        self._secure()
         if self._front is None:
             self._resolver.start()
 
     def statistics(self, now: float) -> BackendSnapshot:
-        return statistics(self.pool, now) if self._front is None else totals.statistics(self._front, now)
+        pool, front = self.pool, self._front
+        told = statistics(pool, now) if front is None else totals.statistics(front, now)
+        by_tls = self._engine.contexts.statistics(self.backend.name)
+        if by_tls:
+            told["tls"] = by_tls["tls"]
+        return told
+
+    def _secure(self) -> None:
+        """Its files are read before anybody comes, and what they lack is logged."""
+        ways = (self.backend.upstream.tls, self.backend.clients.tls)
+        self._engine.contexts.keep_only(self.backend.name, ways)
+        for tls in ways:
+            if tls is not None:
+                self._engine.contexts.of(self.backend.name, self.backend.protocol, tls)
+
+    def _secured(self, address: str) -> Secured | None:
+        """Of a listener. `address` in any spelling: which are `tls:` is said by the configuration."""
+        tls, here = self.backend.clients.tls, parse_listen(address)
+        is_by_tls = any(each.tls for each in map(parse_listen, self.backend.clients.listen) if each == here)
+        if tls is None or not is_by_tls:
+            return None
+        return self._engine.contexts.of(self.backend.name, self.backend.protocol, tls)
 
     def listen(self, address: str, descriptor: int) -> Listener:
         """Takes the descriptor over; it does not accept yet."""
@@ -65,7 +88,7 @@ class Service:
         if self._front is not None and self.backend.upstream.to == "original":
             listener: Listener = OriginalListener(self._engine, self._front, descriptor, who)
         else:
-            listener = Listener(self._engine, self.pool, descriptor, who)
+            listener = Listener(self._engine, self.pool, descriptor, who, self._secured(address))
         self.listeners.append((usual(address), listener))
         return listener
 
@@ -81,8 +104,10 @@ class Service:
         self.pool.configure(backend, self._engine.time())
         if self._front is None:
             self._resolver.configure()
+        self._secure()
         for address, listener in self.listeners:
             listener.admit(sources.of(backend.clients.from_, parse_listen(address)))
+            listener.secure(self._secured(address))
 
     def drain(self, timeout: float, *, gently: bool) -> None:
         """Nobody new; what is owed is finished within `timeout`. `gently`: others accept."""
@@ -94,6 +119,7 @@ class Service:
         self._resolver.close()
         if self._surroundings is not None:
             self._surroundings.close()
+        self._engine.contexts.keep_only(self.backend.name, ())
         self.drain(timeout, gently=True)
 
     def close_connections(self) -> bool:

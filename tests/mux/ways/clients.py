@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from muxproxy.config.model import ClientsTls
 from muxproxy.protocols.contract import Sharing
 from tests.mux.ways.live import GET, OK, Live, scene
 from tests.toys import Toy
@@ -20,6 +21,12 @@ def _listen() -> None:
 def _from() -> None:
     """Asked at the door (worker/door.py): who is in has been asked."""
     Live().set("clients.from", ("10.0.0.0/8",))
+
+
+@scene("clients.tls")
+def _tls() -> None:
+    """The listener's (tests/worker/arriving/test_newcomer.py): who has shaken hands has."""
+    Live().set("clients.tls", ClientsTls("/cert.pem", "/key.pem"))
 
 
 @scene("clients.backlog")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from muxproxy.budget import Order
+from muxproxy.config.model import UpstreamTls
 from muxproxy.mux.base.lookout import EVERY
 from muxproxy.protocols.contract import Sharing
 from tests.mux.ways.live import GET, OK, Live, as_new, scene
@@ -158,6 +159,30 @@ def _connect_timeout() -> None:
     (dialled,) = live.stage.dials
     live.stage.passes(0.3)
     assert dialled not in live.stage.dials
+
+
+@scene("upstream.tls")
+def _tls() -> None:
+    """What was trusted before may be what must not be trusted any more."""
+    live = Live()
+    live.ann.sends(GET)
+    assert live.server.got() == GET
+    bob = live.client(GET)
+    (dialled,) = live.stage.dials
+    live.set("upstream.tls", UpstreamTls(ca_file="/ca.pem"), serves=False)
+    assert dialled not in live.stage.dials
+    live.server.sends(OK)
+    assert live.ann.got() == OK
+    assert not live.server.is_open, "it closes as it comes free"
+    server = live.connects()
+    assert server.got() == GET
+    server.sends(OK)
+    assert bob.got() == OK
+    secure = server.wire.brain.secure()
+    assert (secure.tls.ca_file, secure.name, secure.backend, secure.protocol) == (
+        *("/ca.pem", "one"),
+        *("live", "http"),
+    )
 
 
 @scene("upstream.suspect_after")

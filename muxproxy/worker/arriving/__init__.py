@@ -1,0 +1,1 @@
+"""Clients that are not in yet: those that shake hands first."""

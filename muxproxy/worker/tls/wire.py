@@ -1,0 +1,328 @@
+"""A connection that speaks TLS: uvloop's plain transport on one side, the hands of a connection on the other.
+
+    handshaking --> open --> its peer has ended (close_notify) --> closed
+                       '--> we have ended (write_eof) ---------------^
+
+To the hands it is the transport: same names, same order of events. To uvloop it is the protocol. What has
+come in one read is decrypted at once and told in one piece, what is written meanwhile goes out in one piece
+behind it, and everything else at once (DESIGN, the hot path).
+
+A FIN that no close_notify has announced may be anybody's: what it ends may have been cut (RFC 8446 section
+6.1). What that means is for the hands' brain to say; most servers end like that when nothing is owed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterator
+from typing import Any, Final, Protocol, cast
+
+from muxproxy.mux.ports import SAID_BY_TLS
+from muxproxy.worker.remains import Keeper, unread
+from muxproxy.worker.tls.words import CUT, TlsError, described
+
+_RECORD: Final = 16 * 1024  # the most that one holds (RFC 8446 section 5.1), and so what one read gives
+_CORK: Final = 64 * 1024  # of what is written while data is told, more goes out before that ends
+# Answers to what a peer may ask of the record layer at no cost (key updates), that it has not taken.
+_UNASKED: Final = 64 * 1024
+
+
+class Hands(Protocol):
+    """Of a connection, client.py's and upstream.py's: an asyncio.Protocol but for the name."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None: ...
+    def data_received(self, data: bytes) -> None: ...
+    def eof_received(self) -> bool: ...
+    def pause_writing(self) -> None: ...
+    def resume_writing(self) -> None: ...
+    def connection_lost(self, exc: Exception | None) -> None: ...
+
+
+class TlsWire(asyncio.Transport, Keeper):
+    """A mux.ports.Wire, and what the hands ask of a transport besides."""
+
+    __slots__ = (
+        "_closing",
+        "_corked",
+        "_ended",
+        "_error",
+        "_hands",
+        "_incoming",
+        "_loop",
+        "_outgoing",
+        "_paused",
+        "_said_end",
+        "_tls",
+        "_transport",
+        "_unasked",
+        "is_open",
+    )
+    peer = ""  # what it is called in errors
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, hands: Hands) -> None:
+        super().__init__()
+        self._loop = loop
+        self._hands = hands
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls: ssl.SSLObject = self.begin(self._incoming, self._outgoing)
+        self._transport: asyncio.Transport | None = None  # before it is connected, and once it is closed
+        self.is_open = False  # the handshake is done, and the hands know it
+        self._corked = False
+        self._paused = False  # the hands do not read
+        self._ended = False  # its peer has said that it sends no more
+        self._said_end = False  # we have
+        self._closing = False
+        self._error = ""  # what ended it, where that was TLS's
+        self._unasked = 0
+
+    # -- to be supplied ------------------------------------------------------------------------------
+
+    def begin(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
+        raise NotImplementedError
+
+    def on_open(self) -> None:
+        """The hands are told next."""
+
+    def on_failed(self, error: str) -> None:
+        """The socket is about to be closed, and the hands have never heard of it."""
+        raise NotImplementedError
+
+    def on_cut(self) -> bool:
+        """FIN without a close_notify. True: keep our side open."""
+        return self._hands.eof_received()
+
+    def on_first_data(self) -> None: ...
+
+    # -- told by uvloop --------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        if self._closing:
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing or self._ended:
+            return  # behind its close_notify comes nothing that means anything
+        self._incoming.write(data)
+        if self.is_open:
+            self._read()
+        else:
+            self.shake()
+
+    def eof_received(self) -> bool:
+        """It stays open until we close it, and hears nothing more."""
+        if not self.is_open:
+            self._error = self._error or CUT
+            self.abort()
+        elif not self._ended and not self._closing:
+            self._ended = True
+            if not self.on_cut():
+                self.close()
+        return True
+
+    def pause_writing(self) -> None:
+        if self.is_open:
+            self._hands.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self.is_open:
+            self._hands.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closing = True
+        if not self.is_open:
+            told = exc.strerror if isinstance(exc, OSError) else None
+            self.on_failed(self._error or (f"{SAID_BY_TLS}{told} in the handshake" if told else CUT))
+            self._transport = None
+            return
+        self._hands.connection_lost(TlsError(self._error) if self._error else exc)
+        self._transport = None
+
+    def unread(self) -> Iterator[bytes]:
+        """What the kernel has of a connection that has broken, of what the hands were not told."""
+        if self._transport is None or self._error or self._ended:
+            return
+        for data in unread(self._transport):
+            self._incoming.write(data)
+            plain = self._decrypt()
+            if plain:
+                yield plain
+
+    # -- the handshake -----------------------------------------------------------------------------------
+
+    def shake(self) -> None:
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._flush()
+            return
+        except ssl.SSLError as error:
+            self._fail(error)
+            return
+        self.is_open = True
+        self._corked = True  # what is said at once goes out with the handshake's last record
+        try:
+            self.on_open()
+            self._hands.connection_made(self)
+        finally:
+            self._corked = False
+        self._flush()
+        if not self._paused:
+            self._read_on()
+
+    def _fail(self, error: ssl.SSLError) -> None:
+        """Its peer is told why, as far as OpenSSL has a word for it."""
+        self._error = self._error or described(error, self.peer)
+        self._flush()
+        self.abort()
+
+    # -- what comes --------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        data = self._decrypt()
+        if data:
+            self._corked = True
+            try:
+                self._hands.data_received(data)
+            finally:
+                self._corked = False
+        self._flush()
+        if self._closing:
+            return
+        if self._error:
+            self.abort()
+        elif self._ended and not self._hands.eof_received():
+            self.close()
+
+    def _decrypt(self) -> bytes:
+        """All that is whole. What ended it is said in `_ended` or `_error`."""
+        parts = []
+        tls, incoming = self._tls, self._incoming
+        try:
+            while incoming.pending or tls.pending():
+                part = tls.read(_RECORD)
+                if not part:
+                    self._ended = True
+                    break
+                parts.append(part)
+        except ssl.SSLWantReadError:
+            pass  # half a record, or none that was data
+        except ssl.SSLZeroReturnError:
+            self._ended = True
+        except ssl.SSLError as error:
+            self._error = described(error, self.peer)
+        if self._outgoing.pending:  # nobody has written: it is an answer of OpenSSL's
+            self._answer()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _answer(self) -> None:
+        """A peer that asks and does not take the answers would have us keep them for ever (P7)."""
+        transport = self._transport
+        if transport is not None and not transport.get_write_buffer_size():
+            self._unasked = 0
+        self._unasked += self._outgoing.pending
+        if self._unasked > _UNASKED:
+            self._error = self._error or f"{SAID_BY_TLS}it asks for more than it takes"
+
+    def _read_on(self) -> None:
+        if self._incoming.pending and not self._closing and not self._paused and not self._ended:
+            self._read()
+
+    # -- mux.ports.Wire, and what else is asked of a transport ---------------------------------------------
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._encrypt(data) and (not self._corked or self._outgoing.pending > _CORK):
+            self._flush()
+
+    def write_last(self, data: bytes) -> None:
+        """It goes out with the close_notify behind it, or in the next turn."""
+        if self._encrypt(data):
+            self._loop.call_soon(self._flush)
+
+    def _encrypt(self, data: bytes | bytearray | memoryview) -> bool:
+        if self._closing or self._said_end or not data:
+            return False
+        try:
+            written = self._tls.write(data)
+            if written < len(data):  # a record's worth at a time
+                rest = memoryview(data)
+                while written < len(data):
+                    written += self._tls.write(rest[written:])
+        except ssl.SSLError as error:
+            self._error = self._error or described(error, self.peer)
+            self.abort()
+            return False
+        return True
+
+    def _flush(self) -> None:
+        if self._outgoing.pending and self._transport is not None:
+            self._transport.write(self._outgoing.read())
+
+    def write_eof(self) -> None:
+        """Both ends: a close_notify for who speaks TLS, and the FIN for who only looks at its socket."""
+        if self._closing or self._said_end:
+            return
+        self._say_end()
+        if self._transport is not None:
+            self._transport.write_eof()
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def _say_end(self) -> None:
+        if not self._said_end and self.is_open:
+            self._said_end = True
+            try:
+                self._tls.unwrap()
+            except ssl.SSLError:
+                pass  # its peer has not said so yet, or has broken off
+        self._flush()
+
+    def close(self) -> None:
+        if self._closing:
+            return
+        self._say_end()
+        self._closing = True
+        if self._transport is not None:
+            if self.is_open:
+                self._transport.close()
+            else:
+                self._transport.abort()
+
+    def abort(self) -> None:
+        self._closing = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def is_closing(self) -> bool:
+        return self._closing or self._transport is None or self._transport.is_closing()
+
+    def pause_reading(self) -> None:
+        self._paused = True
+        if self._transport is not None and not self._closing:
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self._paused:
+            return
+        self._paused = False
+        if self._transport is not None and not self._closing:
+            self._transport.resume_reading()
+            if self._incoming.pending:  # it came with the end of the handshake
+                self._loop.call_soon(self._read_on)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        if self._transport is not None:
+            self._transport.set_write_buffer_limits(high=high, low=low)
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        return (0, 0) if self._transport is None else self._transport.get_write_buffer_limits()
+
+    def get_write_buffer_size(self) -> int:
+        waiting = self._outgoing.pending
+        return waiting if self._transport is None else waiting + self._transport.get_write_buffer_size()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default if self._transport is None else self._transport.get_extra_info(name, default)
