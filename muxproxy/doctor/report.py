@@ -51,6 +51,18 @@ class Setting(msgspec.Struct, frozen=True):
     type: str = ""  # "": nothing needs to be changed
 
 
+class PortUse(msgspec.Struct, frozen=True):
+    """Of the ephemeral ports of one flow."""
+
+    remote: str
+    source: str
+    # that connect() cannot have: where tcp_tw_reuse lets it, without TIME_WAITs older than a second
+    taken: int
+    size: int
+    settles: float  # how many at the present rate, once it has lasted for a minute
+    seconds_left: float | None  # at the present rate; None: they do not run out
+
+
 class FleetLine(msgspec.Struct, frozen=True):
     """N nodes x what each may open, beside what the server takes."""
 
@@ -69,6 +81,7 @@ class Report(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...]  # the worst first
     settings: tuple[Setting, ...]
     flows: tuple[Flow, ...]  # the fullest first
+    port_use: tuple[PortUse, ...]  # of each flow, in the same order
     listeners: tuple[Listener, ...]
     processes: tuple[Process, ...]
     fleet: tuple[FleetLine, ...]
@@ -76,7 +89,6 @@ class Report(msgspec.Struct, frozen=True):
     growth: dict[str, int]
     sight: Sight
     unseen: tuple[str, ...]  # what this user could not see, and what root would add
-    ports: int  # how many each flow has
     time_waits: int
     incoming: int
 

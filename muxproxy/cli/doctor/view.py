@@ -14,7 +14,7 @@ import click
 from muxproxy.cli.plain import plain
 from muxproxy.doctor.facts import Flow
 from muxproxy.doctor.judging.words import states, who
-from muxproxy.doctor.report import Evidence, Finding, Level, Report, count, percent, times
+from muxproxy.doctor.report import Evidence, Finding, Level, PortUse, Report, count, percent, span, times
 
 MOST_FLOWS = 8
 _COLOURS = {Level.WRONG: "red", Level.WARNING: "yellow", Level.FINE: "green"}
@@ -69,10 +69,15 @@ def _flows(report: Report) -> Iterator[str]:
     yield _section(
         f"Outgoing: {count(outgoing, 'socket')} to {count(remotes, 'remote')}", "sock_diag: ss -tan"
     )
-    for flow in report.flows[:MOST_FLOWS]:
-        yield f"  {flow.remote}  {percent(flow.ports, report.ports)} of ports  {plain(_flow(flow))}"
+    for flow, use in list(zip(report.flows, report.port_use, strict=True))[:MOST_FLOWS]:
+        yield f"  {flow.remote}  {_use(use)}  {plain(_flow(flow))}"
     if len(report.flows) > MOST_FLOWS:
         yield f"  and {len(report.flows) - MOST_FLOWS:,} more, all with fewer (--json has them)"
+
+
+def _use(use: PortUse) -> str:
+    text = f"{percent(use.taken, use.size)} of ports"
+    return text if use.seconds_left is None else f"{text}, none left in {span(use.seconds_left)}"
 
 
 def _flow(flow: Flow) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from muxproxy.config.model import Config
-from muxproxy.doctor.facts import Facts
+from muxproxy.doctor.facts import Facts, Flow
 from muxproxy.doctor.judging import configured, fleet, flows, kernel, queues
 from muxproxy.doctor.judging.fleet import Limit
 from muxproxy.doctor.judging.kernel import Wants
-from muxproxy.doctor.report import SHAPE, Finding, Level, Report, count
+from muxproxy.doctor.report import SHAPE, Finding, Level, PortUse, Report, count
 
 _ORDER = (Level.WRONG, Level.WARNING, Level.FINE)
 _NO_LIMITS: Mapping[str, Limit] = {}
@@ -37,12 +37,14 @@ def judge(facts: Facts, asked: Question) -> Report:
         *(configured.findings(facts, config) if config is not None else ()),
     ]
     found.sort(key=_worst_first)
+    uses = sorted(((flow, _port_use(flow, facts)) for flow in facts.flows), key=_fullest_first)
     return Report(
         shape=SHAPE,
         verdict=found[0].level if found else Level.FINE,
         findings=tuple(found),
         settings=tuple(settings),
-        flows=tuple(sorted(facts.flows, key=lambda flow: (-flow.ports, flow.remote, flow.source))),
+        flows=tuple(flow for flow, _ in uses),
+        port_use=tuple(told for _, told in uses),
         listeners=tuple(sorted(facts.listeners, key=lambda each: (-each.queue, -each.dropped, each.port))),
         processes=tuple(sorted(facts.processes, key=lambda each: -each.descriptors)),
         fleet=tuple(lines),
@@ -50,10 +52,19 @@ def judge(facts: Facts, asked: Question) -> Report:
         growth=dict(facts.growth),
         sight=facts.sight,
         unseen=tuple(unseen(facts)),
-        ports=facts.ports.size,
         time_waits=facts.time_waits,
         incoming=facts.incoming,
     )
+
+
+def _port_use(flow: Flow, facts: Facts) -> PortUse:
+    use = flows.use(flow, facts)
+    return PortUse(flow.remote, flow.source, use.taken, use.size, use.settles, use.seconds)
+
+
+def _fullest_first(pair: tuple[Flow, PortUse]) -> tuple[int, int, str, str]:
+    flow, use = pair
+    return (-use.taken, -sum(flow.states.values()), flow.remote, flow.source)
 
 
 def _worst_first(finding: Finding) -> tuple[int, bool, float]:

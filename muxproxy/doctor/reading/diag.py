@@ -185,7 +185,7 @@ def sockets(data: bytes) -> Iterator[Socket]:
                 unacked, since_said, since_heard, rtt, retransmitted, sent = _TCP_INFO.unpack_from(
                     data, where
                 )
-                busy = bool(unacked) or since_said < since_heard
+                busy = bool(unacked) or (sent > 0 and since_said < since_heard)
             elif kind == _SKMEMINFO and size >= 4 * (_DROPS + 1):
                 dropped = int(struct.unpack_from("=I", data, where + 4 * _DROPS)[0])
         name = STATES[state] if state < len(STATES) else "SYN_RECV"  # 12: TCP_NEW_SYN_RECV

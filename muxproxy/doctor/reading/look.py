@@ -23,6 +23,7 @@ from muxproxy.doctor.reading.proc import Held
 
 _SHARE = 0.1  # of the time, for glances
 _PAUSE = 0.02  # seconds between two glances, at least
+_DEAR = 0.1  # seconds: a list that takes so long, of tens of thousands, is not made twice at a glance
 _SEARCH = 0.05  # seconds of looking at hands and nothing else
 _WAIT_MS = 60_000  # TCP_TIMEWAIT_LEN
 _YOUNG_MS = _WAIT_MS - 1000  # tcp_tw_reuse takes one only when a second has passed
@@ -78,9 +79,7 @@ class Watch:
         self._had: dict[int, frozenset[int]] = {}  # pid -> inodes, a glance ago
         self._came: dict[int, set[int]] = defaultdict(set)  # pid -> inodes that came into its hands
         self._listed: set[int] = set()  # inodes that were in a list
-        self._matched: Counter[tuple[int, Ends]] = (
-            Counter()
-        )  # pid and flow -> the most that were in its hands
+        self._matched: Counter[tuple[int, Ends]] = Counter()  # pid and flow -> the most in its hands
         self._names: dict[int, tuple[str, str]] = {}  # pid -> its name and user
         self._open: dict[Ends, list[int]] = defaultdict(list)
         self._busy: dict[Ends, list[int]] = defaultdict(list)
@@ -90,15 +89,34 @@ class Watch:
         self.elapsed = 0.0  # seconds between the two looks
 
     def facts(self, seconds: float) -> Facts:
-        before = proc.counters()
-        first_waits = self._waits(None)
         self._first = {each.cookie: each for each in self._glance()}
         self._seen.clear()  # all of it is the first look's
-        start = time.monotonic()
-        crowded = [
-            place for place, number in first_waits.in_range.items() if number > _CROWDED * self._ports.size
-        ]
-        while (left := start + seconds - time.monotonic()) > 0:
+        start, before = time.monotonic(), proc.counters()
+        first = self._waits(None)
+        self._glances(start + seconds, first)
+        live = self._glance()
+        self.elapsed = max(time.monotonic() - start, 1e-6)
+        after = proc.counters()
+        waits = self._waits(first.cookies)
+        # What has closed since the list was made is in both.
+        live = [each for each in live if each.cookie not in waits.cookies]
+        return Facts(
+            flows=self._flows(live, first, waits),
+            listeners=self._listeners(self._diag.listening()),
+            processes=self._processes(),
+            settings=self._settings,
+            counters=after,
+            growth=proc.grown(before, after),
+            sight=self._sight(live),
+            incoming=waits.incoming + sum(1 for each in live if not self._is_outgoing(each)),
+            time_waits=len(waits.cookies),
+        )
+
+    # -- looking --------------------------------------------------------------------------------------------
+
+    def _glances(self, until: float, first: Waits) -> None:
+        crowded = [at for at, number in first.in_range.items() if number > _CROWDED * self._ports.size]
+        while (left := until - time.monotonic()) > 0:
             began = time.monotonic()
             self._glance()
             is_found = all(any(at == place for _, at in self._matched) for place in crowded)
@@ -106,37 +124,21 @@ class Watch:
                 self._look_at_hands()
             cost = time.monotonic() - began
             share = _SHARE if is_found else _SEARCHING
-            self._pause(min(left, max(_PAUSE, cost / share - cost)))
-        live = self._glance()
-        waits = self._waits(first_waits.cookies)
-        listening = self._diag.listening()
-        elapsed = self.elapsed = time.monotonic() - start
-        after = proc.counters()
-        flows = self._flows(live, first_waits, waits, elapsed)
-        return Facts(
-            flows=flows,
-            listeners=self._listeners(listening),
-            processes=self._processes(),
-            settings=self._settings,
-            counters=after,
-            growth=proc.grown(before, after),
-            sight=self._sight(live, elapsed),
-            incoming=waits.incoming + sum(1 for each in live if not self._is_outgoing(each)),
-            time_waits=waits.incoming + sum(waits.outgoing.values()),
-        )
-
-    # -- looking --------------------------------------------------------------------------------------------
+            self._pause(max(0.0, min(left - cost, max(_PAUSE, cost / share - cost))))
 
     def _glance(self) -> list[Socket]:
         """Lists, hands, lists again: whose socket lived through one of these two moments has been found."""
+        began = time.monotonic()
         live = self._list()
+        is_dear = time.monotonic() - began > _DEAR
         self._look_at_hands()
-        for each in self._list():
-            self._listed.add(each.inode)
-        self._listed.update(each.inode for each in live)
+        self._listed.update([each.inode for each in live])
+        if not is_dear:
+            self._listed.update([each.inode for each in self._list()])
         for pid, now in self._held.items():
-            for inode in now.sockets & self._listed:
-                self._holder_of[inode] = pid
+            if mine := now.sockets & self._listed:
+                self._named_pid(pid)  # as long as it is there
+                self._holder_of.update(dict.fromkeys(mine, pid))
         counts = Counter(
             (self._holder_of[each.inode], self._of(each))
             for each in live
@@ -216,7 +218,7 @@ class Watch:
 
     # -- telling --------------------------------------------------------------------------------------------
 
-    def _flows(self, live: list[Socket], first: Waits, waits: Waits, elapsed: float) -> tuple[Flow, ...]:
+    def _flows(self, live: list[Socket], first: Waits, waits: Waits) -> tuple[Flow, ...]:
         mine: dict[Ends, list[Socket]] = defaultdict(list)
         for each in live:
             if self._is_outgoing(each):
@@ -225,14 +227,15 @@ class Watch:
         for each in self._seen.values():
             if self._is_outgoing(each):
                 passed[self._of(each)].append(each)
+        were_open = [each for cookie, each in self._first.items() if cookie not in first.cookies]
         before = Counter(first.in_range)
-        before.update(self._of(each) for each in self._first.values() if self._takes_a_port(each))
-        # In TIME_WAIT now, and open at the first look: closed meanwhile, and not opened.
-        closed = Counter(self._of(each) for cookie, each in self._first.items() if cookie in waits.cookies)
+        before.update(self._of(each) for each in were_open if self._takes_a_port(each))
+        # In TIME_WAIT now: closed meanwhile, and not opened.
+        closed = Counter(self._of(each) for each in were_open if each.cookie in waits.cookies)
         waits.fresh.subtract(closed)
         places = {*mine, *passed, *waits.outgoing}
         return tuple(
-            self._flow(place, mine[place], passed[place], waits, (before[place], closed[place]), elapsed)
+            self._flow(place, mine[place], passed[place], waits, (before[place], closed[place]))
             for place in places
         )
 
@@ -246,8 +249,8 @@ class Watch:
         passed: list[Socket],
         waits: Waits,
         before: tuple[int, int],
-        elapsed: float,
     ) -> Flow:
+        """`before`: how many ports it had, and how many that were open have closed since."""
         states = Counter(each.state for each in live)
         if waits.outgoing[place]:
             states["TIME_WAIT"] = waits.outgoing[place]
@@ -257,6 +260,7 @@ class Watch:
         lived = [(each, self._first[each.cookie]) for each in live if each.cookie in self._first]
         established = [each for each in live if each.state == "ESTABLISHED"]
         ports_before, closed = before
+        elapsed = self.elapsed
         counts, busy = self._open.get(place, [0]), self._busy.get(place, [0])
         return Flow(
             source=place.source,
@@ -347,7 +351,7 @@ class Watch:
             if held.sockets
         )
 
-    def _sight(self, live: list[Socket], elapsed: float) -> Sight:
+    def _sight(self, live: list[Socket]) -> Sight:
         stayed = [each for each in live if each.inode and each.cookie in self._first]
         return Sight(
             is_root=os.geteuid() == 0,
@@ -356,5 +360,5 @@ class Watch:
             unowned=sum(1 for each in stayed if each.inode not in self._holder_of),
             namespaces=proc.other_namespaces(pid for pid, held in self._held.items() if held.descriptors),
             lists=self._lists,
-            seconds=elapsed,
+            seconds=self.elapsed,
         )

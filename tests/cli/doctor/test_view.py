@@ -48,6 +48,15 @@ def test_what_is_wrong_is_one_line_then_one_to_type_then_where_it_was_seen() -> 
     assert "  tcp_tw_reuse = 0  see above" in lines
 
 
+def test_each_remote_has_its_share_of_ports_and_the_time_that_is_left() -> None:
+    going = flow(992, 8, timed=400.0, growth=200.0)
+    assert "  10.0.0.5:6379  50 % of ports, none left in 5 s  TIME_WAIT 992, ESTABLISHED 8 " in "\n".join(
+        shown(facts(going, **SMALL))
+    )
+    reused = shown(facts(flow(1900, 8, young=32, timed=30.0), **{**SMALL, "tcp_tw_reuse": "1"}))
+    assert any(line.startswith("  10.0.0.5:6379  2.0 % of ports  TIME_WAIT 1,900, ") for line in reused)
+
+
 def test_a_warning_alone_is_not_wrong() -> None:
     assert shown(facts(flow(2990, 10, timed=51.0)))[0] == "Nothing is wrong; 1 warning"
 

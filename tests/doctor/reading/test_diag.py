@@ -39,9 +39,9 @@ def attribute(kind: int, value: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
-def tcp_info(unacked: int = 0, said: int = 0, heard: int = 0) -> bytes:
+def tcp_info(unacked: int = 0, said: int = 0, heard: int = 0, sent: int = 17) -> bytes:
     info = bytearray(232)
-    for at, value in ((24, unacked), (44, said), (52, heard), (68, 250), (100, 3), (156, 17)):
+    for at, value in ((24, unacked), (44, said), (52, heard), (68, 250), (100, 3), (156, sent)):
         struct.pack_into("=I", info, at, value)
     return attribute(2, bytes(info))
 
@@ -93,6 +93,7 @@ def test_a_connection_is_busy_while_what_it_said_last_is_unanswered() -> None:
     assert one(said=10, heard=500).is_busy
     assert one(unacked=1, said=500, heard=10).is_busy
     assert not one(said=500, heard=10).is_busy
+    assert not one(said=10, heard=500, sent=0).is_busy  # it is new, and nobody has said anything
     found = one()
     assert (found.state, found.inode, found.uid, found.rtt, found.retransmitted, found.sent) == (
         "ESTABLISHED",
@@ -139,11 +140,9 @@ def test_the_kernel_lists_what_is_there() -> None:
             (listening,) = (each for each in asked.listening() if each.local_port == port)
             assert (listening.backlog, listening.queue) == (17, 1)
             mine = client.getsockname()[1]
-            (live,) = (each for each in asked.live() if each.local_port == mine)
-            assert (live.state, ends(live.family, live.key)) == (
-                "ESTABLISHED",
-                ("127.0.0.1", "127.0.0.1", port),
-            )
+            place = ("127.0.0.1", "127.0.0.1", port)
+            (live,) = (each for each in asked.live() if ends(each.family, each.key) == place)
+            assert (live.state, live.local_port) == ("ESTABLISHED", mine)
             accepted, _ = server.accept()
         with accepted:
             assert accepted.recv(1) == b""

@@ -120,6 +120,29 @@ def test_opened_is_what_was_not_there_before_whatever_has_become_of_it() -> None
     assert (found.ports, found.young) == (5, 1)
 
 
+def test_what_has_closed_between_the_list_and_the_time_waits_counts_once() -> None:
+    both = [live(1), live(2, port=20002)]
+    found = only(seen([both], [[], [wait(2)]]))
+    assert (found.states, found.ports) == ({"ESTABLISHED": 1, "TIME_WAIT": 1}, 2)
+    assert found.growth == 0
+    found = only(seen([both], [[wait(2)]]))  # at the first look
+    assert (found.ports, found.growth, found.timed, found.opened) == (2, 0, 0, 0)
+
+
+def test_who_ends_meanwhile_has_a_name(machine: dict[int, Held], monkeypatch: pytest.MonkeyPatch) -> None:
+    machine[APP] = Held(20, frozenset({51}))
+    names = {APP: "curl"}
+    monkeypatch.setattr(proc, "name_of", lambda pid: names.get(pid, ""))
+    kernel = Kernel([[live(1, inode=51)]], [[]])
+
+    def pause(seconds: float) -> None:
+        names.clear()
+        machine.pop(APP, None)
+
+    (flow,) = look.Watch(kernel, pause).facts(0.001).flows
+    assert [(each.pid, each.name) for each in flow.holders] == [(APP, "curl")]
+
+
 def test_of_a_connection_that_lived_through_it_what_it_said_and_lost_meanwhile_counts() -> None:
     first, second = (
         [live(1, sent=10, retransmitted=1)],
@@ -180,14 +203,20 @@ def test_a_socket_that_stays_and_is_nobodys_who_may_be_looked_into_is_told() -> 
     assert seen([[live(1, inode=77)]]).sight.unowned == 1
 
 
-def test_glances_take_no_more_than_a_part_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock on which each list costs 30 ms: two lists, so a pause of 9 x 60 ms after each glance."""
+@pytest.mark.parametrize(
+    ("cost", "lists", "rests"), [(0.03, 8, [0.54, 0.34]), (0.11, 3, [0.89]), (2.0, 3, [0.0])]
+)
+def test_glances_take_no_more_than_a_part_of_the_time(
+    monkeypatch: pytest.MonkeyPatch, cost: float, lists: int, rests: list[float]
+) -> None:
+    """A clock on which lists cost something. Each glance makes two, unless they are dear, and then a
+    pause."""
     now = [0.0]
     kernel = Kernel([[]], [[]])
     listed = kernel.live
 
     def slow() -> list[Socket]:
-        now[0] += 0.03
+        now[0] += cost
         return listed()
 
     monkeypatch.setattr(kernel, "live", slow)
@@ -198,8 +227,8 @@ def test_glances_take_no_more_than_a_part_of_the_time(monkeypatch: pytest.Monkey
         pauses.append(seconds)
         now[0] += seconds
 
-    look.Watch(kernel, pause).facts(1.0)
-    assert pauses == pytest.approx([0.54, 0.4])
+    assert look.Watch(kernel, pause).facts(1.0).sight.lists == lists
+    assert pauses == pytest.approx(rests)
 
 
 def test_this_machine_can_be_looked_at() -> None:
