@@ -10,9 +10,9 @@ moment the most that a holder may hold, even if it has not yet heard: an order f
 sent; only a report that answers an order for less, from the holder's own mouth, brings it down. What has not
 come back is never lent again; a holder that has died gives back all, once it is known to be dead.
 
-Nobody starves: those who want more stand in line. What is free goes to them, one place in turn. The others
-are asked for what they have idle; and if the first in line has less than an even share, whoever has the most
-gives up the next that comes free there.
+Nobody starves: those who want more stand in line. What is free goes to them, one place in turn (of a large
+bound a few: STEPS). The others are asked for what they have idle; and if the first in line has less than an
+even share, whoever has the most gives up the next that comes free there.
 
 Pure, and no time is known here: how long one waits before one wants is the holder's. The supervisor's ledger
 lends to workers, which is why this stands below both.
@@ -21,9 +21,13 @@ lends to workers, which is why this stands below both.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from typing import Generic, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
+
+STEPS: Final = (
+    128  # in which the largest bound is gone through: a bound of a million is counted as fast as 128
+)
 
 
 class Order(NamedTuple):
@@ -126,7 +130,9 @@ class Budget(Generic[Key]):
         if holder is None or report.serial != holder.serial:
             return  # it speaks of an order that is not the last; it will answer that one, too
         holder.lent = min(holder.lent, report.held)
-        holder.most = min(holder.most, holder.lent)
+        if holder.lent < holder.most:
+            holder.most = holder.lent
+            holder.asked = 0  # it has given that, and is asked again for more
         holder.wanted = report.wanted
         holder.has_answered = True
         if holder.wanted > 0:
@@ -189,45 +195,55 @@ class Budget(Generic[Key]):
                 holder.has_answered = False
             holder.news |= told[key] != (holder.most, holder.asked)
 
+    def _step(self) -> int:
+        """Places that change hands at a time."""
+        return max(1, self.bound // STEPS)
+
     def free(self) -> int:
         """Places that nobody may hold. What was ordered in this very turn counts as lent."""
         return self.bound - sum(max(holder.lent, holder.most) for holder in self._holders.values())
 
     def _take_back_what_is_too_much(self) -> None:
-        while sum(holder.most for holder in self._holders.values()) > self.bound:
-            max(self._holders.values(), key=_most).most -= 1
+        while (excess := sum(holder.most for holder in self._holders.values()) - self.bound) > 0:
+            rich = max(self._holders.values(), key=_most)
+            rich.most -= min(excess, max(1, rich.most // STEPS))
 
     def _lend(self) -> None:
         """One place in turn to those in line."""
-        while self._line and self.free() > 0:
+        while self._line and (free := self.free()) > 0:
             key = next(iter(self._line))
             holder = self._holders[key]
-            holder.most += 1
+            lent = max(1, min(self._step(), free, holder.wanted))
+            holder.most += lent
             holder.has_answered = False
-            holder.wanted -= 1
+            holder.wanted -= lent
             del self._line[key]
             if holder.wanted > 0:
                 self._line[key] = None
 
     def _lend_evenly(self) -> None:
-        while self._holders and self.free() > 0:
-            min(self._holders.values(), key=_most).most += 1
+        while self._holders and (free := self.free()) > 0:
+            min(self._holders.values(), key=_most).most += min(self._step(), free)
 
     def _ask(self) -> None:
-        """Others for what those in line want and what is not on its way back already."""
-        coming = sum(
-            holder.lent - holder.most for holder in self._holders.values() if holder.lent > holder.most
-        )
-        wanted = sum(self._holders[key].wanted for key in self._line) - coming
+        """Others for what those in line want: what is not on its way back already evens out; and what is idle
+        is asked for all the same, for the other may be busy for long."""
+        wanted = sum(self._holders[key].wanted for key in self._line)
+        left = wanted - sum(max(0, holder.lent - holder.most) for holder in self._holders.values())
         for key in self._line:
-            if wanted <= 0:
+            if left <= 0:
                 break
-            wanted -= self._even_out(self._holders[key], wanted)
-        # Each a part, and again when it has given that: if all gave all, it would only come back to them.
-        others = max(1, len(self._holders) - len(self._line))
-        part = -(-max(0, wanted) // others)
-        for key, holder in self._holders.items():
-            holder.asked = 0 if key in self._line else part
+            left -= self._even_out(self._holders[key], left)
+        # Each a part, and again when it has given that: if all gave all, it would only come back to them. Not
+        # who has to come down anyhow: what is idle there comes first.
+        others = [
+            holder
+            for key, holder in self._holders.items()
+            if key not in self._line and holder.lent <= holder.most
+        ]
+        part = -(-wanted // max(1, len(others)))
+        for holder in self._holders.values():
+            holder.asked = part if holder in others else 0
 
     def _even_out(self, poor: Borrower, wanted: int) -> int:
         """The richest give up one after the other until it has as many. Returns how many. Not those that have
@@ -239,8 +255,9 @@ class Budget(Generic[Key]):
             has = poor.most + taken
             if not (rich.most > has + 1 or (has == 0 and rich.most > 0)):
                 break
-            rich.most -= 1
-            taken += 1
+            part = min(self._step(), (rich.most - has) // 2, poor.wanted - taken, wanted - taken)
+            rich.most -= max(1, part)
+            taken += max(1, part)
         return taken
 
 

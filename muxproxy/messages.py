@@ -9,8 +9,8 @@ no versions. The channel's end is a message too: a worker whose supervisor is go
                                     <-  Ready()   every listener accepts
         Ask(serial)                    ->
                                     <-  Stats(serial, snapshot)
-        Lend(holder, order)            ->         what a pool may hold: budget.py
-                                    <-  Holds(holder, report)
+        Lend(holder, order, number)    ->         what a pool may hold, of that: budget.py
+                                    <-  Holds(holder, report, number)
         Apply(serial, ...)             ->         a reload; its sockets have gone ahead, on the second channel
                                     <-  Applied(serial, problem)
         Reconnect(backend, server)     ->         each connection is replaced as it comes free
@@ -31,6 +31,7 @@ from typing import Any
 import msgspec
 
 from muxproxy.budget import Order, Report
+from muxproxy.config.limits import PLACES
 from muxproxy.config.model import Backend, Node
 
 MAX_MESSAGE = 64 * 1024 * 1024  # bytes; far above any status, so that a broken peer cannot ask for memory
@@ -43,12 +44,14 @@ class Configure(msgspec.Struct, tag=True, frozen=True):
     # backend name -> (address as configured, inherited descriptor)
     listeners: dict[str, list[tuple[str, int]]]
     memory: int = Node().memory
-    holders: dict[str, tuple[int, Order]] = {}  # backend name -> its pool's number in the ledger, what it has
+    # backend name -> its pool's number in the ledger, what it has of each number (config/limits.py)
+    holders: dict[str, tuple[int, dict[str, Order]]] = {}
 
 
 class Lend(msgspec.Struct, tag=True, frozen=True):
     holder: int
     order: Order
+    number: str = PLACES
     backend: str = ""  # for a successor, which has not been told of that holder before
 
 
@@ -66,6 +69,7 @@ class Succeed(msgspec.Struct, tag=True, frozen=True):
 class Holds(msgspec.Struct, tag=True, frozen=True):
     holder: int
     report: Report
+    number: str = PLACES
 
 
 class Gone(msgspec.Struct, tag=True, frozen=True):
@@ -81,7 +85,7 @@ class Apply(msgspec.Struct, tag=True, frozen=True):
     drain_timeout: float  # seconds, for what is removed and what may not stay
     removed: list[str] = []
     added: list[Backend] = []
-    holders: dict[str, tuple[int, Order]] = {}  # of those
+    holders: dict[str, tuple[int, dict[str, Order]]] = {}  # of those
     changed: list[Backend] = []
     opened: list[tuple[str, str]] = []  # backend, address; the descriptors come in this order
     closed: list[tuple[str, str]] = []

@@ -1,8 +1,6 @@
 """Fakes of the world around the heart: wires that record, peers at their far ends, and a world whose time
-is a number.
-
-A `Stage` has one pool and plays the event loop for it. Everything that happens is a call, in the order of
-the test:
+is a number. A `Stage` has one pool and plays the event loop for it. Everything that happens is a call, in the
+order of the test:
 
     stage = Stage(Toy(Sharing.EXCLUSIVE), max_connections=1)
     ann = stage.client()
@@ -209,6 +207,7 @@ class FakeWorld:
         self.hung_up: list[Upstream] = []  # given up by the heart, on_closed not told yet
         self.lingering_connects = False  # True: a connect that was given up stays until the test ends it
         self.reports: list[Report] = []  # to who lends places
+        self.rations: list[tuple[str, Report]] = []
         self.drained_pools: list[Pool] = []
         self.lines: list[tuple[str, dict[str, object]]] = []
         self.journal: list[RecordingWire] = []  # whose turn it was to write, in the order of time
@@ -280,7 +279,11 @@ class FakeWorld:
     def on_share(self, pool: Pool) -> None:
         self.reports.append(pool.allowance.report())
 
+    def on_ration(self, pool: Pool, key: str) -> None:
+        self.rations.append((key, pool.rations[key].report()))
+
     def drained(self, pool: Pool) -> None:
+        self.rations: list[tuple[str, Report]] = []  # likewise, of its other numbers
         self.drained_pools.append(pool)
 
     def jitter(self) -> float:
@@ -297,13 +300,12 @@ class FakeWorld:
 
     def next_turn(self) -> bool:
         """Of those that had more to do than is one's share of a turn. False: there are none."""
-        if not self._busy:
-            return False
-        self.now += 0.001
-        for _ in range(len(self._busy)):
+        busy = len(self._busy)
+        self.now += 0.001 * (busy > 0)
+        for _ in range(busy):
             self._busy.popleft().go_on(self.now)
         self.end_turn()
-        return True
+        return busy > 0
 
     def next_turns(self) -> int:
         """As many as it takes. Returns how many."""
@@ -439,8 +441,7 @@ class Stage:
 
     def asks(self, data: bytes) -> Peer:
         """A new client that sends at once."""
-        peer = self.client()
-        peer.sends(data)
+        (peer := self.client()).sends(data)
         return peer
 
     def connects(self, upstream: Upstream | None = None) -> Peer:
@@ -454,8 +455,7 @@ class Stage:
         return Peer(self, wire)
 
     def reconnects(self) -> Peer:
-        """The next connect succeeds, after the pause that a server gets which has ended a connection without
-        a word, and the moment for which the next one is watched."""
+        """The next connect succeeds, after the pauses of a server that has ended one without a word."""
         while not self.dials:
             self.passes(0.01)
         peer = self.connects()

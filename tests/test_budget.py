@@ -214,6 +214,32 @@ def test_all_places_go_where_all_clients_are(spread: bool) -> None:
     assert world.holders[hot].share.most == world.holders[cold].share.most == 4
 
 
+def test_who_has_given_a_part_is_asked_again() -> None:
+    world = World(6, spread=True)
+    hot, busy, idle = (world.join() for _ in range(3))
+    world.settle(3)
+    world.holders[busy].demand = 2
+    world.holders[hot].demand = 4
+    for _ in range(10):  # nothing is said twice
+        for key, holder in world.holders.items():
+            world.budget.on_report(key, holder.act())
+        for key, order in world.budget.orders():
+            world.holders[key].share.on_order(order)
+    assert {key: holder.share.most for key, holder in world.holders.items()} == {hot: 4, busy: 2, idle: 0}
+
+
+def test_a_large_bound_moves_in_large_steps() -> None:
+    world = World(1_000_000, spread=True)
+    hot, _ = world.join(), world.join()
+    world.settle(3)
+    world.holders[hot].demand = 2_000_000
+    world.settle(5)
+    assert world.holders[hot].share.most == 1_000_000
+    world.budget.set_bound(7)
+    world.settle(5)
+    assert world.budget.lent() == 7
+
+
 def test_where_there_are_more_holders_than_places_each_has_its_turn() -> None:
     world = World(2, spread=False)
     for _ in range(5):

@@ -65,9 +65,9 @@ def assign_workers(config: Config, live: Sequence[Sequence[str]] = ()) -> list[l
 
 
 def shares(config: Config, assigned: Sequence[Sequence[Backend]]) -> list[list[Backend]]:
-    """What each worker is told of its backends: of one that has shards its part of what is bounded there and
-    not in the ledger, so that all together keep to what is written. Places (upstream.max_connections) stay
-    whole: they go to where somebody waits."""
+    """What each worker is told of its backends: of one that has shards its part of min_connections, so that
+    all together keep so many warm, and where requests have destinations of what these share. What is bounded
+    otherwise (numbers()) stays whole: the supervisor's ledger lends it to where it is wanted."""
     seen: dict[str, int] = {}
     told: list[list[Backend]] = []
     for owned in assigned:
@@ -81,22 +81,22 @@ def shares(config: Config, assigned: Sequence[Sequence[Backend]]) -> list[list[B
 
 
 def _shard(backend: Backend, number: int) -> Backend:
-    """The numbered part. None is without a client, or it would serve nobody."""
+    """The numbered part."""
 
     def part(whole: int, least: int = 0) -> int:
         return max(least, whole // backend.shards + (number < whole % backend.shards))
 
-    clients, queue, upstream, http = backend.clients, backend.queue, backend.upstream, backend.http
-    crowd, pinned = clients.max_connections, upstream.max_pinned
-    upgraded, tunnels = http.max_upgraded, http.max_tunnels
+    queue, upstream, http = backend.queue, backend.upstream, backend.http
     replace = msgspec.structs.replace
+    if upstream.to == "servers":
+        warm = part(upstream.min_connections)
+        return replace(backend, upstream=replace(upstream, min_connections=warm))
+    pinned, upgraded, tunnels = upstream.max_pinned, http.max_upgraded, http.max_tunnels
     return replace(
         backend,
-        clients=replace(clients, max_connections=crowd and part(crowd, 1)),
         queue=replace(queue, max_waiting=part(queue.max_waiting)),
         upstream=replace(
             upstream,
-            min_connections=part(upstream.min_connections),
             max_pinned=None if pinned is None else part(pinned),
             max_connections_each=part(upstream.max_connections_each, 1),
         ),
@@ -109,11 +109,41 @@ def _shard(backend: Backend, number: int) -> Backend:
                 for route in http.routes
             ),
         ),
-        dubbo=replace(
-            backend.dubbo,
-            limits=tuple(replace(limit, actives=part(limit.actives, 1)) for limit in backend.dubbo.limits),
-        ),
     )
+
+
+PLACES = ""  # of upstream.max_connections, among numbers()
+CLIENTS, QUEUED, PINNED, COMMON, LIMITED = "clients", "waiting", "pinned", "common", "limited"
+
+
+def numbers(backend: Backend) -> dict[str, int]:
+    """What is bounded of a backend as a whole, however many workers share it."""
+    most = backend.upstream.max_connections
+    bounds = {PLACES: most, CLIENTS: backend.clients.max_connections}
+    if backend.upstream.to != "servers":
+        return bounds
+    bounds[QUEUED] = backend.queue.max_waiting
+    if backend.protocol == "http":
+        bounds[PINNED] = upgraded_limit(backend)
+    elif backend.protocol == "redis":
+        bounds[PINNED] = pinned_limit(backend)
+    elif backend.protocol == "dubbo" and backend.dubbo.limits:
+        bounds[LIMITED] = backend.queue.max_waiting
+        bounds |= {f"{LIMITED} {limit.name}": limit.actives for limit in backend.dubbo.limits}
+    elif backend.protocol == "tcp" and backend.tcp.reserve:
+        bounds[COMMON] = most - backend.tcp.reserve
+    return bounds
+
+
+def pinned_limit(backend: Backend) -> int:
+    """One connection at least stays with the many, where there are many."""
+    return min(backend.upstream.pinned_limit, max(1, backend.upstream.max_connections - 1))
+
+
+def upgraded_limit(backend: Backend) -> int:
+    """So that a half at least stays with requests, unless somebody wrote otherwise."""
+    written = backend.http.max_upgraded
+    return max(1, backend.upstream.max_connections // 2) if written is None else written
 
 
 def for_cpus(config: Config, cpus: int) -> Config:

@@ -255,6 +255,11 @@ class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # follow.
     timeout: float = 0.3
 
+    @property
+    def name(self) -> str:
+        """For operators."""
+        return f"{self.service}.{self.method or '*'}"
+
 
 class Dubbo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[dubbo]`: what only Dubbo2 has."""

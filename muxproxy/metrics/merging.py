@@ -1,7 +1,7 @@
 """Snapshots of one backend from several workers as one: the shards of a backend are one backend to operators.
 
-What is counted is added up, bounds of which each has a part too; what is the whole backend's in each of them
-stays as it is, and of ages the oldest counts.
+What is counted is added up; what is the whole backend's in each of them, as its bounds are, stays as it is,
+and of ages the oldest counts.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_SAME = frozenset({"protocol", "queue_timeout", "upstream_max", "bounds"})
+_SAME = frozenset(
+    {"protocol", "queue_timeout", "upstream_max", "clients_max", "waiting_max", "pinned_max", "active_max"}
+    | {"bounds"}
+)
 _MOST = frozenset({"oldest_wait"})
 
 

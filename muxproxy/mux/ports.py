@@ -206,6 +206,9 @@ class World(Dialler, Interface):
     def on_share(self, pool: object) -> None:
         """A pool's report to who lends it places has changed."""
 
+    def on_ration(self, pool: object, key: str) -> None:
+        """Likewise, of one of its other numbers (base/lending/rations.py)."""
+
     def drained(self, pool: object) -> None:
         """A pool was told to drain, and its last client is gone; said again when its last connection is."""
 

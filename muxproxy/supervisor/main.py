@@ -24,7 +24,7 @@ import trio
 from muxproxy import __version__
 from muxproxy.config.address import admin_socket
 from muxproxy.config.identity import Identity, identity
-from muxproxy.config.limits import assign_workers, effective, shares
+from muxproxy.config.limits import PLACES, assign_workers, effective, numbers, shares
 from muxproxy.config.model import Backend, Config, Node
 from muxproxy.config.plan import Plan, plan
 from muxproxy.errors import OperatorError
@@ -140,7 +140,7 @@ class Supervisor:
         self._started = trio.current_time()
         self._ledger = Ledger()
         for backend in config.backends:
-            self._ledger.set_bound(backend.name, backend.upstream.max_connections)
+            self._ledger.set_bounds(backend.name, numbers(backend))
         assigned = shares(config, assign_workers(config))
         self._workers = [self._worker(index, backends) for index, backends in enumerate(assigned)]
         self.changing = trio.Lock()
@@ -168,9 +168,9 @@ class Supervisor:
         )
 
     def _lend(self) -> None:
-        for worker, holder, order in self._ledger.news():
+        for worker, holder, number, order in self._ledger.news():
             if worker != SUCCESSOR:
-                self._workers[worker].lend(holder, order)
+                self._workers[worker].lend(holder, order, number)
             elif self._successor is not None:
                 self._successor.lend(holder, order, self._ledger.backend(holder))
         if self._predecessor is not None:
@@ -439,7 +439,8 @@ class Supervisor:
         if self._successor is not None:
             self._listeners.let_go()
             for backend in self._config.backends:
-                self._successor.lend(*self._ledger.open(backend.name, SUCCESSOR), backend.name)
+                holder, orders = self._ledger.open(backend.name, SUCCESSOR, only_places=True)
+                self._successor.lend(holder, orders[PLACES], backend.name)
             self._lend()
         else:
             self._listeners.close_backends()

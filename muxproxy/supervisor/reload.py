@@ -24,7 +24,7 @@ from muxproxy.supervisor.listening.sockets import Listener, ListenError, Listene
 from muxproxy.supervisor.systemd.handed import Handed
 
 Live = Sequence[Sequence[str]]  # names of each worker's backends
-Open = Callable[[str, int], tuple[int, Order]]  # a place in the ledger: (backend, worker)
+Open = Callable[[str, int], tuple[int, dict[str, Order]]]  # a place in the ledger: (backend, worker)
 
 
 class Place(NamedTuple):
@@ -108,16 +108,24 @@ class Reload:
 
     def settle(self, ledger: Ledger) -> None:
         """The bounds, before anybody opens or closes anything for them."""
+        for worker, had in enumerate(self._live):
+            for name in set(had) - self._staying(worker):
+                ledger.retire(name, worker)
         for backend in self.plan.removed:
             ledger.forget(backend.name)
         for backend in (*self.plan.added, *(each.new for each in self.plan.changed)):
-            ledger.set_bound(backend.name, backend.upstream.max_connections)
+            ledger.set_bounds(backend.name, limits.numbers(backend))
+
+    def _staying(self, worker: int) -> set[str]:
+        """Backends whose pool there goes on."""
+        had = self._live[worker] if worker < len(self._live) else ()
+        return set(had) & {backend.name for backend in self.told[worker]} - self.plan.replaced
 
     def part(self, serial: int, worker: int, place_in_ledger: Open) -> Part:
         """A backend may stay and yet come to this worker, or leave it: when it has more shards, or fewer."""
         had = set(self._live[worker] if worker < len(self._live) else ())
         has = {backend.name: backend for backend in self.told[worker]}
-        stays = (had & has.keys()) - self.plan.replaced
+        stays = self._staying(worker)
         changed = {each.new.name for each in self.plan.changed} & stays
         added = [backend for name, backend in has.items() if name not in stays]
         opened = [(place, listener) for place, listener in self._opened if place.backend in stays]

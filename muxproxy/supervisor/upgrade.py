@@ -114,7 +114,7 @@ class Successor:
                 raise ValueError(f"{type(message).__name__} is not a successor's word")
 
     def lend(self, holder: int, order: Order, backend: str) -> None:
-        self.channel.say(Lend(holder, order, backend))
+        self.channel.say(Lend(holder, order, backend=backend))
 
     async def comes_up(self) -> None:
         """Raises UpgradeError."""

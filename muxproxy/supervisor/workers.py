@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import trio
 
 from muxproxy.budget import Order
+from muxproxy.config.limits import PLACES
 from muxproxy.config.model import Backend, Node
 from muxproxy.messages import (
     Applied,
@@ -160,9 +161,9 @@ class Worker:
         if self._channel is not None:
             self._channel.say(Drain(timeout, gently))
 
-    def lend(self, holder: int, order: Order) -> None:
+    def lend(self, holder: int, order: Order, number: str = PLACES) -> None:
         """What it is told while nobody listens is said again when somebody does."""
-        if self._channel is not None and not self._channel.say(Lend(holder, order)):
+        if self._channel is not None and not self._channel.say(Lend(holder, order, number)):
             self._missed_news = True
 
     def apply(self, change: Apply, backends: Sequence[Backend], descriptors: Sequence[int]) -> None:
@@ -326,8 +327,8 @@ class Worker:
                 self._log.line(level, event, {"worker": self.index} | fields)
             case Stats():
                 channel.on_stats(message)
-            case Holds(holder, report):
-                self._ledger.on_report(self.index, holder, report)
+            case Holds(holder, report, number):
+                self._ledger.on_report(self.index, holder, report, number)
                 self._on_news()
             case Applied(serial, problem):
                 self._on_applied(serial, problem)

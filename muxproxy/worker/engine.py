@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from muxproxy.config.address import parse_server
+from muxproxy.config.limits import PLACES
 from muxproxy.mux.deadlines import INF, Deadlines
 from muxproxy.mux.ports import SAID_BY_TLS, ClientBrain, Secure, UpstreamBrain, Wire
 from muxproxy.mux.work import Working
@@ -60,7 +61,7 @@ class Engine:
         self.on_client_limit: Callable[[], None] = lambda: None
         self.accepting_paused = False
         self.on_drained: Callable[[object], None] = lambda pool: None
-        self.on_shared: Callable[[object], None] = lambda pool: None
+        self.on_shared: Callable[[object, str], None] = lambda pool, number: None
         self.adopt = Adoption(loop).adopt
         self.lobby = Lobby(self.soon, self.later, self._watch, self.adopt)
         self._loop = loop
@@ -197,7 +198,10 @@ class Engine:
             self._timer = self._loop.call_at(at + 0.001, self._ring)  # uvloop's timers round to a millisecond
 
     def on_share(self, pool: object) -> None:
-        self.on_shared(pool)
+        self.on_shared(pool, PLACES)
+
+    def on_ration(self, pool: object, key: str) -> None:
+        self.on_shared(pool, key)
 
     def drained(self, pool: object) -> None:
         self.on_drained(pool)

@@ -101,7 +101,7 @@ class Worker:
         """It may come late, for a pool that is gone."""
         for service in self._all():
             if service.holder == message.holder:
-                service.pool.allowance.on_order(message.order, self._engine.time())
+                service.on_lend(message.number, message.order)
 
     def on_apply(self, message: Apply) -> None:
         problem = ""
@@ -153,7 +153,7 @@ class Worker:
         _settle_gc()
         self._send(Ready())
 
-    def _add(self, backend: Backend, place: tuple[int, Order] | None) -> Service:
+    def _add(self, backend: Backend, place: tuple[int, dict[str, Order]] | None) -> Service:
         service = self._services[backend.name] = Service(self._engine, backend, self._memory, place)
         service.start()
         return service
@@ -211,10 +211,10 @@ class Worker:
                     client.wire.abort()
         self._on_drained()
 
-    def _on_shared(self, pool: object) -> None:
+    def _on_shared(self, pool: object, number: str) -> None:
         for service in self._all():
             if service.pool is pool and service.holder:
-                self._send(Holds(service.holder, service.pool.allowance.report()))
+                self._send(Holds(service.holder, service.report(number), number))
 
     # -- the end -----------------------------------------------------------------------------------
 

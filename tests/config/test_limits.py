@@ -24,7 +24,10 @@ from muxproxy.config.model import (
     Upstream,
 )
 from muxproxy.errors import ConfigError
+from muxproxy.mux.sharings import new_pool
+from muxproxy.protocols import build
 from tests.config import models
+from tests.fakes import FakeWorld
 
 
 def backend(name: str, listeners: int = 1, upstream: int = 8, **written: Any) -> Backend:
@@ -307,24 +310,35 @@ def test_numbers_inside_of_tables_are_named_and_secrets_are_none() -> None:
     assert (named["dubbo.limits[1].actives"], named["dubbo.limits[2].timeout"]) == (10, 0.5)
 
 
-def test_shards_are_told_parts_that_add_up_to_what_is_written() -> None:
+def test_shards_keep_warm_together_what_is_written_and_all_else_is_lent() -> None:
+    whole = models.backend(
+        shards=3, clients__max_connections=100, upstream__max_connections=9, upstream__min_connections=4
+    )
+    now = models.config(whole)
+    told = [mine[0] for mine in limits.shares(now, limits.assign_workers(now))]
+    assert [part.clients.max_connections for part in told] == [100, 100, 100]
+    assert [part.upstream.min_connections for part in told] == [2, 1, 1]
+    assert {part.upstream.max_connections for part in told} == {9}
+    alone = models.backend()
+    assert limits.shares(now, [[alone]]) == [[alone]]
+
+
+def test_what_destinations_share_is_told_in_parts_that_add_up_to_what_is_written() -> None:
     whole = models.backend(
         shards=3,
         clients__max_connections=100,
         queue__max_waiting=7,
+        upstream__to="host",
+        upstream__servers=(),
         upstream__max_connections=9,
-        upstream__min_connections=4,
-        upstream__max_pinned=5,
         upstream__max_connections_each=8,
         http__max_tunnels=4,
         http__routes=(Route("a", max_connections=4), Route("b", tls=True)),
     )
     now = models.config(whole)
     told = [mine[0] for mine in limits.shares(now, limits.assign_workers(now))]
-    assert [part.clients.max_connections for part in told] == [34, 33, 33]
+    assert [part.clients.max_connections for part in told] == [100, 100, 100]
     assert [part.queue.max_waiting for part in told] == [3, 2, 2]
-    assert [part.upstream.min_connections for part in told] == [2, 1, 1]
-    assert [part.upstream.max_pinned for part in told] == [2, 2, 1]
     assert [part.upstream.max_connections_each for part in told] == [3, 3, 2]
     assert [part.http.max_tunnels for part in told] == [2, 1, 1]
     assert [[route.max_connections for route in part.http.routes] for part in told] == [
@@ -332,6 +346,39 @@ def test_shards_are_told_parts_that_add_up_to_what_is_written() -> None:
         [1, None],
         [1, None],
     ]
-    assert {part.upstream.max_connections for part in told} == {9}  # places are the ledger's
-    alone = models.backend()
-    assert limits.shares(now, [[alone]]) == [[alone]]
+    assert set(limits.numbers(whole)) == {limits.PLACES, limits.CLIENTS}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "keys", "more"),
+    [
+        ("http", {"http__max_upgraded": 3}, {limits.PINNED: 3}),
+        ("http", {}, {limits.PINNED: 4}),
+        ("redis", {"upstream__max_pinned": 8}, {limits.PINNED: 7}),  # one stays with the many
+        ("dubbo", {}, {}),
+        (
+            "dubbo",
+            {"dubbo__limits": (Limit("S", 10), Limit("S", 2, "m"))},
+            {limits.LIMITED: 5, "limited S.*": 10, "limited S.m": 2},
+        ),
+        ("tcp", {"tcp__reserve": 2}, {limits.COMMON: 6}),
+    ],
+)
+def test_what_is_bounded_is_the_same_for_who_lends_and_for_who_has_it(
+    protocol: str, keys: dict[str, Any], more: dict[str, int]
+) -> None:
+    made = models.backend(
+        protocol=protocol,
+        upstream__max_connections=8,
+        queue__max_waiting=5,
+        clients__max_connections=6,
+        **keys,
+    )
+    lent = limits.numbers(made)
+    assert lent == {limits.PLACES: 8, limits.CLIENTS: 6, limits.QUEUED: 5} | more
+    world = FakeWorld()
+    pool = new_pool(made, build(made), world, world.fine, world.slow)
+    assert {key: pool.bounds[key] for key in lent if key != limits.PLACES} == {
+        key: lent[key] for key in lent if key != limits.PLACES
+    }
+    assert set(lent) - {limits.PLACES} <= set(pool.rations)

@@ -34,8 +34,6 @@ def test_two_are_added_up() -> None:
         "in_flight",
         "upstream_sockets",
         "connects",
-        "waiting_max",
-        "clients_max",
     ):
         assert both[key] == one[key] + other[key], key  # type: ignore[literal-required]  # all numbers
     assert both["outcomes"]["replied"] == {"ok": 3}
@@ -49,6 +47,7 @@ def test_what_is_the_whole_backends_stays() -> None:
     one, other = a_pool(1, 0), a_pool(6, 0)
     both = merged([one, other])
     assert (both["protocol"], both["queue_timeout"], both["upstream_max"]) == ("toy", one["queue_timeout"], 4)
+    assert (both["waiting_max"], both["clients_max"]) == (one["waiting_max"], one["clients_max"])
     assert both["queue_wait"]["bounds"] == one["queue_wait"]["bounds"]
     assert both["oldest_wait"] == max(one["oldest_wait"], other["oldest_wait"])
     assert both["draining"] is False

@@ -194,7 +194,7 @@ class Destinations(Machine):
         self.waiting.judge(waiting, front.hall.bound + spare)
         assert front.hall.waiting() <= waiting
         for pool in pools:
-            assert pool.gate.waiting == sum(map(len, pool._queues()))
+            assert pool.gate.waiting == sum(map(len, pool.queues()))
         assert len(front.rooms) <= front.config.max_destinations
 
 

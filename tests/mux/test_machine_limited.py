@@ -66,8 +66,8 @@ class LimitedMachine(Machine):
             of_all = of["active"] + of["waiting"]
             assert of_all == held.count(number) if SEES_ALL else of_all >= held.count(number)
             assert not of["waiting"] or of["active"] == of["active_max"], "P4: beside a free place"
-        assert pool.limits.waiting == sum(of["waiting"] for of in snapshot.values())
-        self.waiting_for_limits.judge(pool.limits.waiting, self.stage.config.queue.max_waiting)
+        assert pool.limits.gate.waiting == sum(of["waiting"] for of in snapshot.values())
+        self.waiting_for_limits.judge(pool.limits.gate.waiting, self.stage.config.queue.max_waiting)
 
 
 TestLimited = LimitedMachine.TestCase

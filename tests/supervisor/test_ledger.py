@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from muxproxy.budget import Order, Report
+from muxproxy.config.limits import PLACES
 from muxproxy.supervisor.ledger import Ledger
 
 
@@ -13,12 +14,17 @@ def ledger(bound: int = 8) -> Ledger:
 
 
 def orders(made: Ledger) -> dict[int, Order]:
-    return {holder: order for _, holder, order in made.news()}
+    return {holder: order for _, holder, number, order in made.news() if number == PLACES}
+
+
+def opened(made: Ledger, backend: str, worker: int) -> tuple[int, Order]:
+    holder, lent = made.open(backend, worker)
+    return holder, lent[PLACES]
 
 
 def test_the_only_worker_has_the_whole_bound() -> None:
     made = ledger()
-    holder, order = made.open("app", 0)
+    holder, order = opened(made, "app", 0)
     assert order.most == 8
     assert made.news() == []
     made.set_bound("app", 10)
@@ -27,7 +33,7 @@ def test_the_only_worker_has_the_whole_bound() -> None:
 
 def test_a_lowered_bound_is_lent_again_only_when_it_has_come_back() -> None:
     made = ledger()
-    holder, _ = made.open("app", 0)
+    holder, _ = opened(made, "app", 0)
     made.set_bound("app", 3)
     order = orders(made)[holder]
     assert (order.most, made.lent("app")) == (3, 8)
@@ -40,8 +46,8 @@ def test_a_lowered_bound_is_lent_again_only_when_it_has_come_back() -> None:
 def test_what_is_paused_is_lent_nothing_and_gets_its_newest_bound_back() -> None:
     made = ledger()
     made.set_bound("other", 4)
-    holder, _ = made.open("app", 0)
-    other, order = made.open("other", 0)
+    holder, _ = opened(made, "app", 0)
+    other, order = opened(made, "other", 0)
     made.pause(frozenset({"app"}))
     told = orders(made)
     assert (told[holder].most, other in told, order.most) == (0, False, 4)
@@ -51,7 +57,7 @@ def test_what_is_paused_is_lent_nothing_and_gets_its_newest_bound_back() -> None
     made.set_bound("app", 10)  # a reload meanwhile
     assert orders(made) == {}
     made.close_all(0)
-    again, order = made.open("app", 0)  # and a worker that died
+    again, order = opened(made, "app", 0)  # and a worker that died
     assert order.most == 0
     made.pause(frozenset())
     assert orders(made)[again].most == 10
@@ -60,22 +66,22 @@ def test_what_is_paused_is_lent_nothing_and_gets_its_newest_bound_back() -> None
 def test_a_pause_outlives_its_backend() -> None:
     made = ledger()
     made.pause(frozenset({"app"}))
-    made.close(made.open("app", 0)[0])
+    made.close(opened(made, "app", 0)[0])
     made.forget("app")
     made.pause(frozenset({"app", "unknown"}))
     made.pause(frozenset({"app"}))
     made.set_bound("app", 8)
-    assert made.open("app", 0)[1].most == 0
+    assert opened(made, "app", 0)[1].most == 0
     assert made.is_held("app")
     assert not made.is_held("unknown")
 
 
 def test_a_dead_worker_gives_back_all_and_what_it_said_before_is_nothing() -> None:
     made = ledger()
-    old, order = made.open("app", 0)
+    old, order = opened(made, "app", 0)
     made.close_all(0)
     assert made.lent("app") == 0
-    new, again = made.open("app", 0)
+    new, again = opened(made, "app", 0)
     assert (new, again.most) == (old + 1, 8)
     made.on_report(0, old, Report(order.serial, 0, 0))
     assert made.lent("app") == 8
@@ -83,18 +89,18 @@ def test_a_dead_worker_gives_back_all_and_what_it_said_before_is_nothing() -> No
 
 def test_a_worker_speaks_for_its_own_pools_only() -> None:
     made = ledger()
-    holder, order = made.open("app", 0)
+    holder, order = opened(made, "app", 0)
     made.on_report(1, holder, Report(order.serial, 0, 0))
     assert made.lent("app") == 8
 
 
 def test_a_backend_that_comes_again_waits_for_what_its_last_pool_holds() -> None:
     made = ledger()
-    old, first = made.open("app", 0)
+    old, first = opened(made, "app", 0)
     made.on_report(0, old, Report(first.serial, 8, 0))
     made.forget("app")
     made.set_bound("app", 8)
-    new, order = made.open("app", 1)
+    new, order = opened(made, "app", 1)
     assert order.most == 0
     told = orders(made)
     assert told[old].most == 4
@@ -108,7 +114,7 @@ def test_a_backend_that_comes_again_waits_for_what_its_last_pool_holds() -> None
 
 def test_when_its_last_pool_is_gone_nothing_is_left_of_it() -> None:
     made = ledger()
-    made.close(made.open("app", 0)[0])
+    made.close(opened(made, "app", 0)[0])
     made.close(99)
     assert made.news() == []
     assert made.lent("app") == 0
@@ -116,8 +122,52 @@ def test_when_its_last_pool_is_gone_nothing_is_left_of_it() -> None:
 
 def test_who_did_not_listen_is_told_again() -> None:
     made = ledger()
-    one, _ = made.open("app", 0)
-    made.open("app", 1)
+    one, _ = opened(made, "app", 0)
+    opened(made, "app", 1)
     made.news()
     made.repeat(0)
-    assert [(worker, holder) for worker, holder, _ in made.news()] == [(0, one)]
+    assert [(worker, holder) for worker, holder, _, _ in made.news()] == [(0, one)]
+
+
+def numbers(made: Ledger) -> dict[tuple[int, str], int]:
+    return {(holder, number): order.most for _, holder, number, order in made.news()}
+
+
+def test_each_number_of_a_backend_is_lent_by_itself_and_the_sum_is_what_is_written() -> None:
+    made = Ledger()
+    made.set_bounds("app", {PLACES: 8, "clients": 100})
+    one, lent = made.open("app", 0)
+    assert {number: order.most for number, order in lent.items()} == {PLACES: 8, "clients": 100}
+    made.on_report(0, one, Report(lent["clients"].serial, 100, 0), "clients")
+    two, lent = made.open("app", 1)
+    assert lent["clients"].most == 0
+    told = numbers(made)
+    assert told[one, "clients"] == 50
+    made.on_report(0, one, Report(2, 50, 0), "clients")
+    assert numbers(made)[two, "clients"] == 50
+    assert made.lent("app", "clients") == 100
+
+
+def test_numbers_come_and_go_with_a_reload_and_who_drains_gets_no_new_ones() -> None:
+    made = Ledger()
+    made.set_bounds("app", {PLACES: 4, "limited S.*": 6})
+    (leaving, _), (staying, _) = made.open("app", 0), made.open("app", 1)
+    made.news()
+    made.retire("app", 0)
+    made.set_bounds("app", {PLACES: 4, "limited T.*": 2})
+    assert numbers(made) == {(staying, "limited T.*"): 2}
+    assert made.lent("app", "limited S.*") == 0
+    made.on_report(1, staying, Report(1, 0, 0), "limited S.*")  # late, of what is no more
+    made.close(leaving)
+    made.close(staying)
+    assert not made.is_held("app")
+
+
+def test_a_successor_is_lent_places_alone() -> None:
+    made = Ledger()
+    made.set_bounds("app", {PLACES: 4, "clients": 6})
+    made.open("app", 0)
+    holder, lent = made.open("app", -1, only_places=True)
+    assert list(lent) == [PLACES]
+    made.set_bounds("app", {PLACES: 4, "clients": 6, "pinned": 2})
+    assert (holder, "pinned") not in numbers(made)

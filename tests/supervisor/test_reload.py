@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from muxproxy.budget import Order
+from muxproxy.config.limits import PINNED, PLACES, numbers
 from muxproxy.config.model import Backend, Config
 from muxproxy.errors import ConfigError
 from muxproxy.supervisor.ledger import Ledger
@@ -56,8 +57,8 @@ def running(tmp_path: os.PathLike[str], place: str) -> Iterator[Running]:
     ran.close()
 
 
-def opens(name: str, worker: int) -> tuple[int, Order]:
-    return 7, Order(1, 3, 0)
+def opens(name: str, worker: int) -> tuple[int, dict[str, Order]]:
+    return 7, {PLACES: Order(1, 3, 0)}
 
 
 def is_bound(address: str) -> bool:
@@ -75,7 +76,7 @@ def test_a_backend_that_is_added_has_its_socket_and_its_places(running: Running,
     assert running.listeners.backends["web"] == [web]  # the very one: nobody is refused
     change, backends, descriptors = reload.part(5, 0, opens)
     assert (change.serial, [each.name for each in change.added]) == (5, ["more"])
-    assert change.holders == {"more": (7, Order(1, 3, 0))}
+    assert change.holders == {"more": (7, {PLACES: Order(1, 3, 0)})}
     assert change.opened == [Place("more", new)]
     assert descriptors == [running.listeners.backends["more"][0].socket.fileno()]
     assert [each.name for each in backends] == ["more", "web"]
@@ -144,14 +145,16 @@ def test_a_larger_backlog_is_the_sockets_at_once(running: Running, monkeypatch: 
 
 def test_the_ledger_hears_of_new_bounds_and_of_who_is_gone(running: Running) -> None:
     ledger = Ledger()
-    ledger.set_bound("web", 8)
+    ledger.set_bounds("web", numbers(running.config.backends[0]))
     holder, _ = ledger.open("web", 0)
     listen = running.config.backends[0].clients.listen
     running.reload(backend("web", clients__listen=listen, upstream__max_connections=3)).settle(ledger)
-    ((_, told, order),) = ledger.news()
-    assert (told, order.most) == (holder, 3)
+    assert [(news.holder, news.number, news.order.most) for news in ledger.news()] == [
+        (holder, PLACES, 3),
+        (holder, PINNED, 1),
+    ]
     running.reload(backend("other")).settle(ledger)
-    assert ledger.open("other", 0)[1].most > 0
+    assert ledger.open("other", 0)[1][PLACES].most > 0
     ledger.close(holder)
     with pytest.raises(KeyError):
         ledger.open("web", 0)
@@ -175,8 +178,8 @@ def test_a_second_shard_comes_to_another_worker_with_all_sockets_of_the_backend(
     assert first.change.added == first.change.opened == []
     assert [each.name for each in second.change.added] == ["web"]
     assert second.descriptors == [web.socket.fileno()]
-    parts = [each.backends[0].clients.max_connections for each in (first, second)]
-    assert parts == [51, 50]  # together what is written
+    whole = [each.backends[0].clients.max_connections for each in (first, second)]
+    assert whole == [101, 101]  # lent to where they come
 
 
 def test_a_shard_that_is_too_many_leaves_its_worker_and_the_other_stays(running: Running) -> None:

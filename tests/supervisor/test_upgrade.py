@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from muxproxy.budget import Order, Report
+from muxproxy.config.limits import PLACES
 from muxproxy.messages import Holds, Lend, MessageReader, Ready, Succeed, encode
 from muxproxy.supervisor.admin.live import Live
 from muxproxy.supervisor.ledger import Ledger
@@ -50,7 +51,8 @@ def child(*words: object) -> list[str]:
 async def test_a_successor_that_is_ready_is_heard_and_lent_to() -> None:
     ledger = Ledger()
     ledger.set_bound("web", 4)
-    holder, order = ledger.open("web", SUCCESSOR)
+    holder, lent = ledger.open("web", SUCCESSOR)
+    order = lent[PLACES]
     with listeners() as mine, trio.fail_after(30):
         words = (Ready(), Holds(holder, Report(order.serial, 1, 0)))
         successor = Successor(Path("/etc/muxproxy"), mine, Live(), log(), child(*words))
@@ -60,7 +62,7 @@ async def test_a_successor_that_is_ready_is_heard_and_lent_to() -> None:
             nursery.start_soon(successor.listen, ledger, heard.set)
             await successor.comes_up()
             await heard.wait()
-            ((_, told, again),) = ledger.news()  # what it does not hold is lent to it again
+            ((_, told, _, again),) = ledger.news()  # what it does not hold is lent to it again
             assert (told, again.serial) == (holder, order.serial + 1)
             await successor.end()
             nursery.cancel_scope.cancel()
@@ -141,18 +143,18 @@ async def test_what_is_handed_over_is_the_estates_and_bounds_come_with_what_is_l
         listener.close()
         ledger.set_bound("web", 0)
         mine, first = ledger.open("web", 0)
-        assert first.most == 0
+        assert first[PLACES].most == 0
         backends = {"web": backend("web", upstream__max_connections=6)}
         async with trio.open_nursery() as nursery:
             nursery.start_soon(predecessor.channel.write)
             nursery.start_soon(predecessor.listen, backends, ledger, lambda: predecessor.tell(ledger))
-            heir.says(Lend(9, Order(1, 2, 0), "web"), Lend(10, Order(1, 8, 0), "gone"))
+            heir.says(Lend(9, Order(1, 2, 0), backend="web"), Lend(10, Order(1, 8, 0), backend="gone"))
             assert await heir.hears(2) == [Holds(9, Report(1, 2, 4)), Holds(10, Report(1, 0, 0))]
-            assert ledger.news()[0][2].most == 2
+            assert ledger.news()[0].order.most == 2
             # Asked back: said once more when it has come back, and not before.
-            heir.says(Lend(9, Order(2, 1, 0), "web"))
+            heir.says(Lend(9, Order(2, 1, 0), backend="web"))
             assert await heir.hears() == [Holds(9, Report(2, 2, 5))]
-            ledger.on_report(0, mine, Report(ledger.news()[0][2].serial, 1, 0))
+            ledger.on_report(0, mine, Report(ledger.news()[0].order.serial, 1, 0))
             predecessor.tell(ledger)
             assert await heir.hears() == [Holds(9, Report(2, 1, 5))]
             nursery.cancel_scope.cancel()

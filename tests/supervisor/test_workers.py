@@ -10,6 +10,7 @@ import trio
 import trio.testing
 
 from muxproxy.budget import Report
+from muxproxy.config.limits import PLACES
 from muxproxy.config.model import Backend
 from muxproxy.messages import (
     Applied,
@@ -449,16 +450,16 @@ async def test_what_it_holds_is_the_ledgers_and_all_of_it_comes_back_when_it_die
     process = await stage.births.receive()
     (start,) = await process.hear()
     holder, order = start.holders["web"]
-    assert order.most == 4
-    await process.say(Ready(), Holds(holder, Report(order.serial, 3, 0)))
+    assert order[PLACES].most == 4
+    await process.say(Ready(), Holds(holder, Report(order[PLACES].serial, 3, 0)))
     await trio.testing.wait_all_tasks_blocked()
     assert stage.ledger.lent("web") == 4  # what it does not hold has been lent to it again
     stage.ledger.set_bound("web", 2)
-    stage.worker.lend(holder, stage.ledger.news()[0][2])
+    stage.worker.lend(holder, stage.ledger.news()[0].order)
     (said,) = [word for word in await process.hear() if word.order.most == 2]
     assert said.holder == holder
     process.end(-9)
     await trio.testing.wait_all_tasks_blocked()
     again = await stage.births.receive()
     ((_, fresh),) = (await again.hear())[0].holders.values()
-    assert fresh.most == stage.ledger.lent("web") == 2
+    assert fresh[PLACES].most == stage.ledger.lent("web") == 2

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 
 import msgspec
 
+from muxproxy.config.limits import CLIENTS, numbers
 from muxproxy.messages import Ask, Configure, Holds, Lend, Ready, Stats
 from muxproxy.supervisor.ledger import Ledger
 from tests.sizes import size
@@ -35,10 +36,11 @@ class Pair:
         stack.callback(self.place.close)
         self.workers: list[Spawned] = [stack.enter_context(spawned(front.fileno())) for front in self.fronts]
         self.ledger = Ledger()
-        self.ledger.set_bound("web", BOUND)
+        self.ledger.set_bounds("web", numbers(self.place.backend))
         self.clients: list[socket.socket] = []
         self.servers: list[socket.socket] = []
         self.stack = stack
+        self.stats: dict[int, Stats] = {}
         for index, (worker, front) in enumerate(zip(self.workers, self.fronts, strict=True)):
             start = Configure([self.place.backend], {"web": [("127.0.0.1:0", front.fileno())]})
             worker.says(msgspec.structs.replace(start, holders={"web": self.ledger.open("web", index)}))
@@ -51,8 +53,8 @@ class Pair:
         began = time.monotonic()
         channels = {worker.control: index for index, worker in enumerate(self.workers)}
         while (left := began + seconds - time.monotonic()) > 0:
-            for worker, holder, order in self.ledger.news():
-                self.workers[worker].says(Lend(holder, order))
+            for worker, holder, number, order in self.ledger.news():
+                self.workers[worker].says(Lend(holder, order, number))
             readable, _, _ = select.select([*channels, self.place.origin], [], [], left)
             for ready in readable:
                 if ready is self.place.origin:
@@ -64,9 +66,11 @@ class Pair:
         return time.monotonic() - began
 
     def hear(self, index: int) -> None:
-        word = self.workers[index].hears()
-        if isinstance(word, Holds):
-            self.ledger.on_report(index, word.holder, word.report)
+        for word in self.workers[index].hears_all():
+            if isinstance(word, Holds):
+                self.ledger.on_report(index, word.holder, word.report, word.number)
+            elif isinstance(word, Stats):
+                self.stats[index] = word
 
     def asks(self, shard: int, count: int) -> None:
         for _ in range(count):
@@ -77,14 +81,15 @@ class Pair:
 
     def holds(self, shard: int) -> tuple[int, int]:
         """Upstream sockets, and those that wait."""
+        self.stats.pop(shard, None)
         self.workers[shard].says(Ask(1))
-        word = self.workers[shard].hears()
-        while not isinstance(word, Stats):
-            if isinstance(word, Holds):
-                self.ledger.on_report(shard, word.holder, word.report)
-            word = self.workers[shard].hears()
-        backend = word.snapshot["backends"]["web"]
+        while shard not in self.stats:
+            self.relay(0.01)
+        backend = self.stats[shard].snapshot["backends"]["web"]
         return backend["upstream_sockets"], backend["waiting"]
+
+    def come_to_hold(self, shard: int, sockets: int, waiting: int) -> bool:
+        return wait_for(lambda: self.holds(shard) == (sockets, waiting), within=10, what="who holds what")
 
 
 def test_all_places_go_to_the_shard_that_has_all_clients_and_come_back_one_by_one() -> None:
@@ -92,17 +97,28 @@ def test_all_places_go_to_the_shard_that_has_all_clients_and_come_back_one_by_on
         pair = Pair(stack)
         pair.asks(0, BOUND + 2)
         took = pair.relay(20, until=BOUND)
-        assert pair.holds(0) == (BOUND, 2)
+        assert pair.come_to_hold(0, BOUND, 2)
         print(f"all {BOUND} places used by one shard after {took * 1000:.1f} ms")
         pair.asks(1, 1)  # the other has none: it gets the next that comes free, and not before
         pair.relay(0.2)
-        assert pair.holds(1) == (0, 1)
+        assert pair.come_to_hold(1, 0, 1)
         moment = time.monotonic()
         pair.place.answers(pair.servers[0])
         pair.relay(20, until=BOUND + 1)
         print(f"from free there to used here {(time.monotonic() - moment) * 1000:.1f} ms")
         assert pair.holds(0)[0] + pair.holds(1)[0] <= BOUND  # P1
-        assert pair.holds(1) == (1, 0)
+        assert pair.come_to_hold(1, 1, 0)
+
+
+def test_all_clients_that_may_be_there_may_be_on_one_shard_and_no_more() -> None:
+    with ExitStack() as stack:
+        pair = Pair(stack)
+        bound = numbers(pair.place.backend)[CLIENTS]
+        pair.asks(0, bound + 1)  # at once: it may have a half, and nobody is refused for that
+        pair.relay(0.5)
+        refused = [client for client in pair.clients if select.select([client], [], [], 0)[0]]
+        assert len(refused) == 1
+        assert refused[0].recv(1000).startswith(b"HTTP/1.1 503 ")
 
 
 def test_two_shards_of_the_real_program_share_its_load_and_never_exceed_the_bound() -> None:

@@ -44,10 +44,20 @@ class Spawned:
                 if not isinstance(message, Log):
                     return message
                 self.logged.append(message)
-            data = self.control.recv(65536)
-            if not data:
-                raise EOFError
-            self._heard += self._reader.feed(data)
+            self._receive()
+
+    def hears_all(self) -> list[Message]:
+        """What has come, once its channel is readable."""
+        self._receive()
+        heard, self._heard = self._heard, []
+        self.logged += [message for message in heard if isinstance(message, Log)]
+        return [message for message in heard if not isinstance(message, Log)]
+
+    def _receive(self) -> None:
+        data = self.control.recv(65536)
+        if not data:
+            raise EOFError
+        self._heard += self._reader.feed(data)
 
     def exits(self) -> int:
         return self.process.wait(PATIENCE)

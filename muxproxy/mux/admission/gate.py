@@ -33,10 +33,20 @@ class Hall:
 
 
 class Gate:
-    __slots__ = ("_rate", "_sampled_at", "_sampled_served", "hall", "max_waiting", "most", "waiting")
+    __slots__ = (
+        "_rate",
+        "_sampled_at",
+        "_sampled_served",
+        "hall",
+        "let_in",
+        "max_waiting",
+        "most",
+        "waiting",
+    )
 
     def __init__(self, max_waiting: int) -> None:
-        self.max_waiting = max_waiting  # of a hall, what it has of that for now
+        self.max_waiting = max_waiting  # beyond it all are refused; of a hall, what it has of that for now
+        self.let_in = max_waiting  # beyond it nobody is yet: base/lending/rations.py decides
         self.most = _ANY  # of a hall, what it may have of that
         self.hall: Hall | None = None
         self.waiting = 0  # in all queues of the pool

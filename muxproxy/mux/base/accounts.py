@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from muxproxy.config.address import parse_server
+from muxproxy.config.limits import CLIENTS, PINNED, QUEUED
 from muxproxy.config.model import Backend, Node
 from muxproxy.metrics.histogram import Histogram
 from muxproxy.metrics.snapshot import LimitSnapshot
@@ -72,8 +73,13 @@ class Accounts:
         self.retry_queue = Queue(backend.queue.timeout, fine, self.on_expired)
         # Large requests, which need one alone while they come in, where connections are shared.
         self.stream_queue = Queue(backend.queue.timeout, fine, self.on_expired)
-        self.gate = Gate(0)
+        # What is bounded of the backend, beside places: in all, and how much of it this pool may have now
+        # (rations.py).
+        self.bounds = self._bounds(backend)
+        self.most_clients = self.bounds[CLIENTS]
+        self.gate = Gate(self.bounds[QUEUED])
         self.pinned = 0  # that a session has for as long as it likes
+        self.most_pins = self.bounds[PINNED]
         self.pinned_limit = 0
         self._set_up(backend)
         self.offenders = Offenders()
@@ -115,10 +121,18 @@ class Accounts:
         # of what is opaque, without a byte in either direction
         self.tunnel_timeout = backend.http.tunnel_timeout
         self.never_waits = backend.queue.max_waiting == 0
-        if self.gate.hall is None:
-            self.gate.max_waiting = backend.queue.max_waiting
         self.gate.most = backend.queue.max_waiting
+        self.bounds = self._bounds(backend)
         self.allow(self.max_connections)
+
+    def _bounds(self, backend: Backend) -> dict[str, int]:
+        """As config/limits.py numbers(), for what this sharing has."""
+        pins = max(1, backend.upstream.max_connections // 2)
+        return {
+            CLIENTS: backend.clients.max_connections,
+            QUEUED: backend.queue.max_waiting,
+            PINNED: pins,
+        }
 
     # -- what pool.py supplies (and server.py and upstream.py say what else they ask of it) ----------
 
@@ -149,6 +163,15 @@ class Accounts:
     def maybe_drained(self) -> None:
         raise NotImplementedError
 
+    def keeps_client(self, client: Any, data: bytes, now: float) -> bool:
+        """One more is connected than this pool may have. False: it is refused; else it will `enter`, or be
+        turned away."""
+        raise NotImplementedError
+
+    def forget_client(self, client: Any) -> None:
+        """It has left: it may be one of those."""
+        raise NotImplementedError
+
     def on_expired(self, exchange: Exchange, now: float) -> None:
         """WAITING => DONE: it waited [queue] timeout."""
         raise NotImplementedError
@@ -168,13 +191,17 @@ class Accounts:
             grace *= self.offenders.share(self.world.identity(client.wire), now)
         return grace
 
+    def admit_clients(self, most: int) -> None:
+        """So many may be connected from now on."""
+        self.most_clients = most
+
     def allow(self, connections: int) -> None:
         """It may have so many from now on."""
         self.max_connections = connections
-        self.pinned_limit = self._pinned_limit(self._parts.backend)
+        self.pinned_limit = self._pinned_limit()
 
-    def _pinned_limit(self, backend: Backend) -> int:
-        return max(1, max(self.max_connections, self.potential) // 2)
+    def _pinned_limit(self) -> int:
+        return min(self.most_pins, max(1, max(self.max_connections, self.potential) // 2))
 
     def end(self, exchange: Exchange, reason: Reason) -> None:
         """Any state but ABANDONED => DONE, counted (P3)."""

@@ -11,13 +11,15 @@ How many connections there may be is not said here: that comes from who lends th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
+from muxproxy.budget import Order
+from muxproxy.config.limits import CLIENTS, PINNED, PLACES, QUEUED
 from muxproxy.config.model import Backend
-from muxproxy.mux.admission.queue import Queue
 from muxproxy.mux.base.accounts import Parts
-from muxproxy.mux.base.allowance import Allowance
+from muxproxy.mux.base.lending.allowance import Allowance
+from muxproxy.mux.base.lending.rations import ClientRation, PinRation, QueueRation, Ration
 from muxproxy.mux.base.refusing import Refusing
 from muxproxy.mux.base.upstream import CLOSING, OPEN, Upstream
 from muxproxy.mux.deadlines import INF
@@ -33,6 +35,10 @@ class Changing(Refusing):
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
         self.allowance = Allowance(self)
+        self.crowd = ClientRation(self, self.bounds[CLIENTS])
+        self.line = QueueRation(self, self.gate, QUEUED, self.bounds[QUEUED])
+        self.pins = PinRation(self, self.bounds[PINNED])
+        self.rations: dict[str, Ration] = {CLIENTS: self.crowd, QUEUED: self.line, PINNED: self.pins}
 
     def configure(self, backend: Backend, now: float) -> None:
         """From now on it is as `backend` says: the same one, of the same protocol. Which servers there are
@@ -43,10 +49,12 @@ class Changing(Refusing):
         if backend.upstream.tls != self.config.tls:
             outdated = OTHER_TLS
         self._set_up(backend)
+        for key, ration in self.rations.items():
+            ration.configure(self.bounds[key], now)
         if self.tunnel_timeout < tunnels and self.leads_clients:
             for client in self.clients:
                 client.on_shorter_tunnels(now)
-        for queue in self._queues():
+        for queue in self.queues():
             queue.set_timeout(backend.queue.timeout, now)
         if outdated:
             self._end_all(self.upstreams, outdated, now)
@@ -57,6 +65,20 @@ class Changing(Refusing):
         if self.gate.waiting:
             self.allowance.want(now)
 
+    def begin(self, orders: Mapping[str, Order], now: float) -> None:
+        """What a new pool has been lent: not its whole bounds, of which others may have a part."""
+        for key, order in orders.items():
+            if key == PLACES:
+                self.allowance.begin(order)
+            else:
+                self.rations[key].begin(order, now)
+
+    def keeps_client(self, client: Any, data: bytes, now: float) -> bool:
+        return self.crowd.admit(client, data, now)
+
+    def forget_client(self, client: Any) -> None:
+        self.crowd.forget(client)
+
     def reconnect(self, now: float, address: str = "") -> None:
         """Each connection is replaced as it comes free; those being made are new. `address`: one server's. A
         session that has one alone keeps it, and then its life is over."""
@@ -64,10 +86,6 @@ class Changing(Refusing):
         for upstream in old:
             upstream.retire_at = -INF
         self._retire(old, RECONNECT, now)
-
-    def _queues(self) -> list[Queue]:
-        """Where somebody may wait for [queue] timeout."""
-        return [self.queue, self.pin_queue, self.retry_queue, self.stream_queue]
 
     def _end_all(self, upstreams: Iterable[Upstream], why: str, now: float) -> None:
         """These may not stay."""

@@ -36,15 +36,34 @@ class Client(Replying):
     def on_opened(self, now: float, data: bytes = b"") -> None:
         pool = self.pool
         pool.clients[self] = None
-        if len(pool.clients) > pool.clients_config.max_connections:
-            text = f"{pool.name}: {pool.clients_config.max_connections} clients are connected"
-            self.refuse_connection(Reason.CLIENTS_FULL, text, now)
+        if len(pool.clients) > pool.most_clients:
+            if pool.keeps_client(self, data, now):
+                self.busy = True  # and so it is not read
+                self._regulate()
+            else:
+                self.turn_away(now)
         else:
             self._begin(now)
             if data:
                 self.on_data(data, now)
         if self.deadline < self.wake:  # whose request is here is not waited for: most have no deadline ever
             pool.slow.watch(self)
+
+    def enter(self, data: bytes, now: float) -> None:
+        """It waited for that, undecided, and may stay; `data`: what it had sent."""
+        self.busy = False
+        if self.phase == ENDING or self.wire is None:
+            return
+        self._begin(now)
+        if data:
+            self.on_data(data, now)
+        self._regulate()
+
+    def turn_away(self, now: float) -> None:
+        """There are as many as may be."""
+        self.busy = False
+        text = f"{self.pool.name}: {self.pool.clients_config.max_connections} clients are connected"
+        self.refuse_connection(Reason.CLIENTS_FULL, text, now)
 
     def _begin(self, now: float) -> None:
         """It is connected, and may stay."""
@@ -114,6 +133,8 @@ class Client(Replying):
             self.wire = self._backlog = None
             if self.wake != INF:
                 self.pool.slow.forget(self)
+            if self.busy:
+                self.pool.forget_client(self)
             self.pool.clients.pop(self, None)
             if self.phase != ENDING:  # else it has left
                 self.leave(Reason.CLIENT_LEFT, now)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from muxproxy.config.limits import QUEUED
 from muxproxy.mux.base.pool import Pool
 from muxproxy.protocols.contract import Reason
 
@@ -40,7 +41,7 @@ class Failures:
                 "reason": reason.label,
                 "count": count - told.get(reason, 0),
                 **({"last": pool.faults[reason]} if reason in pool.faults else {}),
-                "waiting": f"{pool.gate.waiting}/{pool.gate.max_waiting}",
+                "waiting": f"{pool.gate.waiting}/{pool.bounds[QUEUED]}",
                 "connections": f"{pool.sockets()}/{pool.config.max_connections}",
                 "clients": f"{len(pool.clients)}/{pool.clients_config.max_connections or 0}",
             }

@@ -12,9 +12,9 @@ from typing import Final
 
 from muxproxy.mux.admission.queue import Queue
 from muxproxy.mux.base.accounts import Parts
-from muxproxy.mux.base.allowance import SHED
 from muxproxy.mux.base.changing import REMOVED, TOO_OLD, Changing
 from muxproxy.mux.base.client import Client
+from muxproxy.mux.base.lending.allowance import SHED
 from muxproxy.mux.base.lookout import Lookout
 from muxproxy.mux.base.server import Server, coming
 from muxproxy.mux.base.upstream import OPEN, Upstream
@@ -59,13 +59,18 @@ class Pool(Changing):
         gate = self.gate
         if gate.waiting >= gate.max_waiting and gate.is_full() and not self._may_have_one(now):
             self.allowance.want(now, refused=True)
-            self._refuse_full(exchange, now)
+            self.line.keeps(now)
+            self.refuse_full(exchange, now)
             return
+        if gate.waiting >= gate.let_in:
+            self.line.keeps(now)
         gate.waiting += 1
         self._queue_for(exchange).push(exchange, now)
         is_full = len(self.upstreams) >= self.max_connections
         if is_full and self.max_connections < self.config.max_connections:
             self.allowance.want(now)
+        if exchange.marks & PIN and self.pinned >= self.most_pins:
+            self.pins.want(now)
         if not is_full or self.pin_queue.size or self.stream_queue.size:
             self.grow(now)
 
@@ -249,8 +254,11 @@ class Pool(Changing):
         return self.queue.size + self.retry_queue.size + self.stream_queue.size + pins
 
     def missing(self) -> int:
-        places = self._places()
-        return -(-self._waiting() // places) - sum(server.coming() for server in self.servers)
+        pins = max(
+            0, min(self.pin_queue.size, self.most_pins - self.pinned)
+        )  # were there connections for them
+        waiting = self.queue.size + self.retry_queue.size + self.stream_queue.size + pins
+        return -(-waiting // self._places()) - sum(server.coming() for server in self.servers)
 
     def to_end(self, excess: int) -> list[Upstream]:
         return [u for u in self.upstreams if u.state == OPEN and u.owner is None and u.retiring in ("", SHED)]

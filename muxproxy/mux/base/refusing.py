@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from muxproxy.config.limits import QUEUED
+from muxproxy.mux.admission.queue import Queue
 from muxproxy.mux.base.accounts import Parts
 from muxproxy.mux.base.server import Server
 from muxproxy.mux.base.upstream import OPEN, PoolOfUpstreams, Upstream
@@ -28,16 +30,20 @@ class Refusing(PoolOfUpstreams):
     def sockets(self) -> int:
         return len(self.upstreams)
 
+    def queues(self) -> list[Queue]:
+        """Where somebody may wait for [queue] timeout."""
+        return [self.queue, self.pin_queue, self.retry_queue, self.stream_queue]
+
     def to_end(self, excess: int) -> list[Upstream]:
         """Of those that owe something: which end with that, since `excess` are too many. All of them, if
         whichever comes free first shall be it."""
         raise NotImplementedError
 
-    def _refuse_full(self, exchange: Exchange, now: float) -> None:
+    def refuse_full(self, exchange: Exchange, now: float) -> None:
         bound = f"{self.gate.waiting} requests wait for {self.max_connections} connections"
         if self._lacks_pin(exchange.marks & PIN, exchange, now):
             bound = f"taken are all of {self._pins_taken()}"
-        text = f"{self.name}: {bound}, max_waiting is {self.gate.max_waiting}{self._server_trouble()}"
+        text = f"{self.name}: {bound}, max_waiting is {self.bounds[QUEUED]}{self._server_trouble()}"
         assert exchange.client is not None
         exchange.client.refuse(exchange, Reason.QUEUE_FULL, text, now)
 
@@ -88,6 +94,5 @@ class Refusing(PoolOfUpstreams):
         return f" ({'; '.join(troubles)})" if troubles else ""
 
     def oldest_wait(self, now: float) -> float:
-        queues = (self.queue, self.pin_queue, self.retry_queue, self.stream_queue)
-        oldest = min((q.oldest() or INF for q in queues), default=INF)
+        oldest = min((q.oldest() or INF for q in Refusing.queues(self)), default=INF)
         return 0.0 if oldest == INF else max(0.0, now - oldest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from muxproxy.config.limits import CLIENTS, PINNED, QUEUED
 from muxproxy.metrics.snapshot import BackendSnapshot
 from muxproxy.mux.base.pool import Pool
 from muxproxy.mux.base.upstream import CLOSING, OPEN, Upstream
@@ -20,9 +21,9 @@ def statistics(pool: Pool, now: float) -> BackendSnapshot:
         "protocol": pool.protocol.name,
         "draining": pool.draining,
         "clients": len(pool.clients),
-        "clients_max": pool.clients_config.max_connections or 0,
+        "clients_max": pool.bounds[CLIENTS],
         "waiting": pool.gate.waiting,
-        "waiting_max": pool.gate.max_waiting,
+        "waiting_max": pool.bounds[QUEUED],
         "oldest_wait": pool.oldest_wait(now),
         "queue_timeout": pool.queue.timeout,
         "in_flight": sum(upstream.load() for upstream in pool.upstreams),
@@ -31,7 +32,7 @@ def statistics(pool: Pool, now: float) -> BackendSnapshot:
         "upstream_allowed": pool.max_connections,
         "upstream": states,
         "pinned": pin_reasons(pool),
-        "pinned_max": pool.pinned_limit,
+        "pinned_max": pool.bounds[PINNED],
         "outcomes": outcomes(pool.replied, pool.ended),
         "connects": pool.connects,
         "connect_failures": pool.connect_failures,

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from muxproxy.config.limits import COMMON
+from muxproxy.config.model import Backend
+from muxproxy.mux.base.accounts import Parts
+from muxproxy.mux.base.lending.rations import Ration
 from muxproxy.mux.base.upstream import Upstream
 from muxproxy.mux.dedicated.pool import DedicatedPool
 from muxproxy.mux.dedicated.upstream import DedicatedUpstream
@@ -18,12 +22,43 @@ from muxproxy.protocols.contract import PIN
 MOMENT: Final = 0.1  # seconds in which the first bytes of a client that finds the queue full can come
 
 
+class CommonRation(Ration):
+    """Of the places that all may have, where other workers have some of them. Who finds none waits anyhow."""
+
+    __slots__ = ("_sessions",)
+
+    def __init__(self, pool: ReservingPool, bound: int) -> None:
+        self._sessions = pool  # the same as `_pool`, which the base sees as less
+        super().__init__(pool, COMMON, bound)
+
+    def used(self) -> int:
+        return self._sessions.common_used()
+
+    def missing(self) -> int:
+        pool = self._sessions
+        return pool.queue.size if pool.common_used() >= pool.most_common else 0
+
+    def settle(self, now: float) -> None:
+        before, self._sessions.most_common = self._sessions.most_common, self.most()
+        if self._sessions.most_common > before:
+            self._sessions.serve(now)
+
+
 class ReservingPool(DedicatedPool):
     """A session that may have a reserved place is marked PIN, and waits in `pin_queue`."""
 
-    def allow(self, connections: int) -> None:
-        super().allow(connections)
-        self._common = connections - self._parts.backend.tcp.reserve  # places that all may have
+    def __init__(self, parts: Parts) -> None:
+        self.most_common = 0
+        super().__init__(parts)
+        self._commons = self.rations[COMMON] = CommonRation(self, self.bounds[COMMON])
+        self.most_common = self.bounds[COMMON]  # places that all may have
+
+    def _bounds(self, backend: Backend) -> dict[str, int]:
+        common = backend.upstream.max_connections - backend.tcp.reserve
+        return super()._bounds(backend) | {COMMON: common}
+
+    def common_used(self) -> int:
+        return len(self.upstreams) - self._reserved()
 
     # -- whose it is -------------------------------------------------------------------------------
 
@@ -46,6 +81,8 @@ class ReservingPool(DedicatedPool):
     def _wait(self, exchange: Exchange, now: float) -> None:
         if exchange.marks & PIN or not self.gate.is_full() or self._is_place_coming(now):
             super()._wait(exchange, now)
+            if not exchange.marks & PIN and self.common_used() >= self.most_common:
+                self._commons.want(now)
         else:
             self.world.later(MOMENT, lambda: self._on_moment(exchange, now + MOMENT))
 
@@ -63,7 +100,7 @@ class ReservingPool(DedicatedPool):
     def _is_common_free(self, unused: int = 0) -> bool:
         """May another session of those that have no claim begin? `unused`: at hand for it."""
         unused += sum(len(server.idle) + server.connecting for server in self.servers)
-        return len(self.upstreams) - unused - self._reserved() < self._common
+        return self.common_used() - unused < self.most_common
 
     def _place_for(self, exchange: Exchange, now: float) -> Upstream | None:
         if self.pin_queue.size or not (exchange.marks & PIN or self._is_common_free()):
@@ -76,10 +113,10 @@ class ReservingPool(DedicatedPool):
         return self.queue.pop() if self.queue.size and self._is_common_free(1) else None
 
     def _is_place_coming(self, now: float) -> bool:
-        return len(self.upstreams) - self._reserved() < self._common and super()._is_place_coming(now)
+        return self.common_used() < self.most_common and super()._is_place_coming(now)
 
     def _room(self) -> int:
         """Sockets that may be opened now: for those with a claim, and what is left of the common ones."""
         claims = self.pin_queue.size
-        common = self._common - (len(self.upstreams) - self._reserved())
+        common = self.most_common - self.common_used()
         return min(self.max_connections - len(self.upstreams), max(0, common) + claims)

@@ -7,7 +7,7 @@ section 3a).
                 └─ numbers of all:         totals.py
 
 A destination's pool is a pool like any other, of whatever sharing: what it may have is its allowance
-(base/allowance.py), which a budget lends it as the supervisor's ledger lends to workers, by calls and not by
-messages. Where the destination is known when a client connects (`to = "original"`) the client is that pool's
-own; where each request names it (`to = "host"`) the client is the front's, which leads each exchange on.
+(base/lending/allowance.py), which a budget lends it as the supervisor's ledger lends to workers, by calls and
+not by messages. Where the destination is known when a client connects (`to = "original"`) the client is that
+pool's own; where each request names it (`to = "host"`) the client is the front's, which leads each on.
 """

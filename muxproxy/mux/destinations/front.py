@@ -15,10 +15,11 @@ from typing import Protocol as Interface
 
 from muxproxy.budget import Order, Report
 from muxproxy.config.destination import Destination, Judge
+from muxproxy.config.limits import CLIENTS
 from muxproxy.config.model import Backend
 from muxproxy.mux.base.accounts import Parts
-from muxproxy.mux.base.allowance import Allowance
 from muxproxy.mux.base.client import Client
+from muxproxy.mux.base.lending.allowance import Allowance
 from muxproxy.mux.base.pool import Pool
 from muxproxy.mux.base.upstream import Upstream
 from muxproxy.mux.deadlines import INF, Timed
@@ -182,6 +183,8 @@ class Front(ExclusivePool):
         pool.potential = backend.upstream.max_connections
         pool.leads_clients = False
         pool.clients = self.clients
+        pool.crowd, pool.most_clients = self.crowd, self.most_clients
+        del pool.rations[CLIENTS]  # its own
         pool.memory = self.memory
         pool.offenders = self.offenders
         pool.ended = self.ended
@@ -255,7 +258,7 @@ class Front(ExclusivePool):
         if pool.upstreams or pool.gate.waiting or pool in busy or self.lending.places.holds(pool):
             return False
         self.hall.leave(pool.gate)
-        for queue in pool._queues():
+        for queue in pool.queues():
             queue.close()
         for timed in (pool.allowance, pool.lookout, *pool.servers):
             self.fine.forget(timed)
@@ -306,6 +309,11 @@ class Front(ExclusivePool):
         finally:
             self.gate.waiting = 0
 
+    def admit_clients(self, most: int) -> None:
+        super().admit_clients(most)
+        for pool in self.pools():
+            pool.admit_clients(most)
+
     # -- its configuration -------------------------------------------------------------------------
 
     def _set_up(self, backend: Backend) -> None:
@@ -347,7 +355,7 @@ class Front(ExclusivePool):
         self.refuse_waiting(pool, why, now, Reason.NO_SERVER)
 
     def refuse_waiting(self, pool: Pool, why: str, now: float, reason: Reason = Reason.DENIED) -> None:
-        for queue in pool._queues():
+        for queue in pool.queues():
             for exchange in queue.all():
                 if exchange.queue is queue and exchange.client is not None:
                     pool.take_out(exchange)

@@ -27,6 +27,7 @@ class SharedHall(Hall):
     def enter(self, gate: Gate) -> None:
         gate.hall = self
         gate.max_waiting = 0
+        gate.let_in = self.bound  # who may wait here is in at once
 
     def leave(self, gate: Gate) -> None:
         """Nobody waits there."""

@@ -17,7 +17,7 @@ from operator import attrgetter
 from typing import Final
 
 from muxproxy.budget import Borrower, Budget, Order, Report
-from muxproxy.mux.base.allowance import Lender
+from muxproxy.mux.base.lending.allowance import Lender
 from muxproxy.mux.base.pool import Pool
 from muxproxy.mux.base.refusing import Refusing
 from muxproxy.mux.deadlines import INF, Deadlines, Timed

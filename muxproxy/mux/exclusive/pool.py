@@ -6,6 +6,7 @@ replies have come that this may be is nobody's for a moment: base/server.py says
 
 from __future__ import annotations
 
+from muxproxy.config.limits import PINNED, upgraded_limit
 from muxproxy.config.model import Backend
 from muxproxy.mux.base.pool import Pool
 from muxproxy.mux.base.server import Server
@@ -14,9 +15,12 @@ from muxproxy.mux.exchange import Exchange
 
 
 class ExclusivePool(Pool):
-    def _pinned_limit(self, backend: Backend) -> int:
-        upgraded = backend.http.max_upgraded
-        return super()._pinned_limit(backend) if upgraded is None else upgraded
+    def _bounds(self, backend: Backend) -> dict[str, int]:
+        return super()._bounds(backend) | {PINNED: upgraded_limit(backend)}
+
+    def _pinned_limit(self) -> int:
+        is_written = self._parts.backend.http.max_upgraded is not None
+        return self.most_pins if is_written else super()._pinned_limit()
 
     def _pin_key(self) -> str:
         is_all = self.pinned_limit >= self.max_connections

@@ -50,8 +50,9 @@ class OrderedPool(SharedPool):
 
     def _listen(self, exchange: Exchange, client: OrderedClient, now: float) -> None:
         """NEW => (WAITING for the server's acknowledgement | DONE)"""
-        if self.gate.is_full():
-            self._refuse_full(exchange, now)
+        if self.gate.waiting >= self.gate.let_in:
+            self.line.keeps(now)
+            self.refuse_full(exchange, now)
             return
         feed = self.feeds.get(exchange.needs)
         if feed is None:

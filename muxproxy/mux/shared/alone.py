@@ -8,6 +8,7 @@ it gets no more of the many, and so empties.
 
 from __future__ import annotations
 
+from muxproxy.config.limits import PINNED, pinned_limit
 from muxproxy.config.model import Backend
 from muxproxy.mux.admission.queue import Queue
 from muxproxy.mux.base.upstream import Upstream
@@ -19,9 +20,12 @@ from muxproxy.mux.shared.upstream import SharedUpstream
 class Alone(SharedAccounts):
     """The part of a SharedPool that is about having one alone."""
 
-    def _pinned_limit(self, backend: Backend) -> int:
+    def _bounds(self, backend: Backend) -> dict[str, int]:
+        return super()._bounds(backend) | {PINNED: pinned_limit(backend)}
+
+    def _pinned_limit(self) -> int:
         """At least one connection stays with the many, where there are many."""
-        return min(backend.upstream.pinned_limit, max(1, max(self.max_connections, self.potential) - 1))
+        return min(self.most_pins, max(1, max(self.max_connections, self.potential) - 1))
 
     def _alone_queue(self, exchange: Exchange) -> Queue:
         return self.stream_queue if exchange.marks & STREAM else self.pin_queue

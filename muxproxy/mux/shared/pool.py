@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Final
 
 from muxproxy.mux.admission.queue import Queue
-from muxproxy.mux.base.allowance import SHED
+from muxproxy.mux.base.lending.allowance import SHED
 from muxproxy.mux.base.server import Server, coming
 from muxproxy.mux.base.upstream import APART, OPEN, Upstream
 from muxproxy.mux.deadlines import INF
@@ -202,8 +202,8 @@ class SharedPool(Alone):
             return self._alone_queue(exchange)
         return self.retry_queue if exchange.lost_at else self.queue
 
-    def _queues(self) -> list[Queue]:
-        queues = super()._queues()
+    def queues(self) -> list[Queue]:
+        queues = super().queues()
         for upstream in self.upstreams:
             if isinstance(upstream, SharedUpstream) and upstream.queue is not None:
                 queues.append(upstream.queue)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from muxproxy.metrics.snapshot import LimitSnapshot
+from muxproxy.mux.admission.gate import Gate
 from muxproxy.mux.admission.queue import Queue
 from muxproxy.mux.deadlines import Deadlines
 from muxproxy.mux.exchange import NEW, WAITING, Exchange
@@ -26,6 +27,7 @@ class Turnstile:
 
     def __init__(self, limit: Limit, queue: Queue) -> None:
         self.limit = limit
+        self.places = limit.places  # of these, that this pool may have now
         self.queue = queue
         self.active = 0
         self.expired = 0
@@ -34,7 +36,8 @@ class Turnstile:
 
 class Limits:
     """`go(exchange, now)` gets each whose turn has come; `refuse(exchange, reason, text, now)` each whose
-    time is up, and each that finds `max_waiting` before it."""
+    time is up, and each that finds `max_waiting` before it. `want(turnstile, now)`: more of its places, or
+    of those to wait in (None), could be used than are ours."""
 
     def __init__(
         self,
@@ -43,52 +46,69 @@ class Limits:
         deadlines: Deadlines,
         go: Callable[[Exchange, float], None],
         refuse: Callable[[Exchange, Reason, str, float], None],
+        want: Callable[[Turnstile | None, float], None],
     ) -> None:
-        self.waiting = 0
-        self._max_waiting = max_waiting
+        self.gate = Gate(max_waiting)
         self._deadlines = deadlines
         self._go = go
         self._refuse = refuse
-        self._turnstiles = [self._turnstile(limit) for limit in limits]
+        self._want = want
+        self.turnstiles = [self._turnstile(limit) for limit in limits]
         self._freed: list[Turnstile] = []
         self._serving = False  # a loop of _serve is running
 
     def _turnstile(self, limit: Limit) -> Turnstile:
         return Turnstile(limit, Queue(limit.timeout, self._deadlines, self._on_expired))
 
-    def configure(self, limits: Sequence[Limit], max_waiting: int, now: float) -> None:
-        """Each limit keeps its number: calls have it in their notes. There may be more."""
-        self._max_waiting = max_waiting
-        for turnstile, limit in zip(self._turnstiles, limits, strict=False):
+    def configure(self, limits: Sequence[Limit], now: float) -> None:
+        """Each limit keeps its number: calls have it in their notes. There may be more. How many places of
+        each are ours is not said here."""
+        for turnstile, limit in zip(self.turnstiles, limits, strict=False):
             turnstile.limit = limit
             turnstile.queue.set_timeout(limit.timeout, now)
-        self._turnstiles += [self._turnstile(limit) for limit in limits[len(self._turnstiles) :]]
-        self._freed += [turnstile for turnstile in self._turnstiles if turnstile.queue.size]
-        self._serve(now)
+        self.turnstiles += [self._turnstile(limit) for limit in limits[len(self.turnstiles) :]]
+
+    def on_places(self, turnstile: Turnstile, places: int, now: float) -> None:
+        """So many are ours from now on."""
+        turnstile.places = places
+        if turnstile.queue.size:
+            self._freed.append(turnstile)
+            self._serve(now)
 
     def enter(self, exchange: Exchange, number: int, now: float) -> bool:
         """True: it has a place. False: NEW => (WAITING | DONE)."""
-        turnstile = self._turnstiles[number]
+        turnstile = self.turnstiles[number]
         limit = turnstile.limit
-        if turnstile.active < limit.places and not turnstile.queue.size:
+        if turnstile.active < turnstile.places and not turnstile.queue.size:
             turnstile.active += 1
             exchange.limit = number
             return True
-        if self.waiting >= self._max_waiting:
-            text = f"{self.waiting} requests wait for limits, max_waiting is {self._max_waiting}"
-            self._refuse(exchange, Reason.LIMIT_FULL, f"{limit.name}: {text}", now)
+        gate = self.gate
+        if gate.waiting >= gate.let_in:
+            self._want(None, now)
+        if gate.waiting >= gate.max_waiting:
+            exchange.limit = number
+            self.refuse_full(exchange, now)
             return False
-        self.waiting += 1
+        gate.waiting += 1
         exchange.limit = number
         turnstile.queue.push(exchange, now)
+        if turnstile.places < limit.places:
+            self._want(turnstile, now)
         return False
+
+    def refuse_full(self, exchange: Exchange, now: float) -> None:
+        """It waits for no limit, and has no place."""
+        name, exchange.limit = self.turnstiles[exchange.limit].limit.name, NONE
+        text = f"{name}: {self.gate.waiting} requests wait for limits, max_waiting is {self.gate.max_waiting}"
+        self._refuse(exchange, Reason.LIMIT_FULL, text, now)
 
     def take_out(self, exchange: Exchange) -> bool:
         """It waits here, and shall no longer: its state is the caller's to move. False: it does not."""
         if not self.holds(exchange):
             return False
-        self._turnstiles[exchange.limit].queue.remove(exchange)
-        self.waiting -= 1
+        self.turnstiles[exchange.limit].queue.remove(exchange)
+        self.gate.waiting -= 1
         exchange.limit = NONE
         return True
 
@@ -97,12 +117,12 @@ class Limits:
         return (
             exchange.limit != NONE
             and exchange.state == WAITING
-            and exchange.queue is self._turnstiles[exchange.limit].queue
+            and exchange.queue is self.turnstiles[exchange.limit].queue
         )
 
     def free(self, exchange: Exchange, now: float) -> None:
         """The server is done with it, or never saw it: its place is for the oldest who waits."""
-        turnstile = self._turnstiles[exchange.limit]
+        turnstile = self.turnstiles[exchange.limit]
         exchange.limit = NONE
         turnstile.active -= 1
         if not turnstile.queue.size:
@@ -118,7 +138,7 @@ class Limits:
         try:
             while self._freed:
                 turnstile = self._freed.pop()
-                while turnstile.active < turnstile.limit.places and turnstile.queue.size:
+                while turnstile.active < turnstile.places and turnstile.queue.size:
                     self._admit(turnstile, now)
         finally:
             self._serving = False
@@ -126,23 +146,23 @@ class Limits:
     def _admit(self, turnstile: Turnstile, now: float) -> None:
         """WAITING => NEW, and on."""
         exchange = turnstile.queue.pop()
-        self.waiting -= 1
+        self.gate.waiting -= 1
         turnstile.active += 1
         turnstile.dequeued += 1
         exchange.move(NEW)
         self._go(exchange, now)
 
     def _on_expired(self, exchange: Exchange, now: float) -> None:
-        turnstile = self._turnstiles[exchange.limit]
+        turnstile = self.turnstiles[exchange.limit]
         limit = turnstile.limit
         exchange.limit = NONE
-        self.waiting -= 1
+        self.gate.waiting -= 1
         turnstile.expired += 1
         text = f"waited {turnstile.queue.told(exchange.since):g} s for one of {limit.places} places"
         self._refuse(exchange, Reason.LIMIT_TIMEOUT, f"{limit.name}: {text}", now)
 
     def oldest_wait(self, now: float) -> float:
-        waits = [now - (turnstile.queue.oldest() or now) for turnstile in self._turnstiles]
+        waits = [now - (turnstile.queue.oldest() or now) for turnstile in self.turnstiles]
         return max(waits, default=0.0)
 
     def snapshot(self) -> dict[str, LimitSnapshot]:
@@ -154,6 +174,6 @@ class Limits:
                 "waited": turnstile.dequeued,
                 "expired": turnstile.expired,
             }
-            for turnstile in self._turnstiles
+            for turnstile in self.turnstiles
             if turnstile.limit.places != NO_LIMIT
         }

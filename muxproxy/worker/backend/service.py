@@ -6,9 +6,10 @@ accepts nobody, finishes what is owed, and closes its upstream connections once 
 
 from __future__ import annotations
 
-from muxproxy.budget import Order
+from muxproxy.budget import Order, Report
 from muxproxy.config import sources
 from muxproxy.config.address import parse_listen, usual
+from muxproxy.config.limits import PLACES
 from muxproxy.config.model import Backend
 from muxproxy.metrics.snapshot import BackendSnapshot
 from muxproxy.mux.admission.memory import Memory
@@ -26,6 +27,7 @@ from muxproxy.worker.listener import Listener
 from muxproxy.worker.original import OriginalListener
 from muxproxy.worker.tls.contexts import Secured
 
+Place = tuple[int, dict[str, Order]]  # its pool's number in the supervisor's ledger, what it has been lent
 GENTLE = 0.5  # of the time for a drain: then whoever is owed nothing is closed
 REMOVED = "backend removed"  # why its connections are closed
 
@@ -33,12 +35,10 @@ REMOVED = "backend removed"  # why its connections are closed
 class Service:
     """`holder`: its pool's number in the supervisor's ledger."""
 
-    def __init__(
-        self, engine: Engine, backend: Backend, memory: Memory, place: tuple[int, Order] | None = None
-    ) -> None:
+    def __init__(self, engine: Engine, backend: Backend, memory: Memory, place: Place | None = None) -> None:
         self._engine = engine
         self.backend = backend
-        self.holder, order = place or (0, None)
+        self.holder, orders = place or (0, {})
         self._front: Front | None = None  # where requests have destinations
         self._surroundings: Surroundings | None = None
         if backend.upstream.to == "servers":
@@ -47,11 +47,22 @@ class Service:
             self._surroundings = Surroundings(engine)
             self.pool = self._front = self._surroundings.new_front(backend)
         self.pool.memory = memory
-        if order is not None:
-            self.pool.allowance.begin(order)
+        self.pool.begin(orders, engine.time())
         self.failures = Failures(self.pool)
         self.listeners: list[tuple[str, Listener]] = []
         self._resolver = Resolver(self.pool, engine.time)
+
+    def on_lend(self, number: str, order: Order) -> None:
+        """How much it may have of that, from now on; it may have gone with a reload."""
+        now = self._engine.time()
+        if number == PLACES:
+            self.pool.allowance.on_order(order, now)
+        elif number in self.pool.rations:
+            self.pool.rations[number].on_order(order, now)
+
+    def report(self, number: str) -> Report:
+        lent = self.pool.allowance if number == PLACES else self.pool.rations[number]
+        return lent.report()
 
     def start(self) -> None:
         self._secure()

@@ -6,6 +6,7 @@ import pytest
 
 from muxproxy.budget import Order
 from muxproxy.config.destination import Destination
+from muxproxy.config.limits import CLIENTS
 from muxproxy.mux.destinations.front import SWEEP
 from muxproxy.protocols.contract import Sharing
 from tests.mux.destinations.city import City, place
@@ -42,6 +43,21 @@ def test_all_pools_together_have_no_more_than_the_bound() -> None:
         city.goes(number, b"hello\n")
     assert len(city.world.sockets) == 3
     assert city.statistics()["waiting"] == 8
+
+
+def test_of_clients_that_other_workers_have_too_all_pools_know() -> None:
+    city = City(Sharing.EXCLUSIVE, max_connections=3, max_clients=4)
+    crowd = city.front.rations[CLIENTS]
+    with city.turn():
+        crowd.begin(Order(1, 1, 0), city.world.now)
+    peers = [city.goes(1), city.goes(1), city.goes(2)]
+    assert [peer.is_paused for peer in peers] == [False, True, True]
+    assert crowd.report().wanted > 0
+    with city.turn():
+        crowd.on_order(Order(2, 2, 0), city.world.now)
+    assert [peer.is_paused for peer in peers] == [False, False, True]
+    city.passes(0.1)
+    assert b"clients_full" in peers[2].got()
 
 
 def test_one_destination_has_no_more_than_its_own_bound() -> None:

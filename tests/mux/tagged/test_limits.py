@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from muxproxy.mux.deadlines import INF, Deadlines
 from muxproxy.mux.exchange import DONE, NEW, WAITING, Exchange
-from muxproxy.mux.tagged.limits import NONE, Limits
+from muxproxy.mux.tagged.limits import NONE, Limits, Turnstile
 from muxproxy.protocols.contract import FIRST, LAST, Frame, Limit, Reason
 
 
@@ -17,7 +17,7 @@ class Gatekeeper:
         self.alarms: list[float] = []
         self.wheel = Deadlines(0.01, self.alarms.append)
         limits = (Limit("orders.create", 2, 1.0), Limit("stock.*", 1, 0.2))
-        self.limits = Limits(limits, max_waiting, self.wheel, self.go, self.refuse)
+        self.limits = Limits(limits, max_waiting, self.wheel, self.go, self.refuse, self.want)
 
     def go(self, exchange: Exchange, now: float) -> None:
         assert exchange.state == NEW
@@ -26,6 +26,9 @@ class Gatekeeper:
     def refuse(self, exchange: Exchange, reason: Reason, text: str, now: float) -> None:
         exchange.move(DONE)
         self.refused.append((exchange, reason, text))
+
+    def want(self, turnstile: Turnstile | None, now: float) -> None:
+        """All of it is ours."""
 
     def enter(self, number: int = 0, now: float = 0.0) -> Exchange:
         exchange = Exchange(None, Frame(b"x", FIRST | LAST))
@@ -74,7 +77,7 @@ def test_who_waits_longer_than_the_limits_own_timeout_is_refused() -> None:
     text = "stock.*: waited 0.2 s for one of 1 places"
     assert gate.refused == [(late, Reason.LIMIT_TIMEOUT, text)]
     assert late.limit == NONE
-    assert gate.limits.waiting == 0
+    assert gate.limits.gate.waiting == 0
     assert gate.limits.snapshot()["stock.*"]["expired"] == 1
 
 
@@ -97,7 +100,7 @@ def test_who_leaves_while_it_waits_takes_no_place() -> None:
     assert not gate.limits.take_out(gone)
     gate.limits.free(first, 0.0)
     assert gate.went == [first, next_one]
-    assert gate.limits.waiting == 0
+    assert gate.limits.gate.waiting == 0
 
 
 def test_a_thousand_that_are_refused_as_they_go_are_a_loop_and_no_recursion() -> None:

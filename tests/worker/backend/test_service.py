@@ -7,6 +7,7 @@ import socket
 import msgspec
 
 from muxproxy.budget import Order
+from muxproxy.config.limits import PLACES
 from muxproxy.messages import Applied, Apply, Ask, Gone, Holds, Lend, Ready, Stats
 from tests.worker.spawned import Place, Spawned, configuration, places, spawned
 
@@ -15,7 +16,9 @@ REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
 def begins(worker: Spawned, place: Place, most: int = 4) -> None:
     start = configuration([place])
-    worker.says(msgspec.structs.replace(start, holders={place.backend.name: (1, Order(1, most, 0))}))
+    worker.says(
+        msgspec.structs.replace(start, holders={place.backend.name: (1, {PLACES: Order(1, most, 0)})})
+    )
     assert worker.hears() == Ready()
 
 
@@ -43,7 +46,7 @@ def test_a_backend_is_added_and_serves_on_the_socket_that_came_with_it() -> None
                 1 << 30,
                 5.0,
                 added=[more.backend],
-                holders={"more": (2, Order(1, 1, 0))},
+                holders={"more": (2, {PLACES: Order(1, 1, 0)})},
                 opened=[("more", "127.0.0.1:0")],
             )
         )
@@ -57,7 +60,9 @@ def test_a_removed_backend_finishes_what_it_owes_accepts_nobody_and_says_when_it
     with places("web", "more") as (web, more), spawned(web.front.fileno(), more.front.fileno()) as worker:
         start = configuration([web, more])
         worker.says(
-            msgspec.structs.replace(start, holders={"web": (1, Order(1, 4, 0)), "more": (2, Order(1, 4, 0))})
+            msgspec.structs.replace(
+                start, holders={"web": (1, {PLACES: Order(1, 4, 0)}), "more": (2, {PLACES: Order(1, 4, 0)})}
+            )
         )
         assert worker.hears() == Ready()
         with more.asks() as client:
