@@ -136,6 +136,8 @@ memcached memcached tests/system/tcp: memcached
 memccapable libmemcached-tools tests/system/tcp: memcached
 pg_ctlcluster postgresql tests/system/tcp: psql, pgbench (the server comes with it)
 mariadbd mariadb-server-core tests/system/tcp/test_spares.py
+nft nftables tests/system/transparent: all, which need root, too
+ip iproute2 tests/system/transparent; tests/system/test_network.py
 mariadb mariadb-client-core tests/system/tcp/test_spares.py
 PROGRAMS
 

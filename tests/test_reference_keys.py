@@ -28,7 +28,7 @@ from muxproxy.config.model import (
 )
 from muxproxy.config.units import format_duration, format_size
 from muxproxy.config.ways import Way
-from tests.config.test_examples import DESTINATIONS
+from tests.config.test_examples import DESTINATIONS, LED
 from tests.pages import READMES, ROOT, coded, rows, section
 
 # heading -> table of the file, its struct, its readers
@@ -178,8 +178,8 @@ def keys_of_example(text: str) -> set[str]:
 
 def test_the_protocols_with_a_key_are_those_whose_example_has_it() -> None:
     shown: dict[str, set[str]] = {name: set() for name in keys.PROTOCOLS}
-    # What only destinations have, any protocol's: outbound.toml shows it.
-    destined = {f"[upstream] {key}" for key in DESTINATIONS}
+    # What only destinations have, any protocol's: outbound.toml and session-cluster.toml show it.
+    destined = {f"[upstream] {key}" for key in DESTINATIONS} | {f"[clients] {key}" for key in LED}
     for path in (ROOT / "config/backends").glob("*.toml"):
         protocol = re.search(r'^protocol = "(\w+)"', path.read_text(), re.MULTILINE)
         assert protocol is not None

@@ -13,11 +13,12 @@ from muxproxy.cli.descriptors import hard_limit
 from muxproxy.cli.exits import Exit
 from muxproxy.cli.options import config_option
 from muxproxy.cli.plain import plain
+from muxproxy.cli.redirect.command import trouble
 from muxproxy.config import consistency, limits
 from muxproxy.config.destination.where import told
 from muxproxy.config.load import examine
 from muxproxy.config.model import Config
-from muxproxy.errors import ConfigError
+from muxproxy.errors import ConfigError, Problem
 
 
 @click.command(short_help="Print every problem of the configuration.")
@@ -50,6 +51,7 @@ def check(path: Path, nofile: int | None, where: str | None) -> None:
             config = limits.effective(config, limit)
         except ConfigError as error:
             (warnings if nofile is None else problems).extend(error.problems)
+        warnings.extend(_redirects(config))
     for problem in problems:
         click.echo(plain(str(problem)))
     for warning in warnings:
@@ -64,6 +66,12 @@ def check(path: Path, nofile: int | None, where: str | None) -> None:
     else:
         _tell_where(config, where)
     click.echo(f"{path}: no errors, {_count(len(warnings), 'warning')}", err=True)
+
+
+def _redirects(config: Config) -> list[Problem]:
+    why = trouble(config)
+    files = [backend.file for backend in config.backends if backend.clients.redirect]
+    return [Problem(files[0], "clients.redirect", "", f"the kernel's rules {why}")] if why else []
 
 
 def _tell(config: Config, limit: int) -> None:

@@ -15,6 +15,7 @@ from muxproxy.cli.demo import demo
 from muxproxy.cli.doctor import doctor
 from muxproxy.cli.exits import EXIT_CODES, Exit
 from muxproxy.cli.incident.command import incident
+from muxproxy.cli.redirect.command import redirect
 from muxproxy.cli.reload import reload
 from muxproxy.cli.run import run
 from muxproxy.cli.status import status
@@ -55,6 +56,7 @@ for command in (
     drain,
     set_numbers,
     upgrade,
+    redirect,
     systemd,
     doctor,
     demo,

@@ -16,6 +16,7 @@ from muxproxy.config import keys, refusals, sources
 from muxproxy.config.address import Address, overlap, parse_listen, parse_server
 from muxproxy.config.destination.entries import parse_entry
 from muxproxy.config.destination.pseudonym import pseudonym
+from muxproxy.config.destination.redirect import listeners, parse_place
 from muxproxy.config.model import AUTO, Backend, Batch, Config, Node, Upstream
 from muxproxy.config.secrets import is_hidden
 from muxproxy.config.units import format_duration
@@ -75,6 +76,7 @@ def _destinations(backend: Backend, bad: set[str]) -> Iterator[Problem]:
                     'needs to = "original" or "host": all requests go to servers, which are the operator\'s'
                 )
                 yield problem(f"upstream.{key}", f'"{values[0]}"', rule)
+    yield from _redirects(backend, bad)
     if upstream.to != "host" and "upstream.to" not in bad:
         if http.routes:
             yield problem("http.routes[1].host", f'"{http.routes[0].host}"', 'needs to = "host"')
@@ -89,6 +91,34 @@ def _destinations(backend: Backend, bad: set[str]) -> Iterator[Problem]:
         if hidden:
             rule = f"the same as http.routes[{hidden[0]}], which comes first"
             yield problem(f"http.routes[{number}].host", f'"{route.host}"', rule)
+
+
+def _redirects(backend: Backend, bad: set[str]) -> Iterator[Problem]:
+    clients = backend.clients
+
+    def problem(key: str, value: object, rule: str) -> Problem:
+        return Problem(backend.file, f"clients.{key}", str(value), rule)
+
+    if backend.upstream.to != "original" and "upstream.to" not in bad:
+        if clients.redirect:
+            yield problem("redirect", f'"{clients.redirect[0]}"', 'needs [upstream] to = "original"')
+        if clients.transparent:
+            yield problem("transparent", "true", 'needs [upstream] to = "original"')
+        return
+    for key, values in (
+        ("redirect_users", clients.redirect_users),
+        ("redirect_cgroups", clients.redirect_cgroups),
+    ):
+        if values and not clients.redirect and "clients.redirect" not in bad:
+            yield problem(key, f'"{values[0]}"', "needs redirect, which says to where they connect")
+    for text in clients.listen if backend.upstream.to == "original" else ():
+        if parse_listen(text).kind == "unix":
+            rule = 'not with to = "original": nobody was to go elsewhere who connects to a unix socket'
+            yield problem("listen", f'"{text}"', rule)
+    for text in clients.redirect:
+        if not listeners(backend, parse_place(text)):
+            rule = "redirect leads to this machine's loopback: listen on 127.0.0.1, for IPv6 on [::1]"
+            yield problem("redirect", f'"{text}"', rule)
 
 
 def with_listeners(node: Node, backends: list[Backend]) -> list[Backend]:

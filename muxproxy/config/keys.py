@@ -17,6 +17,7 @@ import msgspec
 
 from muxproxy.config import address, secrets, sources, units
 from muxproxy.config.destination import entries
+from muxproxy.config.destination.redirect import parse_cgroup, parse_place
 from muxproxy.config.model import AUTO
 
 NODE_FILE = "muxproxy.toml"
@@ -268,6 +269,10 @@ TABLES: dict[str, Table] = {
             required=("cert_file",),
         ),
         "from": From(),
+        "redirect": Each(Text(parse_place), least=0),
+        "redirect_users": Each(Text(check_name), least=0),
+        "redirect_cgroups": Each(Text(parse_cgroup), least=0),
+        "transparent": Flag(),
     },
     "queue": {
         "max_waiting": Count(0, 1_000_000),

@@ -46,6 +46,13 @@ class Clients(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # "this machine", "anyone", networks. (): this machine where a listener is not loopback, for whoever
     # listens on 0.0.0.0 seldom means the whole network. Docker's and k8s' sidecars, PostgreSQL pg_hba.conf.
     from_: tuple[str, ...] = msgspec.field(default=(), name="from")
+    # To = "original": connections that the kernel leads here, by port and network, and whose: `muxproxy
+    # redirect` makes nftables rules of them. (): whose rules there are is somebody else's to say, as with
+    # istio-init's --ports, --uid.
+    redirect: tuple[str, ...] = ()
+    redirect_users: tuple[str, ...] = ()  # (): everybody's but muxproxy's own
+    redirect_cgroups: tuple[str, ...] = ()  # of systemd's units, of containers: these as well
+    transparent: bool = False  # IP_TRANSPARENT on the listeners, for TPROXY; Envoy's key of that name
     # HAProxy's default global maxconn is what the descriptor limit allows. So is this where 10,000 for every
     # backend do not fit: limits.effective() then lowers what nobody wrote, and refuses what somebody did.
     max_connections: int = 10_000

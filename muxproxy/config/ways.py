@@ -75,6 +75,9 @@ BACKEND: dict[str, Rule] = {
     **_always(Way.NEW_CLIENTS, "clients.tls"),
     # As of PostgreSQL's pg_hba.conf: who is connected has been asked.
     **_always(Way.NEW_CLIENTS, "clients.from"),
+    # Of the kernel's rules, which `muxproxy redirect --write` writes.
+    **_always(Way.AT_ONCE, "clients.redirect", "clients.redirect_users", "clients.redirect_cgroups"),
+    **_always(Way.AS_NEW, "clients.transparent"),  # said to a socket before it is bound
     **_always(
         Way.AT_ONCE,
         "clients.max_connections",

@@ -64,11 +64,13 @@ class Reload:
 
     def _bind(self) -> list[tuple[Place, Listener]]:
         opened: list[tuple[Place, Listener]] = []
-        backlogs = {backend.name: backend.clients.backlog for backend in self.config.backends}
+        clients = {backend.name: backend.clients for backend in self.config.backends}
         problems = []
         for name, text in self.plan.opened:
             try:
-                listener = self._handed.take(name, text) or listen(text, backlogs[name])
+                its = clients[name]
+                made = self._handed.take(name, text)
+                listener = made or listen(text, its.backlog, transparent=its.transparent)
                 opened.append((Place.of(name, text), listener))
             except OSError as error:
                 problems.append(f"backend {name}: {explain(text, error)}")

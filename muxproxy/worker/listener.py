@@ -104,24 +104,25 @@ class Listener:
             self._batch = min(2 * self._batch, ACCEPTED_PER_TURN)
 
     def _take_in(self, descriptor: int) -> None:
-        if self._secured is not None:
-            self._take_in_by_tls(descriptor, self._secured)
-            return
-        self._take(descriptor, ClientSocket(self._engine, self._pool, self._door))
+        self._take(descriptor, self._pool, self._door)
 
-    def _take(self, descriptor: int, hands: ClientSocket) -> None:
+    def _take(self, descriptor: int, pool: Pool, door: Door | None) -> None:
+        if self._secured is not None:
+            self._take_in_by_tls(descriptor, self._secured, pool, door)
+            return
+        hands = ClientSocket(self._engine, pool, door)
         if self._has_visits:
             sock = _SOCKET(self._family, _STREAM, 0, descriptor)
             hands.begin(Visit(self._engine.lobby, hands, sock))
             return
         self._adopt(descriptor, hands)
 
-    def _take_in_by_tls(self, descriptor: int, secured: Secured) -> None:
+    def _take_in_by_tls(self, descriptor: int, secured: Secured, pool: Pool, door: Door | None) -> None:
         if secured.context is None:  # its files cannot be used, as the log says
-            self._pool.count_event("client_handshake_failed")
+            pool.count_event("client_handshake_failed")
             os.close(descriptor)
             return
-        self._adopt(descriptor, ClientWire(self._engine, self._loop, self._pool, secured, self._door))
+        self._adopt(descriptor, ClientWire(self._engine, self._loop, pool, secured, door))
 
     def _adopt(self, descriptor: int, hands: ClientSocket | ClientWire) -> None:
         try:

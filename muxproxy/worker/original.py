@@ -12,15 +12,16 @@ import contextlib
 import socket
 import struct
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from muxproxy.config.destination import Destination
 from muxproxy.config.sources import Sources
+from muxproxy.mux.base.pool import Pool
 from muxproxy.mux.destinations.front import Front
-from muxproxy.worker.client import ClientSocket
-from muxproxy.worker.door import Shut, is_own
+from muxproxy.worker.door import Door, Shut, is_own
 from muxproxy.worker.engine import Engine
 from muxproxy.worker.listener import Listener
+from muxproxy.worker.tls.contexts import Secured
 
 # linux/netfilter_ipv4.h and linux/netfilter_ipv6/ip6_tables.h: the same number at both levels
 _SO_ORIGINAL_DST: Final = 80
@@ -56,27 +57,35 @@ def meant(
 
 
 class OriginalListener(Listener):
-    def __init__(self, engine: Engine, front: Front, fd: int, sources: Sources | None = None) -> None:
-        super().__init__(engine, front, fd, sources)
+    def __init__(
+        self,
+        engine: Engine,
+        front: Front,
+        fd: int,
+        sources: Sources | None = None,
+        secured: Secured | None = None,
+    ) -> None:
+        super().__init__(engine, front, fd, sources, secured)
         self._front = front
         self._bound = cast(Address, self._socket.getsockname()[:2])
 
     def _take_in(self, descriptor: int) -> None:
+        pool, door = self._led(descriptor)
+        self._take(descriptor, pool, door)
+
+    def _led(self, descriptor: int) -> tuple[Pool, Door | None]:
+        """Whose client it is, and who asks whether it may be."""
+        front = self._front
         sock = socket.SocketType(self._family, socket.SOCK_STREAM, 0, descriptor)
         try:
-            hands = self._hands_for(sock)
+            destination = meant(sock, self._bound)
         except OSError:  # it is gone already
-            hands = ClientSocket(self._engine, self._front, Shut("it is gone"))
+            return front, Shut("it is gone")
         finally:
             sock.detach()
-        self._take(descriptor, hands)
-
-    def _hands_for(self, sock: Any) -> ClientSocket:
-        front = self._front
-        destination = None if sock.family == socket.AF_UNIX else meant(sock, self._bound)
         if destination is None:
-            return ClientSocket(self._engine, front, Shut(DIRECT))
+            return front, Shut(DIRECT)
         pool = front.lead(destination, self._engine.time())
         if pool is None:
-            return ClientSocket(self._engine, front, Shut(f"{destination}: {front.why}", front.refused))
-        return ClientSocket(self._engine, pool, self._door)
+            return front, Shut(f"{destination}: {front.why}", front.refused)
+        return pool, self._door

@@ -37,6 +37,9 @@ _LISTS = {
     "redis.allow": ("debug", "shutdown"),
     "redis.deny": ("flushall", "config|set"),
     "clients.from": ("this machine", "anyone", "10.0.0.0/8"),
+    "clients.redirect": ("6379", "10.0.0.0/8:7000-7010"),
+    "clients.redirect_users": ("app", "1000"),
+    "clients.redirect_cgroups": ("system.slice/app.service",),
 }
 
 
@@ -93,6 +96,8 @@ def value_of(dotted: str, reader: keys.Reader) -> st.SearchStrategy[object]:
     if isinstance(reader, keys.Section):
         made = [UpstreamTls(), UpstreamTls(verify=False)] if dotted == "upstream.tls" else [ClientsTls("/a")]
         return st.sampled_from([None, *made])
+    if isinstance(reader, keys.Flag):
+        return st.booleans()
     if isinstance(reader, keys.Each | keys.From):
         return st.lists(st.sampled_from(_LISTS[dotted]), min_size=1, unique=True).map(tuple)
     if dotted == "http.routes":

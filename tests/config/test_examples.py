@@ -21,16 +21,18 @@ EXAMPLE = ROOT / "config"
 
 # Example -> its protocol, and the keys that have no effect with it.
 EXCHANGES = {"abandoned_bytes", "abandoned_timeout"}  # replies that go to one client after the other
+LED = {"redirect", "redirect_users", "redirect_cgroups", "transparent"}  # by the kernel
 DESTINATIONS = {"allow", "deny", "max_connections_each", "max_destinations"}  # which servers have none of
 HOSTS = {"max_tunnels", *keys.PROTOCOL_TABLES["http"]["routes"].table}
 SHARED = {"hold_rate", "max_in_flight", "max_pinned", "suspect_after"}  # connections
 REQUESTS = {"head_timeout", "hold_timeout", "min_rate", "pipeline_buffer", "reply_timeout"}
 EXAMPLES = {
-    "ledger-db": ("tcp", EXCHANGES | REQUESTS | SHARED | DESTINATIONS),
-    "orders-api": ("http", SHARED | DESTINATIONS | HOSTS - {"servers", "max_connections", "tls"}),
-    "orders-dubbo": ("dubbo", EXCHANGES | {"max_pinned"} | DESTINATIONS),
-    "outbound": ("http", SHARED),
-    "session-cache": ("redis", EXCHANGES | DESTINATIONS - {"allow", "deny"}),  # [redis] has its own
+    "ledger-db": ("tcp", EXCHANGES | REQUESTS | SHARED | DESTINATIONS | LED),
+    "orders-api": ("http", SHARED | DESTINATIONS | LED | HOSTS - {"servers", "max_connections", "tls"}),
+    "orders-dubbo": ("dubbo", EXCHANGES | {"max_pinned"} | DESTINATIONS | LED),
+    "outbound": ("http", SHARED | LED),
+    "session-cache": ("redis", EXCHANGES | LED | DESTINATIONS - {"allow", "deny"}),  # [redis] has its own
+    "session-cluster": ("redis", EXCHANGES | {"servers"}),
 }
 
 
@@ -102,6 +104,8 @@ def test_what_an_example_has_off_is_accepted_when_it_is_on(tmp_path: Path, name:
             )
         for place, file in (("cert", made("server").cert), ("key", made("server").key)):
             on = on.replace(f"/etc/muxproxy/tls/{place}.pem", file)
+        if key.startswith("redirect_"):
+            on = on.replace("\n# redirect = ", "\nredirect = ")
         path.write_text(on)
         assert [str(problem) for problem in examine(path).problems] == [], key
 

@@ -6,6 +6,7 @@ have when that is about to be dialled, so that whoever owns a name cannot lead u
     spelling.py   one spelling of every host: Destination
     entries.py    what an operator writes: names, networks, ports
     judge.py      who may go where, and by which route
+    redirect.py   the kernel's rules that lead an app's connections here
 """
 
 from muxproxy.config.destination.judge import Judge

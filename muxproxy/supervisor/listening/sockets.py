@@ -34,6 +34,10 @@ _ADVICE = {
 }
 
 
+# For TPROXY: connections to other addresses than our own are accepted (linux/in.h, linux/in6.h).
+_TRANSPARENT = {socket.AF_INET: (socket.SOL_IP, 19), socket.AF_INET6: (socket.IPPROTO_IPV6, 75)}
+
+
 class ListenError(OperatorError):
     """Addresses that cannot be listened on, one line each."""
 
@@ -116,7 +120,9 @@ def bind(
         mine = listeners.backends[backend.name] = []
         for text in backend.clients.listen:
             try:
-                mine.append(inherited(backend.name, text) or listen(text, backend.clients.backlog))
+                clients = backend.clients
+                made = inherited(backend.name, text)
+                mine.append(made or listen(text, clients.backlog, transparent=clients.transparent))
                 mine[-1].socket.listen(backend.clients.backlog)  # whoever has bound it
             except OSError as error:
                 problems.append(f"backend {backend.name}: {explain(text, error)}")
@@ -137,19 +143,29 @@ def bind(
     return listeners
 
 
-def listen(text: str, backlog: int) -> Listener:
+def listen(text: str, backlog: int, *, transparent: bool = False) -> Listener:
     """One listening socket for clients. Raises OSError."""
     address = parse_listen(text)
     if address.kind == "unix":
         return _listen_unix(text, Place(address.path), backlog, BACKEND_MODE)
     sock = _new(socket.AF_INET6 if address.is_ipv6 else socket.AF_INET)
     try:
+        if transparent:
+            _make_transparent(sock)
         bound = _bind_tcp(sock, address)
         sock.listen(backlog)
     except BaseException:
         sock.close()
         raise
     return Listener(text, bound, sock)
+
+
+def _make_transparent(sock: socket.socket) -> None:
+    try:
+        sock.setsockopt(*_TRANSPARENT[sock.family], 1)
+    except PermissionError:
+        why = "not permitted: transparent = true takes CAP_NET_ADMIN"
+        raise PermissionError(errno.EPERM, why) from None
 
 
 def _listen_unix(text: str, place: Place, backlog: int, mode: int) -> Listener:

@@ -6,6 +6,8 @@ accepts nobody, finishes what is owed, and closes its upstream connections once 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from muxproxy.budget import Order, Report
 from muxproxy.config import sources
 from muxproxy.config.address import parse_listen, usual
@@ -97,9 +99,10 @@ class Service:
         """Takes the descriptor over; it does not accept yet."""
         who = sources.of(self.backend.clients.from_, parse_listen(address))
         if self._front is not None and self.backend.upstream.to == "original":
-            listener: Listener = OriginalListener(self._engine, self._front, descriptor, who)
+            kind: Callable[..., Listener] = OriginalListener
         else:
-            listener = Listener(self._engine, self.pool, descriptor, who, self._secured(address))
+            kind = Listener
+        listener = kind(self._engine, self.pool, descriptor, who, self._secured(address))
         self.listeners.append((usual(address), listener))
         return listener
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from muxproxy.config.model import ClientsTls
 from muxproxy.protocols.contract import Sharing
-from tests.mux.ways.live import GET, OK, Live, scene
+from tests.mux.ways.live import GET, OK, Live, as_new, scene
 from tests.toys import Toy
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n"
@@ -27,6 +27,29 @@ def _from() -> None:
 def _tls() -> None:
     """The listener's (tests/worker/arriving/test_newcomer.py): who has shaken hands has."""
     Live().set("clients.tls", ClientsTls("/cert.pem", "/key.pem"))
+
+
+@scene("clients.redirect")
+def _redirect() -> None:
+    """The kernel's rules (cli/redirect/command.py): no pool knows of them."""
+    Live().set("clients.redirect", ("6379",))
+
+
+@scene("clients.redirect_users")
+def _redirect_users() -> None:
+    """Likewise."""
+    Live().set("clients.redirect_users", ("app",))
+
+
+@scene("clients.redirect_cgroups")
+def _redirect_cgroups() -> None:
+    """Likewise."""
+    Live().set("clients.redirect_cgroups", ("system.slice/app.service",))
+
+
+@scene("clients.transparent")
+def _transparent() -> None:
+    as_new("clients.transparent", False, True)
 
 
 @scene("clients.backlog")

@@ -209,3 +209,17 @@ def test_an_admin_directory_that_is_a_file_is_told_as_such(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(ListenError, match=r"admin socket: .* its directory is not a directory"):
         bind(config(), f"{tmp_path}/run/admin.sock")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:0"])
+def test_a_listener_takes_connections_to_any_address_where_that_is_permitted(
+    address: str,
+) -> None:
+    if os.geteuid() != 0:
+        with pytest.raises(OSError, match="transparent = true takes CAP_NET_ADMIN"):
+            listen(address, 1, transparent=True)
+        return
+    listener = listen(address, 1, transparent=True)
+    level, option = (socket.SOL_IP, 19) if address[0] != "[" else (socket.IPPROTO_IPV6, 75)
+    assert listener.socket.getsockopt(level, option) == 1
+    listener.close()

@@ -1,0 +1,1 @@
+"""`muxproxy redirect`, and what `check` says of the rules."""

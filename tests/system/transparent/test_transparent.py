@@ -1,0 +1,139 @@
+"""Apps whose connections the kernel leads to muxproxy: HTTP and anything else over TCP, with no setting."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.system.process import needs
+from tests.system.transparent.scene import add_places, held, led, muxproxy, place, run
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="the kernel's rules are root's"),
+    needs("nft"),
+    needs("ip"),
+]
+SERVERS = 4
+HANGS = SERVERS + 1
+
+
+@pytest.fixture(scope="module", autouse=True)
+def places(namespace: None) -> None:
+    add_places(HANGS)
+
+
+class Origin(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        body = f"{self.server.server_address[0]} {self.headers['Host']} {self.path}".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *words: object) -> None: ...
+
+
+class Echo(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        while data := self.request.recv(65536):
+            self.request.sendall(data)
+
+
+@contextmanager
+def servers(handler: type[socketserver.BaseRequestHandler], port: int) -> Iterator[list[str]]:
+    with ExitStack() as stack:
+        for number in range(1, SERVERS + 1):
+            server = socketserver.ThreadingTCPServer((place(number), port), handler, bind_and_activate=False)
+            server.allow_reuse_address = server.daemon_threads = True
+            server.request_queue_size = 128
+            server.server_bind()
+            server.server_activate()
+            stack.callback(server.server_close)
+            stack.callback(server.shutdown)
+            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield [f"{place(number)}:{port}" for number in range(1, SERVERS + 1)]
+
+
+def curls(peer: str, number: int) -> str:
+    urls = [f"http://{peer}/{number}-{each}" for each in range(5)]
+    return run("curl", "-sS", "--fail", "-w", "\n", *urls).stdout
+
+
+@needs("curl")
+def test_curl_reaches_each_server_that_it_names_over_a_few_connections(tmp_path: Path) -> None:
+    bounds = {"max_connections": 6, "max_connections_each": 2}
+    with servers(Origin, 80) as peers, led(tmp_path, "http", ["10.77.0.0/24:80"], upstream=bounds) as proxy:
+        checked = muxproxy("check", "-c", str(proxy.folder))
+        assert "0 warnings" in checked.stderr, checked.stdout
+        with ThreadPoolExecutor(8) as crowd:
+            jobs = {(peer, n): crowd.submit(curls, peer, n) for n in range(3) for peer in peers}
+            while not all(job.done() for job in jobs.values()):
+                now = held(proxy, *peers)
+                assert max(now.values()) <= 2, now
+                assert sum(now.values()) <= 6, now
+                time.sleep(0.01)
+        for (peer, number), job in jobs.items():
+            host = peer.removesuffix(":80")
+            assert job.result() == "".join(f"{host} {host} /{number}-{each}\n" for each in range(5))
+        backend = proxy.backend()
+        assert set(backend["destinations"]) == set(peers)
+        assert backend["outcomes"]["replied"]["ok"] == 3 * 5 * SERVERS
+        assert backend["connects"] < 3 * 5 * SERVERS / 2
+
+        removed = muxproxy("redirect", "-c", str(proxy.folder), "--remove")
+        assert removed.exit_code == 0
+        checked = muxproxy("check", "-c", str(proxy.folder))
+        assert "the kernel's rules are not in place: muxproxy redirect --write" in checked.stdout
+
+
+@needs("curl")
+def test_a_server_that_hangs_costs_the_others_nothing(tmp_path: Path) -> None:
+    bounds = {"max_connections": 8, "max_connections_each": 2, "reply_timeout": "20s"}
+    silent = socket.create_server((place(HANGS), 80))
+    with silent, servers(Origin, 80) as peers:
+        queue = {"max_waiting": 32, "timeout": "10s"}
+        with led(tmp_path, "http", ["10.77.0.0/24:80"], upstream=bounds, queue=queue) as proxy:
+            stuck = [socket.create_connection((place(HANGS), 80)) for _ in range(40)]
+            for each in stuck:
+                each.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            told = proxy.backend
+            while told()["waiting"] + told()["outcomes"]["refused"].get("queue_full", 0) < 38:
+                time.sleep(0.02)
+            began = time.monotonic()
+            for number in range(3):
+                for peer in peers:
+                    assert curls(peer, number).count("\n") == 5
+            assert time.monotonic() - began < 10.0, "the queue's timeout"
+            assert held(proxy, f"{place(HANGS)}:80") == {f"{place(HANGS)}:80": 2}
+            backend = proxy.backend()
+            assert 14 <= backend["waiting"] <= 16, "half of the queue, and two have been sent from it"
+            assert backend["outcomes"]["expired"] == {}
+            for each in stuck:
+                each.close()
+
+
+def test_any_protocol_over_tcp_and_who_comes_directly_is_sent_away(tmp_path: Path) -> None:
+    with servers(Echo, 5432) as peers, led(tmp_path, "tcp", ["5432"]) as proxy:
+        for peer in peers:
+            host, _, port = peer.rpartition(":")
+            with socket.create_connection((host, int(port)), timeout=10) as session:
+                session.sendall(peer.encode())
+                assert session.recv(100) == peer.encode()
+                assert held(proxy, peer)[peer] == 1
+        with socket.create_connection((proxy.host, proxy.port), timeout=10) as loop:
+            loop.sendall(b"x")
+            with pytest.raises(ConnectionResetError):
+                loop.recv(1)
+        assert proxy.outcomes()["denied"] == 1
