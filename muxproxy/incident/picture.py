@@ -18,6 +18,8 @@ _OPENING = ("SYN_SENT", "SYN_RECV")
 _COLOURS = {"ESTABLISHED": "#4c86c6", "opening": "#f0b429", "closing": "#9aa5b1", TIME_WAIT: "#e4572e"}
 _LABELS = {"ESTABLISHED": "ESTABLISHED", "opening": "SYN_SENT", "closing": "closing", TIME_WAIT: "TIME_WAIT"}
 _BAD, _GOOD, _INK, _DIM = "#c62828", "#1b7f3b", "#1f2933", "#66727f"
+_PLATE = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "boxstyle": "round,pad=0.3"}
+_LARGE = 18
 _WIDTH = 12.0  # inches
 _ROW = 2.35
 _WORDS = 205  # characters of a line of notes
@@ -67,7 +69,8 @@ def draw(recording: Recording, headlines: dict[str, str], limit: Limit, stem: Pa
     )
     figure.text(0.02, 1 - 0.38 / height, recording.title, size=16, weight="bold", va="center")
     figure.text(0.02, 1 - 0.7 / height, recording.story, size=11, color=_DIM, va="center")
-    top = 1.17 * max(leg.most_in_all for leg in recording.legs) or 1
+    own = [sample.app for leg in recording.legs if leg.bound for sample in leg.samples]
+    top = 1.17 * max([leg.most_in_all for leg in recording.legs] + own) or 1
     if limit is not None and 0.3 * top < limit[0]:
         top = max(top, 1.17 * limit[0])
     until = max(sample.at for leg in recording.legs for sample in leg.samples)
@@ -149,9 +152,10 @@ def _headline(field: Any, leg: Leg, headline: str, colour: str, top: float, unti
             xytext=(0.42 * until, 0.55 * top),
             ha="center",
             va="center",
-            size=20,
+            size=_LARGE,
             weight="bold",
             color=colour,
+            bbox=_PLATE,
             arrowprops={"arrowstyle": "-|>", "color": colour, "linewidth": 1.6, "shrinkA": 14},
         )
         return
@@ -161,10 +165,10 @@ def _headline(field: Any, leg: Leg, headline: str, colour: str, top: float, unti
         headline,
         ha="center",
         va="center",
-        size=20,
+        size=_LARGE,
         weight="bold",
         color=colour,
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "boxstyle": "round,pad=0.3"},
+        bbox=_PLATE,
     )
 
 

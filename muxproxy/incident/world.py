@@ -9,7 +9,7 @@ import shutil
 from datetime import UTC, datetime
 
 from muxproxy.native import installed
-from muxproxy.stage.hosts import Network, Unable, joined, loopback
+from muxproxy.stage.hosts import Host, Network, Unable, joined, loopback
 
 MOST = 1_048_576  # fs.nr_open's usual value, where the limit is infinity
 # An ordinary user's PATH may be without the last two, where nginx and ip are.
@@ -33,6 +33,10 @@ class World:
             except Unable as reason:
                 self.is_real = False
                 self.notes.append(f"on this machine's loopback: {reason}")
+
+    def settings(self, wanted: dict[str, str]) -> dict[str, str]:
+        """What will hold at the client's host: on loopback nothing is changed."""
+        return wanted if self.is_real else {name: Host().setting(name) for name in wanted}
 
     def network(self, servers: int, settings: dict[str, str]) -> Network:
         return joined(servers, settings) if self.is_real else loopback(servers)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -74,6 +75,13 @@ class Network:
         self.client, self.server = client, server
         self.addresses = list(addresses)
         self.is_real = is_real  # namespaces of its own
+
+    def port(self, wanted: int) -> int:
+        """On loopback one that is free and has no TIME_WAITs of a leg before: the kernel chooses."""
+        if self.is_real:
+            return wanted
+        with socket.create_server(("127.0.0.1", 0)) as sock:
+            return int(sock.getsockname()[1])
 
     def __enter__(self) -> Network:
         return self

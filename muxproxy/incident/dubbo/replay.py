@@ -23,7 +23,6 @@ BOUND = EACH * PROVIDERS
 INTERFACES = 10
 CURED = 10  # connections
 RATE = 250.0  # calls per second, of each consumer
-LISTEN = "127.0.0.1:{port}"
 # connections of each interface to each provider, and seconds for which it calls when they are open
 SIZES = {"full": (1000, 8.0), "quick": (200, 2.0), "small": (50, 0.5)}
 _SHARE = 0.8  # of the limit: what a worker of muxproxy is to hold of clients
@@ -76,7 +75,7 @@ def recording(size: str, world: World) -> Recording:
         "calls",
         size,
         world.is_real,
-        {"ip_local_port_range": "32768 60999"},
+        world.settings({"ip_local_port_range": "32768 60999"}),
         world.machine,
         notes + world.notes,
         "",
@@ -95,7 +94,8 @@ def play(stage: Stage, world: World, record: Recording, show: Show) -> None:
 
 
 def _leg(stage: Stage, network: Network, record: Recording, leg: Leg, show: Show) -> None:
-    addresses = [f"{address}:{PORT}" for address in network.addresses]
+    port = network.port(PORT)
+    addresses = [f"{address}:{port}" for address in network.addresses]
     providers = [_program(stage, "provider", at, network.server) for at in addresses]
     consumers = [_program(stage, "consumer", at, network.client) for at in addresses]
     stage.await_all([*providers, *consumers], "ready", START)
@@ -106,13 +106,13 @@ def _leg(stage: Stage, network: Network, record: Recording, leg: Leg, show: Show
     proxies: list[Child] = []
     asked = addresses
     if leg.name == "muxproxy":
-        backends = configuration(addresses, each * INTERFACES)
+        asked = [f"127.0.0.1:{network.port(PORT + 1 + number)}" for number in range(PROVIDERS)]
+        backends = configuration(addresses, asked, each * INTERFACES)
         record.config = "\n".join(backends.values())
         proxies.append(start(stage, network.client, backends, workers=PROVIDERS))
-        asked = [LISTEN.format(port=PORT + 1 + number) for number in range(PROVIDERS)]
     order = {"connections": each, "interfaces": INTERFACES, "rate": RATE, "seconds": leg.seconds}
     orders = {each: order | {"address": at} for each, at in zip(consumers, asked, strict=True)}
-    with Observer(stage, network, PORT, leg, show) as observer:
+    with Observer(stage, network, port, leg, show) as observer:
         observer.follow(orders, providers)
     leg.facts = [
         f"ready after {duration(leg.ready)}" if leg.ready is not None else "never ready",
@@ -122,14 +122,15 @@ def _leg(stage: Stage, network: Network, record: Recording, leg: Leg, show: Show
         stage.end(child)
 
 
-def configuration(servers: list[str], clients: int) -> dict[str, str]:
-    """Backends by name."""
-    found = {}
-    for number, server in enumerate(servers, 1):
-        name, listen = f"orders-{number}", LISTEN.format(port=PORT + number)
-        most = clients + clients // 10
-        found[name] = CONFIG.format(name=name, listen=listen, clients=most, server=server, bound=EACH)
-    return found
+def configuration(servers: list[str], listen: list[str], clients: int) -> dict[str, str]:
+    """Backends by name, each with so many clients."""
+    most = clients + clients // 10
+    return {
+        (name := f"orders-{number}"): CONFIG.format(
+            name=name, listen=at, clients=most, server=server, bound=EACH
+        )
+        for number, (server, at) in enumerate(zip(servers, listen, strict=True), 1)
+    }
 
 
 def _program(stage: Stage, what: str, address: str, host: Host) -> Child:

@@ -7,7 +7,7 @@ times a second and `{"done": ...}` at the end. The order:
     proxy          "HOST:PORT" that is asked instead of them (RFC 9112 section 3.2.2), or ""
     coroutines     so many
     rates          requests per second of all together at the beginning and at the end; as many as it can
-    seconds        how long
+    seconds        how long, and not before every coroutine has asked every host
 
 A coroutine asks one host after the other, in random order, and keeps what it has opened, as clients with
 keep-alive do. Its pool is what a library's is: by host, behind a proxy too.
@@ -101,7 +101,7 @@ class Client:
         due = self._began + turn * self._interval(0.0)
         order: list[str] = []
         asked = 0
-        while due < self._began + self._seconds:
+        while due < self._began + self._seconds or asked < len(self._hosts):
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             if not order:
                 order = chosen.sample(self._hosts, len(self._hosts))

@@ -5,6 +5,7 @@ Two legs, each on machines of its own: direct, and through muxproxy as a forward
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ HOSTS = 30
 EACH = 8
 BOUND = HOSTS * EACH
 PORT = 8080
-LISTEN = "127.0.0.1:3128"
+LISTEN = 3128
 WANTED = 20_000  # ESTABLISHED, in the incident
 _SPARE = 1000  # descriptors that muxproxy's worker needs beside its clients'
 
@@ -52,7 +53,7 @@ max_connections = {bound}
 max_connections_each = {each}
 """
 
-NGINX = """daemon off;
+NGINX = """{user}daemon off;
 master_process off;
 worker_rlimit_nofile {files};
 pid {folder}/nginx.pid;
@@ -111,7 +112,7 @@ def recording(size: str, world: World) -> Recording:
         "requests",
         size,
         world.is_real,
-        {"ip_local_port_range": "32768 60999"},
+        world.settings({"ip_local_port_range": "32768 60999"}),
         world.machine,
         notes + world.notes,
         "",
@@ -128,7 +129,7 @@ def play(stage: Stage, world: World, record: Recording, show: Show) -> None:
             _leg(stage, network, record, leg, show)
     direct, through = record.legs
     if direct.latency and through.latency:
-        through.facts.append("added: " + ", ".join(_added(direct, through)))
+        through.facts.append("against direct: " + ", ".join(_added(direct, through)))
 
 
 def _added(direct: Leg, through: Leg) -> list[str]:
@@ -140,13 +141,15 @@ def _added(direct: Leg, through: Leg) -> list[str]:
 
 
 def _leg(stage: Stage, network: Network, record: Recording, leg: Leg, show: Show) -> None:
-    hosts = [f"{address}:{PORT}" for address in network.addresses]
+    port = network.port(PORT)
+    hosts = [f"{address}:{port}" for address in network.addresses]
+    listen = f"127.0.0.1:{network.port(LISTEN)}"
     nginx = stage.server(_nginx(stage.folder, hosts), "nginx", network.server.before())
     await_accepting(stage, network.client, hosts[-1])
     children: list[Child] = [nginx]
     number = coroutines(record.size, descriptors())
     if leg.name == "muxproxy":
-        config = configuration(network.addresses[0], number * HOSTS)
+        config = configuration(network.addresses[0], listen, number * HOSTS)
         record.config = config
         children.append(start(stage, network.client, {"outbound": config}))
     client = stage.program("muxproxy.incident.http.client", "the client", network.client.before())
@@ -154,27 +157,30 @@ def _leg(stage: Stage, network: Network, record: Recording, leg: Leg, show: Show
     stage.await_word(client, "ready", START)
     order = {
         "hosts": hosts,
-        "proxy": LISTEN if leg.name == "muxproxy" else "",
+        "proxy": listen if leg.name == "muxproxy" else "",
         "coroutines": number,
         "rates": SIZES[record.size].rates,
         "seconds": leg.seconds,
     }
-    with Observer(stage, network, PORT, leg, show) as observer:
+    with Observer(stage, network, port, leg, show) as observer:
         observer.follow({client: order}, [nginx])
     leg.facts.append(f"{leg.requests / leg.samples[-1].at:,.0f} requests/s")
     for child in reversed(children):
         stage.end(child)
 
 
-def configuration(address: str, clients: int) -> str:
+def configuration(address: str, listen: str, clients: int) -> str:
     network = address.rpartition(".")[0] + ".0/24"
-    return CONFIG.format(listen=LISTEN, clients=clients + 100, network=network, bound=BOUND, each=EACH)
+    return CONFIG.format(listen=listen, clients=clients + 100, network=network, bound=BOUND, each=EACH)
 
 
 def _nginx(folder: Path, hosts: list[str]) -> list[str]:
     files = descriptors()
+    user = "user root;\n" if os.geteuid() == 0 else ""  # who else there is, is not known in a user namespace
     listens = "\n".join(f"        listen {host} backlog=4096;" for host in hosts)
-    text = NGINX.format(folder=folder, files=files, connections=2 * min(files, 100_000), listens=listens)
+    text = NGINX.format(
+        user=user, folder=folder, files=files, connections=2 * min(files, 100_000), listens=listens
+    )
     path = folder / "nginx.conf"
     path.write_text(text)
     return [look_for("nginx") or "nginx", "-p", str(folder), "-c", str(path), "-e", "stderr"]

@@ -61,8 +61,9 @@ def programs() -> dict[str, str]:
 
 
 def recording(size: str, world: World) -> Recording:
-    seconds, ports, _ = SIZES[size]
-    count = ports[1] - ports[0] + 1
+    seconds, wanted, _ = SIZES[size]
+    settings = world.settings({"ip_local_port_range": f"{wanted[0]} {wanted[1]}", "tcp_tw_reuse": "0"})
+    few = ", few so that it is quick" if world.is_real and size != "full" else ""
 
     def leg(name: str, title: str, how: str, bound: int | None = None) -> Leg:
         return Leg(name, title, how, seconds, bound)
@@ -70,7 +71,7 @@ def recording(size: str, world: World) -> Recording:
     notes = [
         f"bursts of {BURST[0]} to {BURST[1]} GETs every {EVERY * 1e3:.0f} ms, all at once; Redis is slow: "
         f"it holds all commands for {HOLD} ms of each (CLIENT PAUSE)",
-        f"{count:,} local ports" + ("" if size == "full" else ", few so that it is quick"),
+        f"{ports(settings):,} local ports{few}",
         "through muxproxy by a unix socket: by 127.0.0.1 such a pool uses up the ports towards muxproxy, too",
     ]
     return Recording(
@@ -80,7 +81,7 @@ def recording(size: str, world: World) -> Recording:
         "commands",
         size,
         world.is_real,
-        {"ip_local_port_range": f"{ports[0]} {ports[1]}", "tcp_tw_reuse": "0"},
+        settings,
         world.machine,
         notes + world.notes,
         "",
@@ -92,6 +93,11 @@ def recording(size: str, world: World) -> Recording:
     )
 
 
+def ports(settings: dict[str, str]) -> int:
+    first, last = map(int, settings["ip_local_port_range"].split())
+    return last - first + 1
+
+
 def play(stage: Stage, world: World, record: Recording, show: Show) -> None:
     for leg in record.legs:
         with world.network(1, record.settings) as network:
@@ -99,8 +105,9 @@ def play(stage: Stage, world: World, record: Recording, show: Show) -> None:
 
 
 def _leg(stage: Stage, network: Network, record: Recording, leg: Leg, show: Show) -> None:
-    address, inside = f"{network.addresses[0]}:{PORT}", stage.folder / f"redis-{leg.name}.sock"
-    redis = stage.server(_redis(network.addresses[0], inside), "redis-server", network.server.before())
+    port, inside = network.port(PORT), stage.folder / f"redis-{leg.name}.sock"
+    address = f"{network.addresses[0]}:{port}"
+    redis = stage.server(_redis(network.addresses[0], port, inside), "redis-server", network.server.before())
     await_accepting(stage, network.client, address)
     wait(stage, inside.exists, "no socket of Redis")
     _fill(inside)
@@ -124,7 +131,7 @@ def _leg(stage: Stage, network: Network, record: Recording, leg: Leg, show: Show
         "seconds": leg.seconds,
         "bursts": SIZES[record.size].bursts,
     }
-    with Observer(stage, network, PORT, leg, show) as observer:
+    with Observer(stage, network, port, leg, show) as observer:
         observer.follow({client: order}, [redis])
     if leg.requests and leg.server_cpu is not None:
         leg.facts.append(f"Redis: {leg.server_cpu / leg.requests * 1e6:.0f} µs of CPU per command")
@@ -132,8 +139,8 @@ def _leg(stage: Stage, network: Network, record: Recording, leg: Leg, show: Show
         stage.end(child)
 
 
-def _redis(address: str, inside: Path) -> list[str]:
-    plain = {"port": PORT, "bind": address, "save": "", "protected-mode": "no", "unixsocket": inside}
+def _redis(address: str, port: int, inside: Path) -> list[str]:
+    plain = {"port": port, "bind": address, "save": "", "protected-mode": "no", "unixsocket": inside}
     more = {"maxclients": 2000, "tcp-backlog": 511, "dir": inside.parent, "unixsocketperm": 700}
     program = look_for("redis-server") or "redis-server"
     return [program, *(str(word) for key, each in (plain | more).items() for word in (f"--{key}", each))]
@@ -155,12 +162,11 @@ def _fill(inside: Path) -> None:
 def problems(record: Recording) -> list[str]:
     """Why it did not show what it is there to show; empty if it did."""
     direct, repaired, through = (record.leg(name) for name in ("direct", "repaired", "muxproxy"))
-    first, last = map(int, record.settings["ip_local_port_range"].split())
-    ports = last - first + 1
+    all_ports = ports(record.settings)
     found = []
     if record.namespaces:  # on loopback the machine's own settings hold
-        if direct.most(TIME_WAIT) < 0.9 * ports:
-            found.append(f"direct: {direct.most(TIME_WAIT):,} TIME_WAIT do not use up {ports:,} ports")
+        if direct.most(TIME_WAIT) < 0.9 * all_ports:
+            found.append(f"direct: {direct.most(TIME_WAIT):,} TIME_WAIT do not use up {all_ports:,} ports")
         if not direct.errors.get(BROKEN):
             found.append(f"direct: not once `{BROKEN}`")
     for leg in (repaired, through):
@@ -177,12 +183,11 @@ def headlines(record: Recording) -> dict[str, str]:
     """What a stranger is to see first, of each leg."""
     direct, repaired, through = record.legs
     return {
-        direct.name: f"{direct.most(TIME_WAIT):,} TIME_WAIT: no port is left",
+        direct.name: f"{direct.most(TIME_WAIT):,} TIME_WAIT" + (": no port is left" if direct.failed else ""),
         repaired.name: f"{repaired.most_open:,} sockets, {repaired.most(TIME_WAIT):,} TIME_WAIT",
         through.name: f"{through.most_open} sockets (the bound: {through.bound})",
     }
 
 
 def limit(record: Recording) -> tuple[int, str]:
-    first, last = map(int, record.settings["ip_local_port_range"].split())
-    return last - first + 1, f"all {last - first + 1:,} local ports"
+    return ports(record.settings), f"all {ports(record.settings):,} local ports"

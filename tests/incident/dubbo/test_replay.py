@@ -35,7 +35,8 @@ def test_it_is_as_large_as_the_descriptor_limit_permits() -> None:
 
 
 def test_both_backends_pass_check_and_keep_to_eight_together(tmp_path: Path) -> None:
-    backends = replay.configuration(["10.77.1.1:20880", "10.77.1.2:20880"], 10_000)
+    servers, listen = ["10.77.1.1:20880", "10.77.1.2:20880"], ["127.0.0.1:20881", "127.0.0.1:20882"]
+    backends = replay.configuration(servers, listen, 10_000)
     for name, text in backends.items():
         path = tmp_path / f"{name}.toml"
         path.write_text(text)

@@ -25,7 +25,7 @@ def test_direct_every_pool_is_established_and_muxproxy_needs_240(tmp_path: Path)
     assert through.dialled == 600  # the client, unchanged
     assert 0 < through.most_in_all <= BOUND == 240
     assert 0 < through.most_at_servers <= BOUND
-    assert any(fact.startswith("added: p50 ") for fact in through.facts)
+    assert any(fact.startswith("against direct: p50 ") for fact in through.facts)
 
 
 def test_it_is_as_large_as_the_descriptor_limit_permits() -> None:
@@ -36,7 +36,7 @@ def test_it_is_as_large_as_the_descriptor_limit_permits() -> None:
 
 def test_what_is_printed_passes_check(tmp_path: Path) -> None:
     path = tmp_path / "outbound.toml"
-    path.write_text(replay.configuration("10.77.1.1", 18_990))
+    path.write_text(replay.configuration("10.77.1.1", "127.0.0.1:3128", 18_990))
     assert examine(path).problems == []
     assert 'allow = ["10.77.1.0/24"]' in path.read_text()
 

@@ -38,7 +38,7 @@ def test_direct_uses_up_the_ports_and_muxproxy_needs_eight(tmp_path: Path) -> No
 
 def record_of(direct: dict[str, int], errors: dict[str, int], through: dict[str, int]) -> Recording:
     record = replay.recording("small", World(use_namespaces=False))
-    record.namespaces = True
+    record.namespaces, record.settings = True, {"ip_local_port_range": "32768 33567"}
     for leg, client in zip(record.legs, (direct, {}, through), strict=True):
         leg.samples, leg.requests = [Sample(0.0, client, client)], 100
     record.legs[0].errors = errors
@@ -71,7 +71,7 @@ def test_errors_through_muxproxy_are_a_problem_and_a_silent_leg_is() -> None:
 
 
 def test_the_picture_says_what_there_is_to_see() -> None:
-    record = record_of({"TIME_WAIT": 790}, {}, {"ESTABLISHED": 3})
+    record = record_of({"TIME_WAIT": 790}, {BROKEN: 1}, {"ESTABLISHED": 3})
     assert replay.headlines(record)["direct"] == "790 TIME_WAIT: no port is left"
     assert replay.headlines(record)["muxproxy"] == "3 sockets (the bound: 8)"
     assert replay.limit(record) == (800, "all 800 local ports")
