@@ -56,6 +56,11 @@ class Flow(msgspec.Struct, frozen=True):
         return self.states.get("TIME_WAIT", 0)
 
     @property
+    def churned(self) -> float:
+        """Connections per second that come and go: a pool that fills, or is closed, does one of the two."""
+        return min(self.opened, self.timed)
+
+    @property
     def live(self) -> int:
         """Sockets that are somebody's or the kernel's, TIME_WAITs left out."""
         return sum(self.states.values()) - self.time_wait

@@ -39,6 +39,7 @@ def flow(
         "port": 6379,
         "states": {state: number for state, number in states.items() if number},
         "ports": time_wait + established,
+        "opened": more.get("timed", 0.0),
         "holders": (APP,),
     }
     return Flow(**{**fields, **more})  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from muxproxy.config.address import Address, parse_listen, parse_server
 from muxproxy.config.model import Backend, Config
 from muxproxy.doctor.facts import Facts
 from muxproxy.doctor.judging.kernel import Wants
-from muxproxy.doctor.judging.words import hands, named, seen
+from muxproxy.doctor.judging.words import hands, is_muxproxy, named, seen
 from muxproxy.doctor.report import Evidence, Finding, Level
 from muxproxy.errors import ConfigError
 
@@ -59,7 +59,7 @@ def _past_it(facts: Facts, places: Mapping[str, str]) -> Iterator[Finding]:
     """Who still opens connections of its own to a server that muxproxy is there for."""
     for flow in facts.flows:
         place = places.get(flow.remote)
-        direct = [each for each in flow.holders if not each.guess and "muxproxy" not in each.name]
+        direct = [each for each in flow.holders if not each.guess and not is_muxproxy(each)]
         if place is None or not direct:
             continue
         yield Finding(
@@ -79,7 +79,7 @@ def _taken(facts: Facts, backend: Backend) -> Iterator[Finding]:
     for address in _listeners(backend):
         for listener in facts.listeners:
             is_same = listener.port == address.port and listener.host in (address.host, "0.0.0.0", "::")
-            if is_same and listener.holders and "muxproxy" not in listener.holders[0].name:
+            if is_same and listener.holders and not is_muxproxy(listener.holders[0]):
                 yield Finding(
                     Level.WRONG,
                     "taken",

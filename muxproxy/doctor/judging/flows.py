@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from muxproxy.doctor.facts import Facts, Flow, Holder
-from muxproxy.doctor.judging.words import hands, listed, looks, named, rates, seen, ss, who
+from muxproxy.doctor.judging.words import hands, is_muxproxy, listed, looks, named, rates, seen, ss, who
 from muxproxy.doctor.report import Evidence, Finding, Level, count, percent, span, times
 
 UNIX = '# a unix socket has no ports: [clients] listen = ["unix:/run/muxproxy/NAME.sock"]'
@@ -25,6 +25,7 @@ REUSED_AFTER = 1.0
 FULL, NEARLY, FILLING = 0.98, 0.9, 0.6
 # A rate of one second says what comes only if some of it has come already: else it was a burst.
 BELIEVED = 0.1
+SOON = 600.0  # seconds
 CHURNS = 50.0  # TIME_WAITs per second: 3,000 of them at any time
 # One process to one remote. A pool of a hundred that has use for them is a pool; the second incident's had
 # 500, the third's 10,000. Beyond a thousand the server pays for them, used or not.
@@ -49,15 +50,22 @@ class Use(NamedTuple):
     def share(self) -> float:
         return self.taken / self.size
 
+    @property
+    def runs_out(self) -> bool:
+        """At the present rate, of which enough has come to be believed; or it has nearly all, and soon."""
+        if self.seconds is None or self.share < BELIEVED:
+            return False
+        return self.settles > self.size or self.seconds < SOON
+
 
 def use(flow: Flow, facts: Facts) -> Use:
     size = facts.ports.size
     may_reuse = facts.may_reuse[flow.is_loopback]
     live = flow.ports - flow.time_wait if flow.ports > flow.time_wait else 0
     taken = min(size, live + flow.young) if may_reuse else min(size, flow.ports)
-    settles = live + flow.timed * (REUSED_AFTER if may_reuse else LINGERS)
+    settles = live + flow.churned * (REUSED_AFTER if may_reuse else LINGERS)
     seconds = None
-    if settles > size and flow.growth > 0:
+    if flow.growth > 0 and (settles > size or taken >= FILLING * size):
         seconds = (size - taken) / flow.growth
     return Use(taken, size, settles, seconds)
 
@@ -66,7 +74,7 @@ def findings(facts: Facts, served: Mapping[str, str]) -> Iterator[Finding]:
     """`served`: remote -> where the configuration has a listener for it."""
     crowded = dict(_crowds(facts))
     yield from crowded.values()
-    ours = {listener.port for listener in facts.listeners if any(map(_is_ours, listener.holders))}
+    ours = {listener.port for listener in facts.listeners if any(map(is_muxproxy, listener.holders))}
     for flow in facts.flows:
         if flow.is_loopback and (flow.port in ours or flow.remote in served.values()):
             yield from _towards_us(flow, facts)
@@ -96,8 +104,7 @@ def cure(flow: Flow, served: Mapping[str, str]) -> str:
 
 def _ports(flow: Flow, facts: Facts, served: Mapping[str, str]) -> Finding | None:
     ports = use(flow, facts)
-    believed = flow.ports >= BELIEVED * ports.size
-    if ports.share >= NEARLY or (ports.seconds is not None and believed):
+    if ports.share >= NEARLY or ports.runs_out:
         level = Level.WRONG
     elif ports.share >= FILLING or ports.settles >= FILLING * ports.size:
         level = Level.WARNING
@@ -138,7 +145,7 @@ def _ports_title(flow: Flow, ports: Use) -> str:
 
 
 def _does(flow: Flow) -> str:
-    rate = max(flow.opened, flow.timed)
+    rate = flow.churned
     if flow.time_wait > flow.live and rate < flow.time_wait / LINGERS:
         return f"opened and closed {flow.time_wait:,} connections within a minute to"
     if flow.time_wait > flow.live:
@@ -154,12 +161,12 @@ def _arithmetic(flow: Flow, facts: Facts, ports: Use) -> str:
         rate = flow.time_wait / held
         now = f"{flow.time_wait:,} / {held:.0f} s ({why}) = {times(rate)} connects/s"
         return f"{now} are all that is possible now"
-    text = f"at this rate it settles at {live:,} open + {times(flow.timed)}/s x {held:.0f} s ({why})"
+    text = f"at this rate it settles at {live:,} open + {times(flow.churned)}/s x {held:.0f} s ({why})"
     return f"{text} = {ports.settles:,.0f} ports, {percent(ports.settles, ports.size)} of them"
 
 
 def _churn(flow: Flow, facts: Facts, served: Mapping[str, str]) -> Finding | None:
-    rate = max(flow.timed, flow.time_wait / LINGERS)
+    rate = max(flow.churned, flow.time_wait / LINGERS)
     if rate < CHURNS:
         return None
     ports = use(flow, facts)
@@ -182,17 +189,12 @@ def _churn(flow: Flow, facts: Facts, served: Mapping[str, str]) -> Finding | Non
 # -- pools ------------------------------------------------------------------------------------------------
 
 
-def _is_ours(holder: Holder) -> bool:
-    """What muxproxy opens has a bound, which `-c` judges."""
-    return "muxproxy" in holder.name
-
-
 def _crowds(facts: Facts) -> Iterator[tuple[int, Finding]]:
     """By pid: who has thousands of connections, to whomever."""
     by_pid: dict[int, list[tuple[Holder, Flow]]] = defaultdict(list)
     for flow in facts.flows:
         for holder in flow.holders:
-            if not holder.guess and not _is_ours(holder):
+            if not holder.guess and not is_muxproxy(holder):
                 by_pid[holder.pid].append((holder, flow))
     for pid, held in by_pid.items():
         total = sum(holder.sockets for holder, _ in held)
@@ -226,7 +228,7 @@ def _pools(flow: Flow, facts: Facts, served: Mapping[str, str], told: Collection
     for holder in flow.holders or _unseen(flow):
         is_idle = holder.sockets >= IDLE * max(1, flow.busy_most)
         far = holder.sockets >= FAR_TOO_MANY
-        if holder.guess or holder.pid in told or _is_ours(holder):
+        if holder.guess or holder.pid in told or is_muxproxy(holder):
             continue
         if not far and not (holder.sockets >= MANY and is_idle):
             continue

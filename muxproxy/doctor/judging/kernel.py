@@ -31,12 +31,9 @@ class Wants(NamedTuple):
 
 def settings(facts: Facts, wants: Wants, nofile: tuple[int, int]) -> list[Setting]:
     """`nofile`: the soft and the hard limit of this shell."""
-    full = [
-        flow
-        for flow in facts.flows
-        if use(flow, facts).share >= NEARLY or use(flow, facts).seconds is not None
-    ]
-    filling = [flow for flow in facts.flows if use(flow, facts).share >= FILLING]
+    uses = [(flow, use(flow, facts)) for flow in facts.flows]
+    full = [flow for flow, ports in uses if ports.share >= NEARLY or ports.runs_out]
+    filling = [flow for flow, ports in uses if ports.share >= FILLING]
     return [
         _port_range(facts, wants, full, filling),
         _reserved(facts, wants),

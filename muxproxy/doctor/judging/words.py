@@ -14,6 +14,11 @@ def named(holder: Holder) -> str:
     return f"{holder.name or 'a process that has ended'} (pid {holder.pid}, user {holder.user or '?'})"
 
 
+def is_muxproxy(holder: Holder) -> bool:
+    """A supervisor or a worker, as /proc calls them: what they open has a bound, which `-c` judges."""
+    return holder.name.split(" ")[-1] in ("muxproxy", "muxproxy.worker")
+
+
 def who(flow: Flow) -> str:
     """The culprit: the process that opened most of its connections, or has most of them."""
     if not flow.holders:

@@ -45,7 +45,7 @@ COUNTERS = (
     "TcpExt.TCPSynRetrans",
     "TcpExt.TCPTimeouts",
 )
-_LONGEST_NAME = 40
+_LONGEST_NAME = 60
 
 
 def settings() -> dict[str, str]:

@@ -44,7 +44,7 @@ def test_the_time_that_is_left_is_what_is_free_by_how_fast_it_goes() -> None:
     finding = only(told)
     assert finding.level == Level.WRONG
     assert finding.title.endswith(
-        "opens and closes 410 connections/s to 10.0.0.5:6379: "
+        "opens and closes 400 connections/s to 10.0.0.5:6379: "
         "1,000 of 2,000 ephemeral ports are taken (50 %), and none is left in about 5 s at this rate"
     )
     assert "at this rate it settles at 8 open + 400/s x 60 s (TIME_WAIT) = 24,008 ports, 1200 % of them" in [
@@ -73,6 +73,15 @@ def test_nearly_full_is_wrong_and_filling_a_warning(taken: int, level: Level) ->
     assert only(facts(flow(0, taken, holders=()), **SMALL)).level == level
 
 
+@pytest.mark.parametrize(
+    ("growth", "level"), [(0.0, Level.WARNING), (1.0, Level.WARNING), (2.0, Level.WRONG)]
+)
+def test_a_pool_that_leaks_is_wrong_when_it_has_little_time_left(growth: float, level: Level) -> None:
+    finding = only(facts(flow(0, 1200, growth=growth, holders=()), **SMALL))
+    assert finding.level == level
+    assert ("in about" in finding.title) == (growth > 0)
+
+
 def test_few_ports_are_nobodys_business() -> None:
     assert found(facts(flow(1190, 5), **SMALL)) == []
 
@@ -84,6 +93,11 @@ def test_churn_that_leaves_ports_is_a_warning() -> None:
         "python3 app.py (pid 4711, user app) opens and closes 51 connections/s to "
     )
     assert found(facts(flow(2900, 10, timed=49.0))) == []
+
+
+def test_a_pool_that_is_closed_or_filled_at_once_is_no_churn() -> None:
+    assert found(facts(flow(2000, timed=1000.0, opened=0.0, growth=0.0))) == []
+    assert found(facts(flow(0, 90, timed=0.0, opened=90.0, growth=90.0))) == []
 
 
 def test_where_muxproxy_serves_the_remote_its_address_is_what_to_type() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from muxproxy.doctor.facts import Holder
-from muxproxy.doctor.judging.words import hands, listed, who
+from muxproxy.doctor.judging.words import hands, is_muxproxy, listed, who
 from tests.doctor.made import APP, flow
 
 
@@ -30,6 +31,22 @@ def test_evidence_names_the_command_that_shows_it() -> None:
     )
     assert hands(flow())[0].source == "inodes of sock_diag in /proc/4711/fd: ss -tanp dst 10.0.0.5:6379"
     assert hands(flow(holders=(), users={"app": 8}))[0].text == "sockets of users: app 8"
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("python3 muxproxy", True),
+        ("python3 -m muxproxy", True),
+        ("python3 -m muxproxy.worker", True),
+        ("muxproxy", True),
+        ("python3 -m muxproxy.incident.redis.client", False),
+        ("python3 muxproxy-load.py", False),
+        ("", False),
+    ],
+)
+def test_muxproxy_is_known_by_its_name(name: str, is_one: bool) -> None:
+    assert is_muxproxy(Holder(1, name, "x")) == is_one
 
 
 def test_a_long_list_is_cut() -> None:

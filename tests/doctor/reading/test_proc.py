@@ -55,7 +55,7 @@ def test_a_soft_limit_is_read_and_what_is_no_number_is_none() -> None:
         ("redis-cli -a secret", "redis-cli", "redis-cli"),
         ("/bin/a\nb\x1b[31m", "a", "a?b?[31m"),
         ("python3 evil\nmax_connections=9", "python3", "python3 evil?max_connections=9"),
-        ("/bin/" + "x" * 99, "x", "x" * 40),
+        ("/bin/" + "x" * 99, "x", "x" * 60),
     ],
 )
 def test_a_process_is_called_by_what_it_does_and_never_by_its_secrets(
