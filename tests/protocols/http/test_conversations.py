@@ -19,6 +19,8 @@ CALLERS = 6
 
 
 class Play:
+    caller_type = Caller
+
     def __init__(self, seed: int, *, losses: bool, unsaid: bool = False) -> None:
         random = self.random = Random(seed)
         self.losses = losses
@@ -54,7 +56,7 @@ class Play:
             self.connect()
         what = random.random()
         if what < 0.12 and len(callers) < CALLERS:
-            callers.append(Caller(self.stage, self.born, self.asks, random))
+            callers.append(self.caller_type(self.stage, self.born, self.asks, random))
             self.born += 1
         elif what < 0.42 and callers:
             self.ask(random.choice(callers))
