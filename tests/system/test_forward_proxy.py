@@ -6,9 +6,12 @@ Bounds are read from the kernel: so many sockets to each origin, and so many in 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import http.server
 import os
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +20,7 @@ import httpx
 import pytest
 import requests
 
+from tests.certificates import made, server_context
 from tests.sizes import size
 from tests.system.hosts import Hosts
 from tests.system.origins import port_below_the_kernels
@@ -213,6 +217,45 @@ def test_what_comes_round_ends_and_a_listener_that_is_known_is_never_asked(
         assert (one.outcomes(), two.outcomes()) == ({"loop": 1, "ok": 1}, {"ok": 1})
         assert asks(two, "/", two.address) == 403
         assert two.outcomes() == {"ok": 1, "denied": 1}
+
+
+class Secret(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        body = f"{self.headers['Host']} {self.path}".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def by_tls(kind: str) -> Iterator[str]:
+    """Its address."""
+    with http.server.ThreadingHTTPServer(("127.0.0.2", 0), Secret) as server:
+        server.socket = server_context(kind).wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"127.0.0.2:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@needs("curl")
+def test_what_is_asked_for_plainly_may_be_fetched_by_tls_and_the_name_that_was_asked_for_is_checked() -> None:
+    with by_tls("server") as good, by_tls("misnamed") as bad:
+        routes = [{"host": "origin.internal", "servers": [good], "tls": True}]
+        routes += [{"host": "localhost", "servers": [bad], "tls": True}]
+        upstream = {"to": "host", "tls": {"ca_file": made("server").ca}}
+        with Proxy(upstream=upstream, http={"routes": routes}, queue={"timeout": "500ms"}) as proxy:
+            for _ in range(2):
+                assert curl(proxy, "http://origin.internal/x") == "origin.internal /x"
+            assert asks(proxy, "https://origin.internal/", "a") == 200
+            assert "Hostname mismatch" in curl(proxy, "http://localhost/")
 
 
 # The first incident's shape.

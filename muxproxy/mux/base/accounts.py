@@ -87,6 +87,7 @@ class Accounts:
         self.gentle_until = 0.0  # draining while others accept: until then only who is silent is closed
         self.resolve_error = ""
         self.handshaking = 0  # clients, by TLS: they count, and the heart has not met them
+        self.asked = ""  # the host that requests name, where its servers are called otherwise
         self.names: dict[str, str] = {}  # address -> the host as it was written, which TLS checks
         # Clients whose replies are written together, at the end of the chunk that brings them; None: at once.
         self.corked: list[ClientRole] | None = None
@@ -254,7 +255,7 @@ class Accounts:
         tls = self.config.tls
         if tls is None:
             return None
-        name = tls.server_name or self.names.get(address) or parse_server(address).host
+        name = tls.server_name or self.asked or self.names.get(address) or parse_server(address).host
         return Secure(tls, name, self.name, self.protocol.name)
 
     def limits_snapshot(self) -> dict[str, LimitSnapshot]:

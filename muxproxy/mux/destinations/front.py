@@ -197,6 +197,7 @@ class Front(ExclusivePool):
             pool.protocol.drain()
         self.hall.enter(pool.gate)
         pool.carries_tunnels = destination.tunnel
+        pool.asked = destination.host
         self.lending.enter(pool)
         pool.dialler = Dialling(self.world, pool, destination, self.refuses, self.refuse_waiting)
         self.rooms[destination] = Room(destination, pool, now)

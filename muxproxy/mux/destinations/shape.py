@@ -7,7 +7,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from muxproxy.config.destination import Destination
-from muxproxy.config.model import Backend, Route
+from muxproxy.config.model import Backend, Route, UpstreamTls
 
 _N = TypeVar("_N", int, float)
 
@@ -28,6 +28,9 @@ def backend_for(backend: Backend, destination: Destination, route: Route | None 
     each = min(most, upstream.max_connections)
     if destination.tunnel:  # all of them are alone; max_tunnels is the whole backend's (lending.py)
         http = replace(http, max_upgraded=each)
+    tls = upstream.tls
+    if upstream.to == "host":  # [upstream.tls] says how; whether, who asks or the route
+        tls = (tls or UpstreamTls()) if destination.tls else None
     pinned = upstream.max_pinned
     return replace(
         backend,
@@ -37,6 +40,7 @@ def backend_for(backend: Backend, destination: Destination, route: Route | None 
             upstream,
             to="servers",
             servers=servers,
+            tls=tls,
             max_connections=each,
             min_connections=0,
             max_pinned=None if pinned is None else min(pinned, each),
