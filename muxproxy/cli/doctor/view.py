@@ -121,7 +121,8 @@ def _settings(report: Report) -> Iterator[str]:
 def _fleet(report: Report) -> Iterator[str]:
     if report.fleet:
         yield _section("Fleet", "every node may open its whole bound, to one of several servers")
-        yield from (f"  {plain(line.name)}: {plain(line.text)}" for line in report.fleet)
+        for line in report.fleet:
+            yield "  " + _section(plain(f"{line.name}: {line.text}"), plain(line.source))
 
 
 def _unseen(report: Report) -> Iterator[str]:

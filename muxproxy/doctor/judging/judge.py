@@ -75,13 +75,13 @@ def _worst_first(finding: Finding) -> tuple[int, bool, float]:
 def unseen(facts: Facts) -> list[str]:
     """What this user, from this place, cannot see, and how to."""
     sight, lines = facts.sight, []
-    if sight.hidden:
-        owned = f"root would name the processes of {count(sight.unowned, 'socket')} more"
+    if sight.hidden or (sight.unowned and not sight.is_root):
+        whose = count(sight.hidden, "process") if sight.hidden else "processes"  # hidepid does not list them
         lines.append(
-            f"{count(sight.hidden, 'process')} of other users, whose /proc/PID/fd is theirs alone: "
-            f"{owned}: sudo muxproxy doctor"
+            f"{whose} of other users, whose /proc/PID/fd is theirs alone: "
+            f"root would name the processes of {count(sight.unowned, 'socket')} more: sudo muxproxy doctor"
         )
-    elif sight.unowned and sight.is_root:
+    elif sight.unowned:
         lines.append(
             f"the processes of {count(sight.unowned, 'socket')}: they came or went "
             "meanwhile, or are not in this /proc"

@@ -49,4 +49,6 @@ def test_what_was_not_seen_is_told_with_how_to_see_it() -> None:
         "500 of 500 connects of this second: closed by their server, or failed, between two looks "
         "(nstat -asz TcpActiveOpens counts them all)",
     ]
+    hidepid = Sight(is_root=False, hidden=0, unowned=2)
+    assert unseen(facts(sight=hidepid))[0].startswith("processes of other users, whose ")
     assert "came or went" in unseen(facts(sight=Sight(is_root=True, unowned=2)))[0]
