@@ -169,7 +169,8 @@ class RequestFramer:
         """Frames that `data` completes, in order. `b""` goes on with what is held.
 
         EXCLUSIVE: stops after a LAST frame and holds what follows until fed again after `resume()`.
-        DEDICATED: the first call, with b"" when the client has connected, opens the session.
+        DEDICATED: the first call, with b"" when the client has connected, opens the session. Once that has a
+        connection its bytes pass as they come, either way, and no framer is asked.
         """
         raise NotImplementedError
 

@@ -14,7 +14,7 @@ from muxproxy.mux.dedicated.pool import DedicatedPool
 from muxproxy.mux.exchange import BEGUN, REPLYING, SENT, Exchange
 from muxproxy.mux.ports import Wire
 from muxproxy.mux.work import LARGE
-from muxproxy.protocols.contract import BROKEN, Frame, Reason
+from muxproxy.protocols.contract import BROKEN, Reason
 
 
 class DedicatedClient(Client):
@@ -49,8 +49,8 @@ class DedicatedClient(Client):
             self.take(size)
         self.pool.bytes_from_clients += size
         self.deadline = now + self.pool.client_idle_timeout
-        for frame in self.framer.feed(data):
-            upstream.send_more(exchange, frame.data, now)
+        if size:  # as it came (P6): nothing of a session is framed but how it begins
+            upstream.send_more(exchange, data, now)
 
     def wants_remains(self) -> bool:
         return True
@@ -73,8 +73,8 @@ class DedicatedClient(Client):
         if self._ended and exchange is not None and exchange.upstream is not None:
             exchange.upstream.on_client_eof(exchange, now)
 
-    def deliver(self, exchange: Exchange, frame: Frame, now: float) -> None:
-        data = frame.data
+    def pass_on(self, exchange: Exchange, data: bytes, now: float) -> None:
+        """As `deliver`, of bytes that no framer has seen."""
         exchange.begun = BEGUN
         self.pool.bytes_to_clients += len(data)
         self.deadline = now + self.pool.client_idle_timeout

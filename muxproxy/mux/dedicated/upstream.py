@@ -15,6 +15,7 @@ from typing import Final
 from muxproxy.mux.base.server import Server
 from muxproxy.mux.base.upstream import CLOSING, CUT_OFF, GREETING, OPEN, SingleUpstream
 from muxproxy.mux.deadlines import INF
+from muxproxy.mux.dedicated.client import DedicatedClient
 from muxproxy.mux.dedicated.pool import DedicatedPool
 from muxproxy.mux.exchange import DONE, REPLYING, SENT, Exchange
 from muxproxy.mux.work import LARGE
@@ -126,9 +127,9 @@ class DedicatedUpstream(SingleUpstream):
         if exchange.state == SENT:
             exchange.move(REPLYING)
         client = exchange.client
-        assert client is not None
-        for frame in self.replies.feed(data):
-            client.deliver(exchange, frame, now)
+        assert isinstance(client, DedicatedClient)
+        if data:  # as in client.py
+            client.pass_on(exchange, data, now)
 
     def on_first_word(self, now: float) -> None:
         super().on_first_word(now)
