@@ -18,6 +18,15 @@ from muxproxy.supervisor.interpreter import program
 
 STARVED = 500_000_000  # nanoseconds
 WORKER_COMMAND = program("muxproxy.worker")
+# What glibc is told, unless the operator has told it something else (mallopt(3)). By itself malloc() gives
+# the end of its heap back to the kernel whenever 128 KiB of it are free, and gets it again, zeroed, page by
+# page, with the next messages: of a large one that was a fifth of all that it cost. So up to 8 MiB stay.
+MIB = 1024 * 1024
+ALLOCATOR = {
+    "MALLOC_TRIM_THRESHOLD_": str(8 * MIB),
+    "MALLOC_MMAP_THRESHOLD_": str(4 * MIB),  # to set one of them ends what it finds out by itself
+    "MALLOC_TOP_PAD_": str(MIB),
+}
 
 
 class Process(Protocol):
@@ -66,6 +75,7 @@ class RealProcess:
                     pass_fds=[theirs.fileno(), sockets.fileno(), *descriptors],
                     stdin=subprocess.DEVNULL,
                     start_new_session=True,
+                    env={**ALLOCATOR, **os.environ},
                     **_credentials(run_as),
                 )
             except BaseException:

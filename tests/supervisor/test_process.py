@@ -9,7 +9,7 @@ import sys
 import pytest
 import trio
 
-from muxproxy.supervisor.process import RealProcess
+from muxproxy.supervisor.process import ALLOCATOR, RealProcess
 
 # Says on its control channel what the test wants to know, and then waits for the channel's end.
 CHILD = """
@@ -42,6 +42,20 @@ async def test_a_worker_inherits_its_sockets_under_their_numbers_and_nothing_els
         assert await process.wait() == 7
     for fd in (read, write, unwanted):
         os.close(fd)
+
+
+async def test_a_worker_keeps_memory_that_it_will_need_again_unless_the_operator_says_otherwise(monkeypatch):
+    says = "control.sendall(repr({name: v for name, v in os.environ.items() if 'MALLOC' in name}).encode())"
+    code = CHILD.replace("while control.recv(1):", f"{says}\nwhile control.recv(1):")
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "4096")
+    process = start([], code)
+    with trio.fail_after(30):
+        told = b""
+        while not told.endswith(b"}"):
+            told += await process.channel.receive_some()
+        assert eval(told[told.index(b"{") :]) == {**ALLOCATOR, "MALLOC_TOP_PAD_": "4096"}
+        await process.channel.aclose()
+        assert await process.wait() == 7
 
 
 async def test_a_process_that_runs_is_handed_descriptors_in_their_order():
