@@ -63,13 +63,6 @@ class Result:
 @click.option(
     "--scrape", "scraped", is_flag=True, help="Each muxproxy again, asked for metrics every 100 ms."
 )
-@click.option(
-    "--shards",
-    default=1,
-    metavar="N",
-    type=click.IntRange(1, 64),
-    help="Each muxproxy again, with N workers for its backend: on N cores, if there is another for the load.",
-)
 @click.option("--floor", "floored", is_flag=True, help="What CPU is spent on, by perf, instead of how much.")
 @click.option("--list", "listed", is_flag=True, help="Name loads and proxies, tell the time, run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Every single figure instead of the tables.")
@@ -82,7 +75,6 @@ def main(
     also: tuple[str, ...],
     clients: int,
     scraped: bool,
-    shards: int,
     floored: bool,
     listed: bool,
     as_json: bool,
@@ -93,9 +85,7 @@ def main(
     """
     try:
         ours = builds.find(pythons)
-        tasks = plan(
-            suites(names, ours, also, scraped=scraped, shards=shards), only, 0 if floored else clients
-        )
+        tasks = plan(suites(names, ours, also, scraped=scraped), only, 0 if floored else clients)
     except builds.BuildError as error:
         raise click.BadParameter(str(error), param_hint="--python") from None
     except UnknownNameError as error:
@@ -110,12 +100,7 @@ def main(
 
 
 def suites(
-    names: Sequence[str],
-    ours: Sequence[Build],
-    also: Sequence[str],
-    *,
-    scraped: bool = False,
-    shards: int = 1,
+    names: Sequence[str], ours: Sequence[Build], also: Sequence[str], *, scraped: bool = False
 ) -> list[Suite]:
     found: list[Suite] = []
     for name in SUITES:
@@ -129,14 +114,10 @@ def suites(
             found += [HttpLatency(ours), RedisLatency(ours)]
         else:
             found.append(EchoSuite(name, ours))
-    for each in found:
+    for each in found if scraped else ():
         for name, contestant in list(each.contestants.items()):
-            if contestant.ours and scraped:
+            if contestant.ours:
                 each.contestants[f"{name}-scraped"] = replace(contestant, scraped=True)
-            if contestant.ours and shards > 1:
-                configure = servers.sharded(contestant.configure, shards)
-                again = replace(contestant, configure=configure, shards=shards)
-                each.contestants[f"{name}-{shards}-shards"] = again
     for one in also:
         label, equals, command = one.partition("=")
         if not (label and equals and command):
@@ -188,9 +169,6 @@ class Run:
         self.seconds = seconds
         self.floored = floored
         self.as_json = as_json
-        self.shards = max(
-            (each.shards for task in tasks for each in task.suite.contestants.values()), default=1
-        )
         self.failed = False
         self.results: list[Result] = []
         planned = sum(
@@ -223,7 +201,7 @@ class Run:
         load_before = os.getloadavg()[0]
         memory: dict[str, list[report.Memory]] = {}
         with ExitStack() as stack:
-            task.suite.open(Stage(stack, self.shards), task.names)
+            task.suite.open(Stage(stack), task.names)
             rows = suite.measure_loads(
                 task.suite, task.loads, task.names, self.rounds, self.seconds, self.progress, AROUND
             )
@@ -246,7 +224,7 @@ class Run:
     def floor(self, task: Task) -> str:
         load_before = os.getloadavg()[0]
         with ExitStack() as stack:
-            stage = Stage(stack, self.shards)
+            stage = Stage(stack)
             task.suite.open(stage, task.names)
             found = floor.measure_all(task.suite, task.loads, task.proxies, self.seconds, self.progress)
         rows = [one.row for one in found]

@@ -50,7 +50,7 @@ def proxy(hosts: Hosts) -> Iterator[Proxy]:
     with forward(hosts) as proxy, Sampler(f"*:{hosts.port}", ignore_sources=("127.0.0.99",)) as sampler:
         yield proxy
         tally = sampler.result()
-        assert 1 <= tally.each <= EACH, tally
+        assert tally.each <= EACH, tally
         assert tally.held <= BOUND, tally
 
 
@@ -262,7 +262,7 @@ def test_what_is_asked_for_plainly_may_be_fetched_by_tls_and_the_name_that_was_a
 
 
 def test_many_clients_of_many_origins_have_every_reply_right_within_both_bounds() -> None:
-    count, clients, asked = size(12, 40), size(200, 2000), size(6, 20)
+    count, clients, asked = size(12, 40), size(100, 2000), size(6, 20)
     each, bound = size(4, 8), size(20, 200)
     keys = {"max_connections_each": each, "max_connections": bound, "connect_timeout": "10s"}
     with (

@@ -56,7 +56,6 @@ class Request(NamedTuple):
     content_type: str = ""
     body: bytes = b""
     peer: Peer | None = None  # over TCP nobody knows
-    host: str = ""  # whom it meant
 
 
 class Reply(NamedTuple):
@@ -221,14 +220,13 @@ async def _read(visit: _Visit) -> Request | None:
             raise _GarbageError(413, f"a body of more than {MAX_BODY} bytes")
     if not isinstance(event, h11.EndOfMessage):
         return None
-    fields = [(name, value.decode("latin-1")) for name, value in head.headers]
+    types = [value for name, value in head.headers if name == b"content-type"]
     return Request(
         head.method.decode("latin-1"),
         head.target.decode("latin-1"),
-        ", ".join(value for name, value in fields if name == b"content-type"),
+        b", ".join(types).decode("latin-1"),
         body,
         visit.peer,
-        ", ".join(value for name, value in fields if name == b"host"),
     )
 
 
