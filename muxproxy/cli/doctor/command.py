@@ -215,7 +215,8 @@ def _asked(backend: Backend) -> Limit | None:
     found = []
     for server in backend.upstream.servers:
         try:
-            told = ask(parse_server(server), backend.redis.username, backend.redis.password)
+            user, tls = backend.redis, backend.upstream.tls
+            told = ask(parse_server(server), user.username, user.password, tls)
             found.append(Limit(told.maxclients, told.how, told.clients))
         except CannotBeAskedError as error:
             click.echo(f"note: {backend.name}: maxclients is not known: {error}", err=True)

@@ -6,6 +6,8 @@ import socket
 from typing import Any, BinaryIO, NamedTuple
 
 from muxproxy.config.address import Address
+from muxproxy.config.model import UpstreamTls
+from muxproxy.config.tls.files import TlsFileError, upstream_context
 
 TIMEOUT = 2.0  # seconds
 _LONGEST = 1 << 20  # bytes of a reply
@@ -21,10 +23,10 @@ class Told(NamedTuple):
     how: str
 
 
-def ask(address: Address, username: str, password: str) -> Told:
-    """Raises CannotBeAskedError."""
+def ask(address: Address, username: str, password: str, tls: UpstreamTls | None = None) -> Told:
+    """By TLS if the backend says so: the password goes nowhere else. Raises CannotBeAskedError."""
     try:
-        with _connected(address) as sock, sock.makefile("rwb") as stream:
+        with _connected(address, tls) as sock, sock.makefile("rwb") as stream:
             if password:
                 _said(stream, "AUTH", *([username] if username else []), password)
             info = fields(_said(stream, "INFO", "clients"))
@@ -38,11 +40,22 @@ def ask(address: Address, username: str, password: str) -> Told:
         raise CannotBeAskedError(f"{address}: {error}") from None
     except OSError as error:
         raise CannotBeAskedError(f"{address}: {error.strerror or error}") from None
+    except TlsFileError as error:
+        raise CannotBeAskedError(f"upstream.tls.{error.key} {error}") from None
     except (ValueError, LookupError, TypeError):
         raise CannotBeAskedError(f"{address}: what answers does not say it as Redis does") from None
 
 
-def _connected(address: Address) -> socket.socket:
+def _connected(address: Address, tls: UpstreamTls | None) -> socket.socket:
+    sock = _plainly(address)
+    if tls is None:
+        return sock
+    with sock:  # of which wrap_socket() takes the descriptor, if all goes well
+        name = tls.server_name or address.host or None
+        return upstream_context(tls, "redis").wrap_socket(sock, server_hostname=name)
+
+
+def _plainly(address: Address) -> socket.socket:
     if address.kind == "tcp":
         return socket.create_connection((address.host, address.port), timeout=TIMEOUT)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -144,7 +144,7 @@ def test_a_fleet_asks_redis_what_it_takes(
 ) -> None:
     asked: list[tuple[str, str, str]] = []
 
-    def ask(address: object, username: str, password: str) -> Told:
+    def ask(address: object, username: str, password: str, tls: object) -> Told:
         asked.append((str(address), username, password))
         return Told(100, 12, "CONFIG GET maxclients, asked of it")
 
@@ -162,7 +162,7 @@ def test_a_fleet_asks_redis_what_it_takes(
 def test_a_fleet_whose_redis_cannot_be_asked_says_so_and_goes_on(
     machine: list[Facts], backend: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def ask(address: object, username: str, password: str) -> Told:
+    def ask(address: object, username: str, password: str, tls: object) -> Told:
         raise CannotBeAskedError("10.0.0.9:6379: Connection refused")
 
     monkeypatch.setattr(redis, "ask", ask)

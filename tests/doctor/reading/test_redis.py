@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from muxproxy.config.address import Address, parse_server
+from muxproxy.config.model import UpstreamTls
 from muxproxy.doctor.reading.redis import CannotBeAskedError, Told, ask, fields, read
+from tests.certificates import made, server_context
 
 
 def bulk(text: str) -> bytes:
@@ -24,15 +27,22 @@ MAXCLIENTS = b"*2\r\n" + bulk("maxclients") + bulk("10000")
 
 
 @contextmanager
-def saying(*replies: bytes) -> Iterator[tuple[Address, list[bytes]]]:
+def saying(*replies: bytes, context: ssl.SSLContext | None = None) -> Iterator[tuple[Address, list[bytes]]]:
     """A server that answers each thing it reads with the next reply, then closes."""
     heard: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
             client, _ = server.accept()
+            try:
+                client = client if context is None else context.wrap_socket(client, server_side=True)
+            except OSError as error:
+                heard.append(str(error).encode())
+                replies_left: tuple[bytes, ...] = ()
+            else:
+                replies_left = replies
             with client:
-                for reply in replies:
+                for reply in replies_left:
                     heard.append(client.recv(4096))
                     client.sendall(reply)
 
@@ -48,6 +58,23 @@ def test_it_is_asked_for_maxclients_and_how_many_it_has() -> None:
     assert b"".join(heard) == (
         b"*2\r\n$4\r\nINFO\r\n$7\r\nclients\r\n*3\r\n$6\r\nCONFIG\r\n$3\r\nGET\r\n$10\r\nmaxclients\r\n"
     )
+
+
+def test_by_tls_it_is_asked_only_where_it_shows_who_it_is() -> None:
+    trusted = UpstreamTls(ca_file=made("server").ca)
+    with saying(b"+OK\r\n", INFO, MAXCLIENTS, context=server_context()) as (address, _):
+        assert ask(address, "", "secret", trusted).maxclients == 10000
+    with (
+        saying(context=server_context("stranger")) as (address, _),
+        pytest.raises(CannotBeAskedError, match="certificate"),
+    ):
+        ask(address, "", "secret", trusted)
+    # One that speaks no TLS is told nothing.
+    with saying(b"+OK\r\n") as (address, heard), pytest.raises(CannotBeAskedError):
+        ask(address, "", "secret", trusted)
+    assert b"secret" not in b"".join(heard)
+    with saying(b"") as (address, _), pytest.raises(CannotBeAskedError, match="ca_file cannot be read"):
+        ask(address, "", "", UpstreamTls(ca_file="/nowhere"))
 
 
 @pytest.mark.parametrize("refusal", [b"-NOPERM no CONFIG\r\n", b"*0\r\n"])
