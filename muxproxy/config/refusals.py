@@ -9,7 +9,6 @@ from __future__ import annotations
 # -> why, the end of a sentence that begins with the command's name. They change what a connection is, and
 # through a shared one that is everybody's connection, or they need one that nobody else may have for good.
 NEVER = {
-    "asking": "is about the next command of its connection, and connections are shared",
     "client|capa": "changes its connection, and connections are shared",
     "client|import-source": "changes its connection, and connections are shared",
     "client|tracking": "sends invalidations to its connection, and connections are shared",

@@ -31,7 +31,11 @@ LISTEN: Final = 15  # (P|S)SUBSCRIBE, (P|S)UNSUBSCRIBE
 REFUSED: Final = 16  # [redis] deny, or what cannot be kept through a proxy; `Command.why`
 UNKNOWN: Final = 17  # not in the table: the server is asked
 WHOLE: Final = 18  # no Command's, but a Note's: a transaction from MULTI to EXEC in one frame
+ASKING: Final = 20  # is about the next command of its connection, before which it is said (a cluster's ASK)
 ALONE: Final = 19  # ends what a server waits for: behind another command on its connection it would wait too
+
+# A command behind one of these is not framed before it is answered.
+BARRIERS: Final = frozenset((AUTH, HELLO, SELECT, REPLICA, ASKING, RESET, QUIT))
 
 # CLIENT's subcommands about the client's own connection, which is everybody's, so that only the session can
 # answer them -> words of the whole command.

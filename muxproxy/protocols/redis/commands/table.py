@@ -48,6 +48,7 @@ KINDS = {
     "select": kinds.SELECT,
     "readonly": REPLICA,
     "readwrite": REPLICA,
+    "asking": kinds.ASKING,
     "ping": kinds.PING,
     "quit": kinds.QUIT,
     "reset": kinds.RESET,

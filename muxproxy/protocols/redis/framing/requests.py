@@ -27,19 +27,15 @@ from muxproxy.protocols.contract import (
     Frame,
 )
 from muxproxy.protocols.redis.commands.command import (
-    AUTH,
+    BARRIERS,
     CLIENTS_OWN,
     CONTAINER,
     DISCARD,
     EXEC,
-    HELLO,
     LISTEN,
     MULTI,
     PING,
-    QUIT,
-    REPLICA,
     RESET,
-    SELECT,
     SHARED,
     UNKNOWN,
     Command,
@@ -83,8 +79,6 @@ MAX_BLANK: Final = 16 * 1024
 
 # Words that a chunk is split into: bounds the objects that a chunk of line ends would make.
 SPLIT: Final = 4096
-
-BARRIERS: Final = frozenset((AUTH, HELLO, SELECT, REPLICA, RESET, QUIT))
 
 WHOLE: Final = FIRST | LAST
 _ASTERISK: Final = 42

@@ -23,6 +23,7 @@ class Memory(Listener):
     """The half of a RedisSession that asks no command what it is."""
 
     __slots__ = (
+        "_asks",
         "_feed_state",
         "_framer",
         "_is_aborted",
@@ -64,6 +65,7 @@ class Memory(Listener):
         self.is_trusted = self._framer.trusted = not (self.client_password or protocol.needs_auth)
         self._is_off = False  # CLIENT REPLY OFF
         self._skips = False  # CLIENT REPLY SKIP: the next one
+        self._asks = False  # ASKING: likewise
         self._is_in_multi = False
         self._is_watching = False
         self._is_aborted = False  # in MULTI: we refused something, so EXEC must not be carried out
@@ -99,7 +101,7 @@ class Memory(Listener):
     def _replan(self) -> None:
         self._is_plain = (
             self.is_trusted
-            and not (self._is_off or self._skips or self._is_pinned())
+            and not (self._is_off or self._skips or self._asks or self._is_pinned())
             and not self._is_subscribed()
         )
         self._framer.runs = self._is_plain

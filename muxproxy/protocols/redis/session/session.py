@@ -30,6 +30,7 @@ from muxproxy.protocols.redis import words as say
 from muxproxy.protocols.redis.commands import blocking
 from muxproxy.protocols.redis.commands.command import (
     ALONE,
+    ASKING,
     AUTH,
     BLOCKING,
     CLIENTS_OWN,
@@ -67,6 +68,8 @@ _NOT_IN_MULTI: Final = frozenset((AUTH, HELLO, LISTEN))
 _FEW_NAMES: Final = 1024  # of channels in one command: taken with any channels_buffer
 _PING: Final = multibulk([b"PING"])
 _DISCARD: Final = multibulk([b"DISCARD"])
+_ASKING: Final = multibulk([b"ASKING"])
+_ASKED: Final = frozenset((SHARED, BLOCKING))
 # Seen on 7.0.15: an error to a command with subcommands names both words.
 _CONTAINERS: Final = frozenset(
     name.partition("|")[0] for _, names in COMMANDS for name in names.split() if "|" in name
@@ -91,8 +94,9 @@ class RedisSession(Memory):
         self.needs = self.state
         self.patience = 0.0
         self._mute = OFF if self._is_off else SKIPPED if self._skips else NOT_MUTE
-        if self._skips:
-            self._skips = False
+        asks = self._asks
+        if self._skips or asks:
+            self._skips = self._asks = False
             self._replan()
         command: Command = frame.note if kind != WHOLE else frame.note.command
         if kind == QUIT:
@@ -113,7 +117,24 @@ class RedisSession(Memory):
             return self._reject(frame, command, b"")
         if self._is_in_multi:
             return self._on_multi_mode(frame, command, kind)
+        if asks and kind in _ASKED:
+            return self._asked(_HANDLERS[kind](self, frame, command), command)
         return _HANDLERS[kind](self, frame, command)
+
+    def _asked(self, frame: Frame, command: Command) -> Frame:
+        """ASKING goes before it, in one piece: nobody else's command on that connection is in between."""
+        if frame.note is command:  # else it has an answer, or one of ours before it
+            note = SkipFirst(command, 2, owed=1, mute=self.is_mute())
+            return Frame(_ASKING + frame.data, frame.marks, note)
+        return frame
+
+    def _on_asking(self, frame: Frame, command: Command) -> Frame:
+        """A cluster's client that was told ASK: the next command may be about a slot that is on its way."""
+        if not frame.data.startswith(b"*1\r\n"):
+            return self.answer(say.arity(command.name))
+        self._asks = True
+        self._replan()
+        return self.answer(say.OK)
 
     def _reject(self, frame: Frame, command: Command, reply: bytes) -> Frame:
         """`reply`, b"": that it cannot be executed while subscribed."""
@@ -328,6 +349,7 @@ _HANDLERS: dict[int, _Handler] = {
     HELLO: login.hello,
     SELECT: login.select,
     REPLICA: login.replica,
+    ASKING: RedisSession._on_asking,
     PING: RedisSession._on_ping,
     RESET: RedisSession._on_reset,
     LISTEN: RedisSession._on_listen,

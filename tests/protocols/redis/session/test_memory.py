@@ -39,6 +39,21 @@ def test_client_reply_skip_before_a_whole_transaction_silences_its_multi_alone()
     assert ann.frame.note.owed == 2
 
 
+def test_asking_goes_with_the_next_command_and_with_no_other() -> None:
+    ann = Talk()
+    assert ann.says("ASKING") == b"+OK\r\n"
+    assert ann.says("SET a 1") == "shared"
+    assert ann.frame.data == command("ASKING") + command("SET a 1")
+    assert ann.hears(b"+OK\r\n", b"-TRYAGAIN\r\n") == b"-TRYAGAIN\r\n"
+    assert ann.says("SET a 1") == "shared"
+    assert ann.frame.data == command("SET a 1")
+    assert ann.says("ASKING x") == error("ERR wrong number of arguments for 'asking' command")
+    ann.says("ASKING")
+    assert ann.says("RESET") == b"+RESET\r\n"
+    ann.says("GET a")
+    assert ann.frame.data == command("GET a")
+
+
 def test_marks_of_a_pin_are_on_each_of_its_frames() -> None:
     ann = Talk()
     ann.says("WATCH a")
