@@ -100,7 +100,7 @@ async def _run(
                 running, listeners, spawner(command, run_as), log, read=read, written=config, live=live
             )
             supervisor.manager = manager
-            supervisor.files = files if run_as is None else None  # a successor could become nobody else
+            supervisor.files = files
             if predecessor is not None:
                 supervisor.inherit_from(predecessor, estate)
             return await supervisor.supervise(signals)
@@ -150,6 +150,7 @@ class Supervisor:
         self._predecessor: Predecessor | None = None
         self._successor: Successor | None = None
         self._handed_over = trio.Event()
+        self._serves = trio.Event()
         self._admins: list[trio.CancelScope] = []  # of those that accept who asks
         self.manager = Manager({}, 0, (), log)
         self.reloads = 0  # that were carried out
@@ -281,10 +282,12 @@ class Supervisor:
                 )
 
     async def _serve_admin(self) -> None:
+        if self._predecessor is not None:  # which answers on the same sockets, and serves
+            await self._serves.wait()
         async with trio.open_nursery() as nursery:
             for listener in self._listeners.admins():
                 only_reads = listener is self._listeners.admin_tcp
-                pages = Pages(self, self.commands, self._log, only_reads=only_reads)
+                pages = Pages(self, self.commands, self._log, only_reads=only_reads, bound=listener.bound)
                 sock = trio.socket.from_stdlib_socket(listener.socket)
                 scope = trio.CancelScope()
                 self._admins.append(scope)
@@ -296,6 +299,7 @@ class Supervisor:
             await worker.was_ready.wait()
         if self.state == "starting":
             self.state = "serving"
+            self._serves.set()
             self._log.info("serving", backends=len(self._config.backends), workers=len(self._workers))
             if self._predecessor is not None:
                 self._nursery.start_soon(self._inherit, self._predecessor)
@@ -400,11 +404,9 @@ class Supervisor:
         """A successor serves, with this pid, and we drain. Raises OperatorError: nothing has changed then."""
         async with self.changing:
             if self.files is None:
-                raise OperatorError(
-                    "a successor would not have the rights to run workers as `user`: restart instead"
-                )
-            if self.state != "serving" or self._predecessor is not None:
-                raise OperatorError(f"muxproxy is {self.state}, or an upgrade is under way")
+                raise OperatorError("where a successor would find its files is not known")
+            if why := self.why_not() or ("" if self.state == "serving" else f"muxproxy is {self.state}"):
+                raise OperatorError(why)
             try:
                 spares = self.manager.handed.spares
                 successor = Successor(

@@ -1,10 +1,17 @@
 """What is kept of root's rights once the sockets are bound: nearly nothing, and nothing in workers.
 
     the supervisor   CAP_NET_BIND_SERVICE; if workers are another user's, what it takes to make and kill those
-    workers          none: exec'ed with an empty bounding set, as `user` of muxproxy.toml if there is one
+    workers          none: exec'ed with an empty bounding set; or as `user` of muxproxy.toml
+    a successor      as workers; where they are another user's, what the supervisor has: it has to make some
 
 No program that is exec'ed can gain any (no_new_privs, and nothing in the ambient and inheritable sets), so
 the same holds for a supervisor that was given a capability by systemd's AmbientCapabilities.
+
+Where `user` is set the bounding set keeps what the supervisor has. Then what root execs (a successor) has
+that again, and with no_new_privs never more (capabilities(7), "Capabilities and execution of programs by
+root"); what anybody else execs has none. To whoever owns the supervisor that is nothing new: he has these
+rights already, and root's uid. Rejected: a second process that keeps all of root's, as nginx's and HAProxy's
+masters do, and ambient capabilities for the successor alone, who would run without root's files.
 """
 
 from __future__ import annotations
@@ -35,6 +42,8 @@ def drop(*, other_user: bool) -> None:
         kept |= needed
     if permitted >> _SETPCAP & 1:
         for capability in range(_MOST):
+            if other_user and kept >> capability & 1:
+                continue
             if libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
                 _check(
                     ctypes.get_errno(), "PR_CAPBSET_DROP", but=errno.EINVAL

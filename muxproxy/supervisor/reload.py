@@ -58,6 +58,7 @@ class Reload:
         if self.plan.refused:
             raise ConfigError(list(self.plan.refused))
         self.told = limits.shares(self.config, limits.assign_workers(self.config, live))  # of each worker
+        self._backlogs = {backend.name: backend.clients.backlog for backend in old.backends}
         self._opened = self._bind()
         self._closed: list[Place] = []
         self._listeners: dict[str, list[tuple[Place, Listener]]] = {}  # of each backend, from now on
@@ -104,8 +105,11 @@ class Reload:
                 (Place.of(backend.name, text), listener)
                 for text, listener in zip(backend.clients.listen, mine, strict=True)
             ]
+            fresh = {id(listener) for place, listener in self._opened if place.backend == backend.name}
+            is_other = self._backlogs.get(backend.name) != backend.clients.backlog
             for listener in mine:
-                listener.socket.listen(backend.clients.backlog)
+                if is_other or id(listener) in fresh:  # one that changes hands has another's
+                    listener.socket.listen(backend.clients.backlog)
         return [listener for left in at_hand.values() for listener in left]
 
     def settle(self, ledger: Ledger) -> None:

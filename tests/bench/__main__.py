@@ -63,6 +63,13 @@ class Result:
 @click.option(
     "--scrape", "scraped", is_flag=True, help="Each muxproxy again, asked for metrics every 100 ms."
 )
+@click.option(
+    "--shards",
+    default=1,
+    metavar="N",
+    type=click.IntRange(1, 64),
+    help="Each muxproxy again, with N workers for its backend: on N cores, if there is another for the load.",
+)
 @click.option("--floor", "floored", is_flag=True, help="What CPU is spent on, by perf, instead of how much.")
 @click.option("--list", "listed", is_flag=True, help="Name loads and proxies, tell the time, run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Every single figure instead of the tables.")
@@ -75,6 +82,7 @@ def main(
     also: tuple[str, ...],
     clients: int,
     scraped: bool,
+    shards: int,
     floored: bool,
     listed: bool,
     as_json: bool,
@@ -85,7 +93,9 @@ def main(
     """
     try:
         ours = builds.find(pythons)
-        tasks = plan(suites(names, ours, also, scraped=scraped), only, 0 if floored else clients)
+        tasks = plan(
+            suites(names, ours, also, scraped=scraped, shards=shards), only, 0 if floored else clients
+        )
     except builds.BuildError as error:
         raise click.BadParameter(str(error), param_hint="--python") from None
     except UnknownNameError as error:
@@ -100,7 +110,12 @@ def main(
 
 
 def suites(
-    names: Sequence[str], ours: Sequence[Build], also: Sequence[str], *, scraped: bool = False
+    names: Sequence[str],
+    ours: Sequence[Build],
+    also: Sequence[str],
+    *,
+    scraped: bool = False,
+    shards: int = 1,
 ) -> list[Suite]:
     found: list[Suite] = []
     for name in SUITES:
@@ -114,10 +129,14 @@ def suites(
             found += [HttpLatency(ours), RedisLatency(ours)]
         else:
             found.append(EchoSuite(name, ours))
-    for each in found if scraped else ():
+    for each in found:
         for name, contestant in list(each.contestants.items()):
-            if contestant.ours:
+            if contestant.ours and scraped:
                 each.contestants[f"{name}-scraped"] = replace(contestant, scraped=True)
+            if contestant.ours and shards > 1:
+                configure = servers.sharded(contestant.configure, shards)
+                again = replace(contestant, configure=configure, shards=shards)
+                each.contestants[f"{name}-{shards}-shards"] = again
     for one in also:
         label, equals, command = one.partition("=")
         if not (label and equals and command):
@@ -169,6 +188,9 @@ class Run:
         self.seconds = seconds
         self.floored = floored
         self.as_json = as_json
+        self.shards = max(
+            (each.shards for task in tasks for each in task.suite.contestants.values()), default=1
+        )
         self.failed = False
         self.results: list[Result] = []
         planned = sum(
@@ -201,7 +223,7 @@ class Run:
         load_before = os.getloadavg()[0]
         memory: dict[str, list[report.Memory]] = {}
         with ExitStack() as stack:
-            task.suite.open(Stage(stack), task.names)
+            task.suite.open(Stage(stack, self.shards), task.names)
             rows = suite.measure_loads(
                 task.suite, task.loads, task.names, self.rounds, self.seconds, self.progress, AROUND
             )
@@ -224,7 +246,7 @@ class Run:
     def floor(self, task: Task) -> str:
         load_before = os.getloadavg()[0]
         with ExitStack() as stack:
-            stage = Stage(stack)
+            stage = Stage(stack, self.shards)
             task.suite.open(stage, task.names)
             found = floor.measure_all(task.suite, task.loads, task.proxies, self.seconds, self.progress)
         rows = [one.row for one in found]

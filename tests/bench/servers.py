@@ -44,12 +44,13 @@ class Contestant:
     unix: bool = False  # clients come by a unix socket
     ours: bool = False  # a muxproxy
     scraped: bool = False  # whose metrics are asked for every 100 ms
+    shards: int = 1
 
 
 class Server:
     """One running server: its address, and the process that was started (others may descend from it)."""
 
-    def __init__(self, name: str, address: str, command: Command, core: int, directory: Path) -> None:
+    def __init__(self, name: str, address: str, command: Command, core: int | str, directory: Path) -> None:
         self.name = name
         self.address = address
         self.log = directory / "output.log"
@@ -188,6 +189,20 @@ def muxproxy(build: Build, protocol: str, **upstream: Any) -> Configure:
 def ours(builds: Sequence[Build], protocol: str, **upstream: Any) -> dict[str, Contestant]:
     configured = {build.name: muxproxy(build, protocol, **upstream) for build in builds}
     return {name: Contestant(configure, ours=True) for name, configure in configured.items()}
+
+
+def sharded(configure: Configure, shards: int) -> Configure:
+    """The same muxproxy, whose backend has so many workers."""
+
+    def configure_it(directory: Path, address: str, origin_port: int) -> Command:
+        command = configure(directory, address, origin_port)
+        file = directory / "backends" / "bench.toml"
+        file.write_text(f"shards = {shards}\n{file.read_text()}")
+        with (directory / "muxproxy.toml").open("a") as node:
+            node.write(f"workers = {shards}\n")
+        return command
+
+    return configure_it
 
 
 def haproxy_tcp(directory: Path, address: str, origin_port: int) -> Command:

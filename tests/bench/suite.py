@@ -24,21 +24,28 @@ WARM_UP = 1  # seconds of every load that do not count
 
 
 class Stage:
-    """Where servers run: a directory, a core for the proxies, another for everybody else."""
+    """Where servers run: a directory, a core for the proxies, another for everybody else. `shards`: of who
+    has most of them. Each has a core of its own if there are so many; else all are on the one core, and what
+    is told is what a request costs, not how many there are in a second."""
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self, stack: ExitStack, shards: int = 1) -> None:
         self.stack = stack
         self.directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="muxproxy-bench-")))
         cores = os.sched_getaffinity(0)
-        self.proxy_core, self.load_core = sorted(cores)[:2]
+        self._proxy_cores = sorted(cores)[: shards if len(cores) > shards else 1]
+        self.proxy_core, self.load_core = sorted(cores)[0], sorted(cores)[len(self._proxy_cores)]
         os.sched_setaffinity(0, {self.load_core})  # the loads inherit it
         stack.callback(os.sched_setaffinity, 0, cores)
 
     def room(self, name: str) -> Path:
         return Path(tempfile.mkdtemp(prefix=f"{name.replace(' ', '-')}-", dir=self.directory))
 
+    def cores(self, shards: int) -> str:
+        """Of a proxy that has so many."""
+        return ",".join(map(str, self._proxy_cores[:shards]))
+
     def launch(
-        self, name: str, room: Path, address: str, command: list[str], core: int, probe: servers.Probe
+        self, name: str, room: Path, address: str, command: list[str], core: int | str, probe: servers.Probe
     ) -> Server:
         server = Server(name, address, command, core, room)
         self.stack.callback(server.stop)
@@ -77,7 +84,8 @@ class Suite(ABC):
         room = self.stage.room(name)
         address = f"unix:{room}/clients.sock" if contestant.unix else servers.free_address()
         command = contestant.configure(room, address, self.origin_ports[name])
-        server = self.stage.launch(name, room, address, command, self.stage.proxy_core, self.probe)
+        cores = self.stage.cores(contestant.shards)
+        server = self.stage.launch(name, room, address, command, cores, self.probe)
         if contestant.ours:
             self.running[name] = server.what_runs()
         return server

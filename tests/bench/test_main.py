@@ -41,6 +41,11 @@ def test_two_builds_take_part_under_names_of_their_own():
     assert "on muxproxy-before, muxproxy-after, haproxy, direct" in done.output
 
 
+def test_who_has_shards_takes_part_beside_who_has_none():
+    done = invoke("--list", "tcp", "--shards", "2")
+    assert "on muxproxy, haproxy, muxproxy-2-shards, direct" in done.output
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [

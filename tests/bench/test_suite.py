@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from contextlib import ExitStack
 
 import pytest
 
-from tests.bench import servers, suite
+from muxproxy.config.load import load
+from tests.bench import builds, servers, suite
 from tests.bench.measure import Figures, Load, LoadError
 from tests.bench.progress import Progress
 from tests.bench.servers import Server
@@ -64,3 +66,20 @@ def test_a_server_that_ends_at_once_is_told_with_the_end_of_its_log(tmp_path):
     server = servers.Server("echo", "127.0.0.1:1", ["echo", "no such file"], 0, tmp_path)
     with pytest.raises(servers.StartError, match="no such file"):
         server.wait_ready(lambda _address: "nobody there")
+
+
+def test_a_backend_with_shards_is_configured_as_muxproxy_reads_it(tmp_path):
+    build = builds.Build("muxproxy", "python", "1", {})
+    servers.sharded(servers.muxproxy(build, "http", max_connections=8), 2)(tmp_path, "127.0.0.1:81", 80)
+    config = load(tmp_path)
+    assert (config.node.workers, config.backends[0].shards) == (2, 2)
+
+
+def test_shards_have_cores_of_their_own_if_one_is_left_for_the_load(monkeypatch):
+    monkeypatch.setattr(suite.os, "sched_setaffinity", lambda *of: None)
+    for cores, expected in (({0, 1}, ("0", 1)), ({0, 1, 2, 5}, ("0,1", 2))):
+        monkeypatch.setattr(suite.os, "sched_getaffinity", lambda of, cores=cores: cores)
+        with ExitStack() as stack:
+            stage = suite.Stage(stack, 2)
+            assert (stage.cores(2), stage.load_core) == expected
+            assert stage.cores(1) == "0"

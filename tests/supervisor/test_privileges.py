@@ -75,9 +75,25 @@ def test_a_worker_of_another_user_has_his_groups_only_and_can_be_killed() -> Non
     assert worker["Uid"] == [str(NOBODY.pw_uid)] * 4
     assert worker["Gid"] == [str(NOBODY.pw_gid)] * 4
     assert worker["Groups"] == ["12345"]
-    assert [caps(worker, name) for name in ("Eff", "Prm", "Bnd", "Inh", "Amb")] == [0] * 5
+    assert [caps(worker, name) for name in ("Eff", "Prm", "Inh", "Amb")] == [0] * 4
+    assert caps(worker, "Bnd") == BIND | KILL | SETUID | SETGID  # for a successor, who is root; no_new_privs
     assert worker["NoNewPrivs"] == ["1"]
     assert ended == -9
+
+
+@as_root
+def test_what_root_execs_afterwards_has_the_same_rights_and_no_more() -> None:
+    code = """import os
+from muxproxy.supervisor.privileges import drop
+drop(other_user=True)
+os.execv("/bin/cat", ["cat", "/proc/self/status"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    status = {
+        key: value.split() for key, _, value in (line.partition(":") for line in done.stdout.splitlines())
+    }
+    kept = BIND | KILL | SETUID | SETGID
+    assert [caps(status, name) for name in ("Eff", "Prm", "Inh", "Amb")] == [kept, kept, 0, 0]
 
 
 def test_without_rights_there_are_none_to_drop_and_none_to_come() -> None:

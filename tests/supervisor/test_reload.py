@@ -140,6 +140,11 @@ def test_a_larger_backlog_is_the_sockets_at_once(running: Running, monkeypatch: 
     reload = running.reload(changed)
     reload.relist(running.listeners)
     assert told == [77]
+    reload = running.reload(
+        backend("web", clients__listen=running.config.backends[0].clients.listen, queue__max_waiting=3)
+    )
+    reload.relist(running.listeners)
+    assert told == [77]  # and of one that did not change nobody is told
     assert [each.name for each in reload.part(1, 0, opens).change.changed] == ["web"]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.sizes import size
 from tests.system.origins import Program
 from tests.system.process import end, wait_for
 from tests.system.proxy import Proxy
@@ -84,17 +85,17 @@ def test_workers_are_the_users_and_everything_else_is_as_before(origin: Program,
     ) as proxy:
         (worker,) = proxy.workers()
         supervisor = proxy.process.pid
+        kept = BIND | KILL | SETUID | SETGID
         for _ in range(2):
             told = about(worker)
             gid = grp.getgrnam("daemon").gr_gid
             assert (told["Uid"], told["Gid"]) == ([str(NOBODY.pw_uid)] * 4, [str(gid)] * 4)
             assert "0" not in told["Groups"]
-            assert caps(worker) == NONE
+            assert caps(worker) == NONE | {"Bnd": kept}  # for a successor; of no use to who is not root
             assert told["NoNewPrivs"] == ["1"]
             if not restarted(proxy):
                 worker = heir_of(proxy, worker)
-        kept = BIND | KILL | SETUID | SETGID
-        assert caps(supervisor) == NONE | {"Eff": kept, "Prm": kept}
+        assert caps(supervisor) == NONE | {"Eff": kept, "Prm": kept, "Bnd": kept}
         assert asks(proxy) == 200
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(20)
@@ -118,3 +119,45 @@ def test_a_worker_of_another_user_that_hangs_is_killed_and_dies_with_its_supervi
         )  # it reads nothing any more: only a signal of its parent's end ends it
         assert end(proxy.process, signal.SIGKILL) == -signal.SIGKILL
         wait_for(lambda: not Path(f"/proc/{worker}").exists(), within=20, what="it is gone")
+
+
+def test_a_successor_makes_workers_the_users_too_and_binds_low_ports(origin: Program, tmp_path: Path) -> None:
+    with Proxy(origin.address, node={"user": "nobody"}, prefix=prefix(tmp_path)) as proxy:
+        try:
+            for _ in range(size(1, 3)):  # a successor has a successor
+                before = {int(proxy.status()["pid"])}
+                os.kill(*before, signal.SIGUSR2)
+                wait_for(lambda known=before: heir_is_ready(proxy, known), within=40, what="a successor")
+                wait_for(lambda: "upgrade is" not in asks_for(proxy, "reload"), within=20, what="alone")
+            (worker,) = proxy.workers()
+            heir = int(proxy.status()["pid"])
+            assert heir != proxy.process.pid
+            kept = BIND | KILL | SETUID | SETGID
+            assert caps(heir) == NONE | {"Eff": kept, "Prm": kept, "Bnd": kept}
+            assert about(worker)["Uid"] == [str(NOBODY.pw_uid)] * 4
+            assert caps(worker) == NONE | {"Bnd": kept}
+            file = proxy.folder / "backends" / "web.toml"
+            file.write_text(file.read_text().replace("127.0.0.1:0", "127.0.0.1:81"))
+            assert asks_for(proxy, "reload").startswith("HTTP/1.1 200 ")
+            proxy.host, proxy.port = "127.0.0.1", 81
+            assert asks(proxy) == 200
+        finally:
+            leader = int(proxy.status()["pid"])
+            os.kill(leader, signal.SIGTERM)
+            wait_for(lambda: not Path(f"/proc/{leader}").exists(), within=20, what="its end")
+
+
+def heir_is_ready(proxy: Proxy, known: set[int]) -> bool:
+    status = proxy.status()
+    return int(status["pid"]) not in known and status["state"] == "serving"
+
+
+def asks_for(proxy: Proxy, command: str) -> str:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(20)
+        client.connect(str(proxy.admin))
+        client.sendall(f"POST /{command} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode())
+        told = b""
+        while data := client.recv(4096):
+            told += data
+    return told.decode()

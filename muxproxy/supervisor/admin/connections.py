@@ -56,6 +56,7 @@ class Request(NamedTuple):
     content_type: str = ""
     body: bytes = b""
     peer: Peer | None = None  # over TCP nobody knows
+    host: str = ""  # whom it meant
 
 
 class Reply(NamedTuple):
@@ -220,13 +221,14 @@ async def _read(visit: _Visit) -> Request | None:
             raise _GarbageError(413, f"a body of more than {MAX_BODY} bytes")
     if not isinstance(event, h11.EndOfMessage):
         return None
-    types = [value for name, value in head.headers if name == b"content-type"]
+    fields = [(name, value.decode("latin-1")) for name, value in head.headers]
     return Request(
         head.method.decode("latin-1"),
         head.target.decode("latin-1"),
-        b", ".join(types).decode("latin-1"),
+        ", ".join(value for name, value in fields if name == b"content-type"),
         body,
         visit.peer,
+        ", ".join(value for name, value in fields if name == b"host"),
     )
 
 

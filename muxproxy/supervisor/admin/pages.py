@@ -18,6 +18,7 @@ not do more than was meant (`?sever=10.0.0.5:80` would drain all). Each change i
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import math
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -48,6 +49,7 @@ TITLES = {
     409: "Conflict",
     413: "Content Too Large",
     415: "Unsupported Media Type",
+    421: "Misdirected Request",
     422: "Unprocessable Content",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
@@ -105,12 +107,15 @@ Handler = Callable[["Pages", _Asked], Awaitable[Reply]]
 
 
 class Pages:
-    def __init__(self, source: Source, doer: Doer, log: Log, *, only_reads: bool = False) -> None:
-        """`only_reads`: as over TCP, where nobody knows who asks."""
+    def __init__(
+        self, source: Source, doer: Doer, log: Log, *, only_reads: bool = False, bound: str = ""
+    ) -> None:
+        """`only_reads`: as over TCP, where nobody knows who asks; `bound`: the address there."""
         self.source = source
         self.doer = doer
         self.log = log
         self._only_reads = only_reads
+        self._is_local = only_reads and _is_loopback(_host_of(bound))
         self._shown: dict[str, Any] = {}  # what the workers said last
         self._shown_at = -math.inf
         self._made: dict[str, Reply] = {}  # pages of that
@@ -120,6 +125,8 @@ class Pages:
         path, _, query = request.target.partition("?")
         name, template = _template(path)
         methods = _ROUTES.get(template)
+        if self._is_local and not _means_here(request.host):
+            return refuse(421, f"{request.host!r} is not this machine's loopback address, or localhost")
         if self._only_reads and template not in OPEN:
             return refuse(403, f"only {', '.join(OPEN)} can be read here: the rest is on the unix socket")
         if methods is None:
@@ -175,6 +182,26 @@ class Pages:
             raise
         self.log.info("admin change", change=what, **shown, **who)
         return result
+
+
+def _host_of(text: str) -> str:
+    """HOST:PORT, HOST or [HOST]:PORT without the port."""
+    bracketed = re.fullmatch(r"\[([^]]*)](?::\d*)?", text)
+    return bracketed[1] if bracketed else re.sub(r":\d*$", "", text)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _means_here(host: str) -> bool:
+    """Where only this machine can ask, a browser may be made to: by a page from anywhere whose name suddenly
+    means 127.0.0.1 (DNS rebinding), and which may then read what it likes. It asks by that name."""
+    name = _host_of(host).lower().rstrip(".")
+    return name in ("", "localhost") or name.endswith(".localhost") or _is_loopback(name)
 
 
 # -- pages -----------------------------------------------------------------------------------------------

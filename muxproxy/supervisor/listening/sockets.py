@@ -2,6 +2,12 @@
 
 The supervisor calls listen() itself, so that clients who arrive while a worker is being replaced wait in the
 backlog and none is refused. Every listener that cannot be had is reported at once, in one ListenError.
+
+Shards share one socket. With one each (SO_REUSEPORT) the kernel spreads better: of two shards the busier one
+gets 50 to 56 % of the connections, with a shared socket 56 to 62 %, and with EPOLLEXCLUSIVE up to 100
+(measured: 64 and 1,000 clients, and one request each). But it deals them out blindly, to a shard that stands
+still as well, and what waits in a socket's own backlog is reset when that shard is taken away. Bounds do not
+suffer from either: they are lent to where clients are.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ async def test_what_is_asked_is_taken_apart(path, pages):
     response, body = parse(raw)
     assert (response.status_code, body) == (200, b"kk")
     me = Peer(os.geteuid(), os.getpid())
-    assert pages.asked == [Request("PATCH", "/x?y=1", "application/json", b"{}", me)]
+    assert pages.asked == [Request("PATCH", "/x?y=1", "application/json", b"{}", me, "a")]
 
 
 async def test_over_tcp_nobody_knows_who_asks(pages):

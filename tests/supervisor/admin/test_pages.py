@@ -98,6 +98,30 @@ class Case:
         return reply, told
 
 
+@pytest.mark.parametrize(
+    ("bound", "host", "status"),
+    [
+        ("127.0.0.1:9180", "127.0.0.1:9180", 200),
+        ("[::1]:9180", "[::1]:9180", 200),
+        ("127.0.0.1:9180", "LocalHost:9180", 200),
+        ("127.0.0.1:9180", "", 200),  # HTTP/1.0
+        ("127.0.0.1:9180", "rebound.example:9180", 421),
+        ("127.0.0.1:9180", "127.0.0.1.rebound.example", 421),
+        ("127.0.0.1:9180", "10.0.0.1", 421),
+        (
+            "10.0.0.1:9180",
+            "node7.example:9180",
+            200,
+        ),  # who may reach it from elsewhere may name it as he likes
+    ],
+)
+async def test_a_page_in_a_browser_that_has_another_name_reads_nothing(bound, host, status):
+    case = Case(only_reads=True)
+    case.pages = Pages(case.source, case.source, case.pages.log, only_reads=True, bound=bound)
+    reply = await case.pages.answer(Request("GET", "/healthz", host=host))
+    assert reply.status == status
+
+
 @pytest.fixture
 def case():
     return Case()
