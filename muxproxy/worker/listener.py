@@ -72,6 +72,9 @@ class Listener:
         self._secured = secured
         self._has_visits = secured is None and self._pool.is_visited()
 
+    def is_secure(self) -> bool:
+        return self._secured is not None
+
     def open(self) -> None:
         if not self._is_open:
             self._loop.add_reader(self._socket.fileno(), self._on_readable)

@@ -44,7 +44,8 @@ http {{
     default_type text/plain;
     client_max_body_size 0;
     server {{
-        listen {host}:{port} backlog=4096;
+        listen {host}:{port} {listen} backlog=4096;
+        {server}
         location /echo {{ return 200 "$arg_token $http_x_token\\n"; }}
         location /host {{ return 200 "$http_host $server_protocol $request_method $http_connection\\n"; }}
         location / {{ root {folder}/files; }}
@@ -75,9 +76,11 @@ def port_below_the_kernels() -> int:
 
 
 class Nginx:
-    """A real nginx: one worker, its own keep-alive defaults (75 s, 1,000 requests per connection)."""
+    """A real nginx: one worker, its own keep-alive defaults (75 s, 1,000 requests per connection).
+    `listen`, `server`: what its configuration says there besides."""
 
-    def __init__(self, listener: socket.socket | None = None) -> None:
+    def __init__(self, listener: socket.socket | None = None, listen: str = "", server: str = "") -> None:
+        self._words = {"listen": listen, "server": server}
         self._binary = tool("nginx")
         self.folder = Path(tempfile.mkdtemp(prefix="muxproxy-nginx-"))
         self.files = self.folder / "files"
@@ -103,7 +106,8 @@ class Nginx:
             # nginx's workers would be another user, who cannot read a folder that is root's alone.
             user = "user root;" if os.geteuid() == 0 else ""
             config = self.folder / "nginx.conf"
-            config.write_text(_NGINX.format(folder=self.folder, host=self.host, port=self.port, user=user))
+            place = {"folder": self.folder, "host": self.host, "port": self.port, "user": user}
+            config.write_text(_NGINX.format(**place, **self._words))
             with (self.folder / "errors").open("ab") as errors:
                 self._process = subprocess.Popen(
                     [self._binary, "-p", str(self.folder), "-c", str(config), "-e", "stderr"],
@@ -118,7 +122,7 @@ class Nginx:
         with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), 1) as sock:
             sock.settimeout(1)
             sock.sendall(b"GET /echo HTTP/1.0\r\n\r\n")
-            return sock.recv(4096).startswith(b"HTTP/1.1 200")
+            return sock.recv(4096).startswith(b"HTTP/1.1 400" if self._words["listen"] else b"HTTP/1.1 200")
         return False
 
     def kill(self) -> None:

@@ -87,11 +87,12 @@ class Service:
             if tls is not None:
                 self._engine.contexts.of(self.backend.name, self.backend.protocol, tls)
 
-    def _secured(self, address: str) -> Secured | None:
-        """Of a listener. `address` in any spelling: which are `tls:` is said by the configuration."""
+    def _secured(self, address: str, *, was: bool) -> Secured | None:
+        """Of a listener. `address` in any spelling: the configuration says which are `tls:`, but for those of
+        port 0, of which there may be some of either kind (`was` it?)."""
         tls, here = self.backend.clients.tls, parse_listen(address)
-        is_by_tls = any(each.tls for each in map(parse_listen, self.backend.clients.listen) if each == here)
-        if tls is None or not is_by_tls:
+        told = {each.tls for each in map(parse_listen, self.backend.clients.listen) if each == here}
+        if tls is None or not (was if len(told) > 1 else True in told):
             return None
         return self._engine.contexts.of(self.backend.name, self.backend.protocol, tls)
 
@@ -102,7 +103,8 @@ class Service:
             kind: Callable[..., Listener] = OriginalListener
         else:
             kind = Listener
-        listener = kind(self._engine, self.pool, descriptor, who, self._secured(address))
+        secured = self._secured(address, was=parse_listen(address).tls)
+        listener = kind(self._engine, self.pool, descriptor, who, secured)
         self.listeners.append((usual(address), listener))
         return listener
 
@@ -121,7 +123,7 @@ class Service:
         self._secure()
         for address, listener in self.listeners:
             listener.admit(sources.of(backend.clients.from_, parse_listen(address)))
-            listener.secure(self._secured(address))
+            listener.secure(self._secured(address, was=listener.is_secure()))
 
     def drain(self, timeout: float, *, gently: bool) -> None:
         """Nobody new; what is owed is finished within `timeout`. `gently`: others accept."""

@@ -1,7 +1,7 @@
 """OpenSSL's contexts of a worker: one for each way in which a backend speaks TLS, made when it is first
 wanted.
 
-Their files are looked at every few seconds, a stat() for each: where one has changed there is another context
+Their files are looked at every second, a stat() for each: where one has changed there is another context
 for who connects from then on. What cannot be read leaves what there was, and is said once for each change; so
 a key and its certificate may be exchanged one after the other, which do not fit in between.
 
@@ -22,7 +22,7 @@ from muxproxy.config.model import ClientsTls, UpstreamTls
 from muxproxy.config.tls.certificates import DAY
 from muxproxy.config.tls.files import TlsFileError, clients_context, days, files, upstream_context
 
-LOOK_EVERY: Final = 5.0  # seconds
+LOOK_EVERY: Final = 1.0  # seconds
 FEW_DAYS: Final = 14.0
 TELL_EVERY: Final = DAY  # a certificate that ends soon is told again
 MOST: Final = 1024  # sessions, and servers whose certificates are known, of one context

@@ -7,10 +7,12 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from muxproxy.config.model import ClientsTls, UpstreamTls
 from muxproxy.config.tls.certificates import DAY
 from muxproxy.worker.tls import contexts
-from muxproxy.worker.tls.contexts import MOST, Contexts, Secured
+from muxproxy.worker.tls.contexts import Contexts, Secured
 from tests.certificates import client_context, made, server_context
 
 
@@ -108,12 +110,13 @@ def test_what_a_reload_has_taken_away_is_looked_at_no_more() -> None:
     assert world.timers == []
 
 
-def test_sessions_are_kept_per_server_and_bounded() -> None:
+def test_sessions_are_kept_per_server_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contexts, "MOST", 5)
     secured = Secured("web", "http", UpstreamTls(ca_file=made("server").ca))
     secured.look(0.0)
     assert secured.context is not None
     done = _shaken(secured.context)
-    for number in range(MOST + 5):
+    for number in range(10):
         secured.keep(f"10.0.0.{number}:443 a", done)
     assert secured.session("10.0.0.4:443 a") is None
     assert secured.session("10.0.0.5:443 a") is not None
