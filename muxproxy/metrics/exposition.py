@@ -32,13 +32,19 @@ def exposition(
     for key, name, kind, text in _OF_WORKERS:
         known = [(_worker(w), w["process"][key]) for w in workers if key in w.get("process", {})]
         _family(lines, name, kind, text, [each for labels, value in known for each in _kinds(labels, value)])
+    whose = [(_label("backend", backend), snapshot) for backend, snapshot in backends.items()]
     for name, kind, text, read in _FAMILIES:
-        samples = [
-            ({"backend": backend} | labels, value)
-            for backend, snapshot in backends.items()
-            for labels, value in read(snapshot)
-        ]
-        _family(lines, name, kind, text, samples)
+        if name == _LIMIT:
+            samples = _limits_written(backends)
+        else:
+            samples = [
+                _line(name, backend, labels, value)
+                for backend, snapshot in whose
+                for labels, value in read(snapshot)
+            ]
+        if samples:
+            _header(lines, name, kind, text)
+            lines += samples
     _queue_wait(lines, backends)
     return "\n".join(lines) + "\n"
 
@@ -134,6 +140,8 @@ def _with_destinations(key: str) -> Read:
 
     return read
 
+
+_LIMIT = "limit"
 
 # (key of the worker's own numbers, name without the prefix, type, help)
 _OF_WORKERS = (
@@ -239,7 +247,12 @@ _FAMILIES: tuple[tuple[str, str, str, Read], ...] = (
         _table("closed", "reason"),
     ),
     ("bytes_total", "counter", "Bytes exchanged with clients.", _table("bytes", "direction")),
-    ("limit", "gauge", "What the configuration allows: seconds, bytes or a count.", _table("limits", "key")),
+    (
+        _LIMIT,
+        "gauge",
+        "What the configuration allows: seconds, bytes or a count.",
+        _table("limits", "key"),
+    ),
     ("server_state", "gauge", "What a server is to us: 1 for the state it is in.", _server_state),
     ("server_sockets", "gauge", "Sockets towards the server.", _servers("connections")),
     ("server_in_flight", "gauge", "Exchanges the server owes a reply.", _servers("in_flight")),
@@ -259,6 +272,25 @@ def _family(lines: list[str], name: str, kind: str, text: str, samples: Sequence
     lines.extend(_sample(name, labels, value) for labels, value in samples)
 
 
+_written: dict[str, tuple[Mapping[str, float], list[str]]] = {}
+
+
+def _limits_written(backends: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Most lines of a page are what the configuration says: made once for each (supervisor/status.py gives
+    the same object until it changes)."""
+    known = {name: snapshot["limits"] for name, snapshot in backends.items() if "limits" in snapshot}
+    lines: list[str] = []
+    for backend, limits in known.items():
+        made = _written.get(backend)
+        if made is None or made[0] is not limits:
+            texts = [_sample(_LIMIT, {"backend": backend, "key": key}, n) for key, n in limits.items()]
+            made = _written[backend] = limits, texts
+        lines += made[1]
+    for gone in _written.keys() - known.keys():
+        del _written[gone]
+    return lines
+
+
 def _queue_wait(lines: list[str], backends: Mapping[str, Mapping[str, Any]]) -> None:
     known = {name: snapshot["queue_wait"] for name, snapshot in backends.items() if "queue_wait" in snapshot}
     if not known:
@@ -267,11 +299,10 @@ def _queue_wait(lines: list[str], backends: Mapping[str, Mapping[str, Any]]) -> 
     for backend, histogram in known.items():
         labels = {"backend": backend}
         total = 0
-        for bound, count in zip(
-            [*map(_value, histogram["bounds"]), "+Inf"], histogram["counts"], strict=True
-        ):
+        begin = f"muxproxy_queue_wait_seconds_bucket{{{_label('backend', backend)}"
+        for bound, count in zip(_bounds(tuple(histogram["bounds"])), histogram["counts"], strict=True):
             total += count  # Prometheus' buckets are cumulative, ours are not
-            lines.append(_sample("queue_wait_seconds_bucket", labels | {"le": bound}, total))
+            lines.append(f"{begin},{bound}}} {total}")
         lines.append(_sample("queue_wait_seconds_sum", labels, histogram["sum"]))
         lines.append(_sample("queue_wait_seconds_count", labels, total))
 
@@ -283,6 +314,18 @@ def _header(lines: list[str], name: str, kind: str, text: str) -> None:
 
 def _sample(name: str, labels: Labels, value: float) -> str:
     return f"muxproxy_{name}{{{','.join(map(_label, labels, labels.values()))}}} {_value(value)}"
+
+
+def _line(name: str, backend: str, labels: Labels, value: float) -> str:
+    """As _sample, of a backend's label that is made."""
+    if not labels:
+        return f"muxproxy_{name}{{{backend}}} {_value(value)}"
+    return f"muxproxy_{name}{{{backend},{','.join(map(_label, labels, labels.values()))}}} {_value(value)}"
+
+
+@lru_cache(maxsize=8)
+def _bounds(bounds: tuple[float, ...]) -> list[str]:
+    return [f'le="{bound}"' for bound in [*map(_value, bounds), "+Inf"]]
 
 
 @lru_cache(maxsize=8192)

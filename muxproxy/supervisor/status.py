@@ -175,7 +175,18 @@ def _backend_state(worker_state: str, is_known: bool) -> str:
     return _BACKEND_STATES.get(worker_state, worker_state)
 
 
+_made: dict[str, tuple[Backend, dict[str, Any]]] = {}
+
+
 def _configured(backend: Backend) -> dict[str, Any]:
+    """Made once for each configuration: of a hundred backends it is a third of what a scrape costs."""
+    made = _made.get(backend.name)
+    if made is None or made[0] is not backend:
+        made = _made[backend.name] = backend, _of_configuration(backend)
+    return made[1]
+
+
+def _of_configuration(backend: Backend) -> dict[str, Any]:
     return {
         "protocol": backend.protocol,
         "clients_max": backend.clients.max_connections,
