@@ -23,9 +23,10 @@ from tests.bench.plan import AROUND, IDLE, IDLE_ROUNDS, Task, UnknownNameError, 
 from tests.bench.progress import Progress, clock_time
 from tests.bench.redis import RedisSuite
 from tests.bench.suite import Stage, Suite
+from tests.bench.tls import TlsSuite
 
 APT = "apt-get install -y haproxy nginx-light wrk redis nutcracker util-linux"
-SUITES = ("http", "redis", "dubbo", "tcp", "latency")
+SUITES = ("http", "tls", "redis", "dubbo", "tcp", "latency")
 
 
 @dataclass
@@ -89,7 +90,8 @@ def main(
 ) -> None:
     """Measure muxproxy beside others, in one run. Nothing is asserted.
 
-    SUITE is http, redis, dubbo, tcp or latency (of http and redis); all of them by default.
+    SUITE is http, tls (HTTPS upstream), redis, dubbo, tcp or latency (of http and redis); all of them by
+    default.
     """
     try:
         ours = builds.find(pythons)
@@ -123,6 +125,8 @@ def suites(
             continue
         if name == "http":
             found.append(HttpSuite(ours))
+        elif name == "tls":
+            found.append(TlsSuite(ours))
         elif name == "redis":
             found.append(RedisSuite(ours))
         elif name == "latency":

@@ -243,9 +243,12 @@ class HttpSuite(Suite):
         answer = get(address)
         return "" if answer.startswith(b"HTTP/1.1 200") else repr(answer[:200])
 
+    def command(self, load: Load, name: str, server: Server | None, seconds: float) -> Command:
+        return wrk_command(load, self.address(name, server), seconds, self.stage.directory)
+
     def run(self, load: measure.Load, name: str, server: Server | None, seconds: float) -> Figures:
         assert isinstance(load, Load)
-        command = wrk_command(load, self.address(name, server), seconds, self.stage.directory)
+        command = self.command(load, name, server, seconds)
         accepted = self._accepted()
         cpu = measure.Cpu(server.pid if server else None)
         figures = measure.run_reporting(

@@ -17,7 +17,8 @@ def planned(*only: str, names: tuple[str, ...] = ()) -> list[Task]:
 
 def test_all_suites_run_whole_unless_something_is_named():
     assert [task.suite.name for task in planned()] == [
-        "http", "redis", "dubbo", "tcp", "latency of http", "latency of redis",
+        "http",
+        "tls", "redis", "dubbo", "tcp", "latency of http", "latency of redis",
     ]  # a table  # fmt: skip
     assert {load.name for task in planned() for load in task.loads} >= {
         "distinct-close-64",

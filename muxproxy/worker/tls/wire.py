@@ -207,6 +207,8 @@ class TlsWire(asyncio.Transport, Keeper):
                     self._ended = True
                     break
                 parts.append(part)
+                if len(part) < _RECORD and not incoming.pending:  # most: its record is read to the end
+                    break
         except ssl.SSLWantReadError:
             pass  # half a record, or none that was data
         except ssl.SSLZeroReturnError:
