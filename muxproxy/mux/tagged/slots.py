@@ -54,7 +54,8 @@ class Slots:
 
     def get(self, tag: int) -> Exchange | None:
         """`tag`: whatever a server says, up to 2**64."""
-        if not 0 < tag <= self.given:
+        given: int = self.given  # compared with an i64, `tag` would have to be one, which raises beyond 2**63
+        if not 0 < tag <= given:
             return None
         near: i64 = tag
         exchange = self._places[near & self._mask]
