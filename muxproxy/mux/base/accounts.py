@@ -19,6 +19,7 @@ from muxproxy.mux.admission.gate import Gate
 from muxproxy.mux.admission.memory import Memory
 from muxproxy.mux.admission.offenders import Offenders
 from muxproxy.mux.admission.queue import Queue
+from muxproxy.mux.base.voice import Voice
 from muxproxy.mux.deadlines import Deadlines
 from muxproxy.mux.exchange import ABANDONED, DONE, REPLYING, SENT, WAITING, ClientRole, Exchange
 from muxproxy.mux.ports import Secure, Wire, World
@@ -87,6 +88,7 @@ class Accounts:
         self.gentle_until = 0.0  # draining while others accept: until then only who is silent is closed
         self.resolve_error = ""
         self.handshaking = 0  # clients, by TLS: they count, and the heart has not met them
+        self.voice: Voice | None = None  # what clients make it say is bounded
         self.asked = ""  # the host that requests name, where its servers are called otherwise
         self.names: dict[str, str] = {}  # address -> the host as it was written, which TLS checks
         # Clients whose replies are written together, at the end of the chunk that brings them; None: at once.
@@ -242,6 +244,10 @@ class Accounts:
 
     def count_event(self, name: str) -> None:
         self.events[name] = self.events.get(name, 0) + 1
+
+    def may_tell(self, now: float) -> bool:
+        """A line about a server is not one too many."""
+        return self.voice is None or self.voice.may_speak(now)
 
     def fault(self, reason: Reason, text: str) -> None:
         """Why the client breaks off that will be counted with `reason`."""

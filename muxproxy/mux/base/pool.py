@@ -385,6 +385,8 @@ class Pool(Changing):
         server.reached = False
         self.connect_failures += 1
         if not server.failures:
+            server.is_told = self.may_tell(now)
+        if not server.failures and server.is_told:
             event = "server closes what it accepts" if closes else "server cannot be reached"
             where = {"backend": self.name, "server": str(server)}
             self.world.log(event, level="warning", **where, error=error)

@@ -76,6 +76,7 @@ class Server(Timed):
         "gone",
         "idle",
         "in_flight",
+        "is_told",
         "last_error",
         "lasts",
         "late",
@@ -99,6 +100,7 @@ class Server(Timed):
         self.in_flight = 0
         self.failures = 0  # connects that failed in a row
         self.failed_at = 0.0
+        self.is_told = True  # the log says that it failed, and so that it is back
         self.closes = False  # the last failure: it accepted, and closed without a word
         self.accepts = False  # but a connection has lasted for a moment since
         self.last_error = ""
@@ -175,7 +177,8 @@ class Server(Timed):
     def on_back(self) -> None:
         """backing off | probing => up"""
         where = {"backend": self.pool.name, "server": str(self)}
-        self.pool.world.log("server is back", **where, failures=self.failures)
+        if self.is_told:
+            self.pool.world.log("server is back", **where, failures=self.failures)
         self.failures = 0
         self.closes = self.accepts = False
         if not self.stopping:  # else its looks go on

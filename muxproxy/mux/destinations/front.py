@@ -22,6 +22,7 @@ from muxproxy.mux.base.client import Client
 from muxproxy.mux.base.lending.allowance import Allowance
 from muxproxy.mux.base.pool import Pool
 from muxproxy.mux.base.upstream import Upstream
+from muxproxy.mux.base.voice import Voice
 from muxproxy.mux.deadlines import INF, Timed
 from muxproxy.mux.destinations.dialling import Dialling
 from muxproxy.mux.destinations.hall import SharedHall
@@ -138,6 +139,7 @@ class Front(ExclusivePool):
         self.outside = outside
         self.judge = Judge(parts.backend)
         self.rooms: dict[Destination, Room] = {}
+        self.voices = Voice()
         self.leaving: list[Pool] = []  # of destinations that are none any more, with clients or sockets left
         self.refused = Reason.DENIED  # why `lead` found nothing, the last time
         self.why = ""
@@ -196,6 +198,7 @@ class Front(ExclusivePool):
         if self.draining:
             pool.protocol.drain()
         self.hall.enter(pool.gate)
+        pool.voice = self.voices
         pool.carries_tunnels = destination.tunnel
         pool.asked = destination.host
         self.lending.enter(pool)
