@@ -25,7 +25,7 @@ def test_all_suites_run_whole_unless_something_is_named():
         "64-P16",
         "redis-16",
     }
-    assert [task.idle for task in planned()] == [6000, 0, 0, 0, 0, 0]
+    assert [task.idle for task in planned()] == [6000, 0, 0, 0, 0, 0, 0]
 
 
 def test_who_names_a_load_has_only_the_suites_that_know_it():

@@ -175,6 +175,29 @@ def test_what_comes_in_one_read_is_told_in_one_piece(open_scene: Scene) -> None:
     assert scene.hands.told[2:] == [b"cut in pieces"]
 
 
+def test_who_sends_by_the_byte_is_read_in_several_turns_and_in_order(open_scene: Scene) -> None:
+    """P10. Until all of it is told nothing more is read, and what is left when it breaks is told, too."""
+    scene = open_scene
+    for number in range(200):
+        scene.far.write(bytes([number]))
+    scene.far.write(b"x" * 40_000)
+    scene.brings()
+    assert scene.hands.told == ["made", bytes(range(64))]
+    assert not scene.transport.reading
+    scene.loop.turns()
+    assert scene.hands.told[2:] == [bytes(range(64, 128))]
+    scene.wire.pause_reading()
+    scene.loop.turns()
+    assert scene.hands.told[3:] == []
+    scene.wire.resume_reading()
+    assert not scene.transport.reading
+    scene.loop.turns()
+    assert b"".join(scene.wire.unread()) == bytes(range(192, 200)) + b"x" * 40_000
+    assert scene.hands.told[3:] == [bytes(range(128, 192))]
+    scene.loop.turns()
+    assert scene.transport.reading
+
+
 def test_what_is_written_meanwhile_goes_out_in_one_piece_and_else_at_once(open_scene: Scene) -> None:
     scene = open_scene
     before = len(scene.transport.writes)
