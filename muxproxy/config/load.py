@@ -42,7 +42,7 @@ from muxproxy.config.model import (
     Upstream,
     UpstreamTls,
 )
-from muxproxy.config.tls.files import unusable
+from muxproxy.config.tls.files import unreadable, unusable
 from muxproxy.errors import ConfigError, Problem
 
 BACKENDS = "backends"
@@ -121,11 +121,20 @@ def examine(path: Path) -> Reading:
     backends = tuple(
         consistency.with_listeners(node, [backend for backend, _ in drafts if backend is not None])
     )
+    warnings += _unreadable(node, backends)
     warnings += exposure.warnings([path, path / BACKENDS], path / NODE_FILE, backends)
     config = None if problems else Config(node=node, backends=backends)
     if config is not None:
         warnings += consistency.warnings(config)
     return Reading(config, problems, warnings)
+
+
+def _unreadable(node: Node, backends: tuple[Backend, ...]) -> list[Problem]:
+    try:
+        who = identity(node)
+    except UnknownNameError:  # which is a problem of its own
+        return []
+    return [problem for backend in backends for problem in unreadable(backend, node.user, who)]
 
 
 def _backend_files(directory: Path) -> tuple[list[Path], list[Problem]]:

@@ -7,10 +7,12 @@ broken or of another pair is a problem of that key and not one of the first conn
 from __future__ import annotations
 
 import json
+import os
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
+from muxproxy.config.identity import Identity
 from muxproxy.config.model import Backend, ClientsTls, UpstreamTls
 from muxproxy.config.tls.certificates import days_left
 from muxproxy.errors import Problem
@@ -142,6 +144,33 @@ def _problem(backend: Backend, place: str, tls: UpstreamTls | ClientsTls) -> Ite
             clients_context(tls, backend.protocol)
     except TlsFileError as error:
         yield Problem(backend.file, f"{place}.{error.key}", json.dumps(getattr(tls, error.key)), str(error))
+
+
+def unreadable(backend: Backend, user: str, who: Identity | None) -> Iterator[Problem]:
+    """Files that workers cannot read, though we can: warnings. `who`: `user` in numbers; None: as we are."""
+    for place, tls in (("clients.tls", backend.clients.tls), ("upstream.tls", backend.upstream.tls)):
+        for key in ("ca_file", "cert_file", "key_file") if tls is not None and who is not None else ():
+            path = getattr(tls, key)
+            if path and not _may_read(Path(path), who):
+                rule = f"workers run as {user}, who cannot read it: chgrp it to a group of his and chmod g+r"
+                yield Problem(backend.file, f"{place}.{key}", json.dumps(path), rule)
+
+
+def _may_read(path: Path, who: Identity | None) -> bool:
+    """True, too, where there is none: that is told elsewhere."""
+    if who is None or who.uid == 0:
+        return True
+    try:
+        real = path.resolve(strict=True)
+        return _allows(real.stat(), who, 4) and all(_allows(each.stat(), who, 1) for each in real.parents)
+    except (OSError, RuntimeError):
+        return True
+
+
+def _allows(status: os.stat_result, who: Identity, bit: int) -> bool:
+    """`bit`: 4 to read, 1 to go through a directory. Of owner, group, others the first that one is counts."""
+    shift = 6 if status.st_uid == who.uid else 3 if status.st_gid in (who.gid, *who.groups) else 0
+    return bool(status.st_mode >> shift & bit)
 
 
 def days(path: str, now: float) -> float:

@@ -3,17 +3,22 @@ it."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import ssl
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from muxproxy.config.identity import Identity
 from muxproxy.config.load import examine
 from muxproxy.config.model import ClientsTls, UpstreamTls
-from muxproxy.config.tls.files import TlsFileError, clients_context, days, files, upstream_context
+from muxproxy.config.tls.files import TlsFileError, clients_context, days, files, unreadable, upstream_context
 from tests.certificates import made
+from tests.config.models import backend
 
 SERVER, OTHER = made("server"), made("other")
 BACKEND = """
@@ -136,3 +141,30 @@ def test_who_is_not_checked_and_who_may_read_the_key_is_said_aloud(tmp_path: Pat
 
 def test_the_days_are_those_of_the_certificate_that_is_shown() -> None:
     assert 0 < days(made("soon").cert, 0.0) - days(SERVER.cert, 0.0) + 26 < 2
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """That others may go through, which pytest's own are not."""
+    with tempfile.TemporaryDirectory(prefix="muxproxy-open-", dir="/tmp") as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
+def test_a_key_that_workers_cannot_read_is_told_before_they_try(open_folder: Path) -> None:
+    key = open_folder / "own.key"
+    shutil.copy(SERVER.key, key)
+    one = backend(clients__tls=ClientsTls(str(key), "/none.pem"))
+    other, group = os.geteuid() + 1, os.getegid()
+    for mode, who, told in (
+        (0o600, None, []),
+        (0o600, Identity(0, 0, []), []),
+        (0o600, Identity(other, group, []), ["clients.tls.cert_file"]),
+        (0o640, Identity(other, group + 1, [group]), []),
+        (0o604, Identity(other, group, []), ["clients.tls.cert_file"]),  # of the group, which may not
+        (0o604, Identity(other, group + 1, []), []),
+    ):
+        key.chmod(mode)
+        found = list(unreadable(one, "proxy", who))
+        assert [problem.key for problem in found] == told, oct(mode)
+        assert all("workers run as proxy, who cannot read it" in problem.rule for problem in found)
