@@ -72,6 +72,9 @@ class ClientSocket(Visitor):
         except Exception:
             self._engine.on_client_bug(brain)
 
+    def has_rested(self, idle: float) -> bool:
+        return self._brain is not None and self._brain.idle_since() <= self._time() - idle
+
     def come_back(self, idle: float) -> bool:
         brain = self._brain
         if brain is None or brain.wire is None:
@@ -88,7 +91,7 @@ class ClientSocket(Visitor):
         except OSError:  # none is left
             return False
         sock = socket.SocketType(named.family, socket.SOCK_STREAM, 0, descriptor)
-        self._visit = visit = Visit(self._engine.lobby, self, sock)
+        self._visit = visit = Visit(self._engine.lobby, self, sock, descriptor)
         self._set_limits(visit)
         brain.wire = visit
         wire.set_protocol(_NOBODY)
@@ -97,7 +100,7 @@ class ClientSocket(Visitor):
         return True
 
     def _set_limits(self, wire: asyncio.Transport | Visit) -> None:
-        high = self._pool.clients_config.response_buffer
+        high = self._pool.response_buffer
         # uvloop's own low-water mark is 16 bytes: a client would be resumed only when all but empty, and the
         # upstream stand still meanwhile.
         wire.set_write_buffer_limits(high=high, low=high // 4)

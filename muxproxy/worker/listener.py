@@ -116,7 +116,7 @@ class Listener:
         hands = ClientSocket(self._engine, pool, door)
         if self._has_visits:
             sock = _SOCKET(self._family, _STREAM, 0, descriptor)
-            hands.begin(Visit(self._engine.lobby, hands, sock))
+            hands.begin(Visit(self._engine.lobby, hands, sock, descriptor))
             return
         self._adopt(descriptor, hands)
 

@@ -18,6 +18,7 @@ class Hands(Visitor):
         self.said: list[str] = []
         self.paused = False
         self.owed = False
+        self.rested = False
 
     def pause_writing(self) -> None:
         self.said.append("pause")
@@ -47,6 +48,9 @@ class Hands(Visitor):
     def is_read_paused(self) -> bool:
         return self.paused
 
+    def has_rested(self, idle: float) -> bool:
+        return self.rested
+
     def come_back(self, idle: float) -> bool:
         self.said.append("looked at")
         return not self.owed
@@ -69,7 +73,7 @@ class Alone:
         self.peer.setblocking(False)
         self.sock = socket.SocketType(ours.family, ours.type, 0, ours.detach())
         self.hands = Hands()
-        self.visit = Visit(lobby, self.hands, self.sock)
+        self.visit = Visit(lobby, self.hands, self.sock, self.sock.fileno())
         self.visit.set_write_buffer_limits(100, 25)
 
     def turn(self) -> None:
@@ -159,7 +163,35 @@ def test_what_its_socket_does_not_take_is_reason_enough_to_stay(alone: Alone) ->
     assert alone.adopted == [alone.sock.fileno()]
 
 
-def test_who_comes_silent_is_read_when_it_speaks_and_stays_when_it_does_so_again(alone: Alone) -> None:
+def test_a_rest_between_two_requests_begins_the_count_again(alone: Alone) -> None:
+    alone.visit.begin()
+    alone.visit.write(b"re")
+    for rested in [*[False] * (visit.OFTEN - 1), True, *[False] * visit.OFTEN]:
+        assert alone.adopted == []
+        alone.hands.rested = rested
+        alone.peer.send(b"x")
+        alone.lobby.on_readable()
+    assert alone.adopted == [alone.sock.fileno()]
+
+
+def test_who_has_rested_since_its_last_reply_needs_no_transport_unless_it_says_much(alone: Alone) -> None:
+    alone.hands.rested = True
+    alone.visit.begin()
+    for number in range(3):
+        alone.peer.send(b"%d" % number)
+        alone.lobby.on_readable()
+        alone.visit.write(b"re")
+    assert alone.hands.said == ["open", "0", "1", "2"]
+    assert alone.adopted == []
+    alone.peer.send(b"x" * visit.AT_ONCE)
+    alone.lobby.on_readable()
+    assert alone.adopted == [alone.sock.fileno()]
+
+
+def test_who_comes_silent_is_read_when_it_speaks_and_stays_when_it_does_so_again(
+    alone: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(visit, "OFTEN", 1)
     alone.visit.begin()
     assert alone.hands.said == ["open"]
     alone.peer.send(b"one")
@@ -211,7 +243,7 @@ def test_who_has_asked_by_then_is_opened_with_that_and_who_has_left_is_not(alone
 
 def test_the_end_of_one_visit_may_be_anothers_in_the_same_turn(alone: Alone) -> None:
     other = Alone()
-    two = Visit(alone.lobby, other.hands, other.sock)
+    two = Visit(alone.lobby, other.hands, other.sock, other.sock.fileno())
     for visit_, peer in ((alone.visit, alone.peer), (two, other.peer)):
         visit_.begin()
         peer.send(b"x")
@@ -302,7 +334,8 @@ def test_who_stays_is_looked_at_in_turns_until_it_comes_back(
         alone.later.pop()()
 
 
-def test_who_has_come_back_has_asked_before(alone: Alone) -> None:
+def test_who_has_come_back_has_asked_before(alone: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visit, "OFTEN", 1)
     alone.visit.come_back()
     alone.peer.send(b"again")
     alone.lobby.on_readable()
@@ -314,7 +347,7 @@ def test_who_is_not_read_gets_no_transport_for_it_which_would_read(alone: Alone)
     alone.peer.send(b"x" * visit.AT_ONCE)
     alone.hands.paused = True
     alone.visit.begin()
-    assert alone.lobby._visits == {}
+    assert alone.lobby.reads == 0
     assert alone.adopted == []
     alone.hands.paused = False
     alone.visit.resume_reading()

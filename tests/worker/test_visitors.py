@@ -36,6 +36,12 @@ async def visits(bench: Bench, data: bytes) -> tuple[End, End]:
     return ann, server
 
 
+def who_asks_again_is_busy(monkeypatch: pytest.MonkeyPatch, times: int = 1) -> None:
+    """However long it takes here."""
+    monkeypatch.setattr(visit, "SOON", 1e9)
+    monkeypatch.setattr(visit, "OFTEN", times)
+
+
 def test_who_is_answered_with_its_last_reply_never_has_a_transport() -> None:
     async def scene(bench: Bench) -> None:
         ann, server = await visits(bench, b"ann bye\n")
@@ -65,7 +71,11 @@ def test_data_and_fin_of_a_last_reply_leave_in_one_segment() -> None:
 
 
 @pytest.mark.parametrize("sharing", [Sharing.EXCLUSIVE, Sharing.ORDERED])
-def test_who_asks_twice_stays_and_has_a_transport(sharing: Sharing) -> None:
+def test_who_asks_again_soon_stays_and_has_a_transport(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who_asks_again_is_busy(monkeypatch, 2)
+
     async def scene(bench: Bench) -> None:
         ann, server = await visits(bench, b"one\n")
         await server.sends(b"one\n")
@@ -74,6 +84,7 @@ def test_who_asks_twice_stays_and_has_a_transport(sharing: Sharing) -> None:
             await asyncio.sleep(0)
         assert isinstance(wire_of(bench), Visit)
         for word in (b"two\n", b"three\n"):
+            assert isinstance(wire_of(bench), Visit)
             await ann.sends(word)
             assert await server.gets(len(word)) == word
             await server.sends(word)
@@ -82,6 +93,33 @@ def test_who_asks_twice_stays_and_has_a_transport(sharing: Sharing) -> None:
         ann.closes()
         await bench.until(lambda: not bench.pool.clients)
         assert bench.outcomes() == {"ok": 3}
+
+    perform(scene, sharing)
+
+
+@pytest.mark.parametrize("sharing", [Sharing.EXCLUSIVE, Sharing.ORDERED, Sharing.TAGGED])
+def test_who_asks_seldom_needs_none(sharing: Sharing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visit, "SOON", 0.0)  # behind its last reply: never
+
+    async def scene(bench: Bench) -> None:
+        ann = await bench.client()
+        server = None
+        for number in range(9):
+            data = (b"%08d one\n" if sharing is Sharing.TAGGED else b"%d\n") % number
+            await ann.sends(data)
+            server = server or await bench.accepted()
+            await server.sends(await server.gets(len(data)))
+            assert await ann.gets(len(data)) == data
+            assert isinstance(wire_of(bench), Visit)
+        # the rest of a request is not a request: who is in the midst of one is busy
+        await ann.sends(b"00000009 one +9\n1" if sharing is Sharing.TAGGED else b"one +9\n1")
+        await bench.until(lambda: bench.pool.bytes_from_clients > 9 * len(data))
+        assert isinstance(wire_of(bench), Visit)
+        monkeypatch.setattr(visit, "OFTEN", 1)
+        await ann.sends(b"23")
+        await bench.until(lambda: not isinstance(wire_of(bench), Visit))
+        ann.closes()
+        await bench.until(lambda: not bench.pool.clients)
 
     perform(scene, sharing)
 
@@ -97,7 +135,7 @@ def test_who_leaves_with_its_reply_is_heard_of_by_no_transport(how: str) -> None
         await bench.until(lambda: not bench.pool.clients)
         assert bench.engine.client_sockets == 0
         assert not wire._moving
-        assert bench.engine.lobby._visits == {}
+        assert bench.engine.lobby.reads == 0
 
     perform(scene)
 
@@ -205,7 +243,7 @@ def test_one_that_is_not_read_costs_no_turns_and_is_read_again_later() -> None:
         (client,) = bench.pool.clients
         await bench.until(client.is_read_paused)  # its second request is held back
         await ann.sends(b"three\n")
-        assert bench.engine.lobby._visits == {}
+        assert bench.engine.lobby.reads == 0
         for word in (b"one\n", b"two\n", b"three\n"):
             if word != b"one\n":
                 assert await server.gets(len(word)) == word
@@ -278,6 +316,8 @@ def test_a_bug_of_ours_ends_the_visit_it_touched(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_transport_that_cannot_be_made_ends_the_visit(monkeypatch: pytest.MonkeyPatch) -> None:
+    who_asks_again_is_busy(monkeypatch)
+
     async def scene(bench: Bench) -> None:
         def raises(*_: object) -> None:
             raise MemoryError
@@ -299,6 +339,7 @@ def test_a_transport_that_cannot_be_made_ends_the_visit(monkeypatch: pytest.Monk
 def test_who_stays_and_falls_silent_gives_its_transport_back_and_is_heard_as_before(
     sharing: Sharing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    who_asks_again_is_busy(monkeypatch)
     monkeypatch.setattr(visit, "IDLE", 0.01)
     monkeypatch.setattr(visit, "LOOK_EVERY", 0.001)
 
@@ -331,6 +372,7 @@ def test_who_stays_and_falls_silent_gives_its_transport_back_and_is_heard_as_bef
 
 @pytest.mark.inside  # ClientSocket.come_back is replaced
 def test_who_is_owed_something_or_takes_nothing_keeps_its_transport(monkeypatch: pytest.MonkeyPatch) -> None:
+    who_asks_again_is_busy(monkeypatch)
     monkeypatch.setattr(visit, "IDLE", 0.0)
     monkeypatch.setattr(visit, "LOOK_EVERY", 0.001)
     looks: list[bool] = []
@@ -361,6 +403,7 @@ def test_who_is_owed_something_or_takes_nothing_keeps_its_transport(monkeypatch:
 
 
 def test_without_a_descriptor_to_spare_it_keeps_its_transport(monkeypatch: pytest.MonkeyPatch) -> None:
+    who_asks_again_is_busy(monkeypatch)
     monkeypatch.setattr(visit, "IDLE", 0.0)
     monkeypatch.setattr(visit, "LOOK_EVERY", 0.001)
     tried: list[int] = []

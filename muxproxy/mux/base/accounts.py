@@ -117,7 +117,8 @@ class Accounts:
         """All numbers that come from the configuration, at first and whenever it changes."""
         self.config = backend.upstream
         self.clients_config = backend.clients
-        # What every request asks: to look it up costs a compiled heart a call each.
+        # What every client and request asks: to look it up costs a compiled heart a call each.
+        self.response_buffer = backend.clients.response_buffer
         self.reply_timeout = backend.upstream.reply_timeout
         self.max_in_flight = backend.upstream.max_in_flight
         self.client_idle_timeout = backend.clients.idle_timeout

@@ -135,7 +135,9 @@ class Client(Replying):
                 self.pool.slow.forget(self)
             if self.busy:
                 self.pool.forget_client(self)
-            self.pool.clients.pop(self, None)
+            clients = self.pool.clients
+            if self in clients:
+                del clients[self]
             if self.phase != ENDING:  # else it has left
                 self.leave(Reason.CLIENT_LEFT, now)
             if self.pool.draining:
