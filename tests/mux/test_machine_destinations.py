@@ -66,6 +66,7 @@ class BoundOfAll:
         assert sockets == front.sockets(), "P1: one that nobody counts"
         assert sockets <= max(front.max_connections, self._most), "P1"
         assert front.allowance.report().held >= sockets, "P1: more than it says"
+        assert front.lending.places.is_right(), "P1: sums that are not those of all"
         self._most = max(front.max_connections, sockets)
         for pool in front.pools():
             most = max(pool.config.max_connections, self._each.get(pool, 0))

@@ -2,7 +2,7 @@
 section 3a).
 
     client ──▶ Front ──▶ the pool of its destination ──▶ its server
-                │  who waits for a place:  lending.py    places of max_connections, from pool to pool
+                │  who waits for a place:  lending.py    places of max_connections, by places.py
                 │  who waits at all:       hall.py       places of max_waiting, likewise
                 └─ numbers of all:         totals.py
 

@@ -34,6 +34,7 @@ from muxproxy.protocols.contract import Frame, Reason, Sharing
 
 SWEEP: Final = 5.0  # seconds between two looks for destinations that may be forgotten
 AT_A_TIME: Final = 64  # one of so many is forgotten at once where there are max_destinations
+MANY: Final = 256  # that are forgotten leave memory worth to be given back
 PAUSE: Final = 0.1  # seconds after a look that found none
 NOT_ALLOWED: Final = "destination not allowed any more"
 FORGOTTEN: Final = "destination forgotten"
@@ -54,6 +55,9 @@ class Outside(Interface):
 
     def is_own(self, host: str) -> bool:
         """An address of this machine."""
+
+    def give_back(self) -> None:
+        """Much memory has come free."""
 
 
 class Room:
@@ -119,7 +123,7 @@ class _Sweep(Timed):
 
     def begin(self, now: float) -> None:
         if self.deadline == INF:
-            self.deadline = now + SWEEP
+            self.deadline = now + min(SWEEP, self._front.config.idle_timeout)
             self._front.slow.watch(self)
 
     def on_deadline(self, now: float) -> None:
@@ -144,6 +148,7 @@ class Front(ExclusivePool):
         self.refused = Reason.DENIED  # why `lead` found nothing, the last time
         self.why = ""
         self.forgotten = 0  # destinations, since start
+        self._given_back = 0  # of these, when memory was given back last
         self._look_after = 0.0  # nobody can be forgotten before
         self._sweep = _Sweep(self)
         self.lending = Lending(self.max_connections, self.world, self.fine, self._on_lent)
@@ -235,6 +240,9 @@ class Front(ExclusivePool):
             if now - room.used >= life and not room.pool.upstreams and self._is_idle(room.pool, busy):
                 self._part(room, FORGOTTEN, now)
         self.leaving = [pool for pool in self.leaving if not self._is_gone(pool, busy)]
+        if self.forgotten - self._given_back >= MANY:
+            self._given_back = self.forgotten
+            self.world.soon(self.outside.give_back)
         if self.rooms or self.leaving:
             self._sweep.begin(now)
 

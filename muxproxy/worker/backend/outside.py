@@ -4,6 +4,7 @@ the addresses of names.
 
 from __future__ import annotations
 
+import gc
 import os
 
 from muxproxy.config.address import parse_server
@@ -77,6 +78,11 @@ class Surroundings:
 
     def is_own(self, host: str) -> bool:
         return door.is_own(host)
+
+    def give_back(self) -> None:
+        """What refers to itself goes first."""
+        gc.collect()
+        self._engine.lobby.give_back()
 
     def close(self) -> None:
         """Nothing more is looked up."""

@@ -40,6 +40,7 @@ class City(Stage):
         super().__init__(protocol, servers=(), config=config(keys), **keys)
         self.looked_up: list[Pool] = []
         self.own: set[str] = set()
+        self.given_back = 0
         parts = Parts(
             self.config,
             self.protocol(),
@@ -74,6 +75,9 @@ class City(Stage):
 
     def is_own(self, host: str) -> bool:
         return host in self.own
+
+    def give_back(self) -> None:
+        self.given_back += 1
 
     # -- what a test does ---------------------------------------------------------------------------------
 

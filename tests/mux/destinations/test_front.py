@@ -7,7 +7,7 @@ import pytest
 from muxproxy.budget import Order
 from muxproxy.config.destination import Destination
 from muxproxy.config.limits import CLIENTS
-from muxproxy.mux.destinations.front import SWEEP
+from muxproxy.mux.destinations.front import MANY, SWEEP
 from muxproxy.protocols.contract import Sharing
 from tests.mux.destinations.city import City, place
 
@@ -245,6 +245,15 @@ def test_a_destination_that_is_idle_is_forgotten_after_a_while_and_what_it_count
     assert not city.world.sockets
     numbers = city.statistics()
     assert (numbers["connects"], numbers["outcomes"]["replied"]["ok"]) == (1, 1)
+
+
+def test_memory_is_given_back_when_many_are_forgotten() -> None:
+    city = City(Sharing.EXCLUSIVE, idle_timeout=5.0, max_connections=300)
+    for number in range(MANY):
+        city.front.lead(Destination(f"10.0.{number // 200}.{number % 200}", 80), city.world.now)
+    city.passes(20.0)
+    assert not city.front.rooms
+    assert city.given_back == 1
 
 
 def test_a_drain_ends_all() -> None:
