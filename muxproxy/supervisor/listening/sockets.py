@@ -4,11 +4,11 @@ The supervisor calls listen() itself, so that clients who arrive while a worker 
 backlog and none is refused. Every listener that cannot be had is reported at once, in one ListenError.
 
 Shards share one socket. With one each (SO_REUSEPORT) the kernel spreads better: of two bare accept loops the
-busier one gets 50 to 56 % of the connections, of a shared socket 54 to 62 %, and with EPOLLEXCLUSIVE up to all
-(64 and 1,000 clients that stay, and one request each). Two workers on a busy machine: 53 to 90 of 100 of 64
-clients that stay, 51 to 78 of 1,000, half and half of one request each. But SO_REUSEPORT deals out blindly, to
-a shard that stands still as well, and what waits in a socket's own backlog is reset when its shard is taken
-away. Bounds suffer from neither: they are lent to where clients are.
+busier one gets 50 to 56 % of the connections, of a shared socket 54 to 62 %, and with EPOLLEXCLUSIVE up to
+all (64 and 1,000 clients that stay, and one request each). Two workers on a busy machine: 53 to 90 % of 64
+clients that stay, 51 to 78 % of 1,000, half and half of one request each. But SO_REUSEPORT deals out blindly,
+to a shard that stands still as well, and what waits in a socket's own backlog is reset when its shard is
+taken away. Bounds suffer from neither: they are lent to where clients are.
 """
 
 from __future__ import annotations

@@ -192,8 +192,14 @@ class Allowance(Timed):
             return
         self._refused += refused
         if self.deadline == INF and self._pool.max_connections < self._pool.config.max_connections:
-            self.deadline = now + WANT_AFTER
+            self.deadline = then = now + WANT_AFTER
             self._pool.fine.watch(self)
+            # Not with the wheel, whose grain is five times that.
+            self._pool.world.later(WANT_AFTER, lambda: self._on_waited(then))
+
+    def _on_waited(self, now: float) -> None:
+        if self.deadline == now:
+            self.on_deadline(now)
 
     def on_deadline(self, now: float) -> None:
         self.deadline = INF
