@@ -32,5 +32,7 @@ def percentiles(took: array[float]) -> dict[str, float]:
     ordered = sorted(took)
     last = len(ordered) - 1
     return {
-        name: ordered[min(last, int(part * len(ordered)))] for name, part in PERCENTILES.items() if ordered
+        name: round(ordered[min(last, int(part * len(ordered)))], 6)
+        for name, part in PERCENTILES.items()
+        if ordered
     }

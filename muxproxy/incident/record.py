@@ -95,7 +95,7 @@ class Recording(msgspec.Struct):
 
 
 def to_json(recording: Recording) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(recording), indent=1) + b"\n"
+    return msgspec.json.encode(recording) + b"\n"
 
 
 def from_json(data: bytes) -> Recording:

@@ -53,7 +53,6 @@ def machine() -> dict[str, str]:
         "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "cpus": str(len(os.sched_getaffinity(0))),
-        "load": f"{os.getloadavg()[0]:.1f} before it began",
         "descriptors": f"{descriptors():,} per process",
         "muxproxy": installed(),
         "python": platform.python_version(),

@@ -104,3 +104,23 @@ with Stage("test") as stage:
         assert select.select([orphan], [], [], 10)[0] == [orphan]  # it has ended
     finally:
         os.close(orphan)
+
+
+def test_those_that_start_together_are_waited_for_together_and_one_may_end_before_the_others() -> None:
+    with Stage("test") as stage:
+        one, two = (stage.program(LOAD, name) for name in ("one", "two"))
+        stage.await_all([one, two], "ready", within=20)
+        stage.end(one)
+        assert one.process.returncode == 0
+        stage.turn()  # nobody misses it
+        assert two.process.poll() is None
+        with pytest.raises(Broken, match=r"two did not say 'never' within 0\.1s"):
+            stage.await_all([two], "never", within=0.1)
+
+
+def test_a_server_starts_with_what_is_done_before_it_and_ends_with_us() -> None:
+    with Stage("test") as stage:
+        child = stage.server(["sh", "-c", "pwd >&2; exec sleep 60"], "a server", lambda: os.chdir("/"))
+        while "/\n" not in child.log.read_text():
+            stage.turn()
+    assert child.process.returncode == -signal.SIGTERM

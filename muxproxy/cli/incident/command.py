@@ -5,6 +5,7 @@ The replays are incident/'s; this is what one types, and what is printed and wri
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,9 +89,11 @@ def _perform(replay: Replay, size: str, world: World, out: Path, no_pictures: bo
     from muxproxy.incident.record import outcome, to_json
     from muxproxy.stage.stage import Stage
 
-    record = replay.recording(size, world)
+    record, before = replay.recording(size, world), os.getloadavg()[0]
     with Stage("incident") as stage, _view(record) as view:
         replay.play(stage, world, record, view.show)
+    load = f"{before:.1f} before, {os.getloadavg()[0]:.1f} after"  # what else the machine was doing
+    record.machine = record.machine | {"load": load}
     (out / f"{record.name}.json").write_bytes(to_json(record))
     click.echo(f"\n{record.title}\n{record.story}")
     for leg in record.legs:

@@ -152,7 +152,7 @@ def problems(record: Recording) -> list[str]:
             found.append(f"{leg.title}: {count(leg.requests, 'reply')}, {leg.errors}, ready: {leg.ready}")
     if through.dialled != total:
         found.append(f"through muxproxy: {through.dialled:,} connections of the consumers, and not {total:,}")
-    if max(through.most_in_all, through.most_at_servers) > BOUND:
+    if max(through.most_open, through.most_at_servers) > BOUND:
         found.append(f"through muxproxy: {through.most_at_servers:,} sockets, above the bound of {BOUND}")
     return found
 

@@ -35,7 +35,7 @@ from muxproxy.stage.pipes import obey, say
 KEYS = 1000
 VALUE = 100  # bytes
 REPORT_EVERY = 0.1
-PATIENCE = 10.0  # seconds after the end for what is under way
+PATIENCE = 25.0  # seconds after the end for what is under way
 EXHAUSTED = "redigo: connection pool exhausted"
 _CHUNK = 16 * 1024
 

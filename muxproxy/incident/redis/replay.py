@@ -25,6 +25,10 @@ PORT = 6379
 HOLD = 10  # milliseconds of each burst for which Redis holds everybody's commands
 EVERY = 0.1  # seconds between two bursts
 BURST = (200, 320)  # commands, all at once
+FEW = {
+    "full": ", for with Linux's own 28,232 the first would be free again before the last is taken",
+    "quick": ", few so that it is quick",
+}
 BROKEN = "dial: connect: Cannot assign requested address"
 AS_IT_WAS = {"max_idle": 50, "max_active": 500, "wait": False}
 REPAIRED = {"max_idle": 300, "max_active": 400, "wait": True}
@@ -49,7 +53,9 @@ class Size(NamedTuple):
 
 
 SIZES = {
-    "full": Size(30.0, (32768, 60999), 220),  # Linux's own range: 28,232 ports
+    # TIME_WAITs by the ten thousand. With Linux's own 28,232 ports the first would be free again before the
+    # last is taken: it takes every second one first, and then each connect() searches these, for 5 ms.
+    "full": Size(30.0, (32768, 44767), 60),
     "quick": Size(4.0, (32768, 34767), 20),
     "small": Size(1.0, (32768, 33567), 10),
 }
@@ -63,7 +69,7 @@ def programs() -> dict[str, str]:
 def recording(size: str, world: World) -> Recording:
     seconds, wanted, _ = SIZES[size]
     settings = world.settings({"ip_local_port_range": f"{wanted[0]} {wanted[1]}", "tcp_tw_reuse": "0"})
-    few = ", few so that it is quick" if world.is_real and size != "full" else ""
+    few = FEW["full" if size == "full" else "quick"] if world.is_real else ""
 
     def leg(name: str, title: str, how: str, bound: int | None = None) -> Leg:
         return Leg(name, title, how, seconds, bound)
@@ -174,8 +180,8 @@ def problems(record: Recording) -> list[str]:
             found.append(f"{leg.title}: {leg.errors}")
     if not through.requests:
         found.append("through muxproxy: no replies at all")
-    if max(through.most_in_all, through.most_at_servers) > BOUND:
-        found.append(f"through muxproxy: {through.most_in_all:,} sockets, above the bound of {BOUND}")
+    if max(through.most_open, through.most_at_servers) > BOUND:
+        found.append(f"through muxproxy: {through.most_open:,} sockets, above the bound of {BOUND}")
     return found
 
 

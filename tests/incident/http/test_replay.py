@@ -23,9 +23,9 @@ def test_direct_every_pool_is_established_and_muxproxy_needs_240(tmp_path: Path)
         assert leg.errors == {}
         assert leg.requests > 600
     assert through.dialled == 600  # the client, unchanged
-    assert 0 < through.most_in_all <= BOUND == 240
+    assert 0 < through.most_open <= BOUND == 240
     assert 0 < through.most_at_servers <= BOUND
-    assert any(fact.startswith("against direct: p50 ") for fact in through.facts)
+    assert any(fact.startswith("added: p50 ") for fact in through.facts)
 
 
 def test_it_is_as_large_as_the_descriptor_limit_permits() -> None:
@@ -49,7 +49,7 @@ def test_what_did_not_happen_is_a_problem() -> None:
         leg.requests = 100
     assert problems(record) == []
     direct.samples[0].client["ESTABLISHED"] = 300
-    through.samples[0].client["TIME_WAIT"] = 1
+    through.samples[0].client["SYN_SENT"] = 1
     through.errors = {"status 503": 1}
     assert [problem.partition(":")[0] for problem in problems(record)] == [
         "direct",
