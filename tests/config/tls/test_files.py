@@ -168,3 +168,17 @@ def test_a_key_that_workers_cannot_read_is_told_before_they_try(open_folder: Pat
         found = list(unreadable(one, "proxy", who))
         assert [problem.key for problem in found] == told, oct(mode)
         assert all("workers run as proxy, who cannot read it" in problem.rule for problem in found)
+
+
+def test_of_the_systems_cas_a_folder_is_asked_and_a_bundle_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, folder = tmp_path / "bundle.pem", tmp_path / "certs"
+    shutil.copy(SERVER.ca, bundle)
+    folder.mkdir()
+    monkeypatch.setenv("SSL_CERT_DIR", str(folder))
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    assert upstream_context(UpstreamTls(), "tcp").cert_store_stats()["x509_ca"] == 1
+    monkeypatch.delenv("SSL_CERT_FILE")
+    (folder / "5ed36f99.0").symlink_to(SERVER.ca)
+    assert upstream_context(UpstreamTls(), "tcp").cert_store_stats()["x509_ca"] == 0, "not yet"
