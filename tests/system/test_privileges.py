@@ -161,3 +161,22 @@ def asks_for(proxy: Proxy, command: str) -> str:
         while data := client.recv(4096):
             told += data
     return told.decode()
+
+
+def test_another_user_neither_reads_nor_changes_anything_through_the_socket(origin: Program) -> None:
+    with Proxy(origin.address) as proxy:
+        proxy.folder.chmod(0o755)  # he may look into its directory: it is the socket's own mode that says no
+        child = os.fork()
+        if not child:
+            try:
+                os.setgroups([])
+                os.setgid(NOBODY.pw_gid)
+                os.setuid(NOBODY.pw_uid)
+                assert proxy.admin.is_socket()
+                asks_for(proxy, "backends/web/drain")
+            except PermissionError:
+                os._exit(13)
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 13
+        assert proxy.status()["backends"]["web"]["state"] == "serving"
