@@ -124,6 +124,7 @@ while read -r command package tests; do
     say "LEFT OUT for want of $command (Debian: $package): $tests"
 done <<'PROGRAMS'
 nginx nginx-light tests/system: all that have a real nginx behind
+openssl openssl certificates of all tests by TLS (tests/certificates.py)
 curl  curl        tests/system/test_real_clients.py: curl
 ab    apache2-utils tests/system/test_real_clients.py: ab
 wrk   wrk         tests/system/test_real_clients.py: wrk
