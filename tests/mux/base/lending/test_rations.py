@@ -15,12 +15,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from muxproxy.budget import Order, Report
 from muxproxy.config.limits import CLIENTS, PINNED, PLACES, QUEUED
+from muxproxy.config.model import Tcp
 from muxproxy.mux.base.lending.rations import CALM, WAIT
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import WAITING
-from muxproxy.protocols.contract import Sharing
+from muxproxy.protocols.contract import Protocol, Sharing
+from muxproxy.protocols.tcp import TcpProtocol
 from muxproxy.supervisor.ledger import Ledger
 from tests.fakes import FINE_GRAIN, Peer, Stage
+from tests.mux.dedicated.test_reserve import CANCEL
 from tests.mux.test_machine import SETTINGS
 from tests.sizes import size
 from tests.toys import Toy
@@ -29,11 +32,17 @@ DECIDED = WAIT + 2 * FINE_GRAIN  # seconds after which nobody is undecided
 KEYS = {"max_connections": 2, "max_clients": 6, "max_waiting": 5, "max_pinned": 1, "timeout": 60.0}
 
 
+def protocol(sharing: Sharing, keys: dict[str, Any]) -> Protocol:
+    if "reserve" in keys:
+        return TcpProtocol(Tcp())
+    return Toy(sharing, sessions=sharing is Sharing.ORDERED)
+
+
 class Shard:
     """A pool, its clients, and what is under way between it and the ledger."""
 
     def __init__(self, ledger: Ledger, index: int, sharing: Sharing, keys: dict[str, Any]) -> None:
-        self.stage = Stage(Toy(sharing, sessions=sharing is Sharing.ORDERED), **keys)
+        self.stage = Stage(protocol(sharing, keys), **keys)
         self.holder, lent = ledger.open("toys", index)
         self.index = index
         with self.stage.turn():
@@ -89,7 +98,7 @@ class Shards:
         self.settle()
 
     def set_bounds(self) -> None:
-        sample = Stage(Toy(self.sharing, sessions=self.sharing is Sharing.ORDERED), **self.keys).pool
+        sample = Stage(protocol(self.sharing, self.keys), **self.keys).pool
         self.bounds = {**sample.bounds, PLACES: sample.config.max_connections}
         self.ledger.set_bounds("toys", self.bounds)
 
@@ -266,6 +275,24 @@ def test_fewer_pins_than_shards_go_to_whoever_wants_one(index: int) -> None:
         other.stage.connects()
     assert other.stage.pool.pinned == 1
     assert bob.is_open
+
+
+def test_places_that_are_reserved_stay_so_over_all_shards_and_no_more_than_these() -> None:
+    shards = Shards(2, Sharing.DEDICATED, max_connections=4, reserve=2)
+    hot, cold = shards.all
+    for number in range(3):
+        hot.comes(b"%d" % number)
+    shards.passes(0.1)
+    assert len(hot.stage.dials) == 2  # all that are not reserved
+    cold.comes(b"3")
+    shards.passes(0.1)
+    assert not cold.stage.dials
+    cold.comes(CANCEL)
+    shards.passes(0.1)
+    assert cold.stage.connects().got() == CANCEL
+    hot.stage.connects().closes()
+    shards.passes(0.1)
+    assert len(hot.stage.world.sockets) + len(cold.stage.world.sockets) == 3
 
 
 # -- the law ------------------------------------------------------------------------------------------------
