@@ -25,6 +25,9 @@ from muxproxy.mux.deadlines import INF, Timed
 from muxproxy.mux.exchange import Exchange
 
 WAIT: Final = 0.02  # seconds: ten times what it takes while nobody is very busy
+# Where a shard has just begun, with nothing: what it gets has to come back first, from workers that are busy
+# with the same reload.
+FIRST: Final = 2.0
 CALM: Final = 0.1
 LOOK: Final = 0.005  # seconds between two looks, while somebody wants more: here, or elsewhere
 PARTS: Final = 16  # of a part of the bound that is even: so much is wanted at a time, or a message for each
@@ -36,6 +39,7 @@ class Ration(Timed):
     __slots__ = (
         "_bound",
         "_calm_until",
+        "_is_new",
         "_pool",
         "_since",
         "_told",
@@ -53,6 +57,7 @@ class Ration(Timed):
         self.share = Share()
         self.share.most = bound
         self._told = Report(0, 0, 0)
+        self._is_new = False  # nothing was lent yet
         self.is_lent = False  # somebody lends it; else all of it is ours
         self.refused = 0  # since the last look
         self._calm_until = -INF
@@ -94,11 +99,13 @@ class Ration(Timed):
         """What a new pool has been lent."""
         self.is_lent = True
         self.share.serial, self.share.most, self.share.asked = order
+        self._is_new = order.most == 0
         self.settle(now)
 
     def on_order(self, order: Order, now: float) -> None:
         if self.share.on_order(order):
             self.is_lent = True
+            self._is_new &= self.share.most == 0
             self.settle(now)
         self._look(now)
         self._tell()
@@ -125,7 +132,7 @@ class Ration(Timed):
             self.want(now)
             return False
         if self._since == INF:
-            self._since, self._until = now, now + WAIT
+            self._since, self._until = now, now + (FIRST if self._is_new else WAIT)
         self.want(now, 1)
         return True
 
@@ -156,6 +163,7 @@ class Ration(Timed):
     def _since_ends(self, now: float, *, vain: bool) -> None:
         """Nobody is undecided any more."""
         if vain:
+            self._is_new = False
             self._calm_until = now + CALM
             self.turn_away(now)
         self._since = self._until = INF

@@ -28,7 +28,7 @@ from tests.mux.test_machine import SETTINGS
 from tests.sizes import size
 from tests.toys import Toy
 
-DECIDED = WAIT + 2 * FINE_GRAIN  # seconds after which nobody is undecided
+DECIDED = WAIT + 2 * FINE_GRAIN  # seconds after which nobody is undecided, where the shard is not new
 KEYS = {"max_connections": 2, "max_clients": 6, "max_waiting": 5, "max_pinned": 1, "timeout": 60.0}
 
 
@@ -73,12 +73,19 @@ class Shard:
     def inside(self, age: float) -> int:
         """Clients that came so long ago, and were not refused."""
         now = self.stage.world.now
-        return sum(came <= now - age and is_inside(peer) for came, peer in self.clients)
+        inside = sum(came <= now - age and is_inside(peer) for came, peer in self.clients)
+        return inside - self.undecided(CLIENTS)
 
     def waiting(self, age: float) -> int:
         pool, now = self.stage.pool, self.stage.world.now
         exchanges = [exchange for queue in pool.queues() for exchange in queue.all()]
-        return sum(each.state == WAITING and each.since <= now - age for each in exchanges)
+        waiting = sum(each.state == WAITING and each.since <= now - age for each in exchanges)
+        return waiting - self.undecided(QUEUED)
+
+    def undecided(self, number: str) -> int:
+        """Where it has just begun, for longer than elsewhere."""
+        ration = self.stage.pool.rations[number]
+        return ration.missing() if ration._is_new else 0
 
 
 def is_inside(peer: Peer) -> bool:
@@ -170,6 +177,18 @@ def test_what_an_undecided_client_has_sent_is_answered_when_it_is_let_in() -> No
     assert server.got() == b"hello\n"
     server.sends(b"one\n")
     assert server.got() == b"again\n"
+
+
+def test_who_comes_to_a_shard_that_has_just_begun_waits_for_what_has_to_come_back_first() -> None:
+    shards = Shards(1)
+    fresh = Shard(shards.ledger, 1, shards.sharing, shards.keys)
+    shards.all.append(fresh)
+    ann = fresh.comes()
+    fresh.stage.passes(1.0)  # in which the other one is busy
+    assert ann.is_paused
+    shards.settle()
+    assert is_inside(ann)
+    assert not ann.is_paused
 
 
 def test_an_undecided_client_that_leaves_leaves_nothing() -> None:
