@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=inside)
         items[:] = [item for item in items if item.get_closest_marker("inside") is None]
     for item in items:
-        if " at 0x" in item.nodeid:
+        if " at 0x" in item.nodeid or tempfile.gettempdir() in item.nodeid:
             raise pytest.UsageError(f"another name in each process, give it `ids` or an `id`: {item.nodeid}")
     if os.environ.get("PYTEST_XDIST_WORKER"):
         items.sort(key=lambda item: not item.nodeid.startswith("tests/system/"))

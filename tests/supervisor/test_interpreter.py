@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from muxproxy.cli.demo import stage as stages
+from muxproxy.stage import stage as stages
 from muxproxy.supervisor import interpreter
 from muxproxy.supervisor.process import WORKER_COMMAND
 from tests.system.process import wait_for
@@ -82,10 +82,10 @@ def test_a_worker_and_its_heir_run_nothing_of_the_current_directory(marker: Path
 
 
 def test_the_demos_processes_run_nothing_of_the_current_directory(marker: Path) -> None:
-    with stages.Stage() as stage:
+    with stages.Stage("demo") as stage:
         for module, word in (("muxproxy.cli.demo.load", "ready"), ("muxproxy.cli.demo.origin", "port")):
             stage.await_word(stage.program(module, module), word, within=20)
-    with stages.Stage() as stage:
+    with stages.Stage("demo") as stage:
         child = stage.proxy(Path("/nonexistent"), "muxproxy")
         assert child.process.wait(20) == 1, child.log.read_text()
         assert "no such file" in child.log.read_text()

@@ -15,7 +15,9 @@ from muxproxy.config.tls.certificates import DAY, days_left
 from tests.certificates import folder, made
 
 
-@pytest.mark.parametrize("path", [made("server").cert, made("expired").cert, str(folder() / "ca.pem")])
+@pytest.mark.parametrize(
+    "path", [made("server").cert, made("expired").cert, str(folder() / "ca.pem")], ids=["server", "expired", "ca"]
+)
 def test_it_is_what_openssl_says(path: str) -> None:
     told = subprocess.run(
         ["openssl", "x509", "-in", path, "-noout", "-enddate"], check=True, capture_output=True

@@ -51,7 +51,9 @@ def test_the_contexts_are_strict() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ca", "ask", "mode"), [("", "required", 0), (SERVER.ca, "optional", 1), (SERVER.ca, "required", 2)]
+    ("ca", "ask", "mode"),
+    [("", "required", 0), (SERVER.ca, "optional", 1), (SERVER.ca, "required", 2)],
+    ids=["none", "optional", "required"],
 )
 def test_clients_are_asked_as_it_is_written(ca: str, ask: str, mode: int) -> None:
     context = clients_context(ClientsTls(SERVER.cert, SERVER.key, ca, ask), "tcp")
