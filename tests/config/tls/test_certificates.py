@@ -16,7 +16,9 @@ from tests.certificates import folder, made
 
 
 @pytest.mark.parametrize(
-    "path", [made("server").cert, made("expired").cert, str(folder() / "ca.pem")], ids=["server", "expired", "ca"]
+    "path",
+    [made("server").cert, made("expired").cert, str(folder() / "ca.pem")],
+    ids=["server", "expired", "ca"],
 )
 def test_it_is_what_openssl_says(path: str) -> None:
     told = subprocess.run(
