@@ -24,6 +24,7 @@ HANDS = frozenset(
         "muxproxy.worker.client",
         "muxproxy.worker.engine",
         "muxproxy.worker.listener",
+        "muxproxy.worker.reaching.dial",
         "muxproxy.worker.upstream",
         "muxproxy.worker.visit",
     )

@@ -43,6 +43,7 @@ HANDS = (
     "worker/client.py",
     "worker/engine.py",
     "worker/listener.py",
+    "worker/reaching/dial.py",
     "worker/upstream.py",
     "worker/visit.py",
 )

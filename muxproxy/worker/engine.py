@@ -19,7 +19,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
-from muxproxy.config.address import parse_server
 from muxproxy.config.limits import PLACES
 from muxproxy.mux.deadlines import INF, Deadlines
 from muxproxy.mux.ports import SAID_BY_TLS, ClientBrain, Secure, UpstreamBrain, Wire
@@ -27,6 +26,7 @@ from muxproxy.mux.work import Working
 from muxproxy.worker import life
 from muxproxy.worker.adopt import Adoption
 from muxproxy.worker.bugs import describe_current
+from muxproxy.worker.reaching.dial import Dialler
 from muxproxy.worker.tls.connecting import ServerWire
 from muxproxy.worker.tls.contexts import Contexts
 from muxproxy.worker.tls.handshakes import Handshakes
@@ -66,7 +66,7 @@ class Engine:
         self.lobby = Lobby(self.soon, self.later, self._watch, self.adopt)
         self._loop = loop
         self._log = log
-        self._connects: dict[UpstreamBrain, asyncio.Task[str]] = {}
+        self.dialler = Dialler(loop, self.adopt, self._log_bug)
         self.contexts = Contexts(self.later, self.log, time.time)
         self.handshakes = Handshakes(self.time, self.soon, self.later)
         self._shaking: dict[UpstreamBrain, ServerWire] = {}  # by TLS, with a server
@@ -78,19 +78,34 @@ class Engine:
     # -- mux.ports.World ---------------------------------------------------------------------------
 
     def dial(self, address: str, upstream: UpstreamBrain) -> None:
-        # A task per connect, not per request: a few a minute. create_connection cannot be had without one.
         hands = UpstreamSocket(upstream, self.time, self.soon, self.on_upstream_bug)
-        task = self._loop.create_task(self._connect(address, upstream, hands))
-        self._connects[upstream] = task
-        # not at the end of _connect(), which never begins if hang_up() comes before the task's first step
-        task.add_done_callback(lambda task: self._on_dialled(upstream, hands, task))
+        protocol: object = hands
+        try:
+            secure = upstream.secure()
+            if secure is not None:
+                protocol = self._secured(address, upstream, hands, secure)
+        except Exception as bug:  # its place must be given back all the same (P1)
+            self._log_bug()
+            protocol = f"internal error: {type(bug).__name__}"
+        if isinstance(protocol, str):
+            self._loop.call_soon(hands.on_gone, protocol)
+        else:
+            self.dialler.dial(address, upstream, hands, protocol)
 
     def hang_up(self, upstream: UpstreamBrain) -> None:
-        task = self._connects.get(upstream)
-        if task is not None:
-            task.cancel()
-        elif upstream in self._shaking:
+        if self.dialler.give_up(upstream):
+            return
+        if upstream in self._shaking:
             self._shaking[upstream].abort()
+        else:
+            # It has failed, and is told so soon; or is connected, and connection_made() comes soon. Then its
+            # brain aborts it, but by TLS it begins to shake hands.
+            self._loop.call_soon(self._stop_shaking, upstream)
+
+    def _stop_shaking(self, upstream: UpstreamBrain) -> None:
+        wire = self._shaking.get(upstream)
+        if wire is not None:
+            wire.abort()
 
     def reset(self, wire: Wire) -> None:
         sock = cast(asyncio.Transport, wire).get_extra_info("socket")
@@ -268,38 +283,6 @@ class Engine:
 
         wire = ServerWire(self._loop, hands, secured, secure, address, on_reached, on_done)
         return wire
-
-    async def _connect(self, address: str, upstream: UpstreamBrain, hands: UpstreamSocket) -> str:
-        """Returns what went wrong, or nothing; by TLS nothing, too, while the handshake goes on."""
-        protocol = cast(asyncio.Protocol, hands)  # but for the name
-        try:
-            where = parse_server(address)
-            secure = upstream.secure()
-            if secure is not None:
-                wire = self._secured(address, upstream, hands, secure)
-                if isinstance(wire, str):
-                    return wire
-                protocol = cast(asyncio.Protocol, wire)
-            if where.kind == "unix":
-                await self._loop.create_unix_connection(lambda: protocol, where.path)
-            else:
-                await self._loop.create_connection(lambda: protocol, where.host, where.port)
-        except OSError as failure:
-            return failure.strerror or str(failure)
-        except Exception as bug:  # its place must be given back all the same (P1)
-            self._log_bug()
-            return f"internal error: {type(bug).__name__}"
-        return ""
-
-    def _on_dialled(self, upstream: UpstreamBrain, hands: UpstreamSocket, task: asyncio.Task[str]) -> None:
-        """One turn after the socket of a connect that failed is closed."""
-        self._connects.pop(upstream, None)
-        if task.cancelled():
-            # By hang_up(). If the connect had just succeeded, uvloop has told connection_made(), has closed
-            # the transport behind it, and may never tell connection_lost().
-            hands.on_gone("connect given up")
-        elif not hands.connected and task.result():
-            hands.on_gone(task.result())
 
     # -- our own bugs ------------------------------------------------------------------------------
 

@@ -15,23 +15,24 @@ _RETRANSMITS, _PROBES = 2, 3
 _TIMES = struct.Struct("4I")  # since we last sent data, sent an ACK (always 0), got data, got an ACK: ms
 _TIMES_AT = 44
 _SIZE = 104
+_TCP = int(socket.IPPROTO_TCP)  # an int, not an enum to be asked for its value
 PROBES = 9  # unanswered, and the kernel gives up by itself; Linux' and Go's default
 
 
-def prepare(sock: socket.socket, every: float, patience: float) -> None:
+def prepare(sock: socket.SocketType, every: float, patience: float) -> None:
     """Silent for `every` seconds, it is asked; unacknowledged for `patience` seconds, it is broken off."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, min(int(patience * 1000), 2**31 - 1))
+        sock.setsockopt(_TCP, socket.TCP_KEEPCNT, PROBES)
+        sock.setsockopt(_TCP, socket.TCP_USER_TIMEOUT, min(int(patience * 1000), 2**31 - 1))
     ask(sock, every)
 
 
-def ask(sock: socket.socket, every: float) -> None:
+def ask(sock: socket.SocketType, every: float) -> None:
     seconds = min(max(1, math.ceil(every)), 32767)  # MAX_TCP_KEEPIDLE
     with contextlib.suppress(OSError):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, seconds)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
+        sock.setsockopt(_TCP, socket.TCP_KEEPINTVL, seconds)
+        sock.setsockopt(_TCP, socket.TCP_KEEPIDLE, seconds)
 
 
 def hearing(sock: socket.socket) -> tuple[int, float]:

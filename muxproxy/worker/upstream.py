@@ -8,12 +8,10 @@ its place under the bound is given back one turn of the loop later, when the ker
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 from typing import cast
 
 from muxproxy.mux.ports import UpstreamBrain, Wire
-from muxproxy.worker import life
 from muxproxy.worker.remains import unread
 
 # Request bytes a server has not taken yet: beyond it its client is not read (P7). asyncio's own mark.
@@ -24,7 +22,7 @@ class UpstreamSocket:
     """An asyncio.Protocol but for the name, as client.py's. `soon`: one turn of the loop later. `on_bug`: of
     ours, in what `brain` did; the wire is to be cut."""
 
-    __slots__ = ("_brain", "_gone", "_on_bug", "_soon", "_time", "_wire", "connected")
+    __slots__ = ("_brain", "_gone", "_on_bug", "_soon", "_time", "_wire")
 
     def __init__(
         self,
@@ -38,18 +36,13 @@ class UpstreamSocket:
         self._soon = soon
         self._on_bug = on_bug
         self._wire: asyncio.BaseTransport | None = None
-        self.connected = False
         self._gone = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.connected = True
         self._wire = transport
         wire = cast(asyncio.Transport, transport)
         try:
             wire.set_write_buffer_limits(high=REQUEST_HIGH_WATER, low=REQUEST_HIGH_WATER // 4)
-            sock = wire.get_extra_info("socket")
-            if sock is not None and sock.family != socket.AF_UNIX:
-                life.prepare(sock, *self._brain.keepalive())
             self._brain.on_connected(wire, self._time())
         except Exception:
             self._on_bug(self._brain, wire)

@@ -267,7 +267,7 @@ class Bench:
         except TimeoutError as late:
             for one in self.pool.upstreams:
                 late.add_note(f"left: {one.state} {one.retiring!r} {one.wire} {one.deadline}")
-            late.add_note(f"connects: {self.engine._connects}; log: {self.logged}")
+            late.add_note(f"connects: {list(self.engine.dialler.under_way)}; log: {self.logged}")
             raise
 
 

@@ -1,0 +1,1 @@
+"""Towards servers: how a connection to one comes about."""
