@@ -192,7 +192,7 @@ def test_a_drained_backend_takes_nobody_until_it_is_resumed(node: Node) -> None:
         what="it is back",
     )
     with socket.create_connection((host, int(port)), 20) as other:
-        other.sendall(b"GET /?token=b HTTP/1.1\r\nHost: a\r\nX-Token: b\r\nConnection: close\r\n\r\n")
+        other.sendall(b"GET /?token=b HTTP/1.1\r\nHost: localhost\r\nX-Token: b\r\nConnection: close\r\n\r\n")
         assert other.makefile("rb").read().endswith(b"b b\n")
 
 
@@ -269,7 +269,7 @@ def readers(node: Node) -> tuple[str, int]:
 
 def status_of(place: tuple[str, int], request: str) -> int:
     with socket.create_connection(place, 20) as client:
-        client.sendall(f"{request} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{{}}".encode())
+        client.sendall(f"{request} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{{}}".encode())
         return int(client.makefile("rb").read().split()[1])
 
 
@@ -308,14 +308,14 @@ def test_malformed_huge_and_slow_requests_harm_nothing(node: Node) -> None:
                 return client
 
             for _ in range(20):
-                sends(b"POST /reload HTTP/1.1\r\nHost: a\r\nContent-Length: 9999\r\n\r\n{")  # and no more
+                sends(b"POST /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n{")  # and no more
                 sends(b"GET /status HT")
                 sends(os.urandom(1000))
-                sends(b"POST /reload HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 1_000_000)
+                sends(b"POST /reload HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 1_000_000)
                 sends(
-                    b"POST /reload HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n" + b"{" * 1_000_000
+                    b"POST /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n" + b"{" * 1_000_000
                 )
-            last = sends(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+            last = sends(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert last.makefile("rb").read().startswith(b"HTTP/1.1 200 ")
         goes_on(node, traffic)
         assert traffic.results()["wrong"] == []
