@@ -28,7 +28,7 @@ from tests.sizes import is_full, size
 from tests.toys import Toy
 
 SETTINGS = settings(
-    max_examples=size(150, 5_000),
+    max_examples=size(100, 5_000),
     stateful_step_count=size(50, 80),
     deadline=None,
     derandomize=not is_full(),  # one and the same run for everybody, until somebody asks for more

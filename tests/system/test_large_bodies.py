@@ -16,7 +16,7 @@ from tests.system.origins import Program
 from tests.system.proxy import Proxy, memory
 from tests.system.servers import PATTERN
 
-LARGE = size(256 << 20, 1 << 30)  # bytes
+LARGE = size(128 << 20, 1 << 30)  # bytes
 MAY_GROW = 32 << 20  # bytes
 
 

@@ -10,7 +10,7 @@ from tests.system.proxy import Proxy
 from tests.system.sockdiag import Sampler
 
 CLIENTS = 2_000
-REQUESTS = size(20_000, 50_000)
+REQUESTS = size(12_000, 50_000)
 BOUND = 8
 # Times that all clients are made to wait at once: more than half of all requests wait.
 CROWDS = REQUESTS // 2 // CLIENTS + 1

@@ -23,7 +23,7 @@ from tests.system.redis.proxied import Pair
 from tests.system.redis.wire import Word, command
 
 SETTINGS = settings(
-    max_examples=int(os.environ.get("MUXPROXY_EXAMPLES") or size(200, 20_000)),
+    max_examples=int(os.environ.get("MUXPROXY_EXAMPLES") or size(120, 20_000)),
     derandomize=not is_full(),
     deadline=None,
     database=None,

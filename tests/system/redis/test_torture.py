@@ -36,7 +36,7 @@ from tests.system.redis.server import RedisServer, all_of
 from tests.system.redis.steps import GUEST, PASSWORDS, USERS
 from tests.system.redis.torture import CLOSED, ORPHANED, REFUSED, RIGHT, Plan, Results
 
-COMMANDS = int(os.environ.get("MUXPROXY_TORTURE") or size(90_000, 900_000))
+COMMANDS = int(os.environ.get("MUXPROXY_TORTURE") or size(60_000, 900_000))
 CLIENTS = 2000
 PROCESSES = 2
 PINNED = 4
