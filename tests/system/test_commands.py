@@ -308,12 +308,14 @@ def test_malformed_huge_and_slow_requests_harm_nothing(node: Node) -> None:
                 return client
 
             for _ in range(20):
-                sends(b"POST /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n{")  # and no more
+                # And no more of it.
+                sends(b"POST /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n{")
                 sends(b"GET /status HT")
                 sends(os.urandom(1000))
                 sends(b"POST /reload HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 1_000_000)
                 sends(
-                    b"POST /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n" + b"{" * 1_000_000
+                    b"POST /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n"
+                    + b"{" * 1_000_000
                 )
             last = sends(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert last.makefile("rb").read().startswith(b"HTTP/1.1 200 ")
