@@ -13,7 +13,10 @@ import trio
 
 from muxproxy.messages import Ask, Message, MessageReader, Stats, encode
 
-MAX_OUTBOX = 16  # messages; in a healthy worker's outbox there is one at most
+# Messages. The ledger says an order of each number of each of a worker's backends in one go (some seven of each
+# backend), before the task that writes has its turn: with too few of these a worker that listens looked as if it did
+# not, and a reload that found no room ended it.
+MAX_OUTBOX = 4096
 _CHUNK = 65536
 
 

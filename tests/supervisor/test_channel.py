@@ -75,3 +75,8 @@ async def test_each_question_gets_its_own_answer_whatever_the_order(channel, nur
     channel.on_stats(Stats(1, {"for": "one"}))
     await trio.testing.wait_all_tasks_blocked()
     assert answers == {"one": {"for": "one"}, "two": {"for": "two"}}
+
+
+async def test_all_that_a_reload_says_in_one_go_finds_room() -> None:
+    """An order of each of seven numbers of five hundred backends, and the reload itself behind them."""
+    assert MAX_OUTBOX > 7 * 500
