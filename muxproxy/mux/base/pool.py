@@ -442,6 +442,8 @@ class Pool(Changing):
         self.draining = True
         self.gentle_until = gentle_until
         self.protocol.drain()
+        self.crowd.settle(now)  # in a drain nobody is left undecided
+        self.line.settle(now)
         for client in list(self.clients):
             client.drain(now)
         self.maybe_drained()

@@ -9,6 +9,9 @@ Who finds the part used up is neither let in nor refused for a moment: it is dec
 WAIT is over and none has come. Then all are refused at once for CALM, while more is wanted all the same: a
 full house must not keep everybody waiting (P8). Alone with its backend a pool has all of it, and refuses at
 once.
+
+Who comes to a pool that drains was accepted before it had heard of that, and nobody else can serve him: clients
+and the queue may then be as many as the whole backend's. Undecided, he would be ended unread.
 """
 
 from __future__ import annotations
@@ -215,6 +218,9 @@ class ClientRation(Ration):
     def missing(self) -> int:
         return len(self._anteroom)
 
+    def most(self) -> int:
+        return self._bound if self._pool.draining else super().most()
+
     def settle(self, now: float) -> None:
         most = self.most()
         self._pool.admit_clients(most)
@@ -259,6 +265,9 @@ class QueueRation(Ration):
 
     def missing(self) -> int:
         return self._gate.waiting - self.used()
+
+    def most(self) -> int:
+        return self._bound if self._pool.draining else super().most()
 
     def keeps(self, now: float) -> bool:
         if self._since == INF:

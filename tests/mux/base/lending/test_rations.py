@@ -191,6 +191,29 @@ def test_who_comes_to_a_shard_that_has_just_begun_waits_for_what_has_to_come_bac
     assert not ann.is_paused
 
 
+def test_in_a_drain_nobody_is_left_undecided() -> None:
+    """A shard may go as soon as it has come: whom it has accepted nobody else can serve."""
+    shards = Shards(1)
+    fresh = Shard(shards.ledger, 1, shards.sharing, shards.keys)
+    shards.all.append(fresh)
+    ann, bob = fresh.comes(), fresh.comes(b"bob\n")
+    assert ann.is_paused
+    pool, now = fresh.stage.pool, fresh.stage.world.now
+    with fresh.stage.turn():
+        pool.drain(now, gentle_until=now + 10)
+    assert not ann.is_paused
+    assert ann.is_open
+    cid = fresh.comes()
+    assert not cid.is_paused
+    ann.sends(b"ann\n")
+    shards.settle()
+    server = fresh.stage.connects()
+    for peer, word in ((bob, b"bob\n"), (ann, b"ann\n")):
+        assert server.got() == word
+        server.sends(word)
+        assert peer.got() == word
+
+
 def test_an_undecided_client_that_leaves_leaves_nothing() -> None:
     shards = Shards(2)
     hot, _ = shards.all
