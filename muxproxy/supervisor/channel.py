@@ -13,9 +13,9 @@ import trio
 
 from muxproxy.messages import Ask, Message, MessageReader, Stats, encode
 
-# Messages. The ledger says an order of each number of each of a worker's backends in one go (some seven of each
-# backend), before the task that writes has its turn: with too few of these a worker that listens looked as if it did
-# not, and a reload that found no room ended it.
+# Messages. The ledger says an order of each number of each of a worker's backends in one go (some seven of
+# each backend), before the task that writes has its turn: with too few of these a worker that listens looked
+# as if it did not, and a reload that found no room ended it.
 MAX_OUTBOX = 4096
 _CHUNK = 65536
 

@@ -10,8 +10,8 @@ WAIT is over and none has come. Then all are refused at once for CALM, while mor
 full house must not keep everybody waiting (P8). Alone with its backend a pool has all of it, and refuses at
 once.
 
-Who comes to a pool that drains was accepted before it had heard of that, and nobody else can serve him: clients
-and the queue may then be as many as the whole backend's. Undecided, he would be ended unread.
+Who comes to a pool that drains was accepted before it had heard of that, and nobody else can serve him:
+clients and the queue may then be as many as the whole backend's. Undecided, he would be ended unread.
 """
 
 from __future__ import annotations
