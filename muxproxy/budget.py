@@ -129,16 +129,22 @@ class Budget(Generic[Key]):
         holder = self._holders.get(key)
         if holder is None or report.serial != holder.serial:
             return  # it speaks of an order that is not the last; it will answer that one, too
-        holder.lent = min(holder.lent, report.held)
-        if holder.lent < holder.most:
-            holder.most = holder.lent
-            holder.asked = 0  # it has given that, and is asked again for more
+        lent = min(holder.lent, report.held)
+        if lent < holder.most:
+            self._ask_no_more(key, holder)  # it has given that, and is asked again for more
+        self._set(key, holder, lent, min(holder.most, lent))
         holder.wanted = report.wanted
         holder.has_answered = True
         if holder.wanted > 0:
             self._line.setdefault(key)
         else:
             self._line.pop(key, None)
+
+    def _set(self, key: Key, holder: Borrower, lent: int, most: int) -> None:
+        holder.lent, holder.most = lent, most
+
+    def _ask_no_more(self, key: Key, holder: Borrower) -> None:
+        holder.asked = 0
 
     def set_bound(self, bound: int) -> None:
         """At once for what is lent from now on; what is lent already comes back first."""

@@ -17,7 +17,7 @@ from muxproxy.budget import Order, Report
 from muxproxy.config.destination import Destination, Judge
 from muxproxy.config.limits import CLIENTS
 from muxproxy.config.model import Backend
-from muxproxy.mux.base.accounts import Parts
+from muxproxy.mux.base.accounts import Accounts, Parts
 from muxproxy.mux.base.client import Client
 from muxproxy.mux.base.lending.allowance import Allowance
 from muxproxy.mux.base.pool import Pool
@@ -227,10 +227,10 @@ class Front(ExclusivePool):
             self._part(room, FORGOTTEN, now)
         return True
 
-    def _with_clients(self) -> set[Pool]:
-        return {cast(Client, client).pool for client in self.clients}  # type: ignore[misc]
+    def _with_clients(self) -> set[Accounts]:
+        return {cast(Client, client).pool for client in self.clients}
 
-    def _is_idle(self, pool: Pool, busy: set[Pool]) -> bool:
+    def _is_idle(self, pool: Pool, busy: set[Accounts]) -> bool:
         return not (pool.gate.waiting or pool in busy or any(each.is_busy() for each in pool.upstreams))
 
     def sweep(self, now: float) -> None:
@@ -265,7 +265,7 @@ class Front(ExclusivePool):
             self.leaving.remove(pool)
         self._sweep.begin(now)
 
-    def _is_gone(self, pool: Pool, busy: set[Pool]) -> bool:
+    def _is_gone(self, pool: Pool, busy: set[Accounts]) -> bool:
         """Nothing is left of it; then nothing leads to it any more."""
         if pool.upstreams or pool.gate.waiting or pool in busy or self.lending.places.holds(pool):
             return False

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from muxproxy.budget import Borrower, Budget, Order, Report
+from muxproxy.budget import Borrower, Budget, Order
 from muxproxy.mux.base.pool import Pool
 
 
@@ -35,24 +35,24 @@ class Places(Budget[Pool]):
     def share_out(self) -> None:
         self._share_out()
 
-    def _set(self, pool: Pool, holder: Borrower, lent: int, most: int) -> None:
+    def _set(self, key: Pool, holder: Borrower, lent: int, most: int) -> None:
         """The only place where these are changed."""
         more = max(lent, most) - max(holder.lent, holder.most)
         self._held += more
-        if pool.carries_tunnels:
+        if key.carries_tunnels:
             self._tunnels += more
         self._coming += max(0, lent - most) - max(0, holder.lent - holder.most)
         self._lent += lent - holder.lent
         before = holder.most
         if most != before:
             self._most += most - before
-            self._touched.setdefault(pool, before)
+            self._touched.setdefault(key, before)
             if before:
-                del self._tiers[before][pool]
+                del self._tiers[before][key]
                 if not self._tiers[before]:
                     del self._tiers[before]
             if most:
-                self._tiers.setdefault(most, {})[pool] = None
+                self._tiers.setdefault(most, {})[key] = None
         holder.lent, holder.most = lent, most
 
     # -- what happens ------------------------------------------------------------------------------
@@ -63,21 +63,9 @@ class Places(Budget[Pool]):
         self._news.pop(key, None)
         super().leave(key)
 
-    def _note(self, key: Pool, report: Report) -> None:
-        holder = self._holders.get(key)
-        if holder is None or report.serial != holder.serial:
-            return  # as Budget._note
-        lent = min(holder.lent, report.held)
-        if lent < holder.most:
-            self._asked.pop(key, None)
-            holder.asked = 0
-        self._set(key, holder, lent, min(holder.most, lent))
-        holder.wanted = report.wanted
-        holder.has_answered = True
-        if holder.wanted > 0:
-            self._line.setdefault(key)
-        else:
-            self._line.pop(key, None)
+    def _ask_no_more(self, key: Pool, holder: Borrower) -> None:
+        super()._ask_no_more(key, holder)
+        self._asked.pop(key, None)
 
     def repeat(self, *keys: Pool) -> None:
         self._news.update(dict.fromkeys(keys or self._holders))
