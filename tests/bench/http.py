@@ -147,8 +147,11 @@ def origin(directory: Path, ports: list[int], status_port: int) -> Command:
     )
 
 
-def nginx(directory: Path, address: str, origin_port: int) -> Command:
-    """nginx bounds what it keeps, not what it opens: beyond 8 it connects anew and closes after use."""
+def nginx(
+    directory: Path, address: str, origin_port: int, scheme: str = "http", towards: str = ""
+) -> Command:
+    """nginx bounds what it keeps, not what it opens: beyond 8 it connects anew and closes after use.
+    `towards`: what is said of the origin besides."""
     return nginx_command(
         directory,
         f"""
@@ -161,17 +164,20 @@ def nginx(directory: Path, address: str, origin_port: int) -> Command:
     server {{
         listen {address} backlog=4096;
         location / {{
-            proxy_pass http://origin;
+            proxy_pass {scheme}://origin;
             proxy_http_version 1.1;
             proxy_set_header Connection "";
             proxy_set_header Host $http_host;
+            {towards}
         }}
     }}
 """,
     )
 
 
-def haproxy(directory: Path, address: str, origin_port: int) -> Command:
+def haproxy(directory: Path, address: str, origin_port: int, towards: str = "") -> Command:
+    """`towards`: as above."""
+    bound = f"maxconn {UPSTREAMS} pool-max-conn {UPSTREAMS} pool-purge-delay 1h"
     return servers.haproxy_command(
         directory,
         f"""
@@ -187,7 +193,7 @@ frontend clients
     bind {address} backlog 4096
     default_backend origin
 backend origin
-    server origin 127.0.0.1:{origin_port} maxconn {UPSTREAMS} pool-max-conn {UPSTREAMS} pool-purge-delay 1h
+    server origin 127.0.0.1:{origin_port} {towards} {bound}
 """,
     )
 

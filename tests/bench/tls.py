@@ -10,9 +10,9 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.bench import servers
+from tests.bench import http, servers
 from tests.bench.builds import Build
-from tests.bench.http import UPSTREAMS, HttpSuite, Load, nginx_command, origin, wrk_command
+from tests.bench.http import UPSTREAMS, HttpSuite, Load, origin, wrk_command
 from tests.bench.servers import Command, Contestant, Server
 from tests.certificates import client_context, made
 
@@ -36,52 +36,16 @@ def secure_origin(directory: Path, ports: list[int], status_port: int) -> Comman
 
 def haproxy(directory: Path, address: str, origin_port: int) -> Command:
     check = f"ssl verify required ca-file {made('server').ca} sni str(localhost) verifyhost localhost"
-    bound = f"maxconn {UPSTREAMS} pool-max-conn {UPSTREAMS} pool-purge-delay 1h"
-    return servers.haproxy_command(
-        directory,
-        f"""
-    mode http
-    option http-keep-alive
-    http-reuse always
-    timeout connect 5s
-    timeout client 1h
-    timeout server 1h
-    timeout http-keep-alive 1h
-    timeout queue 1m
-frontend clients
-    bind {address} backlog 4096
-    default_backend origin
-backend origin
-    server origin 127.0.0.1:{origin_port} {check} {bound}
-""",
-    )
+    return http.haproxy(directory, address, origin_port, check)
 
 
 def nginx(directory: Path, address: str, origin_port: int) -> Command:
-    return nginx_command(
-        directory,
-        f"""
-    upstream origin {{
-        server 127.0.0.1:{origin_port};
-        keepalive {UPSTREAMS};
-        keepalive_requests 1000000000;
-        keepalive_timeout 1h;
-    }}
-    server {{
-        listen {address} backlog=4096;
-        location / {{
-            proxy_pass https://origin;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_set_header Host $http_host;
+    check = f"""
             proxy_ssl_verify on;
             proxy_ssl_trusted_certificate {made("server").ca};
             proxy_ssl_name localhost;
-            proxy_ssl_server_name on;
-        }}
-    }}
-""",
-    )
+            proxy_ssl_server_name on;"""
+    return http.nginx(directory, address, origin_port, "https", check)
 
 
 class TlsSuite(HttpSuite):

@@ -208,7 +208,7 @@ def test_another_spelling_of_an_address_opens_nothing() -> None:
 def test_what_a_running_process_cannot_change_is_refused_and_says_what_it_takes(
     key: str, value: object, way: Way
 ) -> None:
-    node = Node(file="/etc/muxproxy/muxproxy.toml", **{key: value})  # type: ignore[arg-type]  # any of the keys
+    node = Node(file="/etc/muxproxy/muxproxy.toml", **{key: value})
     what = plan(config(backend()), Config(node, (backend(queue__timeout=9.0),)))
     (problem,) = what.refused
     assert (problem.file, problem.key) == ("/etc/muxproxy/muxproxy.toml", key)

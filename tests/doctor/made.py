@@ -42,7 +42,7 @@ def flow(
         "opened": more.get("timed", 0.0),
         "holders": (APP,),
     }
-    return Flow(**{**fields, **more})  # type: ignore[arg-type]
+    return Flow(**{**fields, **more})
 
 
 def facts(

@@ -35,7 +35,7 @@ def test_two_are_added_up() -> None:
         "upstream_sockets",
         "connects",
     ):
-        assert both[key] == one[key] + other[key], key  # type: ignore[literal-required]  # all numbers
+        assert both[key] == one[key] + other[key], key
     assert both["outcomes"]["replied"] == {"ok": 3}
     assert both["upstream"] == {key: one["upstream"][key] + other["upstream"][key] for key in one["upstream"]}
     assert sum(both["queue_wait"]["counts"]) == sum(one["queue_wait"]["counts"]) + sum(

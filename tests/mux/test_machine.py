@@ -24,6 +24,7 @@ from tests.mux.census import SEES_ALL, Census
 from tests.mux.changes import Reloading
 from tests.mux.judges import Bound, Waiting, nobody_stays_who_may_not, nobody_waits_beside_a_free_place
 from tests.mux.observers import WORDS, ClientEnd, Request, ServerEnd, message
+from tests.mux.scale import MAX_CLIENTS, REQUEST_BUFFER, REQUEST_HIGH, RESPONSE_BUFFER, SCALE
 from tests.sizes import is_full, size
 from tests.toys import Toy
 
@@ -40,8 +41,6 @@ SETTINGS = settings(
 
 PICK = st.integers(0, 11)
 SIZES = st.sampled_from([0, 0, 0, 7, 30, 90, 200])
-RESPONSE_BUFFER, REQUEST_BUFFER, REQUEST_HIGH = 120, 60, 100  # bytes: small messages shall reach them
-MAX_CLIENTS = 4
 
 
 class Machine(Reloading):
@@ -98,14 +97,7 @@ class Machine(Reloading):
             max_waiting=waiting,
             max_pinned=pinned,
             max_lifetime=lifetime,
-            timeout=1.0,
-            reply_timeout=3.0,
-            idle_timeout=10.0,
-            client_idle_timeout=50.0,
-            abandoned_bytes=100,
-            response_buffer=RESPONSE_BUFFER,
-            request_buffer=REQUEST_BUFFER,
-            max_clients=MAX_CLIENTS,
+            **SCALE,
         )
         self.stage.request_high = REQUEST_HIGH
         self.bound = Bound(self.stage)

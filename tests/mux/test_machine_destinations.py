@@ -18,11 +18,8 @@ from muxproxy.protocols.contract import Sharing
 from tests.mux.destinations.city import City
 from tests.mux.judges import Waiting, nobody_waits_beside_a_free_place
 from tests.mux.observers import ClientEnd
+from tests.mux.scale import MAX_CLIENTS, REQUEST_HIGH, SCALE
 from tests.mux.test_machine import (
-    MAX_CLIENTS,
-    REQUEST_BUFFER,
-    REQUEST_HIGH,
-    RESPONSE_BUFFER,
     SETTINGS,
     Machine,
 )
@@ -114,7 +111,7 @@ class Destinations(Machine):
         pinned=st.integers(0, 2),
         destinations=st.integers(2, PLACES),
     )
-    def begin(  # type: ignore[override]  # its own numbers
+    def begin(
         self, connections: int, each: int, in_flight: int, waiting: int, pinned: int, destinations: int
     ) -> None:
         made = self.protocol
@@ -131,14 +128,7 @@ class Destinations(Machine):
             max_in_flight=in_flight,
             max_waiting=waiting,
             max_pinned=pinned,
-            timeout=1.0,
-            reply_timeout=3.0,
-            idle_timeout=10.0,
-            client_idle_timeout=50.0,
-            abandoned_bytes=100,
-            response_buffer=RESPONSE_BUFFER,
-            request_buffer=REQUEST_BUFFER,
-            max_clients=MAX_CLIENTS,
+            **SCALE,
         )
         self.stage.request_high = REQUEST_HIGH
         self.bound: Any = BoundOfAll(self.stage)

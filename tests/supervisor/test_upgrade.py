@@ -44,7 +44,7 @@ def listeners() -> Listeners:
 
 
 def child(*words: object) -> list[str]:
-    said = b"".join(encode(word) for word in words).hex()  # type: ignore[arg-type]  # messages, all of them
+    said = b"".join(encode(word) for word in words).hex()
     return [sys.executable, "-c", CHILD.replace("WORDS", repr(said))]
 
 
@@ -120,7 +120,7 @@ class Heir:
         self.reader = MessageReader()
 
     def says(self, *words: object) -> None:
-        self.ours.sendall(b"".join(encode(word) for word in words))  # type: ignore[arg-type]  # messages
+        self.ours.sendall(b"".join(encode(word) for word in words))
 
     async def hears(self, count: int = 1) -> list[object]:
         heard: list[object] = []

@@ -9,11 +9,11 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
 
+from tests.system.origins import answers, listening
 from tests.system.process import end, tool, wait_for
 
 _NGINX = """
@@ -53,9 +53,9 @@ class Hosts:
         self.hosts = [f"127.0.2.{number + 1}" for number in range(count)]
         self.folder = Path(tempfile.mkdtemp(prefix="muxproxy-hosts-"))
         with contextlib.ExitStack() as stack:
-            first = stack.enter_context(_listening(self.hosts[0], 0))
+            first = stack.enter_context(listening(host=self.hosts[0]))
             self.port = int(first.getsockname()[1])
-            others = [stack.enter_context(_listening(host, self.port)) for host in self.hosts[1:]]
+            others = [stack.enter_context(listening(self.port, host=host)) for host in self.hosts[1:]]
             config = self.folder / "nginx.conf"
             listen = "\n".join(f"listen {host}:{self.port} backlog=4096;" for host in self.hosts)
             named = listen.replace(" backlog=4096", "")
@@ -70,14 +70,11 @@ class Hosts:
                     pass_fds=descriptors,
                     stderr=errors,
                 )
-        wait_for(self._answers, within=10, what=f"nginx answers; {(self.folder / 'errors').read_text()}")
-
-    def _answers(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection((self.hosts[-1], self.port), 1) as sock:
-            sock.settimeout(1)
-            sock.sendall(b"GET /echo HTTP/1.0\r\n\r\n")
-            return sock.recv(4096).startswith(b"HTTP/1.1 200")
-        return False
+        wait_for(
+            lambda: answers(self.hosts[-1], self.port, 200),
+            within=10,
+            what=f"nginx answers; {(self.folder / 'errors').read_text()}",
+        )
 
     def url(self, number: int, path: str) -> str:
         return f"http://{self.hosts[number]}:{self.port}{path}"
@@ -91,11 +88,3 @@ class Hosts:
     def __exit__(self, *_: object) -> None:
         end(self._process, signal.SIGTERM)
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((host, port))
-    sock.listen(4096)
-    return sock

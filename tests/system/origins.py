@@ -54,13 +54,22 @@ http {{
 """
 
 
-def listening(port: int = 0, backlog: int = 4096) -> socket.socket:
+def listening(port: int = 0, backlog: int = 4096, host: str = HOST) -> socket.socket:
     """A listening socket on the port, or on one that the kernel chooses."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((HOST, port))
+    sock.bind((host, port))
     sock.listen(backlog)
     return sock
+
+
+def answers(host: str, port: int, status: int) -> bool:
+    """Does nginx, when it is asked for /echo in plain text?"""
+    with contextlib.suppress(OSError), socket.create_connection((host, port), 1) as sock:
+        sock.settimeout(1)
+        sock.sendall(b"GET /echo HTTP/1.0\r\n\r\n")
+        return sock.recv(4096).startswith(b"HTTP/1.1 %d" % status)
+    return False
 
 
 def port_below_the_kernels() -> int:
@@ -119,11 +128,7 @@ class Nginx:
             wait_for(self._answers, within=10, what=f"nginx at {self.address} answers")
 
     def _answers(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), 1) as sock:
-            sock.settimeout(1)
-            sock.sendall(b"GET /echo HTTP/1.0\r\n\r\n")
-            return sock.recv(4096).startswith(b"HTTP/1.1 400" if self._words["listen"] else b"HTTP/1.1 200")
-        return False
+        return answers(self.host, self.port, 400 if self._words["listen"] else 200)
 
     def kill(self) -> None:
         """Dead at once, workers and all: their sockets are reset and the port refuses."""

@@ -16,7 +16,7 @@ SMALL = {"ip_local_port_range": "20000 21999", "tcp_tw_reuse": "0"}
 
 
 def shown(told: object, asked: Question = ASKED) -> list[str]:
-    lines = render(judge(told, asked))  # type: ignore[arg-type]
+    lines = render(judge(told, asked))
     return [click.unstyle(line) for line in lines]
 
 

@@ -75,7 +75,7 @@ def proxy(**written: object) -> Backend:
             ],
         ),
     ],
-)  # fmt: skip
+)
 def test_it_tells_route_destination_and_whether_it_may(url: str, expected: list[str]) -> None:
     assert lines(proxy(listeners=("0.0.0.0:443",)), url) == expected
 

@@ -31,7 +31,7 @@ def live(
         "is_unanswered": False,
         **more,
     }
-    return Socket(state=state, family=socket.AF_INET, local_port=port, cookie=cookie, inode=inode, **fields)  # type: ignore[arg-type]
+    return Socket(state=state, family=socket.AF_INET, local_port=port, cookie=cookie, inode=inode, **fields)
 
 
 def wait(cookie: int, *, port: int = 20001, expires: int = 30_000, to: bytes = key()) -> TimeWait:

@@ -13,7 +13,7 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.written: list[bytes] = []
 
-    def write(self, data: bytes) -> None:  # type: ignore[override]
+    def write(self, data: bytes) -> None:
         self.written.append(data)
 
     def abort(self) -> None:

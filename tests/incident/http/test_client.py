@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import threading
 from collections.abc import Callable
@@ -11,7 +10,8 @@ from typing import Any
 import pytest
 
 from muxproxy.incident.http import client as module
-from muxproxy.incident.http.client import Client, Wrong, judge, request
+from muxproxy.incident.http.client import Wrong, judge, request
+from tests.incident.playing import last_word
 
 COROUTINES = 3
 Answer = Callable[[str, str], bytes]  # of a Host and a target
@@ -68,17 +68,8 @@ def right(host: str, target: str) -> bytes:
 
 
 def asked(hosts: list[str], proxy: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The client's last word."""
-    said: list[dict[str, Any]] = []
-    loop = asyncio.new_event_loop()
-    monkeypatch.setattr(module, "say", lambda word: (said.append(word), "done" in word and loop.stop()))
     order = {"hosts": hosts, "proxy": proxy, "coroutines": COROUTINES, "rates": (200, 200), "seconds": 0.15}
-    client = Client(loop, order)
-    client.begin()
-    loop.run_forever()
-    client.close()
-    loop.close()
-    return dict(said[-1]["done"])
+    return last_word(module, order, monkeypatch)
 
 
 @pytest.mark.parametrize("is_proxied", [False, True])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import threading
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 import pytest
 
 from muxproxy.incident.redis import client as module
-from muxproxy.incident.redis.client import Client, get, value
+from muxproxy.incident.redis.client import get, value
+from tests.incident.playing import last_word
 
 
 def test_commands_and_values_are_as_redis_takes_them() -> None:
@@ -60,16 +60,8 @@ def played(path: Path, monkeypatch: pytest.MonkeyPatch, wait: bool = False) -> d
         "seconds": 0.0,
         "bursts": 5,
     }
-    said: list[dict[str, Any]] = []
-    loop = asyncio.new_event_loop()
-    monkeypatch.setattr(module, "say", lambda word: (said.append(word), "done" in word and loop.stop()))
     monkeypatch.setattr(module, "PATIENCE", 5.0)
-    client = Client(loop, order)
-    client.begin()
-    loop.run_forever()
-    client.close()
-    loop.close()
-    return dict(said[-1]["done"])
+    return last_word(module, order, monkeypatch)
 
 
 @pytest.mark.parametrize("wait", [False, True])

@@ -30,7 +30,7 @@ class Hosts(City):
         self.http = proxy(http__routes=routes)
         super().__init__(Sharing.EXCLUSIVE, **keys, **({"routes": routes} if routes else {}))
 
-    def protocol(self) -> ForwardProtocol:  # type: ignore[override]
+    def protocol(self) -> ForwardProtocol:
         return self.http
 
     def gets(self, number: int, client: Peer | None = None) -> Peer:

@@ -107,7 +107,7 @@ class Ours(TlsWire):
 class Scene:
     def __init__(self, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> None:
         self.loop, self.hands, self.transport = Loop(), Hands(), Transport()
-        self.wire = Ours(self.loop, self.hands)  # type: ignore[arg-type]
+        self.wire = Ours(self.loop, self.hands)
         context = client_context()
         context.maximum_version = version
         self.there, self.back = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -201,14 +201,14 @@ def test_who_sends_by_the_byte_is_read_in_several_turns_and_in_order(open_scene:
 def test_what_is_written_meanwhile_goes_out_in_one_piece_and_else_at_once(open_scene: Scene) -> None:
     scene = open_scene
     before = len(scene.transport.writes)
-    scene.hands.on_data = lambda data: [scene.wire.write(b"a"), scene.wire.write(b"b")]  # type: ignore[func-returns-value]
+    scene.hands.on_data = lambda data: [scene.wire.write(b"a"), scene.wire.write(b"b")]
     scene.says(b"ask")
     assert len(scene.transport.writes) == before + 1
     scene.wire.write(b"c")
     assert len(scene.transport.writes) == before + 2
     assert scene.hears() == b"abc"
     large = b"y" * 200_000  # more than is held back
-    scene.hands.on_data = lambda data: [scene.wire.write(large), scene.wire.write(b"z")]  # type: ignore[func-returns-value]
+    scene.hands.on_data = lambda data: [scene.wire.write(large), scene.wire.write(b"z")]
     scene.says(b"ask")
     assert scene.hears() == large + b"z"
 
@@ -224,7 +224,7 @@ def test_what_is_said_at_once_goes_out_with_the_end_of_the_handshake() -> None:
 def test_what_came_with_the_end_of_the_handshake_waits_for_who_does_not_read() -> None:
     for reads in (True, False):
         scene = Scene()
-        scene.hands.on_made = lambda reads=reads, scene=scene: None if reads else scene.wire.pause_reading()  # type: ignore[misc]
+        scene.hands.on_made = lambda reads=reads, scene=scene: None if reads else scene.wire.pause_reading()
         with pytest.raises(ssl.SSLWantReadError):
             scene.far.do_handshake()
         scene.brings()
@@ -321,7 +321,7 @@ def test_what_is_unsent_counts_what_is_held_back(open_scene: Scene) -> None:
     scene.hands.on_data = lambda data: [
         scene.wire.write(b"x" * 1000),
         sizes.append(scene.wire.get_write_buffer_size()),
-    ]  # type: ignore[func-returns-value]
+    ]
     scene.says(b"ask")
     assert sizes[0] > 1100
     assert scene.wire.get_write_buffer_size() == 100

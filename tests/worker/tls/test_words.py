@@ -12,7 +12,7 @@ from muxproxy.worker.tls.words import described
 class Said(ssl.SSLError):
     def __init__(self, reason: str | None) -> None:
         super().__init__(1, "what OpenSSL prints")
-        self.reason = reason  # type: ignore[assignment]
+        self.reason = reason
 
 
 @pytest.mark.parametrize(

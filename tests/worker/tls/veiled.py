@@ -73,8 +73,8 @@ class VeiledWire(RecordingWire):
         self._socket = Socket(self)
         self.received = Received()
         self.received.wire = self
-        self._tls = Veiled(None, self)  # type: ignore[arg-type]  # it has no turn of a loop to ask for
-        self._tls.connection_made(self._socket)  # type: ignore[arg-type]
+        self._tls = Veiled(None, self)
+        self._tls.connection_made(self._socket)
         self._there, self._back = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._far = contexts()[1].wrap_bio(self._back, self._there, server_hostname="localhost")
         for _ in range(3):

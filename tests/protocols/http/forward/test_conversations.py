@@ -76,9 +76,9 @@ class HostPlay(plain.Play):
 
     def look(self) -> None:
         super().look()
-        for place, count in self.stage.open().items():  # type: ignore[attr-defined]
+        for place, count in self.stage.open().items():
             assert count <= self.each, f"{count} sockets to {place}"
-        for room in self.stage.front.rooms.values():  # type: ignore[attr-defined]
+        for room in self.stage.front.rooms.values():
             is_idle = any(server.idle for server in room.pool.servers)
             assert not (room.pool.queue.size and is_idle), "somebody waits beside a free place (P4)"
 

@@ -31,7 +31,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
         (b"HTTP/1.1 304 Not Modified\r\n\r\n", b"HTTP/1.1 304 Not Modified\r\n%b\r\n", KEEP),
     ],
 )
-def test_a_reply_says_that_we_were_here(cut, reply: bytes, goes_on: bytes, note: int) -> None:  # type: ignore[no-untyped-def]
+def test_a_reply_says_that_we_were_here(cut, reply: bytes, goes_on: bytes, note: int) -> None:
     http = proxy()
     for _ in range(3):  # the second time it is remembered
         seen = replies(cut(reply), note, http=http)

@@ -24,7 +24,7 @@ DENIED = b"GET http://127.0.0.1/ HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 @pytest.mark.parametrize("cut", [lambda data: [data], bytewise, lambda data: pieces(data, [20, 30])])
-def test_each_request_has_the_destination_that_it_names(cut) -> None:  # type: ignore[no-untyped-def]
+def test_each_request_has_the_destination_that_it_names(cut) -> None:
     framer = proxy().requests()
     seen = []
     for chunk in cut(A + B + A):
