@@ -31,12 +31,12 @@ class WrongError(Exception):
 async def http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, token: str) -> None:
     writer.write(f"GET /{token} HTTP/1.1\r\nHost: web\r\nX-Token: {token}\r\n\r\n".encode())
     head = await reader.readuntil(b"\r\n\r\n")
-    if not head.startswith(b"HTTP/1.1 200 "):
-        raise WrongError(head[:120].decode(errors="replace"))
     length = next(
         int(f.partition(b":")[2]) for f in head.split(b"\r\n") if f.lower().startswith(b"content-length")
     )
     body = await reader.readexactly(length)
+    if not head.startswith(b"HTTP/1.1 200 "):
+        raise WrongError((head + body)[:600].decode(errors="replace"))  # a refusal says why in its body
     if token.encode() not in body:
         raise WrongError(f"asked for {token}, got {body[:80]!r}")
 
