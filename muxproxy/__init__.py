@@ -11,6 +11,7 @@ The map. Two processes' worth of rooms; imports go downwards only (tests/test_ho
     protocols/    pure   bytes <-> frames; contract.py is the seam: http, redis, dubbo, tcp
     doctor/       what is wrong with a machine's connections: reading it, and (pure) judging what was read
     config/ metrics/ budget.py messages.py errors.py native.py      pure leaves
+    sockdiag.py   the kernel's own list of TCP sockets, for whoever looks at a machine
     packaging/    how it is built: the heart and its hands are compiled where there is a C compiler
 
 One request: worker/client -> its protocol's requests.py -> its sharing's client.py -> pool.py -> upstream.py

@@ -25,6 +25,8 @@ PACKAGE = ROOT / "muxproxy"
 
 # Room -> the rooms it may import. Downwards only; a room may always import itself and muxproxy.__version__.
 LEAVES = {"errors", "config", "metrics", "messages", "native", "budget"}
+# Another, which knows of nothing in the house, and is for those who look at machines.
+SOCKDIAG = "sockdiag"
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "config": {"errors"},
@@ -32,13 +34,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "messages": {"errors", "config", "budget"},
     "native": set(),
     "budget": set(),
+    SOCKDIAG: set(),
     "protocols": LEAVES,
     "mux": LEAVES | {"protocols"},
     "worker": LEAVES | {"protocols", "mux"},
     "supervisor": LEAVES,
-    "stage": LEAVES | {"supervisor"},
+    "stage": LEAVES | {SOCKDIAG, "supervisor"},
     "incident": LEAVES | {"stage"},
-    "doctor": {"errors", "config"},  # it looks at machines, whether a muxproxy runs on them or not
+    "doctor": {SOCKDIAG, "errors", "config"},  # it looks at machines, whether a muxproxy runs on them or not
     "cli": LEAVES | {"supervisor", "stage", "incident", "doctor"},
     "__main__": {"cli"},
     "packaging": set(),  # runs where muxproxy is built, never on a node

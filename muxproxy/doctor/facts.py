@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import msgspec
 
+SOCK_DIAG = "sock_diag"
+
 
 class Holder(msgspec.Struct, frozen=True):
     pid: int
@@ -103,6 +105,13 @@ class Sight(msgspec.Struct, frozen=True):
     namespaces: Mapping[int, int] = msgspec.field(default_factory=dict)  # a pid of it -> processes in it
     lists: int = 0  # of all sockets that live, that were made
     seconds: float = 1.0  # between the two looks
+    by: str = SOCK_DIAG  # who told of sockets
+    refused: str = ""  # why it was somebody else
+
+    @property
+    def knows_waiting(self) -> bool:
+        """Which connections wait for a reply, and how long round trips are: tcp_info, which no text has."""
+        return self.by == SOCK_DIAG
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -119,6 +128,10 @@ class Facts(msgspec.Struct, frozen=True):
     @property
     def ports(self) -> Ports:
         return Ports.read(self.settings)
+
+    def knows(self, setting: str) -> bool:
+        """Else what is assumed is Linux's own."""
+        return setting in self.settings
 
     @property
     def may_reuse(self) -> Mapping[bool, bool]:

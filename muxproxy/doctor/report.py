@@ -103,6 +103,8 @@ def times(number: float) -> str:
 
 def percent(part: float, whole: float) -> str:
     share = 100 * part / whole if whole else 0.0
+    if 0 < share < 0.05:
+        return "under 0.1 %"
     return f"{share:.0f} %" if share >= 10 or share == 0 else f"{share:.1f} %"
 
 

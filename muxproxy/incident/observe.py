@@ -28,7 +28,11 @@ class Observer:
         self._port = port
         self._leg = leg
         self._show = show
-        self._client, self._server = network.client.census(), network.server.census()
+        try:
+            self._client, self._server = network.client.census(), network.server.census()
+        except OSError as error:
+            told = f"sock_diag, which counts the sockets, is refused here: {error.strerror}"
+            raise Broken(told) from error
         self._told: dict[Child, dict[str, Any]] = {}
         self._latency: dict[str, float] = {}
         self._began = time.monotonic()

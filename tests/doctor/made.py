@@ -59,7 +59,7 @@ def facts(
         listeners=listeners,
         processes=processes,
         settings={name: value for name, value in told.items() if value is not None},
-        counters=dict(growth),
+        counters={"Tcp.OutSegs": 0, "TcpExt.ListenOverflows": 0, **growth},
         growth=dict(growth),
         sight=sight,
     )

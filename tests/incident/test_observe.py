@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 from typing import Any
 
+import pytest
+
 from muxproxy.incident.observe import Observer, cpu, peak_memory
 from muxproxy.incident.record import Leg
-from muxproxy.stage.hosts import loopback
-from muxproxy.stage.stage import Child, Stage
+from muxproxy.stage.hosts import Host, loopback
+from muxproxy.stage.stage import Broken, Child, Stage
 
 
 class Told(Stage):
@@ -60,3 +62,17 @@ def test_cpu_and_memory_are_of_the_process_that_is_asked_about() -> None:
         sum(range(10**6))
         assert cpu(sleeper) - before < 0.02
         assert 0 < peak_memory(sleeper) < 2**24
+
+
+def test_where_sockets_cannot_be_counted_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(self: Host) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Host, "census", refused)
+    leg = Leg("direct", "Direct", "", 0.1)
+    with (
+        Stage("test") as stage,
+        loopback(1) as network,
+        pytest.raises(Broken, match=r"sock_diag.* not permitted"),
+    ):
+        Observer(stage, network, 1, leg, lambda: None)

@@ -2,44 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import socket
-import struct
-from collections import Counter
 
 import pytest
 
-from muxproxy.stage.census import Census, take
-
-DONE = struct.pack("=IHHIIi", 20, 3, 2, 1, 0, 0)
-
-
-def message(state: int, more: int = 0) -> bytes:
-    """One socket's, with so many bytes of attributes."""
-    return struct.pack("=IHHIIBB", 88 + more, 20, 2, 1, 0, 2, state) + bytes(70 + more)
+from muxproxy.stage.census import Census, states_of
+from tests.test_sockdiag import DONE, message
 
 
-@pytest.mark.parametrize("more", [(0, 0, 0), (8, 8, 8), (0, 8, 0), (8, 0, 16)])
+@pytest.mark.parametrize("more", [(0, 0, 0), (8, 8, 8), (0, 8, 0), (8, 0, 16), (0, 88, 0)])
 def test_each_message_is_counted_once(more: tuple[int, ...]) -> None:
     data = b"".join(message(state, each) for state, each in zip((6, 6, 1), more, strict=True))
-    counts: Counter[int] = Counter()
-    assert take(data, counts) is False
-    assert take(message(8) + DONE, counts) is True
-    assert counts == {6: 2, 1: 1, 8: 1}
-
-
-def test_what_only_looks_alike_is_walked_through() -> None:
-    """Three times the first's length in all, and yet two messages."""
-    counts: Counter[int] = Counter()
-    take(message(6) + message(1, 88), counts)
-    assert counts == {6: 1, 1: 1}
-
-
-def test_a_refusal_is_an_error_with_its_number() -> None:
-    refusal = struct.pack("=IHHIIi", 36, 2, 0, 1, 0, -errno.EPERM) + bytes(16)
-    with pytest.raises(OSError, match="sock_diag") as error:
-        take(refusal, Counter())
-    assert error.value.errno == errno.EPERM
+    assert states_of(data) == bytes((6, 6, 1))
+    assert states_of(message(8) + DONE) == b"\x08"
+    assert states_of(DONE) == b""
 
 
 def test_the_kernel_counts_a_ports_sockets_at_either_end() -> None:

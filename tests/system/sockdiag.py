@@ -15,7 +15,6 @@ second dump, taken at once, still lists the same sockets: what both list existed
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 import struct
@@ -26,35 +25,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
+from muxproxy import sockdiag
+from muxproxy.sockdiag import BIT, HEADER, STATES, is_socket, messages
 from tests.system.process import Child, go_first, say, take_orders
 
-STATES = {
-    1: "ESTABLISHED",
-    2: "SYN_SENT",
-    3: "SYN_RECV",
-    4: "FIN_WAIT1",
-    5: "FIN_WAIT2",
-    6: "TIME_WAIT",
-    7: "CLOSE",
-    8: "CLOSE_WAIT",
-    9: "LAST_ACK",
-    10: "LISTEN",
-    11: "CLOSING",
-}
-_NAMES = {name: number for number, name in STATES.items()}
 # Everything that is a connection of somebody's. TIME_WAIT has no socket any more, LISTEN has no peer yet.
-CONNECTED = tuple(
-    name for name in STATES.values() if name not in ("TIME_WAIT", "CLOSE", "LISTEN", "SYN_RECV")
-)
+CONNECTED = tuple(name for name in BIT if name not in ("TIME_WAIT", "CLOSE", "LISTEN", "SYN_RECV"))
 
-NETLINK_SOCK_DIAG = 4
-SOCK_DIAG_BY_FAMILY = 20
-_NLM_F_REQUEST, _NLM_F_DUMP = 1, 0x300
-_NLMSG_ERROR, _NLMSG_DONE = 2, 3
-_HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port id
-# inet_diag_req_v2: family, protocol, extensions, pad, states; then inet_diag_sockid in network order.
-_REQUEST = struct.Struct("=BBBxI")
-_SOCKID = struct.Struct("!HH16s16s12x")
 # inet_diag_msg: family, state, timer, retransmits, the sockid with its cookie, expires, queues, uid, inode.
 _ANSWER = struct.Struct("=4B2s2s16s16s4xQ5I")
 
@@ -67,61 +44,33 @@ class Entry(NamedTuple):
     cookie: int  # never used twice while the machine runs
 
 
-class SockDiag:
-    """One netlink socket; each `sockets()` is one dump."""
-
-    def __init__(self) -> None:
-        self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG)
-        self._netlink.settimeout(10)
-        self._buffer = memoryview(bytearray(1 << 20))  # one for all: a new one costs more than the dump
-
-    def close(self) -> None:
-        self._netlink.close()
-
-    def __enter__(self) -> SockDiag:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+class SockDiag(sockdiag.SockDiag):
+    """Each `sockets()` is one dump."""
 
     def sockets(self, peer: str, *, states: tuple[str, ...] = CONNECTED) -> list[Entry]:
         """Those whose peer is HOST:PORT; "*": whatever host."""
         host, _, port = peer.rpartition(":")
-        mask = sum(1 << _NAMES[name] for name in states)
-        body = _REQUEST.pack(socket.AF_INET, socket.IPPROTO_TCP, 0, mask)
-        body += _SOCKID.pack(0, int(port), b"", b"")
-        flags = _NLM_F_REQUEST | _NLM_F_DUMP
-        self._netlink.send(_HEADER.pack(_HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, flags, 1, 0) + body)
-        entries: list[Entry] = []
-        while not self._take(self._buffer[: self._netlink.recv_into(self._buffer)], entries):
-            pass
-        return [entry for entry in entries if host in ("*", entry.destination[0])]
+        mask = sum(BIT[name] for name in states)
+        entries = [
+            entry(data, at)
+            for data in self.dump(socket.AF_INET, mask, destination=int(port))
+            for at, _ in messages(data)
+            if is_socket(data, at)
+        ]
+        return [each for each in entries if host in ("*", each.destination[0])]
 
-    @staticmethod
-    def _take(data: memoryview, entries: list[Entry]) -> bool:
-        """Append what one datagram lists; true when it was the last."""
-        at = 0
-        while at < len(data):
-            length, kind, _, _, _ = _HEADER.unpack_from(data, at)
-            if kind == _NLMSG_DONE:
-                return True
-            if kind == _NLMSG_ERROR:
-                code = -struct.unpack_from("=i", data, at + _HEADER.size)[0]
-                raise OSError(code, f"sock_diag refused: {os.strerror(code)}")
-            _, state, _, _, sport, dport, source, destination, cookie, _, _, _, _, inode = (
-                _ANSWER.unpack_from(data, at + _HEADER.size)
-            )
-            entries.append(
-                Entry(
-                    STATES.get(state, str(state)),
-                    inode,
-                    (socket.inet_ntoa(source[:4]), int.from_bytes(sport, "big")),
-                    (socket.inet_ntoa(destination[:4]), int.from_bytes(dport, "big")),
-                    cookie,
-                )
-            )
-            at += (length + 3) & ~3
-        return False
+
+def entry(data: bytes, at: int) -> Entry:
+    _, state, _, _, sport, dport, source, destination, cookie, _, _, _, _, inode = _ANSWER.unpack_from(
+        data, at + HEADER.size
+    )
+    return Entry(
+        STATES[state],
+        inode,
+        (socket.inet_ntoa(source[:4]), int.from_bytes(sport, "big")),
+        (socket.inet_ntoa(destination[:4]), int.from_bytes(dport, "big")),
+        cookie,
+    )
 
 
 @dataclass

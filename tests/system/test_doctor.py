@@ -21,6 +21,7 @@ import pytest
 
 from muxproxy.supervisor.interpreter import program
 from tests.sizes import size
+from tests.system import without_netlink
 from tests.system.process import ROOT, Child, end, wait_for
 from tests.system.reachable import prefix
 from tests.system.sockdiag import Sampler, SockDiag
@@ -98,21 +99,24 @@ def test_the_second_incident_is_named_by_who_to_whom_and_why_and_what_is_suggest
             begun("--json"),
             begun("--json", before=(*prefix(folder), *as_nobody)),
             begun("--suggest", SERVER),
+            begun("--json", before=without_netlink.PREFIX),
         ]
-        by_root, by_nobody, suggested = (told(each) for each in asked)
+        by_root, by_nobody, suggested, by_text = (told(each) for each in asked)
         pid, results = app.pid, app.results()
     assert results[NO_PORT] > 0
 
-    assert (by_root[0], by_nobody[0], suggested[0]) == (1, 1, 0)
-    seen = titles(json.loads(by_root[1]))
-    assert f"{Path(sys.executable).name} -m tests.system.churner (pid {pid}, user root)" in seen
-    for word in (
-        SERVER,
-        "of 2,000 ephemeral ports",
-        "ip_local_port_range is 20000 21999",
-        "tcp_tw_reuse is 0",
-    ):
-        assert word in seen
+    assert (by_root[0], by_nobody[0], suggested[0], by_text[0]) == (1, 1, 0, 1)
+    assert json.loads(by_text[1])["sight"]["by"] == "/proc/net/tcp"
+    for _, output in (by_root, by_text):
+        seen = titles(json.loads(output))
+        assert f"{Path(sys.executable).name} -m tests.system.churner (pid {pid}, user root)" in seen
+        for word in (
+            SERVER,
+            "of 2,000 ephemeral ports",
+            "ip_local_port_range is 20000 21999",
+            "tcp_tw_reuse is 0",
+        ):
+            assert word in seen
     report = json.loads(by_nobody[1])
     assert "a process of user root" in titles(report)
     assert "root would name the processes" in " ".join(report["unseen"])

@@ -140,7 +140,7 @@ def _facts() -> Facts:
     try:
         return look(LOOK)
     except OSError as error:
-        advice = "the kernel's list of sockets (netlink's sock_diag) cannot be read"
+        advice = "the kernel's list of sockets (netlink's sock_diag, or /proc/net/tcp) cannot be read"
         raise Failure(Exit.CANNOT_START, f"{advice}: {error.strerror or error}") from None
 
 

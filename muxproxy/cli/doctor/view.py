@@ -67,7 +67,7 @@ def _flows(report: Report) -> Iterator[str]:
     outgoing = sum(sum(flow.states.values()) for flow in report.flows)
     remotes = len({flow.remote for flow in report.flows})
     yield _section(
-        f"Outgoing: {count(outgoing, 'socket')} to {count(remotes, 'remote')}", "sock_diag: ss -tan"
+        f"Outgoing: {count(outgoing, 'socket')} to {count(remotes, 'remote')}", f"{report.sight.by}: ss -tan"
     )
     for flow, use in list(zip(report.flows, report.port_use, strict=True))[:MOST_FLOWS]:
         yield f"  {flow.remote}  {_use(use)}  {plain(_flow(flow))}"
@@ -93,12 +93,12 @@ def _rest(report: Report) -> Iterator[str]:
     grown, queued = report.growth, [each for each in report.listeners if each.queue]
     fullest = max(queued, key=lambda each: each.queue / max(1, each.backlog), default=None)
     text = f"Incoming: {count(report.incoming, 'socket')}, {count(len(report.listeners), 'listener')}, "
-    text += (
-        f"fullest queue {fullest.queue:,} of {fullest.backlog:,} at {fullest.address}"
-        if fullest
-        else "no queue"
-    )
-    yield _section(text, "sock_diag: ss -ltn")
+    if fullest is None:
+        text += "no queue"
+    else:
+        room = f" of {fullest.backlog:,}" if fullest.backlog else ""  # /proc/net/tcp does not tell it
+        text += f"fullest queue {fullest.queue:,}{room} at {fullest.address}"
+    yield _section(text, f"{report.sight.by}: ss -ltn")
     again, out = grown.get("Tcp.RetransSegs", 0), grown.get("Tcp.OutSegs", 0)
     text = (
         f"In {report.sight.seconds:.1f} s: {grown.get('Tcp.ActiveOpens', 0):,} connects out, "
@@ -127,7 +127,7 @@ def _fleet(report: Report) -> Iterator[str]:
 
 def _unseen(report: Report) -> Iterator[str]:
     if report.unseen:
-        yield _section("Not seen", "nothing of it is counted above")
+        yield _section("Not seen", "what is missing above, and what would show it")
         yield from (f"  {plain(line)}" for line in report.unseen)
 
 

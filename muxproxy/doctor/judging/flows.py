@@ -112,6 +112,11 @@ def _ports(flow: Flow, facts: Facts, served: Mapping[str, str]) -> Finding | Non
         return None
     arithmetic = _arithmetic(flow, facts, ports)
     low, high = facts.ports.low, facts.ports.high
+    where = "/proc/sys/net/ipv4/ip_local_port_range"
+    is_told = facts.knows("ip_local_port_range")
+    where = (
+        f"{where}, without ip_local_reserved_ports" if is_told else f"ASSUMED, {where} cannot be read here"
+    )
     return Finding(
         level,
         "ports",
@@ -122,10 +127,7 @@ def _ports(flow: Flow, facts: Facts, served: Mapping[str, str]) -> Finding | Non
             *hands(flow),
             rates(flow, facts.sight.seconds),
             Evidence(arithmetic, "from the figures above"),
-            Evidence(
-                f"{ports.size:,} ports for each pair of addresses and port: {low} to {high}",
-                "/proc/sys/net/ipv4/ip_local_port_range, without ip_local_reserved_ports",
-            ),
+            Evidence(f"{ports.size:,} ports for each pair of addresses and port: {low} to {high}", where),
         ),
         weight=ports.share,
         remote=flow.remote,
@@ -210,12 +212,11 @@ def _crowds(facts: Facts) -> Iterator[tuple[int, Finding]]:
             Finding(
                 Level.WRONG,
                 "pool",
-                f"{named(ranked[0][0])} has {total:,} connections to {whom}; "
-                f"at most {busy:,} waited for a reply at a time",
+                f"{named(ranked[0][0])} has {total:,} connections to {whom}{_waited(busy, facts)}",
                 f"muxproxy doctor --suggest {first.remote}",
                 (
                     Evidence(remotes, f"inodes of sock_diag in /proc/{pid}/fd: ss -tanp"),
-                    _busy(busy, facts),
+                    *_busy(busy, facts),
                 ),
                 weight=1.0 + total / 1000,
                 remote=first.remote,
@@ -226,7 +227,7 @@ def _crowds(facts: Facts) -> Iterator[tuple[int, Finding]]:
 def _pools(flow: Flow, facts: Facts, served: Mapping[str, str], told: Collection[int]) -> Iterator[Finding]:
     """But for those that have been told as a crowd."""
     for holder in flow.holders or _unseen(flow):
-        is_idle = holder.sockets >= IDLE * max(1, flow.busy_most)
+        is_idle = facts.sight.knows_waiting and holder.sockets >= IDLE * max(1, flow.busy_most)
         far = holder.sockets >= FAR_TOO_MANY
         if holder.guess or holder.pid in told or is_muxproxy(holder):
             continue
@@ -236,10 +237,9 @@ def _pools(flow: Flow, facts: Facts, served: Mapping[str, str], told: Collection
         yield Finding(
             Level.WRONG if far else Level.WARNING,
             "pool",
-            f"{whose} has {holder.sockets:,} connections to {flow.remote}; "
-            f"at most {flow.busy_most:,} waited for a reply at a time",
+            f"{whose} has {holder.sockets:,} connections to {flow.remote}{_waited(flow.busy_most, facts)}",
             cure(flow, served),
-            (seen(flow), *hands(flow), _busy(flow.busy_most, facts)),
+            (seen(flow), *hands(flow), *_busy(flow.busy_most, facts)),
             weight=holder.sockets / FAR_TOO_MANY,
             remote=flow.remote,
         )
@@ -250,9 +250,15 @@ def _unseen(flow: Flow) -> tuple[Holder, ...]:
     return (Holder(0, "", next(iter(flow.users)), flow.live),) if flow.users else ()
 
 
-def _busy(most: int, facts: Facts) -> Evidence:
+def _waited(most: int, facts: Facts) -> str:
+    return f"; at most {most:,} waited for a reply at a time" if facts.sight.knows_waiting else ""
+
+
+def _busy(most: int, facts: Facts) -> list[Evidence]:
+    if not facts.sight.knows_waiting:
+        return []
     text = f"{most:,} had said something that was not answered yet, at most, in {looks(facts)} looks"
-    return Evidence(text, "tcp_info of sock_diag (lastsnd < lastrcv, or unacked): ss -tino")
+    return [Evidence(text, "tcp_info of sock_diag (lastsnd < lastrcv, or unacked): ss -tino")]
 
 
 # -- the network ------------------------------------------------------------------------------------------

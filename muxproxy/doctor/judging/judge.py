@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+import msgspec
+
 from muxproxy.config.model import Config
-from muxproxy.doctor.facts import Facts, Flow
+from muxproxy.doctor.facts import SOCK_DIAG, Facts, Flow, Sight
 from muxproxy.doctor.judging import configured, fleet, flows, kernel, queues
 from muxproxy.doctor.judging.fleet import Limit
 from muxproxy.doctor.judging.kernel import Wants
-from muxproxy.doctor.report import SHAPE, Finding, Level, PortUse, Report, count
+from muxproxy.doctor.judging.words import listed
+from muxproxy.doctor.report import SHAPE, Evidence, Finding, Level, PortUse, Report, count
 
 _ORDER = (Level.WRONG, Level.WARNING, Level.FINE)
+# What every Linux has; else something hides it.
+_EVERYWHERE = ("ip_local_port_range", "tcp_tw_reuse", "tcp_timestamps", "somaxconn", "tcp_max_syn_backlog")
 _NO_LIMITS: Mapping[str, Limit] = {}
 
 
@@ -36,6 +41,7 @@ def judge(facts: Facts, asked: Question) -> Report:
         *fleet.findings(lines),
         *(configured.findings(facts, config) if config is not None else ()),
     ]
+    found = [_told_by(facts.sight.by, each) for each in found]
     found.sort(key=_worst_first)
     uses = sorted(((flow, _port_use(flow, facts)) for flow in facts.flows), key=_fullest_first)
     return Report(
@@ -57,6 +63,14 @@ def judge(facts: Facts, asked: Question) -> Report:
     )
 
 
+def _told_by(by: str, finding: Finding) -> Finding:
+    """Where it was not sock_diag that told of sockets, no source says that it was."""
+    if by == SOCK_DIAG:
+        return finding
+    evidence = tuple(Evidence(each.text, each.source.replace(SOCK_DIAG, by)) for each in finding.evidence)
+    return msgspec.structs.replace(finding, evidence=evidence)
+
+
 def _port_use(flow: Flow, facts: Facts) -> PortUse:
     use = flows.use(flow, facts)
     return PortUse(flow.remote, flow.source, use.taken, use.size, use.settles, use.seconds)
@@ -74,21 +88,14 @@ def _worst_first(finding: Finding) -> tuple[int, bool, float]:
 
 def unseen(facts: Facts) -> list[str]:
     """What this user, from this place, cannot see, and how to."""
-    sight, lines = facts.sight, []
-    if sight.hidden or (sight.unowned and not sight.is_root):
-        whose = count(sight.hidden, "process") if sight.hidden else "processes"  # hidepid does not list them
-        lines.append(
-            f"{whose} of other users, whose /proc/PID/fd is theirs alone: "
-            f"root would name the processes of {count(sight.unowned, 'socket')} more: sudo muxproxy doctor"
-        )
-    elif sight.unowned:
-        lines.append(
-            f"the processes of {count(sight.unowned, 'socket')}: they came or went "
-            "meanwhile, or are not in this /proc"
-        )
+    sight = facts.sight
+    lines = [*_unowned(sight), *_untold(facts)]
+    sudo = "" if sight.is_root else "sudo "
     for pid, number in sorted(sight.namespaces.items()):
+        whose = "its" if number == 1 else "their"
         lines.append(
-            f"{count(number, 'process')} with a network of their own: nsenter -t {pid} -n muxproxy doctor"
+            f"{count(number, 'process')} with a network of {whose} own (a container's): "
+            f"{sudo}nsenter -t {pid} -n muxproxy doctor"
         )
     opens = facts.growth.get("Tcp.ActiveOpens", 0)
     opened = round(sum(flow.opened for flow in facts.flows) * sight.seconds)
@@ -98,3 +105,37 @@ def unseen(facts: Facts) -> list[str]:
             "between two looks (nstat -asz TcpActiveOpens counts them all)"
         )
     return lines
+
+
+def _unowned(sight: Sight) -> Iterator[str]:
+    """Processes without a name."""
+    whose = count(sight.hidden, "process") if sight.hidden else "processes"  # hidepid does not list them
+    sockets = count(sight.unowned, "socket")
+    if sight.is_root and sight.hidden and sight.unowned:
+        yield (
+            f"{whose}, whose /proc/PID/fd not even this root may read, and so who has {sockets} more: "
+            "it takes CAP_SYS_PTRACE, which most containers lack (docker run --cap-add SYS_PTRACE)"
+        )
+    elif not sight.is_root and (sight.hidden or sight.unowned):
+        more = f"the processes of {sockets} more" if sight.unowned else "whose short connections come and go"
+        yield (
+            f"{whose} of other users, whose /proc/PID/fd is theirs alone: root would name {more}: "
+            "sudo muxproxy doctor"
+        )
+    elif sight.unowned:
+        yield f"the processes of {sockets}: they came or went meanwhile, or are not in this /proc"
+
+
+def _untold(facts: Facts) -> Iterator[str]:
+    """What this kernel, or a sandbox, does not tell."""
+    sight = facts.sight
+    if sight.refused:
+        yield (
+            f"who waits for a reply, round trips, how deep listen queues may be: {SOCK_DIAG} is refused here "
+            f"({sight.refused}), and {sight.by} does not tell it; it takes AF_NETLINK and the module tcp_diag"
+        )
+    masked = [name for name in _EVERYWHERE if not facts.knows(name)]
+    if masked:
+        yield f"the kernel's {listed(masked)}: /proc/sys does not show it here; Linux's own is assumed"
+    if "Tcp.OutSegs" not in facts.counters or "TcpExt.ListenOverflows" not in facts.counters:
+        yield "segments that are sent again, and overflows: /proc/net/snmp and netstat cannot be read here"

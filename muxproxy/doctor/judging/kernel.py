@@ -34,7 +34,7 @@ def settings(facts: Facts, wants: Wants, nofile: tuple[int, int]) -> list[Settin
     uses = [(flow, use(flow, facts)) for flow in facts.flows]
     full = [flow for flow, ports in uses if ports.share >= NEARLY or ports.runs_out]
     filling = [flow for flow, ports in uses if ports.share >= FILLING]
-    return [
+    told = [
         _port_range(facts, wants, full, filling),
         _reserved(facts, wants),
         _tw_reuse(facts, full),
@@ -44,6 +44,20 @@ def settings(facts: Facts, wants: Wants, nofile: tuple[int, int]) -> list[Settin
         _nofile(wants, nofile),
         _conntrack(facts, wants),
     ]
+    is_masked = not facts.knows("somaxconn")
+    return [_unread(each) if _is_hidden(each, facts, is_masked) else each for each in told]
+
+
+def _is_hidden(each: Setting, facts: Facts, is_masked: bool) -> bool:
+    """nofile is no file, and there may be no nf_conntrack."""
+    may_lack = each.name == "nofile" or (each.name == "nf_conntrack_max" and not is_masked)
+    return not may_lack and not facts.knows(each.name)
+
+
+def _unread(each: Setting) -> Setting:
+    """A container's masked /proc/sys: nothing is to be typed for what nobody has seen."""
+    reason = "cannot be read here; where it matters, Linux's own is assumed"
+    return Setting(each.name, "", Level.FINE, reason, each.source)
 
 
 def findings(found: Sequence[Setting]) -> Iterator[Finding]:
@@ -96,9 +110,11 @@ def _reserved(facts: Facts, wants: Wants) -> Setting:
     source = _IPV4 + "ip_local_reserved_ports"
     if not exposed:
         inside = sorted({each.port for each in facts.listeners if each.port in ports})
-        reason = "connect() takes none of these; no port that muxproxy is configured to listen on needs it"
+        reason = "ports that connect() leaves to who listens; none of muxproxy's needs it"
+        if not wants.ports:
+            reason = "ports that connect() leaves to who listens (-c PATH: does muxproxy need any?)"
         if inside:
-            reason += f" (others listen inside the range: {listed(map(str, inside))})"
+            reason += f"; inside the range others listen: {listed(map(str, inside))}"
         return Setting("ip_local_reserved_ports", value, Level.FINE, reason, source)
     told = listed(map(str, sorted(exposed)))
     reason = f"the configuration listens on {told}, which a connect() may take first: `run` then ends with 3"

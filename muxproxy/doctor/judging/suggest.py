@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from muxproxy.config.model import Upstream
-from muxproxy.doctor.facts import Facts, Flow
+from muxproxy.doctor.facts import SOCK_DIAG, Facts, Flow
 from muxproxy.doctor.judging.words import looks, who
 from muxproxy.doctor.report import times
 
@@ -58,7 +58,7 @@ def suggest(facts: Facts, remote: str) -> str:
     if not flows:
         raise KeyError(remote)
     guess = guessed(flows[0], facts)
-    seen = concurrency(flows, guess.protocol)
+    seen = concurrency(flows, guess.protocol, facts.sight.by)
     bound, sum_ = bounded(seen, guess.protocol)
     name = backend_name(guess.protocol, remote)
     listen = free_port(flows[0], {each.port for each in facts.listeners})
@@ -136,14 +136,15 @@ def guessed(flow: Flow, facts: Facts) -> Guess:
     )
 
 
-def concurrency(flows: Sequence[Flow], protocol: str) -> Concurrency:
-    """Of a raw TCP session nobody knows when it wants something: it is busy while it is open."""
+def concurrency(flows: Sequence[Flow], protocol: str, by: str = SOCK_DIAG) -> Concurrency:
+    """Of a raw TCP session nobody knows when it wants something: it is busy while it is open. The same of any
+    where nothing says who waits for a reply."""
     opened = sum(flow.opened for flow in flows)
     sent = sum(flow.sent for flow in flows)
     busy = sum(flow.busy_most for flow in flows)
     open_mean, open_most = sum(flow.open_mean for flow in flows), sum(flow.open_most for flow in flows)
-    if protocol == "tcp" or (not busy and opened):
-        source = "connects/s and ESTABLISHED of sock_diag"
+    if protocol == "tcp" or (not busy and opened) or by != SOCK_DIAG:
+        source = f"connects/s and ESTABLISHED of {by}"
         return Concurrency(opened, open_mean, open_most, "connections open at a time", source)
     source = "connects/s, and tcp_info of sock_diag: data segments/s, lastsnd < lastrcv"
     what = "connections waiting for a reply at a time"

@@ -18,8 +18,10 @@ from collections.abc import Callable, Iterable
 
 from muxproxy.doctor.facts import Facts, Flow, Holder, Listener, Ports, Process, Sight
 from muxproxy.doctor.reading import proc
-from muxproxy.doctor.reading.diag import Diag, Ends, Socket, TimeWait, address, ends
+from muxproxy.doctor.reading.diag import Diag
 from muxproxy.doctor.reading.proc import Held
+from muxproxy.doctor.reading.procnet import ProcNet
+from muxproxy.doctor.reading.sockets import Ends, Lister, Socket, TimeWait, address, ends
 
 _SHARE = 0.1  # of the time, for glances
 _PAUSE = 0.02  # seconds between two glances, at least
@@ -47,27 +49,42 @@ class Waits:
 
 
 def look(seconds: float = 1.0, pause: Callable[[float], None] = time.sleep) -> Facts:
-    """Raises OSError where the kernel has no sock_diag."""
+    """Raises OSError where nothing tells of sockets."""
     was_collecting = gc.isenabled()
     gc.disable()  # hundreds of thousands of tuples for a second, none of them in a circle
+    lister = chosen()
     try:
-        with Diag() as diag:
-            return Watch(diag, pause).facts(seconds)
+        return Watch(lister, pause).facts(seconds)
     finally:
+        lister.close()
         if was_collecting:
             gc.enable()
+
+
+def chosen() -> Lister:
+    """sock_diag, or where it is refused /proc/net/tcp."""
+    try:
+        diag = Diag()
+    except OSError as error:  # seccomp, RestrictAddressFamilies, a kernel that has none
+        return ProcNet(error.strerror or str(error))
+    try:
+        diag.listening()
+    except OSError as error:  # without the module tcp_diag
+        diag.close()
+        return ProcNet(error.strerror or str(error))
+    return diag
 
 
 class Watch:
     """One examination."""
 
-    def __init__(self, diag: Diag, pause: Callable[[float], None]) -> None:
-        self._diag = diag
+    def __init__(self, lister: Lister, pause: Callable[[float], None]) -> None:
+        self._lister = lister
         self._pause = pause
         self._family = proc.ancestors(os.getpid())  # their command lines name what we were asked for
         self._settings = proc.settings()
         self._ports = Ports.read(self._settings)
-        self._listening = diag.listening()
+        self._listening = lister.listening()
         self._served = {each.local_port for each in self._listening}
         # Local ports of what this side has opened, as the kernel writes them.
         ports = set(range(self._ports.low, self._ports.high + 1)) - self._ports.reserved - self._served
@@ -102,7 +119,7 @@ class Watch:
         live = [each for each in live if each.cookie not in waits.cookies]
         return Facts(
             flows=self._flows(live, first, waits),
-            listeners=self._listeners(self._diag.listening()),
+            listeners=self._listeners(self._lister.listening()),
             processes=self._processes(),
             settings=self._settings,
             counters=after,
@@ -155,7 +172,7 @@ class Watch:
             self._had[pid] = now.sockets
 
     def _list(self) -> list[Socket]:
-        live = self._diag.live()
+        live = self._lister.live()
         counts: Counter[Ends] = Counter()
         busy: Counter[Ends] = Counter()
         for each in live:
@@ -176,7 +193,7 @@ class Watch:
         something is wrong: what is done for each is done by comprehensions."""
         found = Waits()
         inside = self._inside
-        for family, listed in self._diag.time_waits():
+        for family, listed in self._lister.time_waits():
             mine = [each for each in listed if each[1] in inside]
             in_range = Counter([each[2] for each in mine])
             self._name(family, in_range, found.in_range)
@@ -303,7 +320,7 @@ class Watch:
         listening = {each.inode for each in self._listening if each.local_port == place.port}
         found = []
         for pid, held in self._held.items():
-            if held.sockets & listening or pid in self._family:
+            if held.sockets & listening or pid in self._family or proc.is_elsewhere(pid):
                 continue
             unmatched = len(self._came[pid] - self._listed)
             is_told = proc.is_told_of(pid, place.host)
@@ -361,4 +378,6 @@ class Watch:
             namespaces=proc.other_namespaces(pid for pid, held in self._held.items() if held.descriptors),
             lists=self._lists,
             seconds=self.elapsed,
+            by=self._lister.by,
+            refused=self._lister.refused,
         )

@@ -59,10 +59,14 @@ def settings() -> dict[str, str]:
 
 
 def counters() -> dict[str, int]:
+    """Those that this kernel has."""
     found: dict[str, int] = {}
     for file in ("snmp", "netstat"):
-        found |= table((NET / file).read_text())
-    return {name: found.get(name, 0) for name in COUNTERS}
+        try:
+            found |= table((NET / file).read_text())
+        except OSError:  # a sandbox that has it not
+            continue
+    return {name: found[name] for name in COUNTERS if name in found}
 
 
 def table(text: str) -> dict[str, int]:
@@ -86,7 +90,8 @@ class Held(NamedTuple):
 
 
 def held(mine: int) -> tuple[dict[int, Held], int]:
-    """By pid, without `mine`; and how many processes would not be looked into."""
+    """By pid, without `mine`; and how many processes would not be looked into. (Root may open everybody's
+    folder, and without CAP_SYS_PTRACE, as in most containers, read no link in it.)"""
     found: dict[int, Held] = {}
     hidden = 0
     for pid in pids():
@@ -115,7 +120,7 @@ def _links(pid: int) -> Iterator[str]:
         for name in os.listdir(descriptor):
             try:
                 yield os.readlink(name, dir_fd=descriptor)
-            except OSError:  # closed meanwhile
+            except FileNotFoundError:  # closed meanwhile
                 yield ""
     finally:
         os.close(descriptor)
@@ -215,16 +220,26 @@ def soft_limit(text: str) -> int:
 
 def other_namespaces(found: Iterable[int]) -> dict[int, int]:
     """Of networks that are not this one's: a pid in it -> how many processes are."""
-    mine = os.readlink("/proc/self/ns/net")
+    mine = _network("self")
     counts: dict[str, list[int]] = {}
     for pid in found:
-        try:
-            link = os.readlink(f"/proc/{pid}/ns/net")
-        except OSError:
-            continue
-        if link != mine:
+        link = _network(str(pid))
+        if link not in ("", mine):
             counts.setdefault(link, []).append(pid)
     return {min(inside): len(inside) for inside in counts.values()}
+
+
+def is_elsewhere(pid: int) -> bool:
+    """In another network: no socket of this one is its."""
+    return bool(other_namespaces([pid]))
+
+
+def _network(pid: str) -> str:
+    """ "": it has ended, or may not be known."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net")
+    except OSError:
+        return ""
 
 
 def grown(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:

@@ -88,7 +88,7 @@ def test_a_fleet_and_what_was_not_seen_stand_at_the_end() -> None:
         "Fleet  [every node may open its whole bound, to one of several servers]",
         "  10.0.0.5:6379: 10 nodes x 8 = 80 connections of 1,000 that the server takes (8.0 %)  "
         "[no bound; the most that was open here: ss -tan dst 10.0.0.5:6379; --limit]",
-        "Not seen  [nothing of it is counted above]",
+        "Not seen  [what is missing above, and what would show it]",
         "  1 process of other users, whose /proc/PID/fd is theirs alone: "
         "root would name the processes of 2 sockets more: sudo muxproxy doctor",
     ]

@@ -73,6 +73,11 @@ def test_of_short_lived_connections_those_that_were_open_count() -> None:
     assert (seen.rate, seen.mean, seen.most) == (400.0, 8.0, 20)
 
 
+def test_where_nobody_knows_who_waits_those_that_were_open_count() -> None:
+    seen = concurrency([flow(open_mean=8.0, open_most=20, busy_most=3)], "redis", "/proc/net/tcp")
+    assert (seen.most, seen.source) == (20, "connects/s and ESTABLISHED of /proc/net/tcp")
+
+
 def test_the_protocol_is_guessed_by_the_program_where_it_is_here() -> None:
     served = Listener("127.0.0.1", 9000, 0, 128, holders=(Holder(3, "valkey-server", "redis", 1),))
     one = flow(source="127.0.0.1", host="127.0.0.1", port=9000)

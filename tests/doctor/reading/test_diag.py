@@ -6,15 +6,14 @@ import errno
 import socket
 import struct
 
-from muxproxy.doctor.reading import diag
-from muxproxy.doctor.reading.diag import Diag, ended, ends, sockets, time_waits
-from tests.system.process import wait_for
+import pytest
 
-DONE = struct.pack("=IHHIIi", 20, 3, 0, 1, 0, 0)
-REFUSED = struct.pack("=IHHIIi", 36, 2, 0, 1, 0, -errno.EPERM) + bytes(16)
+from muxproxy.doctor.reading.diag import Diag, sockets, time_waits
+from muxproxy.doctor.reading.sockets import Socket, TimeWait, ends
+from tests.system.process import wait_for
+from tests.test_sockdiag import DONE
+
 V4 = (socket.AF_INET, "10.0.0.1", "10.0.0.5")
-V6 = (socket.AF_INET6, "fd00::1", "fd00::5")
-MAPPED = (socket.AF_INET6, "::ffff:10.0.0.1", "::ffff:10.0.0.5")
 
 
 def message(
@@ -67,16 +66,30 @@ def test_messages_of_several_lengths_and_the_dumps_end_among_them_are_read_one_b
     assert [each[3] for each in time_waits(message(cookie=1) + odd)] == [1, 2, 3]
 
 
-def test_the_end_of_a_dump_is_seen_alone_and_behind_sockets_and_so_is_a_refusal() -> None:
-    many = message() * 3
-    assert ended(many, is_uniform=True) is None
-    assert ended(many, is_uniform=False) is None
-    for uniform in (True, False):
-        assert ended(many + DONE, uniform) == 0
-        assert ended(DONE, uniform) == 0
-        assert ended(REFUSED, uniform) == errno.EPERM
+def test_the_end_of_a_dump_is_no_socket() -> None:
     assert list(time_waits(DONE)) == []
     assert list(sockets(DONE)) == []
+
+
+def test_a_kernel_without_ipv6_has_no_sockets_of_it_and_any_other_refusal_is_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = Diag()
+    refused = {socket.AF_INET6: errno.ENOENT}
+
+    def dump(family: int, states: int, *, attributes: int) -> list[bytes]:
+        if family in refused:
+            raise OSError(refused[family], "refused")
+        return [message(state=10, sport=80), DONE]
+
+    monkeypatch.setattr(asked._kernel, "dump", dump)
+    assert [each.local_port for each in asked.listening()] == [80]
+    for family, code in ((socket.AF_INET6, errno.EPERM), (socket.AF_INET, errno.ENOENT)):
+        refused.clear()
+        refused[family] = code
+        with pytest.raises(OSError, match="refused"):
+            asked.live()
+    asked.close()
 
 
 def test_what_is_cut_short_is_no_socket_and_no_endless_loop() -> None:
@@ -87,7 +100,7 @@ def test_what_is_cut_short_is_no_socket_and_no_endless_loop() -> None:
 
 
 def test_a_connection_is_busy_while_what_it_said_last_is_unanswered() -> None:
-    def one(**info: int) -> diag.Socket:
+    def one(**info: int) -> Socket:
         (found,) = sockets(message(state=1, inode=5, attributes=tcp_info(**info)))
         return found
 
@@ -128,14 +141,9 @@ def test_a_listener_has_its_queue_backlog_and_drops() -> None:
     )
 
 
-def test_an_ipv4_address_in_ipv6_clothes_is_the_ipv4_address() -> None:
-    for each, expected in ((MAPPED, ("10.0.0.1", "10.0.0.5", 6379)), (V6, ("fd00::1", "fd00::5", 6379))):
-        (found,) = time_waits(message(each))
-        assert ends(each[0], found[2]) == expected
-
-
 def test_the_kernel_lists_what_is_there() -> None:
-    with socket.create_server(("127.0.0.1", 0), backlog=17) as server, Diag() as asked:
+    asked = Diag()
+    with socket.create_server(("127.0.0.1", 0), backlog=17) as server:
         port = server.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)) as client:
             (listening,) = (each for each in asked.listening() if each.local_port == port)
@@ -148,7 +156,7 @@ def test_the_kernel_lists_what_is_there() -> None:
         with accepted:
             assert accepted.recv(1) == b""
 
-        def mine_that_wait() -> list[diag.TimeWait]:
+        def mine_that_wait() -> list[TimeWait]:
             """The kernel may have put off what comes after the last FIN."""
             listed = [each for _, found in asked.time_waits() for each in found]
             return [each for each in listed if each[3] == live.cookie]
@@ -156,3 +164,4 @@ def test_the_kernel_lists_what_is_there() -> None:
         (wait,) = wait_for(mine_that_wait, within=10, what="it is in TIME_WAIT")
         assert int.from_bytes(wait[1], "big") == mine
         assert 50_000 < wait[4] <= 60_000
+    asked.close()

@@ -9,8 +9,8 @@ import pytest
 
 from muxproxy.doctor.facts import Facts, Flow
 from muxproxy.doctor.reading import look, proc
-from muxproxy.doctor.reading.diag import Diag, Socket, TimeWait
 from muxproxy.doctor.reading.proc import Held
+from muxproxy.doctor.reading.sockets import Lister, Socket, TimeWait
 
 APP, SERVER = 100, 200
 
@@ -38,7 +38,7 @@ def wait(cookie: int, *, port: int = 20001, expires: int = 30_000, to: bytes = k
     return 96, port.to_bytes(2, "big"), to, cookie, expires
 
 
-class Kernel(Diag):
+class Kernel(Lister):
     """Says at each look what a test has for it; the last of it from then on."""
 
     def __init__(self, lives: list[list[Socket]], waits: list[list[TimeWait]]) -> None:
@@ -65,6 +65,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> dict[int, Held]:
     monkeypatch.setattr(proc, "owner_of", lambda pid: "app")
     monkeypatch.setattr(proc, "is_told_of", lambda pid, host: False)
     monkeypatch.setattr(proc, "other_namespaces", lambda found: {})
+    monkeypatch.setattr(proc, "is_elsewhere", lambda pid: False)
     return hands
 
 
@@ -176,6 +177,10 @@ def test_where_nobody_was_seen_with_it_who_opens_sockets_or_was_told_of_it_is_gu
     assert only(seen([[]], [many[1]])).holders == ()  # it has ended
     full = [wait(number) for number in range(1800)]
     assert [each.pid for each in only(seen([[]], [full])).holders] == [SERVER, 300]  # it has no room
+    monkeypatch.setattr(
+        proc, "is_elsewhere", lambda pid: pid == SERVER
+    )  # a container's: it has none of these
+    assert [each.pid for each in only(seen([[]], [full])).holders] == [300]
 
 
 def test_who_serves_the_remote_is_not_guessed_to_be_its_client(
@@ -229,6 +234,21 @@ def test_glances_take_no_more_than_a_part_of_the_time(
 
     assert look.Watch(kernel, pause).facts(1.0).sight.lists == lists
     assert pauses == pytest.approx(rests)
+
+
+@pytest.mark.parametrize("where", ["__init__", "listening"])  # seccomp, and a kernel without tcp_diag
+def test_where_sock_diag_is_refused_proc_is_read_and_it_says_so(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(look.Diag, where, refuse)
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
+        remote = f"127.0.0.1:{server.getsockname()[1]}"
+        facts = look.look(0.0)
+    assert remote in {flow.remote for flow in facts.flows}
+    assert (facts.sight.by, facts.sight.refused) == ("/proc/net/tcp", "Operation not permitted")
 
 
 def test_this_machine_can_be_looked_at() -> None:

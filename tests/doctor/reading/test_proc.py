@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,23 @@ def test_this_machine_has_the_counters_and_settings_that_are_judged() -> None:
     assert set(proc.counters()) == set(proc.COUNTERS)
     assert proc.counters()["Tcp.ActiveOpens"] > 0
     assert {"ip_local_port_range", "tcp_tw_reuse", "somaxconn", "file-nr"} <= proc.settings().keys()
+
+
+def test_a_sandbox_that_hides_them_has_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(proc, "NET", tmp_path)
+    monkeypatch.setattr(proc, "SYS", tmp_path)
+    assert (proc.counters(), proc.settings()) == ({}, {})
+
+
+def test_whose_descriptors_are_listed_and_not_told_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root's, without CAP_SYS_PTRACE: an empty list would say that it has no sockets."""
+
+    def refused(name: str, *, dir_fd: int) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "readlink", refused)
+    monkeypatch.setattr(proc, "pids", lambda: [os.getpid()])
+    assert proc.held(mine=0) == ({}, 1)
 
 
 def test_a_soft_limit_is_read_and_what_is_no_number_is_none() -> None:
@@ -86,6 +104,7 @@ def test_a_process_is_seen_with_its_sockets_its_limit_and_what_it_was_told() -> 
             assert proc.owner_of(process.pid) == proc.user_of(os.geteuid())
             assert proc.ancestors(process.pid) >= {process.pid, os.getpid()}
             assert proc.other_namespaces([process.pid]) == {}
+            assert not proc.is_elsewhere(process.pid)
         finally:
             process.communicate(b"\n")
     assert (proc.name_of(process.pid), proc.owner_of(process.pid), proc.descriptor_limit(process.pid)) == (
