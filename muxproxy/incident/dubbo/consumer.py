@@ -1,7 +1,7 @@
 """A consumer as Dubbo's is: for each interface so many connections, all opened before the first call.
 
-`python -m muxproxy.incident.dubbo.consumer` says `{"ready": true}`, takes one order, says `{"tick": ...}` ten
-times a second and `{"done": ...}` at the end. The order:
+`python -m muxproxy.incident.dubbo.consumer` says `{"ready": true}`, takes one order, and tells how it goes
+(incident/telling.py). The order:
 
     address        "HOST:PORT" of a provider, or of muxproxy
     connections    of each of
@@ -20,17 +20,12 @@ import errno
 import os
 import socket
 import time
-from collections import Counter
 from typing import Any
 
-import uvloop
-
 from muxproxy.incident.dubbo.wire import OK, Frames, call, token_of_reply
-from muxproxy.incident.latency import Latencies
-from muxproxy.stage.pipes import obey, say
+from muxproxy.incident.telling import Telling, take_order
 
 AT_A_TIME = 100  # connects under way
-REPORT_EVERY = 0.1
 CALL_EVERY = 0.02  # seconds between two handfuls of calls
 TIMEOUT = 5.0  # seconds of a call; Dubbo's own default is 1
 PATIENCE = 20.0  # seconds for all connections to be open
@@ -56,23 +51,20 @@ class Consumer:
         self._began = time.monotonic()
         self._open: list[list[Connection]] = [[] for _ in range(order["interfaces"])]
         self._wanted = order["connections"] * order["interfaces"]
-        self._dialled = 0
         self._connected = 0
         self._failed = 0
         self._answered: set[int] = set()  # interfaces
-        self._ready: float | None = None
         self._next_id = 0
         self._flight: dict[int, tuple[bytes, float, int]] = {}  # token, when, which interface
         self._owed = 0.0  # calls
-        self._errors: Counter[str] = Counter()
-        self._took = Latencies()
-        self._is_calling = self._is_over = False
+        self._telling = Telling(loop, lambda: self._connected)
+        self._is_calling = False
 
     def begin(self) -> None:
         for _ in range(min(AT_A_TIME, self._wanted)):
             self._dial()
         self._loop.call_later(PATIENCE, self._start_calling)
-        self._tick()
+        self._telling.begin()
 
     def close(self) -> None:
         """After the end, in a process that lives on."""
@@ -83,8 +75,8 @@ class Consumer:
     # -- connections -------------------------------------------------------------------------------------
 
     def _dial(self) -> None:
-        interface = self._dialled % len(self._open)
-        self._dialled += 1
+        interface = self._telling.dialled % len(self._open)
+        self._telling.dialled += 1
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         code = sock.connect_ex(self._address)
         if code in (0, errno.EINPROGRESS):
@@ -107,12 +99,12 @@ class Consumer:
         self._go_on()
 
     def _on_failed(self, error: str) -> None:
-        self._errors[error] += 1
+        self._telling.errors[error] += 1
         self._failed += 1
         self._go_on()
 
     def _go_on(self) -> None:
-        if self._dialled < self._wanted:
+        if self._telling.dialled < self._wanted:
             self._dial()
         elif self._connected + self._failed == self._wanted:
             self._start_calling()
@@ -120,7 +112,7 @@ class Consumer:
     # -- calls -------------------------------------------------------------------------------------------
 
     def _start_calling(self) -> None:
-        if not self._is_calling and not self._is_over:
+        if not self._is_calling and not self._telling.is_over:
             self._is_calling = True
             for interface in range(len(self._open)):
                 self._call(interface)
@@ -139,7 +131,7 @@ class Consumer:
     def _call(self, interface: int) -> None:
         connections = self._open[interface]
         if not connections:
-            self._errors["no connection to call on"] += 1
+            self._telling.errors["no connection to call on"] += 1
             return
         tag = self._next_id
         self._next_id += 1
@@ -174,18 +166,18 @@ class Consumer:
     def _end(self, tag: int, error: str) -> None:
         _, began, interface = self._flight.pop(tag, (b"", 0.0, -1))
         if error:
-            self._errors[error] += 1
+            self._telling.errors[error] += 1
             return
-        self._took.add(time.monotonic() - began)
+        self._telling.took.add(time.monotonic() - began)
         self._answered.add(interface)
-        if self._ready is None and len(self._answered) == len(self._open) and not self._failed:
-            self._ready = time.monotonic() - self._began
+        if self._telling.ready is None and len(self._answered) == len(self._open) and not self._failed:
+            self._telling.ready = time.monotonic() - self._began
         if not self._is_calling:
             self._finish_if_done()
 
     def _lose(self, connection: Connection, error: str) -> None:
         """Whose replies they were is not known here: those that were owed there are late."""
-        self._errors[error] += 1
+        self._telling.errors[error] += 1
         self._loop.remove_reader(connection.sock)
         connection.sock.close()
         self._open[connection.interface].remove(connection)
@@ -199,37 +191,18 @@ class Consumer:
         self._finish_if_done()
 
     def _finish_if_done(self) -> None:
-        if not self._flight and not self._is_over:
-            self._is_over = True
-            say({"done": self._report(self._took.all())})
+        if not self._flight:
+            self._telling.finish()
 
     def _give_up(self) -> None:
         if self._flight:
-            self._errors[f"no reply in {TIMEOUT:g} s"] += len(self._flight)
+            self._telling.errors[f"no reply in {TIMEOUT:g} s"] += len(self._flight)
             self._flight.clear()
         self._finish_if_done()
 
-    def _tick(self) -> None:
-        if not self._is_over:
-            say({"tick": self._report(self._took.fresh())})
-            self._loop.call_later(REPORT_EVERY, self._tick)
-
-    def _report(self, took: dict[str, float]) -> dict[str, Any]:
-        return {
-            "replies": len(self._took),
-            "errors": dict(self._errors),
-            "open": self._connected,
-            "dialled": self._dialled,
-            "ready": self._ready,
-            "latency": took,
-        }
-
 
 def main() -> None:
-    loop = uvloop.new_event_loop()
-    obey(loop, lambda order: Consumer(loop, order).begin())
-    say({"ready": True})
-    loop.run_forever()
+    take_order(lambda loop, order: Consumer(loop, order).begin())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The incident's client: an asyncio program in which every coroutine has a pool of connections of its own.
 
-`python -m muxproxy.incident.http.client` says `{"ready": true}`, takes one order, says `{"tick": ...}` ten
-times a second and `{"done": ...}` at the end. The order:
+`python -m muxproxy.incident.http.client` says `{"ready": true}`, takes one order, and tells how it goes
+(incident/telling.py). The order:
 
     hosts          "HOST:PORT", each
     proxy          "HOST:PORT" that is asked instead of them (RFC 9112 section 3.2.2), or ""
@@ -20,15 +20,10 @@ import os
 import random
 import socket
 import time
-from collections import Counter
 from typing import Any
 
-import uvloop
+from muxproxy.incident.telling import Telling, take_order
 
-from muxproxy.incident.latency import Latencies
-from muxproxy.stage.pipes import obey, say
-
-REPORT_EVERY = 0.1
 TIMEOUT = 10.0  # seconds of a request
 _CHUNK = 16 * 1024
 _NAME = b"\r\ncontent-length:"
@@ -71,9 +66,7 @@ class Client:
         self._seconds: float = order["seconds"]
         self._began = time.monotonic()
         self._open: set[socket.socket] = set()
-        self._dialled = 0
-        self._errors: Counter[str] = Counter()
-        self._took = Latencies()
+        self._telling = Telling(loop, lambda: len(self._open))
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self) -> None:
@@ -81,13 +74,13 @@ class Client:
             task = self._loop.create_task(self._coroutine(number))
             self._tasks.add(task)
             task.add_done_callback(self._on_done)
-        self._tick()
+        self._telling.begin()
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
         task.result()
         self._tasks.discard(task)
         if not self._tasks:
-            say({"done": self._report(self._took.all())})
+            self._telling.finish()
 
     def close(self) -> None:
         """After the end, in a process that lives on."""
@@ -127,7 +120,7 @@ class Client:
         except OSError as error:
             self._fail(pool, host, os.strerror(error.errno) if error.errno else str(error))
         else:
-            self._took.add(time.monotonic() - began)
+            self._telling.took.add(time.monotonic() - began)
 
     async def _exchange(self, pool: dict[str, socket.socket], host: str, path: str) -> None:
         sock = pool.get(host)
@@ -143,7 +136,7 @@ class Client:
 
     async def _dial(self, address: str) -> socket.socket:
         host, _, port = address.rpartition(":")
-        self._dialled += 1
+        self._telling.dialled += 1
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             await self._loop.sock_connect(sock, (host, int(port)))
@@ -154,38 +147,21 @@ class Client:
         return sock
 
     def _fail(self, pool: dict[str, socket.socket], host: str, error: str) -> None:
-        self._errors[error] += 1
+        self._telling.errors[error] += 1
         sock = pool.pop(host, None)
         if sock is not None:
             self._open.discard(sock)
             sock.close()
 
-    def _tick(self) -> None:
-        if self._tasks:
-            say({"tick": self._report(self._took.fresh())})
-            self._loop.call_later(REPORT_EVERY, self._tick)
-
-    def _report(self, took: dict[str, float]) -> dict[str, Any]:
-        return {
-            "replies": len(self._took),
-            "errors": dict(self._errors),
-            "open": len(self._open),
-            "dialled": self._dialled,
-            "latency": took,
-        }
-
 
 def main() -> None:
-    loop = uvloop.new_event_loop()
     clients: list[Client] = []  # whose connections stay open to the end of this process
 
-    def on_order(order: dict[str, Any]) -> None:
+    def begin(loop: asyncio.AbstractEventLoop, order: dict[str, Any]) -> None:
         clients.append(Client(loop, order))
         clients[-1].begin()
 
-    obey(loop, on_order)
-    say({"ready": True})
-    loop.run_forever()
+    take_order(begin)
 
 
 if __name__ == "__main__":

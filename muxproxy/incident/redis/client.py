@@ -1,7 +1,7 @@
 """The incident's client: bursts of commands that all want a connection at once, and redigo's pool.
 
-`python -m muxproxy.incident.redis.client` says `{"ready": true}`, takes one order, says `{"tick": ...}` ten
-times a second and `{"done": ...}` at the end. The order:
+`python -m muxproxy.incident.redis.client` says `{"ready": true}`, takes one order, and tells how it goes
+(incident/telling.py). The order:
 
     address        "HOST:PORT", or the path of a unix socket: all that differs with muxproxy
     held           Redis's own unix socket: there it is told to hold everybody's commands (CLIENT PAUSE) for
@@ -23,18 +23,14 @@ import os
 import random
 import socket
 import time
-from collections import Counter, deque
+from collections import deque
 from typing import Any
 
-import uvloop
-
-from muxproxy.incident.latency import Latencies
 from muxproxy.incident.redis.redigo import Pool
-from muxproxy.stage.pipes import obey, say
+from muxproxy.incident.telling import Telling, take_order
 
 KEYS = 1000
 VALUE = 100  # bytes
-REPORT_EVERY = 0.1
 PATIENCE = 25.0  # seconds after the end for what is under way
 EXHAUSTED = "redigo: connection pool exhausted"
 _CHUNK = 16 * 1024
@@ -80,14 +76,11 @@ class Client:
         self._bursts = 0
         self._next_burst = time.monotonic()
         self._end = time.monotonic() + order["seconds"]
-        self._is_over = False
-        self._dialled = 0
-        self._errors: Counter[str] = Counter()
-        self._took = Latencies()
+        self._telling = Telling(loop, lambda: self._pool.active)
 
     def begin(self) -> None:
         self._burst()
-        self._tick()
+        self._telling.begin()
         self._loop.call_later(self._order["seconds"] + PATIENCE, self._finish)
 
     def close(self) -> None:
@@ -115,7 +108,7 @@ class Client:
 
     def _command_is_over(self) -> None:
         self._under_way -= 1
-        if not self._under_way and not self._is_over:
+        if not self._under_way and not self._telling.is_over:
             delay = max(0.0, self._next_burst - time.monotonic())
             self._loop.call_later(delay, self._burst)
 
@@ -135,7 +128,7 @@ class Client:
             self._fail(EXHAUSTED)
 
     def _dial(self, since: float) -> None:
-        self._dialled += 1
+        self._telling.dialled += 1
         sock = socket.socket(self._family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         code = sock.connect_ex(self._address)
         if code in (0, errno.EINPROGRESS):
@@ -176,7 +169,7 @@ class Client:
         if not data:
             self._break(connection, "read: EOF")
         elif connection.received == connection.expected:
-            self._took.add(time.monotonic() - connection.began)
+            self._telling.took.add(time.monotonic() - connection.began)
             self._give_back(connection)
         elif not connection.expected.startswith(connection.received):
             said = connection.received.partition(b"\r\n")[0].decode("latin-1")
@@ -196,7 +189,7 @@ class Client:
         self._next_waiter()
 
     def _fail(self, error: str) -> None:
-        self._errors[error] += 1
+        self._telling.errors[error] += 1
         self._loop.call_soon(self._command_is_over)  # not within the burst that it belongs to
 
     def _next_waiter(self) -> None:
@@ -209,35 +202,14 @@ class Client:
         self._loop.remove_writer(connection.sock)
         connection.sock.close()
 
-    # -- reports -----------------------------------------------------------------------------------------
-
-    def _tick(self) -> None:
-        if not self._is_over:
-            say({"tick": self._report(self._took.fresh())})
-            self._loop.call_later(REPORT_EVERY, self._tick)
-
     def _finish(self) -> None:
-        if not self._is_over:
-            self._is_over = True
-            if self._under_way:
-                self._errors[f"no reply {PATIENCE:g}s after the end"] += self._under_way
-            say({"done": self._report(self._took.all())})
-
-    def _report(self, took: dict[str, float]) -> dict[str, Any]:
-        return {
-            "replies": len(self._took),
-            "errors": dict(self._errors),
-            "open": self._pool.active,
-            "dialled": self._dialled,
-            "latency": took,
-        }
+        if self._under_way and not self._telling.is_over:
+            self._telling.errors[f"no reply {PATIENCE:g}s after the end"] += self._under_way
+        self._telling.finish()
 
 
 def main() -> None:
-    loop = uvloop.new_event_loop()
-    obey(loop, lambda order: Client(loop, order).begin())
-    say({"ready": True})
-    loop.run_forever()
+    take_order(lambda loop, order: Client(loop, order).begin())
 
 
 if __name__ == "__main__":

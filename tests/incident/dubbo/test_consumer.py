@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import threading
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import pytest
 from muxproxy.incident.dubbo import consumer as module
 from muxproxy.incident.dubbo.consumer import Consumer
 from muxproxy.incident.dubbo.wire import CALL, Frame, Frames, encode, reply, token_of_call
+from tests.incident.playing import last_word
 
 INTERFACES, CONNECTIONS = 3, 4
 Answer = Callable[[Frame], bytes]
@@ -49,17 +49,9 @@ def right(frame: Frame) -> bytes:
 
 def called(address: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The consumer's last word."""
-    said: list[dict[str, Any]] = []
-    loop = asyncio.new_event_loop()
-    monkeypatch.setattr(module, "say", lambda word: (said.append(word), "done" in word and loop.stop()))
     monkeypatch.setattr(module, "TIMEOUT", 0.2)
     order = {"address": address, "connections": CONNECTIONS, "interfaces": INTERFACES, "rate": 200.0}
-    consumer = Consumer(loop, order | {"seconds": 0.1})
-    consumer.begin()
-    loop.run_forever()
-    consumer.close()
-    loop.close()
-    return dict(said[-1]["done"])
+    return last_word(Consumer, order | {"seconds": 0.1}, monkeypatch)
 
 
 def test_all_is_open_before_the_first_call_and_every_interface_is_answered(

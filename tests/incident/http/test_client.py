@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from muxproxy.incident.http import client as module
-from muxproxy.incident.http.client import Wrong, judge, request
+from muxproxy.incident.http.client import Client, Wrong, judge, request
 from tests.incident.playing import last_word
 
 COROUTINES = 3
@@ -69,7 +68,7 @@ def right(host: str, target: str) -> bytes:
 
 def asked(hosts: list[str], proxy: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     order = {"hosts": hosts, "proxy": proxy, "coroutines": COROUTINES, "rates": (200, 200), "seconds": 0.15}
-    return last_word(module, order, monkeypatch)
+    return last_word(Client, order, monkeypatch)
 
 
 @pytest.mark.parametrize("is_proxied", [False, True])

@@ -61,7 +61,7 @@ def played(path: Path, monkeypatch: pytest.MonkeyPatch, wait: bool = False) -> d
         "bursts": 5,
     }
     monkeypatch.setattr(module, "PATIENCE", 5.0)
-    return last_word(module, order, monkeypatch)
+    return last_word(module.Client, order, monkeypatch)
 
 
 @pytest.mark.parametrize("wait", [False, True])
