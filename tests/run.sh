@@ -128,7 +128,7 @@ openssl openssl certificates of all tests by TLS (tests/certificates.py)
 curl  curl        tests/system/test_real_clients.py: curl
 ab    apache2-utils tests/system/test_real_clients.py: ab
 wrk   wrk         tests/system/test_real_clients.py: wrk
-node  nodejs      tests/system/test_real_clients.py: Node's fetch; tests/system/redis: node-redis, ioredis; tests/system/dubbo
+node  nodejs      tests/system/test_real_clients.py: Node's fetch; tests/system/redis: node-redis, ioredis; tests/system/transparent; tests/system/dubbo
 npm   npm         tests/system/redis/test_node.py; tests/system/dubbo: all that have real providers or consumers
 redis-server redis-server tests/system/redis: all; tests/system/tcp: redis-cli
 redis-cli redis-tools tests/system/redis/test_redis_cli.py; tests/system/tcp: redis-cli, redis-benchmark
@@ -154,7 +154,7 @@ while read -r package tests; do
     missing+=("$package")
     say "LEFT OUT for want of $package (npm): $tests"
 done <<'PACKAGES'
-ioredis@5.11.1 tests/system/redis/test_node.py: ioredis
+ioredis@5.11.1 tests/system/redis/test_node.py: ioredis; tests/system/transparent/test_cluster.py
 redis@6.3.1    tests/system/redis/test_node.py: node-redis
 sofa-rpc-node@2.10.0 tests/system/dubbo: a provider and a consumer
 js-remoting-for-apache-dubbo@1.0.0 tests/system/dubbo: the protocol of sofa-rpc-node

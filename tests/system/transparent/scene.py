@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,3 +80,26 @@ def inodes(pid: int) -> set[int]:
         if target.startswith("socket:["):
             found.add(int(target[8:-1]))
     return found
+
+
+@contextmanager
+def bounded(proxy: Proxy, peers: Sequence[str], bounds: dict[str, int]) -> Iterator[None]:
+    """The kernel's count, again and again meanwhile: within the bounds, and one of them is reached."""
+    most: Counter[str] = Counter()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.005):
+            now = held(proxy, *peers)
+            now["all"] = now.total()
+            most.update({peer: now[peer] - most[peer] for peer in now if now[peer] > most[peer]})
+
+    watch = threading.Thread(target=look, daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watch.join(20)
+    assert most["all"] <= bounds["max_connections"], most
+    assert max(most[peer] for peer in peers) == bounds["max_connections_each"], most

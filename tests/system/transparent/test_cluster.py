@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import random
-import subprocess
-import time
+import re
+from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
-from redis.cluster import ClusterNode, RedisCluster
 
-from tests.sizes import size
-from tests.system.process import end, needs, tool, wait_for
+from tests.system.process import needs, wait_for
 from tests.system.proxy import Proxy
-from tests.system.transparent.scene import add_places, held, led, place, run
+from tests.system.transparent.cluster import NODES, IoRedis, Nodes, RedisPy, is_whole, tag_of
+from tests.system.transparent.scene import bounded, led, run
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="the kernel's rules are root's"),
@@ -24,113 +22,74 @@ pytestmark = [
     needs("redis-server"),
     needs("redis-cli"),
 ]
-PORT = 7000
-NODES = [f"{place(number)}:{PORT}" for number in (1, 2, 3)]
+SLOTS = ("--cluster-slots", "3", "--cluster-yes")
 BOUNDS = {"max_connections": 5, "max_connections_each": 2}
-OPTIONS = ("--save", "", "--appendonly", "no", "--protected-mode", "no", "--cluster-enabled", "yes")
 
 
 @pytest.fixture(scope="module")
-def cluster(namespace: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Three primaries, and slots evenly among them. What they say to each other goes over other ports."""
-    add_places(len(NODES))
-    servers = []
-    try:
-        for node in NODES:
-            host = node.partition(":")[0]
-            folder = tmp_path_factory.mktemp("node")
-            place_of = ("--bind", host, "--bind-source-addr", host, "--port", str(PORT), "--dir", str(folder))
-            words = [tool("redis-server"), *place_of, *OPTIONS]
-            servers.append(subprocess.Popen(words, stdout=subprocess.DEVNULL))
-        for node in NODES:
-            wait_for(lambda node=node: answers(node), within=20, what=f"{node} answers")
-        run("redis-cli", "--cluster", "create", *NODES, "--cluster-yes")
-        wait_for(lambda: all(map(is_whole, NODES)), within=20, what="the cluster")
-        yield
-    finally:
-        for server in servers:
-            end(server)
-
-
-def cli(node: str, *words: str) -> str:
-    host, _, port = node.partition(":")
-    return run("redis-cli", "-h", host, "-p", port, *words, check=False).stdout
-
-
-def answers(node: str) -> bool:
-    return cli(node, "PING") == "PONG\n"
-
-
-def is_whole(node: str) -> bool:
-    nodes = cli(node, "CLUSTER", "NODES")
-    return "cluster_state:ok" in cli(node, "CLUSTER", "INFO") and nodes.count(" connected ") == len(NODES)
+def cluster(namespace: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    with Nodes(tmp_path_factory.mktemp("nodes")) as nodes:
+        yield nodes
 
 
 @pytest.fixture(scope="module")
-def proxy(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+def proxy(cluster: Nodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     folder = tmp_path_factory.mktemp("led")
     with led(folder, "redis", ["10.77.0.0/24:7000"], upstream=BOUNDS, queue={"timeout": "10s"}) as proxy:
         yield proxy
 
 
-def client() -> RedisCluster:
-    host, _, port = NODES[0].partition(":")
-    return RedisCluster(startup_nodes=[ClusterNode(host, int(port))], socket_timeout=20)
+def cli(node: str, *words: str) -> str:
+    host, _, port = node.partition(":")
+    return run("redis-cli", "-h", host, "-p", port, *words).stdout
 
 
-def works(number: int) -> int:
-    """A program with a client of its own: what it has set it reads. Returns how often."""
-    app = client()
-    names = [f"app{number}:key{each}" for each in range(size(40, 2000))]
-    for name in names:
-        app.set(name, name * 3)
-    random.Random(number).shuffle(names)
-    wrong = [name for name in names if app.get(name) != (name * 3).encode()]
-    app.close()
-    assert wrong == []
-    return len(names)
+@contextmanager
+def crowd(proxy: Proxy, tags: list[str]) -> Iterator[Counter[str]]:
+    """Apps that work meanwhile. Yields what errors they will have got, when they have ended."""
+    errors: Counter[str] = Counter()
+    with bounded(proxy, NODES, BOUNDS), IoRedis(tags) as node:
+        apps = [RedisPy(tags[number::2]) for number in range(2)]
+        wait_for(lambda: all(app.rounds > 2 for app in apps), within=20, what="they work")
+        yield errors
+        now = {app: app.rounds for app in apps}
+        wait_for(lambda: all(app.rounds > now[app] + 1 for app in apps), within=20, what="they go on")
+        results = [node.stop(), *(app.stop() for app in apps)]
+    for result in results:
+        assert result["wrong"] == []
+        errors.update(result["errors"])
+    print(f"{[result['rounds'] for result in results]} rounds, {errors}")
 
 
-def test_clients_follow_moved_through_muxproxy_and_the_bound_holds(proxy: Proxy) -> None:
-    with ThreadPoolExecutor(6) as crowd:
-        jobs = [crowd.submit(works, number) for number in range(6)]
-        while not all(job.done() for job in jobs):
-            now = held(proxy, *NODES)
-            assert max(now.values()) <= BOUNDS["max_connections_each"], now
-            assert sum(now.values()) <= BOUNDS["max_connections"], now
-            time.sleep(0.01)
-    done = sum(job.result() for job in jobs)
-    backend = proxy.backend()
-    assert set(backend["destinations"]) == set(NODES)
-    assert backend["outcomes"]["replied"]["ok"] >= 2 * done
-    assert not backend["outcomes"]["lost"]
+def test_slots_are_moved_under_load_and_every_reply_is_right(proxy: Proxy, cluster: Nodes) -> None:
+    """By hand, and by redis-cli; ioredis and redis-py are told ASK, TRYAGAIN and MOVED."""
     said = cli(NODES[0], "-c", "SET", "app0:key1", "x")  # whose slot it is, the next line goes to its node
     assert said == "OK\n"
     assert [cli(node, "-c", "GET", "app0:key1") for node in NODES] == ["x\n"] * 3
+    source, target, other = NODES
+    tags = [tag_of(slot) for slot in (0, 1, 2, 6000, 12000)]
+    with crowd(proxy, tags) as errors:
+        for slot in (0, 1):
+            cluster.move(slot, source, target)
+        words = ["--cluster-from", cluster.ids[source], "--cluster-to", cluster.ids[other]]
+        with cluster.telling("MOVED"):
+            moved = run("redis-cli", "--cluster", "reshard", source, *words, *SLOTS)
+        assert "Moving slot 2 from" in moved.stdout
+    # What a pipeline was told in the middle is its app's to see, as without muxproxy.
+    assert [each for each in errors if not re.search("ASK |MOVED|TRYAGAIN|EXECABORT", each)] == []
+    backend = proxy.backend()
+    assert set(backend["destinations"]) == set(NODES)
+    assert not backend["outcomes"]["lost"]
 
 
-def test_a_slot_that_is_on_its_way_is_asked_for_at_its_new_node(proxy: Proxy) -> None:
-    """ASK, and ASKING before the command: as resharding tells clients."""
-    app = client()
-    app.set("{moving}a", "1")
-    slot = app.keyslot("{moving}a")
-    source = app.nodes_manager.get_node_from_slot(slot)
-    target = next(node for node in app.get_primaries() if node.name != source.name)
-    ids = {node.name: cli(node.name, "CLUSTER", "MYID").strip() for node in (source, target)}
-    cli(target.name, "CLUSTER", "SETSLOT", str(slot), "IMPORTING", ids[source.name])
-    cli(source.name, "CLUSTER", "SETSLOT", str(slot), "MIGRATING", ids[target.name])
-    try:
-        for number in range(20):  # not there yet: the source says ASK
-            name = f"{{moving}}{number}"
-            assert app.set(name, name) is True
-            assert app.get(name) == name.encode()
-        assert app.get("{moving}a") == b"1"
-        assert cli(target.name, "GET", "{moving}1").startswith("MOVED"), "without ASKING"
-    finally:
-        for name in ("{moving}a", *cli(source.name, "CLUSTER", "GETKEYSINSLOT", str(slot), "100").split()):
-            cli(source.name, "MIGRATE", target.host, str(target.port), name, "0", "5000")
-        for node in app.get_primaries():
-            cli(node.name, "CLUSTER", "SETSLOT", str(slot), "NODE", ids[target.name])
-    assert app.get("{moving}a") == b"1"
-    assert app.get("{moving}7") == b"{moving}7"
-    app.close()
+def test_a_node_is_killed_and_comes_back_under_load(proxy: Proxy, cluster: Nodes) -> None:
+    """What was in flight is lost, and said to be; what waits is done when the node is there again."""
+    node = NODES[1]
+    with crowd(proxy, [tag_of(slot) for slot in (4000, 6001, 12001)]) as errors:
+        cluster.kill(node)
+        wait_for(lambda: proxy.backend()["waiting"] > 0, within=20, what="somebody waits for it")
+        cluster.start(node)
+        wait_for(lambda: all(map(is_whole, NODES)), within=20, what="the cluster is whole again", every=0.1)
+    may = f"muxproxy: cache: {node}: |The cluster is down|CLUSTERDOWN|EXECABORT"
+    assert [each for each in errors if not re.search(may, each)] == []
+    assert not proxy.backend()["outcomes"]["expired"]

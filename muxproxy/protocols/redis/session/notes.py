@@ -25,18 +25,19 @@ class SkipFirst(Whole):
 
 class Unknown(Whole):
     """A command that nobody here knows: what it leaves on its connection is not to be another's. The first
-    time `COMMAND INFO` goes before it."""
+    time `COMMAND INFO` goes before it (`asks`)."""
 
-    __slots__ = ("table",)
+    __slots__ = ("asks", "table")
 
     def __init__(self, command: Command, table: Table, replies: int, *, mute: bool) -> None:
         super().__init__(command, replies, owed=1, mute=mute)
         self.table = table
+        self.asks = replies > 1
 
     def on_reply(self, number: int, reply: bytes, connection: Carrier) -> bytes:
         if number + 1 < self.replies:
             # NOAUTH and NOPERM are about who asks, BUSY about when: the next may be told
-            if not (reply.startswith(b"-NO") or is_passing(reply)):
+            if self.asks and not number and not (reply.startswith(b"-NO") or is_passing(reply)):
                 self.table.learn(self.command.name, reply)
             return b""
         connection.dirty = True

@@ -69,7 +69,7 @@ _FEW_NAMES: Final = 1024  # of channels in one command: taken with any channels_
 _PING: Final = multibulk([b"PING"])
 _DISCARD: Final = multibulk([b"DISCARD"])
 _ASKING: Final = multibulk([b"ASKING"])
-_ASKED: Final = frozenset((SHARED, BLOCKING))
+_ASKED: Final = frozenset((SHARED, BLOCKING, WHOLE, MULTI, WATCH, UNKNOWN))
 # Seen on 7.0.15: an error to a command with subcommands names both words.
 _CONTAINERS: Final = frozenset(
     name.partition("|")[0] for _, names in COMMANDS for name in names.split() if "|" in name
@@ -118,15 +118,23 @@ class RedisSession(Memory):
         if self._is_in_multi:
             return self._on_multi_mode(frame, command, kind)
         if asks and kind in _ASKED:
-            return self._asked(_HANDLERS[kind](self, frame, command), command)
+            return self._asked(_HANDLERS[kind](self, frame, command), frame)
         return _HANDLERS[kind](self, frame, command)
 
-    def _asked(self, frame: Frame, command: Command) -> Frame:
-        """ASKING goes before it, in one piece: nobody else's command on that connection is in between."""
-        if frame.note is command:  # else it has an answer, or one of ours before it
-            note = SkipFirst(command, 2, owed=1, mute=self.is_mute())
-            return Frame(_ASKING + frame.data, frame.marks, note)
-        return frame
+    def _asked(self, frame: Frame, asked: Frame) -> Frame:
+        """ASKING goes before what was `asked`, in one piece: nobody else's command on that connection is in
+        between. MULTI keeps it until EXEC (resetClient() in networking.c)."""
+        note, data = frame.note, _ASKING + asked.data
+        if type(note) is Unknown:
+            note.replies += 1
+            data = frame.data.removesuffix(asked.data) + data  # what asks for it takes ASKING away
+        elif note is not asked.note:  # it has an answer, or one of ours before it
+            return frame
+        elif note.kind == WHOLE:
+            note = SkipFirst(note.command, note.replies + 1, owed=note.replies)
+        else:
+            note = SkipFirst(note, 2, owed=1)
+        return Frame(data, frame.marks, note)
 
     def _on_asking(self, frame: Frame, command: Command) -> Frame:
         """A cluster's client that was told ASK: the next command may be about a slot that is on its way."""

@@ -54,6 +54,38 @@ def test_asking_goes_with_the_next_command_and_with_no_other() -> None:
     assert ann.frame.data == command("GET a")
 
 
+def test_asking_goes_with_a_transaction_whole_or_in_pieces_and_with_a_watch() -> None:
+    """Seen on 7.0.15: MULTI keeps it until EXEC."""
+    ann = Talk()
+    whole = command("MULTI") + command("SET a 1") + command("EXEC")
+    ann.says("ASKING")
+    assert ann.says(whole) == "shared"
+    assert ann.frame.data == command("ASKING") + whole
+    assert ann.frame.note.owed == 3
+    said = (b"+OK\r\n", b"+QUEUED\r\n", b"*1\r\n+OK\r\n")
+    assert ann.hears(b"+OK\r\n", *said) == b"".join(said)
+    for line in ("WATCH a", "MULTI"):
+        ann.says("ASKING")
+        assert ann.says(line) == "pin"
+        assert ann.frame.data == command("ASKING") + command(line)
+        assert ann.hears(b"+OK\r\n", b"+OK\r\n") == b"+OK\r\n"
+    assert ann.says("SET a 1") == "pin"
+    assert ann.frame.data == command("SET a 1")
+
+
+def test_asking_goes_with_a_command_of_a_module_behind_the_question_what_it_is() -> None:
+    ann = Talk()
+    ann.says("ASKING")
+    assert ann.says("JSON.SET a 1") == "pin unpin"
+    asks = command("COMMAND INFO json.set")
+    assert ann.frame.data == asks + command("ASKING") + command("JSON.SET a 1")
+    known = b"*1\r\n*6\r\n$8\r\njson.set\r\n:-3\r\n*1\r\n+write\r\n:1\r\n:1\r\n:1\r\n"
+    assert ann.hears(known, b"+OK\r\n", b"-TRYAGAIN\r\n") == b"-TRYAGAIN\r\n"
+    ann.says("ASKING")
+    assert ann.says("JSON.SET a 1") == "shared", "as it was learnt"
+    assert ann.frame.data == command("ASKING") + command("JSON.SET a 1")
+
+
 def test_marks_of_a_pin_are_on_each_of_its_frames() -> None:
     ann = Talk()
     ann.says("WATCH a")
