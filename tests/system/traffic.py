@@ -18,7 +18,7 @@ from tests.system.dubbo.frames import REPLY, Frames, call
 from tests.system.process import say, take_orders
 
 KEPT = 30  # requests on a connection that is kept
-STAY = 4.0  # seconds for which it is kept: within the drain_timeout of all who run this, on a busy machine too
+STAY = 4.0  # seconds for which it is kept: within drain_timeout, on a busy machine too
 PATIENCE = 15.0  # seconds for one reply
 PAUSE = 0.002  # seconds between two requests of a client: the load is to be steady, not all that can be
 
@@ -103,7 +103,7 @@ class Traffic:
                 async with asyncio.timeout(PATIENCE):
                     reader, writer = await asyncio.open_connection(host, int(port))
                 for _ in range(kept):
-                    if reader.at_eof() or time.monotonic() > came + STAY:  # as a pool looks, before it uses one
+                    if reader.at_eof() or time.monotonic() > came + STAY:  # as a pool looks
                         break
                     serial += 1
                     began = time.monotonic()
