@@ -156,7 +156,7 @@ while read -r package tests; do
 done <<'PACKAGES'
 ioredis@5.11.1 tests/system/redis/test_node.py: ioredis; tests/system/transparent/test_cluster.py
 redis@6.3.1    tests/system/redis/test_node.py: node-redis
-sofa-rpc-node@2.10.0 tests/system/dubbo: a provider and a consumer
+sofa-rpc-node@2.10.0 tests/system/dubbo, tests/system/transparent/test_dubbo.py: a provider and a consumer
 js-remoting-for-apache-dubbo@1.0.0 tests/system/dubbo: the protocol of sofa-rpc-node
 dubbo2.js@2.3.9 tests/system/dubbo: a consumer
 PACKAGES

@@ -94,9 +94,9 @@ class RealProvider(Program):
 
 
 class Consumer(Program):
-    """`heartbeat`: milliseconds between dubbo2.js's."""
+    """`heartbeat`: milliseconds between dubbo2.js's. `servers`: whom Node's know, in place of `port` here."""
 
-    def __init__(self, kind: str, port: int, **orders: Any) -> None:
+    def __init__(self, kind: str, port: int = 0, **orders: Any) -> None:
         self.kind = kind
         if kind == "dubbo-py":
             command, packages = [sys.executable, "-m", "tests.system.dubbo.dubbopy_consumer"], ()

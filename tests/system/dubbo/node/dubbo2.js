@@ -19,7 +19,7 @@ const services = new Map();
 function proxy(attachments) {
   const key = JSON.stringify(attachments || {});
   if (!services.has(key)) {
-    const service = { dubboInterface: 'com.acme.Orders', version: '1.0.0', timeout: 20000, methods: {} };
+    const service = { dubboInterface: 'com.acme.Orders', version: '1.0.0', timeout: 60000, methods: {} };
     if (attachments) service.attachments = attachments;
     for (const method of methods) {
       service.methods[method] = (...args) => args.map(value => Array.isArray(value) ? java.List(value) : java.String(value));
@@ -42,7 +42,7 @@ async function main() {
       continue;
     }
     Object.assign(first, message);
-    dubbo = DirectlyDubbo.from({ dubboAddress: `127.0.0.1:${message.port}`, dubboVersion: '2.0.2', dubboInvokeTimeout: 20 });
+    dubbo = DirectlyDubbo.from({ dubboAddress: message.servers ? message.servers[0] : `127.0.0.1:${message.port}`, dubboVersion: '2.0.2', dubboInvokeTimeout: 60 });
     say({});
   }
   process.exit(0);

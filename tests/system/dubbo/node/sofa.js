@@ -1,6 +1,7 @@
 // A consumer: sofa-rpc-node's client with js-remoting-for-apache-dubbo. The first line on stdin says where to
-// connect ({"port": N}); every other line is a list of calls, made at once: {"method", "args", "attachments"},
-// answered by one line of {"value"} or {"error"} in their order. {"heartbeat": true} in a call's place sends one.
+// connect ({"port": N}, or {"servers": ["host:port"]}); every other line is a list of calls, made at once:
+// {"method", "args", "attachments"}, answered by one line of {"value"} or {"error"} in their order.
+// {"heartbeat": true} in a call's place sends one.
 'use strict';
 
 const readline = require('readline');
@@ -21,7 +22,7 @@ async function call(one) {
   }
   const args = one.args.map(value => Array.isArray(value) ? { $class: 'java.util.List', $: value } : { $class: 'java.lang.String', $: value });
   try {
-    const value = await consumer.invoke(one.method, args, { responseTimeout: 20000, requestProps: one.attachments });
+    const value = await consumer.invoke(one.method, args, { responseTimeout: 60000, requestProps: one.attachments });
     return { value };
   } catch (error) {
     return { error: error.message };
@@ -29,11 +30,12 @@ async function call(one) {
 }
 
 async function start(orders) {
+  const servers = orders.servers || [`127.0.0.1:${orders.port}`];
   client = new RpcClient({ logger, protocol });
   client.on('error', () => {});
   consumer = client.createConsumer({
-    interfaceName: 'com.acme.Orders', version: '1.0.0', serverHost: `dubbo://127.0.0.1:${orders.port}`,
-    responseTimeout: 20000, connectionOpts: { protocol },
+    interfaceName: 'com.acme.Orders', version: '1.0.0', serverHost: servers.map(server => `dubbo://${server}`).join(','),
+    responseTimeout: 60000, connectionOpts: { protocol },
   });
   await consumer.ready();
   say({});
