@@ -12,7 +12,7 @@ from pathlib import Path
 from muxproxy.stage.hosts import Host
 from muxproxy.stage.stage import Broken, Child, Stage
 
-START = 20.0  # seconds for a program to be ready; a cold, busy machine takes five
+START = 60.0  # seconds for a program to be ready; a cold machine takes five, a busy one twenty
 
 
 def start(stage: Stage, host: Host, backends: dict[str, str], workers: int = 1) -> Child:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import NamedTuple
 
 from muxproxy.incident.dubbo import replay as dubbo
@@ -19,16 +20,13 @@ class Replay(NamedTuple):
     recording: Callable[[str, World], Recording]  # of this size, before anything has happened
     play: Callable[[Stage, World, Recording, Show], None]
     problems: Callable[[Recording], list[str]]  # why it did not show what it is there to show
+    finding: Callable[[Recording], str]  # the picture's title
     headlines: Callable[[Recording], dict[str, str]]  # for the picture, by leg
     limit: Callable[[Recording], tuple[int, str] | None]  # likewise, a line across
 
 
-REPLAYS = {
-    http.NAME: Replay(http.programs, http.recording, http.play, http.problems, http.headlines, http.limit),
-    redis.NAME: Replay(
-        redis.programs, redis.recording, redis.play, redis.problems, redis.headlines, redis.limit
-    ),
-    dubbo.NAME: Replay(
-        dubbo.programs, dubbo.recording, dubbo.play, dubbo.problems, dubbo.headlines, dubbo.limit
-    ),
-}
+def _of(each: ModuleType) -> Replay:
+    return Replay(*(getattr(each, name) for name in Replay._fields))
+
+
+REPLAYS = {each.NAME: _of(each) for each in (http, redis, dubbo)}

@@ -12,6 +12,7 @@ from muxproxy.native import installed
 from muxproxy.stage.hosts import Host, Network, Unable, joined, loopback
 
 MOST = 1_048_576  # fs.nr_open's usual value, where the limit is infinity
+_USERS = "/proc/self/ns/user"
 # An ordinary user's PATH may be without the last two, where nginx and ip are.
 PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
 
@@ -29,7 +30,12 @@ class World:
         self.machine = machine()
         if use_namespaces:
             try:
+                users = os.readlink(_USERS)
                 joined(1, {}).__exit__()
+                if os.readlink(_USERS) != users:
+                    self.notes.append(
+                        "played by an ordinary user, in network namespaces inside of a user namespace"
+                    )
             except Unable as reason:
                 self.is_real = False
                 self.notes.append(f"on this machine's loopback: {reason}")

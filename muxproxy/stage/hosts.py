@@ -8,6 +8,7 @@ them inside of a user namespace, where the machine permits that.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import shutil
 import socket
@@ -149,6 +150,7 @@ def _new_namespace() -> int:
         try:
             _call(_libc.unshare(_NEWNET))
         except PermissionError:
+            _try_user_namespace()
             _own_user_namespace()
             os.close(home)
             home = os.open(_HERE, os.O_RDONLY | os.O_CLOEXEC)
@@ -156,12 +158,30 @@ def _new_namespace() -> int:
         namespace = os.open(_HERE, os.O_RDONLY | os.O_CLOEXEC)
         _enter(home)
     except OSError as error:
-        raise Unable(
-            f"network namespaces are not permitted here ({error.strerror}): root has them"
-        ) from error
+        why = error.strerror if error.errno != errno.ENOSPC else "user.max_user_namespaces is used up, or 0"
+        raise Unable(f"network namespaces are not permitted here ({why}): root has them") from error
     finally:
         os.close(home)
     return namespace
+
+
+def _try_user_namespace() -> None:
+    """In a child, for there is no way back: some systems (AppArmor's) let one in, and permit nothing, and
+    this process would be left without a network. Raises OSError."""
+    child = os.fork()
+    if child == 0:
+        code = errno.EPERM
+        try:
+            _own_user_namespace()
+            _call(_libc.unshare(_NEWNET))
+            code = 0
+        except OSError as error:
+            code = error.errno or code
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code:
+        raise OSError(code, os.strerror(code))
 
 
 def _own_user_namespace() -> None:

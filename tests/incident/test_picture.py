@@ -20,11 +20,17 @@ def test_states_are_grouped_by_what_they_mean() -> None:
 def test_it_is_a_png_and_an_svg_that_says_what_is_to_be_seen(tmp_path: Path) -> None:
     record = recorded()
     headlines = {"direct": "1,500 TIME_WAIT", "muxproxy": "8 sockets"}
-    picture.draw(record, headlines, (1500, "all 1,500 ports"), tmp_path / "redis")
+    limit = (1500, "all 1,500 ports")
+    picture.draw(record, "No port is left", headlines, limit, tmp_path / "redis")
     assert (tmp_path / "redis.png").read_bytes().startswith(b"\x89PNG")
     drawn = (tmp_path / "redis.svg").read_text()
     for word in (
-        record.title,
+        "No port is left",
+        record.story,
+        "TIME_WAIT 1,500",  # each band has its name, and the axis its unit
+        "ESTABLISHED 8",
+        "1,500 sockets",
+        "errors from here",
         "8 sockets",
         "5 errors",
         "0 errors",
@@ -33,6 +39,7 @@ def test_it_is_a_png_and_an_svg_that_says_what_is_to_be_seen(tmp_path: Path) -> 
         "a note",
     ):
         assert f"<!-- {word}" in drawn  # what matplotlib says of the outlines that it draws
+    assert "SYN_SENT" not in drawn  # one of 1,551
 
 
 def test_without_matplotlib_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,5 +24,6 @@ def test_each_begins_with_direct_and_ends_with_a_bound(name: str, size: str) -> 
     assert record.legs[-1].bound
     assert "on loopback, as was asked for" in record.notes
     assert REPLAYS[name].problems(record)  # nothing has been shown yet
+    assert "Through muxproxy" in REPLAYS[name].finding(record)
     assert REPLAYS[name].headlines(record).keys() == {leg.name for leg in record.legs}
     assert all(REPLAYS[name].programs().values())

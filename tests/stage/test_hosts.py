@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -76,6 +78,31 @@ def test_loopback_is_this_machine() -> None:
         assert network.client.before() is None
         with network.server.inside(), socket.create_server((network.addresses[1], 0)) as server:
             socket.create_connection(server.getsockname(), 5).close()
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [(errno.EACCES, "Permission denied"), (errno.ENOSPC, "user.max_user_namespaces is used up")],
+)
+def test_who_is_refused_inside_of_a_user_namespace_is_told_and_stays_where_he_was(
+    code: int, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ubuntu's AppArmor lets everybody into one, and then permits nothing."""
+
+    def refused(flags: int) -> int:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    def entered() -> None:
+        os.chdir("/")
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(hosts, "_call", refused)
+    monkeypatch.setattr(hosts, "_libc", SimpleNamespace(unshare=lambda flags: -1))
+    monkeypatch.setattr(hosts, "_own_user_namespace", entered)
+    here = os.getcwd()
+    with pytest.raises(Unable, match=rf"{why}.*: root has them"):
+        joined(1, {})
+    assert os.getcwd() == here
 
 
 def test_an_ordinary_user_has_them_inside_of_a_user_namespace() -> None:

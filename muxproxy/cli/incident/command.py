@@ -116,7 +116,8 @@ def _draw(replay: Replay, record: Recording, out: Path) -> None:
 
     stem = out / record.name
     if picture.is_possible():
-        picture.draw(record, replay.headlines(record), replay.limit(record), stem)
+        finding, headlines = replay.finding(record), replay.headlines(record)
+        picture.draw(record, finding, headlines, replay.limit(record), stem)
         click.echo(f"written: {stem}.json, {stem}.png, {stem}.svg")
     else:
         click.echo(f"written: {stem}.json. A picture takes matplotlib: {picture.INSTALL}")

@@ -157,6 +157,12 @@ def problems(record: Recording) -> list[str]:
     return found
 
 
+def finding(record: Recording) -> str:
+    direct, _, through = record.legs
+    connections = f"{direct.most_at_servers:,} connections before the first call"
+    return f"Dubbo: {connections}. Through muxproxy, unchanged: {through.most_at_servers:,}"
+
+
 def headlines(record: Recording) -> dict[str, str]:
     direct, cured, through = record.legs
     return {

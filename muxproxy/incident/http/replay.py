@@ -205,6 +205,12 @@ def problems(record: Recording) -> list[str]:
     return found
 
 
+def finding(record: Recording) -> str:
+    direct, through = record.legs
+    sockets = f"{direct.most('ESTABLISHED'):,} sockets to {HOSTS} hosts"
+    return f"HTTP: {sockets}. Through muxproxy, with the same client: {through.most_open:,}"
+
+
 def headlines(record: Recording) -> dict[str, str]:
     direct, through = record.legs
     return {

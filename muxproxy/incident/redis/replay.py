@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from muxproxy.incident.observe import Observer, Show
 from muxproxy.incident.proxy import await_accepting, shown, start, wait
-from muxproxy.incident.record import TIME_WAIT, Leg, Recording
+from muxproxy.incident.record import TIME_WAIT, Leg, Recording, count
 from muxproxy.incident.redis.client import KEYS, value
 from muxproxy.incident.world import World, look_for
 from muxproxy.stage.hosts import Network
@@ -183,6 +183,15 @@ def problems(record: Recording) -> list[str]:
     if max(through.most_open, through.most_at_servers) > BOUND:
         found.append(f"through muxproxy: {through.most_open:,} sockets, above the bound of {BOUND}")
     return found
+
+
+def finding(record: Recording) -> str:
+    direct, _, through = record.legs
+    broken = f"{direct.most(TIME_WAIT):,} TIME_WAIT"
+    if direct.failed:
+        broken = f"no port is left, {direct.failed:,} commands fail"
+    cure = f"{count(through.most_open, 'socket')}, {count(through.failed, 'error')}"
+    return f"Redis: {broken}. Through muxproxy: {cure}"
 
 
 def headlines(record: Recording) -> dict[str, str]:

@@ -36,6 +36,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             recording=lambda size, world: recorded(),
             play=play,
             problems=lambda record: ["nothing was seen"] if words[0] == "wrong" else [],
+            finding=lambda record: "much",
             headlines=lambda record: dict.fromkeys(("direct", "muxproxy"), "much"),
             programs=lambda: {"sh": "dash"},
         ),

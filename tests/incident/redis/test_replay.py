@@ -75,3 +75,8 @@ def test_the_picture_says_what_there_is_to_see() -> None:
     assert replay.headlines(record)["direct"] == "790 TIME_WAIT: no port is left"
     assert replay.headlines(record)["muxproxy"] == "3 sockets (the bound: 8)"
     assert replay.limit(record) == (800, "all 800 local ports")
+    record.legs[0].errors = {BROKEN: 7}
+    assert (
+        replay.finding(record)
+        == "Redis: no port is left, 7 commands fail. Through muxproxy: 3 sockets, 0 errors"
+    )
