@@ -90,11 +90,17 @@ class ClientWire(TlsWire, Shaking):
         if self.is_open:
             super().data_received(data)
             return
-        self._incoming.write(data)
-        if not self._queued and not self.is_closing():
+        if self.is_closing():
+            return
+        self._keep(data)
+        self.shake_later()
+
+    def shake_later(self) -> None:
+        """In its turn. Much of what comes meanwhile is not read before."""
+        if not self._queued:
             self._queued = True
             self._engine.handshakes.go_on(self)
-        if self._incoming.pending > MOST_AHEAD and self._transport is not None and self._queued:
+        if len(self._unfed) > MOST_AHEAD and self._transport is not None:
             self._transport.pause_reading()
 
     def go_on(self) -> None:
@@ -103,7 +109,10 @@ class ClientWire(TlsWire, Shaking):
             return
         assert self._transport is not None
         self._transport.resume_reading()
-        self.shake()
+        try:
+            self.shake()
+        except Exception:  # others are in line behind it
+            self._engine.on_door_bug(cast(Wire, self))
 
     def eof_received(self) -> bool:
         """With all that it has to say before it, perhaps: the handshake is still to be done then."""

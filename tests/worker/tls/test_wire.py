@@ -178,22 +178,22 @@ def test_what_comes_in_one_read_is_told_in_one_piece(open_scene: Scene) -> None:
 def test_who_sends_by_the_byte_is_read_in_several_turns_and_in_order(open_scene: Scene) -> None:
     """P10. Until all of it is told nothing more is read, and what is left when it breaks is told, too."""
     scene = open_scene
-    for number in range(200):
+    for number in range(100):
         scene.far.write(bytes([number]))
     scene.far.write(b"x" * 40_000)
     scene.brings()
-    assert scene.hands.told == ["made", bytes(range(64))]
+    assert scene.hands.told == ["made", bytes(range(32))]
     assert not scene.transport.reading
     scene.loop.turns()
-    assert scene.hands.told[2:] == [bytes(range(64, 128))]
+    assert scene.hands.told[2:] == [bytes(range(32, 64))]
     scene.wire.pause_reading()
     scene.loop.turns()
     assert scene.hands.told[3:] == []
     scene.wire.resume_reading()
     assert not scene.transport.reading
     scene.loop.turns()
-    assert b"".join(scene.wire.unread()) == bytes(range(192, 200)) + b"x" * 40_000
-    assert scene.hands.told[3:] == [bytes(range(128, 192))]
+    assert b"".join(scene.wire.unread()) == bytes(range(96, 100)) + b"x" * 40_000
+    assert scene.hands.told[3:] == [bytes(range(64, 96))]
     scene.loop.turns()
     assert scene.transport.reading
 
@@ -291,6 +291,109 @@ def test_last_words_that_no_end_follows_go_out_in_the_next_turn(open_scene: Scen
     assert open_scene.hears() == b"bye"
 
 
+def test_who_ends_before_all_is_told_hears_the_rest(open_scene: Scene) -> None:
+    """SSL_shutdown() would read what has come, and lose it."""
+    scene = open_scene
+    scene.hands.on_data = lambda data: scene.wire.write_eof()
+    for number in range(100):
+        scene.far.write(bytes([number]))
+    scene.brings()
+    assert scene.hears() == b"<end>"
+    for _ in range(3):
+        scene.loop.turns()
+    assert b"".join(scene.hands.told[1:]) == bytes(range(100))
+    scene.says(b", and more")
+    assert scene.hands.told[-1] == b", and more"
+
+
+def test_an_end_that_comes_before_all_is_told_is_told_behind_it(open_scene: Scene) -> None:
+    scene = open_scene
+    for number in range(40):
+        scene.far.write(bytes([number]))
+    scene.brings()
+    assert scene.wire.eof_received() is True
+    assert scene.hands.told[1:] == [bytes(range(32))]
+    scene.loop.turns()
+    assert scene.hands.told[2:] == [bytes(range(32, 40)), "eof"]
+    assert scene.transport.calls == ["close"]
+
+
+class Asking(TlsWire):
+    """Of a client's kind, the far end being a server."""
+
+    peer = "server"
+
+    def begin(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
+        return client_context().wrap_bio(incoming, outgoing, server_hostname="localhost")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.shake()
+
+
+def test_records_that_hold_nothing_are_counted_as_those_that_do() -> None:
+    """P10. OpenSSL by itself goes on until there is data: tickets here, else ten thousand key updates."""
+    loop, hands, transport = Loop(), Hands(), Transport()
+    wire = Asking(loop, hands)
+    context = server_context()
+    context.num_tickets = 100
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    far = context.wrap_bio(back, there, server_side=True)
+    wire.connection_made(transport)
+    back.write(transport.writes.pop())
+    with pytest.raises(ssl.SSLWantReadError):
+        far.do_handshake()
+    wire.data_received(there.read())
+    back.write(b"".join(transport.writes))
+    far.do_handshake()
+    far.write(b"data")
+    wire.data_received(there.read())
+    turns = 0
+    while b"data" not in hands.told:
+        assert not transport.reading
+        loop.turns()
+        turns += 1
+    assert turns == 3, "100 tickets and a record of data, 32 in a turn"
+    assert transport.reading
+
+
+class Watched:
+    """A BIO, and the most that it has held."""
+
+    def __init__(self, bio: ssl.MemoryBIO) -> None:
+        self.bio, self.most = bio, 0
+
+    def write(self, data: Any) -> int:
+        self.bio.write(data)
+        self.most = max(self.most, self.bio.pending)
+        return len(data)
+
+    def read(self) -> bytes:
+        self.most = max(self.most, self.bio.pending)
+        return self.bio.read()
+
+    @property
+    def pending(self) -> int:
+        self.most = max(self.most, self.bio.pending)
+        return self.bio.pending
+
+
+def test_a_bio_never_holds_much_because_it_keeps_what_it_needed_once(open_scene: Scene) -> None:
+    """P7. OpenSSL gives back nothing of it while the connection lives."""
+    scene = open_scene
+    incoming, outgoing = Watched(scene.wire._incoming), Watched(scene.wire._outgoing)
+    scene.wire._incoming, scene.wire._outgoing = incoming, outgoing  # type: ignore[assignment]
+    large = b"x" * 256 * 1024
+    scene.hands.on_data = scene.wire.write
+    scene.says(large)
+    before = len(scene.transport.writes)
+    scene.wire.write(large)
+    assert len(scene.transport.writes) == before + 1, "and goes out in one piece all the same"
+    assert scene.hears() == 2 * large
+    assert incoming.most <= 34 * 1024
+    assert outgoing.most <= 34 * 1024
+
+
 @pytest.mark.parametrize("stays", [True, False])
 def test_an_end_that_is_not_announced_is_told_as_one(open_scene: Scene, *, stays: bool) -> None:
     scene = open_scene
@@ -336,6 +439,7 @@ def test_who_asks_for_answers_and_takes_none_is_ended(open_scene: Scene) -> None
     scene.transport.kept = 1
     for _ in range(10_000):
         scene.wire._outgoing.write(b"x" * 22)  # as after a read in which it has answered
+        scene.wire._unfed = b"\x17\x03\x03"
         scene.wire._decrypt()
         scene.wire._read()
         if scene.transport.calls:
