@@ -1,8 +1,8 @@
 """The supervisor's end of one control channel; `worker/control.py` is the other.
 
-All writing is done by one task from a bounded outbox: a worker that hangs fills its outbox and is then said
-nothing more, but nobody in the supervisor waits for it, and no message is ever cut in the middle by a
-cancellation.
+All writing is done by one task from a bounded outbox (outbox.py): a worker that hangs fills its outbox and is
+then said nothing more, but nobody in the supervisor waits for it, and no message is ever cut in the middle by
+a cancellation.
 """
 
 from __future__ import annotations
@@ -11,54 +11,71 @@ from typing import Any
 
 import trio
 
-from muxproxy.messages import Ask, Message, MessageReader, Stats, encode
+from muxproxy.messages import Ask, Message, MessageReader, Stats
+from muxproxy.supervisor.outbox import Outbox
 
-# Messages. The ledger says an order of each number of each of a worker's backends in one go (some seven of
-# each backend), before the task that writes has its turn: with too few of these a worker that listens looked
-# as if it did not, and a reload that found no room ended it.
-MAX_OUTBOX = 4096
 _CHUNK = 65536
+
+
+class _Question:
+    def __init__(self) -> None:
+        self.asking = 0  # who waits for the answer
+        self.answered = trio.Event()
+        self.answer: dict[str, Any] | None = None
 
 
 class Channel:
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
         self._reader = MessageReader()
-        self._outbox, self._to_write = trio.open_memory_channel[Message](MAX_OUTBOX)
+        self._outbox = Outbox()
+        self._filled = trio.Event()
         self._serial = 0
-        self._asked: dict[int, trio.MemorySendChannel[dict[str, Any]]] = {}
+        self._unsaid = 0  # serial of a question in the outbox
+        self._asked: dict[int, _Question] = {}
 
     def say(self, message: Message) -> bool:
         """False if the worker does not listen any more."""
-        try:
-            self._outbox.send_nowait(message)
-        except trio.WouldBlock:
+        if not self._outbox.put(message):
             return False
+        self._filled.set()
         return True
 
     async def ask(self) -> dict[str, Any] | None:
-        """The worker's snapshot, however long that takes; None if it does not listen any more."""
-        self._serial += 1
-        serial = self._serial
-        if not self.say(Ask(serial)):
-            return None
-        answer, answered = trio.open_memory_channel[dict[str, Any]](1)
-        self._asked[serial] = answer
+        """The worker's snapshot, however long that takes; None if it does not listen any more.
+
+        Who asks before the last question has gone out shares that one: scrapes of a worker that is busy do
+        not fill its outbox, and it need not answer them all when it listens again."""
+        if not self._unsaid:
+            self._serial += 1
+            if not self.say(Ask(self._serial)):
+                return None
+            self._unsaid = self._serial
+        serial = self._unsaid
+        question = self._asked.setdefault(serial, _Question())
+        question.asking += 1
         try:
-            return await answered.receive()
+            await question.answered.wait()
+            return question.answer
         finally:
-            del self._asked[serial]
+            question.asking -= 1
+            if not question.asking:
+                self._asked.pop(serial, None)
 
     def on_stats(self, message: Stats) -> None:
-        asked = self._asked.get(message.serial)
-        if asked is not None and asked.statistics().current_buffer_used == 0:
-            asked.send_nowait(message.snapshot)
+        question = self._asked.pop(message.serial, None)
+        if question is not None:
+            question.answer = message.snapshot
+            question.answered.set()
 
     async def write(self) -> None:
         """Runs as long as the worker: what `say` was given goes out."""
         try:
-            async for message in self._to_write:
-                await self._stream.send_all(encode(message))
+            while True:
+                await self._filled.wait()
+                self._filled = trio.Event()
+                self._unsaid = 0
+                await self._stream.send_all(self._outbox.take_bytes())
         except trio.BrokenResourceError:
             pass  # it has gone; whoever waits for its exit sees to it
 

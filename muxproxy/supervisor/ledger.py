@@ -127,14 +127,6 @@ class Ledger:
         if known is not None and known.worker == worker and number in self._budgets[known.backend]:
             self._budgets[known.backend][number].on_report(holder, report)
 
-    def repeat(self, worker: int) -> None:
-        """It did not listen for a while, and does again."""
-        for holder, each in self._holders.items():
-            if each.worker == worker:
-                for budget in self._budgets[each.backend].values():
-                    if budget.holds(holder):
-                        budget.repeat(holder)
-
     def news(self) -> list[News]:
         """Since the last call."""
         return [

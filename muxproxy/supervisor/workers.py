@@ -127,7 +127,6 @@ class Worker:
         # of the current process
         self._process: Process | None = None
         self._applied: dict[int, trio.Event] = {}
-        self._missed_news = False
         self._ready = trio.Event()
         self._ready_at: float | None = None
         self._heard = 0  # how often it said something
@@ -162,9 +161,9 @@ class Worker:
             self._channel.say(Drain(timeout, gently))
 
     def lend(self, holder: int, order: Order, number: str = PLACES) -> None:
-        """What it is told while nobody listens is said again when somebody does."""
-        if self._channel is not None and not self._channel.say(Lend(holder, order, number)):
-            self._missed_news = True
+        """To its process, if there is one: the next begins with what it has then."""
+        if self._channel is not None:
+            self._channel.say(Lend(holder, order, number))
 
     def apply(self, change: Apply, backends: Sequence[Backend], descriptors: Sequence[int]) -> None:
         """Its part of a reload. Said at once, so that no process begins in between with half of it; one that
@@ -318,10 +317,6 @@ class Worker:
         process.kill()
 
     def _on_message(self, channel: Channel, message: Message) -> None:
-        if self._missed_news:
-            self._missed_news = False
-            self._ledger.repeat(self.index)
-            self._on_news()
         match message:
             case LogLine(level, event, fields):
                 self._log.line(level, event, {"worker": self.index} | fields)

@@ -7,7 +7,8 @@ import trio
 import trio.testing
 
 from muxproxy.messages import Ask, Drain, Drained, MessageReader, Ready, Stats, encode
-from muxproxy.supervisor.channel import MAX_OUTBOX, Channel
+from muxproxy.supervisor.channel import Channel
+from muxproxy.supervisor.outbox import MOST
 
 
 @pytest.fixture
@@ -54,17 +55,18 @@ async def test_a_worker_that_vanishes_is_the_end_of_the_channel(channel, worker,
 
 
 async def test_an_outbox_that_nobody_empties_is_bounded(channel):
-    assert all(channel.say(Ask(serial)) for serial in range(MAX_OUTBOX))
+    assert all(channel.say(Drain(1.0)) for _ in range(MOST))
     assert not channel.say(Drain(1.0))
     assert await channel.ask() is None
 
 
-async def test_each_question_gets_its_own_answer_whatever_the_order(channel, nursery):
+async def test_each_question_gets_its_own_answer_whatever_the_order(channel, worker, nursery):
     answers = {}
 
     async def ask(name: str) -> None:
         answers[name] = await channel.ask()
 
+    nursery.start_soon(channel.write)
     nursery.start_soon(ask, "one")
     await trio.testing.wait_all_tasks_blocked()
     nursery.start_soon(ask, "two")
@@ -77,6 +79,22 @@ async def test_each_question_gets_its_own_answer_whatever_the_order(channel, nur
     assert answers == {"one": {"for": "one"}, "two": {"for": "two"}}
 
 
-async def test_all_that_a_reload_says_in_one_go_finds_room() -> None:
-    """An order of each of seven numbers of five hundred backends, and the reload itself behind them."""
-    assert MAX_OUTBOX > 7 * 500
+async def test_who_asks_before_the_last_question_has_gone_out_shares_it(channel, worker, nursery):
+    answers = []
+
+    async def ask() -> None:
+        answers.append(await channel.ask())
+
+    with trio.move_on_after(0):
+        await ask()  # has gone by when it is answered
+    for _ in range(2 * MOST):
+        nursery.start_soon(ask)
+    await trio.testing.wait_all_tasks_blocked()
+    nursery.start_soon(channel.write)
+    assert MessageReader().feed(await worker.receive_some()) == [Ask(1)]
+    channel.on_stats(Stats(1, {"for": "all"}))
+    await trio.testing.wait_all_tasks_blocked()
+    assert answers == [{"for": "all"}] * (2 * MOST)
+    nursery.start_soon(ask)
+    assert MessageReader().feed(await worker.receive_some()) == [Ask(2)]
+    channel.on_stats(Stats(2, {}))

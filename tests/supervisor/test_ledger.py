@@ -120,15 +120,6 @@ def test_when_its_last_pool_is_gone_nothing_is_left_of_it() -> None:
     assert made.lent("app") == 0
 
 
-def test_who_did_not_listen_is_told_again() -> None:
-    made = ledger()
-    one, _ = opened(made, "app", 0)
-    opened(made, "app", 1)
-    made.news()
-    made.repeat(0)
-    assert [(worker, holder) for worker, holder, _, _ in made.news()] == [(0, one)]
-
-
 def numbers(made: Ledger) -> dict[tuple[int, str], int]:
     return {(holder, number): order.most for _, holder, number, order in made.news()}
 

@@ -29,10 +29,10 @@ from muxproxy.messages import (
 from muxproxy.messages import (
     Log as LogLine,
 )
-from muxproxy.supervisor.channel import MAX_OUTBOX
 from muxproxy.supervisor.ledger import Ledger
 from muxproxy.supervisor.listening.sockets import Listeners
 from muxproxy.supervisor.log import Log
+from muxproxy.supervisor.outbox import MOST
 from muxproxy.supervisor.workers import PATIENCE, Backoff, State, Worker
 from tests.config.models import backend
 
@@ -300,9 +300,9 @@ async def test_a_question_gets_the_answer_with_its_serial(autojump_clock, stage,
 async def test_a_worker_that_hangs_costs_a_question_one_second_and_nothing_else(autojump_clock, stage):
     process = await stage.next_process(Ready())
     process.channel.send_stream.send_all_hook = trio.sleep_forever  # its receive buffer is full
-    for _ in range(MAX_OUTBOX + 5):
+    for _ in range(MOST + 5):
         assert await stage.worker.ask() is None
-    assert trio.current_time() == pytest.approx((MAX_OUTBOX + 1) * PATIENCE.answer)
+    assert trio.current_time() == pytest.approx((MOST + 5) * PATIENCE.answer)
     stage.worker.drain(1.0)
     assert stage.worker.state is State.DRAINING
 
