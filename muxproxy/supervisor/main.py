@@ -24,9 +24,9 @@ import trio
 from muxproxy import __version__
 from muxproxy.config.address import admin_socket
 from muxproxy.config.identity import Identity, identity
-from muxproxy.config.limits import PLACES, assign_workers, effective, numbers, shares
+from muxproxy.config.limits import PLACES, assign_workers, numbers, shares
 from muxproxy.config.model import Backend, Config, Node
-from muxproxy.config.plan import Plan, plan
+from muxproxy.config.plan import Plan
 from muxproxy.errors import OperatorError
 from muxproxy.messages import Ready
 from muxproxy.supervisor.admin import connections
@@ -39,7 +39,7 @@ from muxproxy.supervisor.listening.sockets import Listeners, bind
 from muxproxy.supervisor.log import Log, stderr_log
 from muxproxy.supervisor.privileges import drop
 from muxproxy.supervisor.process import WORKER_COMMAND, Spawn, spawner
-from muxproxy.supervisor.reload import Reload
+from muxproxy.supervisor.reload import Draft, Reload
 from muxproxy.supervisor.status import backend_entries, worker_entry
 from muxproxy.supervisor.systemd.manager import Manager
 from muxproxy.supervisor.systemd.notify import is_managed, notify
@@ -329,15 +329,13 @@ class Supervisor:
             return "an upgrade is under way: its predecessor has not gone yet"
         return "muxproxy is draining" if self.state == "draining" else ""
 
-    def plan(self, wanted: Config) -> Plan:
+    def draft(self, wanted: Config) -> Draft:
         """Raises OperatorError."""
-        return plan(self._config, effective(wanted, _nofile(), self._live()))
+        return Draft(self._config, wanted, _nofile(), self._live())
 
-    async def become(self, wanted: Config) -> Plan:
+    async def become(self, draft: Draft) -> None:
         """In place. Raises OperatorError, and nothing has changed."""
-        reload = Reload(self._config, wanted, _nofile(), self._live(), self.manager.handed)
-        await self._carry_out(reload)
-        return reload.plan
+        await self._carry_out(Reload(draft, self.manager.handed))
 
     def pause(self, backends: frozenset[str]) -> None:
         self._ledger.pause(backends)

@@ -1,9 +1,10 @@
 """A reload: what the files say now becomes what runs, in place, all of it or nothing.
 
-    read and check -> plan -> bind what is new -> tell the ledger and the workers -> close what is gone
+    read and check -> draft -> bind what is new -> tell the ledger and the workers -> close what is gone
 
-Whatever can fail fails in prepare(), before anybody is told: a rule, a key that a running process cannot
-change, an address that cannot be had. From then on only a bug is left, and a worker that has one is replaced
+A draft changes nothing, and may be shown (`--dry-run`). Whatever can fail fails there, or where its reload is
+made, before anybody is told: a rule, a key that a running process cannot change, an address that cannot be
+had. From then on only a bug is left, and a worker that has one is replaced
 by another that begins with the new configuration. main.py says who does these things, and when.
 """
 
@@ -44,21 +45,31 @@ class Part(NamedTuple):
     descriptors: list[int]  # of change.opened
 
 
+class Draft:
+    """What a reload would do. Pure."""
+
+    def __init__(self, old: Config, wanted: Config, nofile: int, live: Live) -> None:
+        """Raises ConfigError: there are not so many descriptors."""
+        self.old = old
+        self.live = live
+        self.config = limits.effective(wanted, nofile, live)  # with its effective numbers
+        self.plan: Plan = plan(old, self.config)
+
+
 class Reload:
     """One that can be carried out: all is checked, all that is new is bound."""
 
-    def __init__(
-        self, old: Config, wanted: Config, nofile: int, live: Live, handed: Handed | None = None
-    ) -> None:
+    def __init__(self, draft: Draft, handed: Handed | None = None) -> None:
         """`handed`: sockets that are bound already. Raises ConfigError, ListenError: nothing has changed."""
-        self._live = live
+        self._live = draft.live
         self._handed = handed or Handed()
-        self.config = limits.effective(wanted, nofile, live)  # with its effective numbers
-        self.plan: Plan = plan(old, self.config)
+        self.config = draft.config
+        self.plan = draft.plan
         if self.plan.refused:
             raise ConfigError(list(self.plan.refused))
-        self.told = limits.shares(self.config, limits.assign_workers(self.config, live))  # of each worker
-        self._backlogs = {backend.name: backend.clients.backlog for backend in old.backends}
+        assigned = limits.assign_workers(self.config, self._live)
+        self.told = limits.shares(self.config, assigned)  # of each worker
+        self._backlogs = {backend.name: backend.clients.backlog for backend in draft.old.backends}
         self._opened = self._bind()
         self._closed: list[Place] = []
         self._listeners: dict[str, list[tuple[Place, Listener]]] = {}  # of each backend, from now on

@@ -14,7 +14,7 @@ from muxproxy.config.model import Backend, Config
 from muxproxy.errors import ConfigError
 from muxproxy.supervisor.ledger import Ledger
 from muxproxy.supervisor.listening.sockets import Listener, ListenError, Listeners, bind
-from muxproxy.supervisor.reload import Place, Reload
+from muxproxy.supervisor.reload import Draft, Place, Reload
 from tests.config.models import backend, config
 
 NOFILE = 200_000
@@ -40,7 +40,7 @@ class Running:
         self._opened: list[Listener] = []
 
     def reload(self, *wanted: Backend, **node: object) -> Reload:
-        reload = Reload(self.config, config(*wanted, **node), NOFILE, self.live)
+        reload = Reload(Draft(self.config, config(*wanted, **node), NOFILE, self.live))
         self._opened += [listener for _, listener in reload._opened]
         return reload
 

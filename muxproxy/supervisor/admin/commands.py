@@ -21,10 +21,11 @@ from typing import Any, Protocol
 import trio
 
 from muxproxy.config.model import Backend, Config
-from muxproxy.config.plan import Plan, told
+from muxproxy.config.plan import told
 from muxproxy.errors import ConfigError, OperatorError
 from muxproxy.supervisor.admin.live import Live, UnknownError, backend_of
 from muxproxy.supervisor.log import Log
+from muxproxy.supervisor.reload import Draft
 from muxproxy.supervisor.systemd.notify import reloading
 
 Read = Callable[[], Config]  # the files again; raises ConfigError
@@ -40,11 +41,11 @@ class Running(Protocol):
         """Nothing can be changed now; "": it can."""
         ...
 
-    def plan(self, wanted: Config) -> Plan:
+    def draft(self, wanted: Config) -> Draft:
         """Raises OperatorError."""
         ...
 
-    async def become(self, wanted: Config) -> Plan:
+    async def become(self, draft: Draft) -> None:
         """In place. Raises OperatorError, and nothing has changed."""
         ...
 
@@ -81,17 +82,17 @@ class Commands:
                 self._refuse_now()
                 files = await trio.to_thread.run_sync(self._read)
                 live = self.live.reloaded(files)
-                plan = self._running.plan(live.over(files))
-                if not dry_run and not plan.refused:
-                    plan = await self._running.become(live.over(files))
+                draft = self._running.draft(live.over(files))
+                if not dry_run and not draft.plan.refused:
+                    await self._running.become(draft)
                     self._settle(files, live)
                     self.is_refused = False
             except OperatorError as error:
                 self._tell(error)
                 raise
-            if plan.refused and not dry_run:
-                self._tell(ConfigError(list(plan.refused)))
-            return told(plan)
+            if draft.plan.refused and not dry_run:
+                self._tell(ConfigError(list(draft.plan.refused)))
+            return told(draft.plan)
 
     async def upgrade(self) -> int:
         return await self._running.upgrade()
@@ -136,7 +137,7 @@ class Commands:
             live = change(self.live, self.files)
             wanted = live.over(self.files)
             if wanted != self.live.over(self.files):
-                await self._running.become(wanted)
+                await self._running.become(self._running.draft(wanted))
             self._settle(self.files, live)
 
     def _settle(self, files: Config, live: Live) -> None:

@@ -8,14 +8,15 @@ import pytest
 import trio
 
 from muxproxy.config.model import Config
-from muxproxy.config.plan import Plan, plan
 from muxproxy.errors import ConfigError, OperatorError, Problem
 from muxproxy.supervisor.admin.commands import Commands
 from muxproxy.supervisor.admin.live import Live, UnknownError
 from muxproxy.supervisor.log import Log
+from muxproxy.supervisor.reload import Draft
 from tests.config.models import backend, config
 
 TWO = ("10.0.0.5:80", "10.0.0.6:80")
+NOFILE = 200_000
 FILES = config(backend("web", upstream__servers=TWO), backend("cache"))
 
 
@@ -26,6 +27,7 @@ class FakeRunning:
         self.trouble_now = ""
         self.config = FILES
         self.became: list[Config] = []
+        self.drafts = 0
         self.paused: frozenset[str] = frozenset()
         self.reconnected: list[tuple[str, str]] = []
         self.listens = True
@@ -35,20 +37,21 @@ class FakeRunning:
     def why_not(self) -> str:
         return self.trouble_now
 
-    def plan(self, wanted: Config) -> Plan:
-        return plan(self.config, wanted)
+    def draft(self, wanted: Config) -> Draft:
+        self.drafts += 1
+        return Draft(self.config, wanted, NOFILE, [[each.name for each in self.config.backends]])
 
-    async def become(self, wanted: Config) -> Plan:
+    async def become(self, draft: Draft) -> None:
         self.busy += 1
         assert self.busy == 1, "one at a time"
         await trio.sleep(1)
         self.busy -= 1
         if self.trouble is not None:
             raise self.trouble
-        done = plan(self.config, wanted)
-        self.config = wanted
-        self.became.append(wanted)
-        return done
+        if draft.plan.refused:
+            raise ConfigError(list(draft.plan.refused))
+        self.config = draft.config
+        self.became.append(draft.config)
 
     def pause(self, backends: frozenset[str]) -> None:
         self.paused = backends
@@ -114,6 +117,14 @@ async def test_numbers_last_until_the_next_reload_and_drains_and_pauses_do_not_e
     assert case.running.config == config(FILES.backends[0])
     assert case.running.paused == {"web"}
     assert case.commands.changed()["web"]["differs"] == {}
+
+
+async def test_what_is_planned_is_what_is_carried_out_and_it_is_planned_once(case):
+    case.files = config(FILES.backends[0])
+    told = await case.commands.reload()
+    removed = [each["backend"] for each in told["removed"]]
+    assert (removed, case.running.drafts) == (["cache"], 1)
+    assert case.running.config == case.files
 
 
 async def test_what_fails_has_changed_nothing(case):
