@@ -180,6 +180,10 @@ class Accounts:
         """WAITING => DONE: it waited [queue] timeout."""
         raise NotImplementedError
 
+    def refuse_full(self, exchange: Exchange, now: float) -> None:
+        """(NEW | WAITING) => DONE: as many wait as may."""
+        raise NotImplementedError
+
     # -- how exchanges end -------------------------------------------------------------------------
 
     def on_offence(self, client: ClientRole, now: float) -> None:

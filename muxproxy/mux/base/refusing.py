@@ -34,6 +34,15 @@ class Refusing(PoolOfUpstreams):
         """Where somebody may wait for [queue] timeout."""
         return [self.queue, self.pin_queue, self.retry_queue, self.stream_queue]
 
+    def lines(self, *, is_asked: bool = False) -> list[Queue]:
+        """Where those stand that max_waiting bounds, each by when it came. `is_asked`: who waits for what a
+        server was asked already, by when that was; nearly nowhere anybody does."""
+        return [] if is_asked else self.queues()
+
+    def put_out(self, exchange: Exchange, now: float) -> None:
+        """WAITING => DONE: it stood in one of these, and too many wait."""
+        self.refuse_full(exchange, now)
+
     def to_end(self, excess: int) -> list[Upstream]:
         """Of those that owe something: which end with that, since `excess` are too many. All of them, if
         whichever comes free first shall be it."""

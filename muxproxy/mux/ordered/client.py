@@ -253,6 +253,10 @@ class FeedRole(OrderedClient):
         """A listener is gone, or its session has forgotten all it listened to."""
         raise NotImplementedError
 
+    def put_out(self, exchange: Exchange, client: OrderedClient, now: float) -> None:
+        """What it asked for waits no more: it is refused, for too many wait."""
+        raise NotImplementedError
+
     def on_push(self, frame: Frame, now: float) -> None:
         """A message, or what answers a request of ours."""
         raise NotImplementedError

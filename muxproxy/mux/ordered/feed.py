@@ -45,7 +45,6 @@ class FeedClient(FeedRole):
     """One per connection state that listeners need. `wire`: none; nothing is ever written to it."""
 
     __slots__ = (
-        "_asking",
         "_asks",
         "_clients",
         "_feed",
@@ -56,10 +55,11 @@ class FeedClient(FeedRole):
         "_needs",
         "_probing",
         "_shared_pool",
-        "_unasked",
         "_upstream",
+        "asking",
         "interrupted",
         "messages",
+        "unasked",
     )
 
     def __init__(self, pool: SharedAccounts, needs: Any, now: float) -> None:
@@ -73,8 +73,8 @@ class FeedClient(FeedRole):
         self._needs = needs
         self._clients: dict[Any, OrderedClient] = {}  # by session
         self._asks: dict[Any, Exchange] = {}  # by session: not acknowledged yet
-        self._unasked = Queue(pool.queue.timeout, pool.fine, self._on_unasked)  # there is nobody to ask yet
-        self._asking = Queue(pool.reply_timeout, pool.fine, self._on_unanswered)
+        self.unasked = Queue(pool.queue.timeout, pool.fine, self._on_unasked)  # there is nobody to ask yet
+        self.asking = Queue(pool.reply_timeout, pool.fine, self._on_unanswered)
         self._upstream: OrderedUpstream | None = None  # once it has been told what we listen to
         self._heard = now  # when it last said anything
         self._probing = False
@@ -89,8 +89,8 @@ class FeedClient(FeedRole):
 
     def configure(self, now: float) -> None:
         """Its pool has new numbers."""
-        self._unasked.set_timeout(self.pool.queue.timeout, now)
-        self._asking.set_timeout(self.pool.reply_timeout, now)
+        self.unasked.set_timeout(self.pool.queue.timeout, now)
+        self.asking.set_timeout(self.pool.reply_timeout, now)
 
     # -- listeners -----------------------------------------------------------------------------------
 
@@ -103,7 +103,7 @@ class FeedClient(FeedRole):
         if exchange.marks & UNPIN:
             client.give_back(now)
         self.pool.gate.waiting += 1
-        (self._asking if self._upstream is not None else self._unasked).push(exchange, now)
+        (self.asking if self._upstream is not None else self.unasked).push(exchange, now)
         self._tell(self._feed.on_request(listener, Frame(exchange.data, exchange.marks, exchange.note)), now)
 
     def drop(self, client: OrderedClient, now: float) -> None:
@@ -111,6 +111,13 @@ class FeedClient(FeedRole):
         if self._clients.pop(client.session, None) is not None:
             self._forget_ask(client.session)
             self._tell(self._feed.leave(client.session), now)
+
+    def put_out(self, exchange: Exchange, client: OrderedClient, now: float) -> None:
+        """WAITING => DONE: too many wait. It is off its queue."""
+        self._asks.pop(client.session, None)
+        data = self._feed.cancel(client.session)
+        self.pool.refuse_full(exchange, now)
+        self._tell(data, now)
 
     def on_push(self, frame: Frame, now: float) -> None:
         self._heard = now
@@ -243,10 +250,10 @@ class FeedClient(FeedRole):
         self._weigh(len(self._clients))
         self._heard, self._probing = now, False
         self._look_at(now + self.pool.config.idle_timeout)
-        while self._unasked.size:
-            asked = self._unasked.pop()
+        while self.unasked.size:
+            asked = self.unasked.pop()
             asked.since = now
-            self._asking.push_back(asked)
+            self.asking.push_back(asked)
         self._tell(self._feed.restore(), now)
 
     def _give_back(self, now: float) -> None:
@@ -287,7 +294,7 @@ class FeedClient(FeedRole):
         self.first = self.last = None
         self._look_at(now + self.pool.config.backoff_max)  # before that nobody's telling asks again
         if reason is Reason.QUEUE_TIMEOUT or reason is Reason.NO_SERVER:
-            self._unasked.on_deadline(now)
+            self.unasked.on_deadline(now)
         else:
             for listener in list(self._asks):
                 asked, client = self._forget_ask(listener), self._clients.get(listener)
@@ -298,7 +305,7 @@ class FeedClient(FeedRole):
             for client in list(self._clients.values()):
                 client.leave(Reason.SERVER_CLOSED, now)
                 client.end(now, linger=False)
-        since = self._unasked.oldest()
+        since = self.unasked.oldest()
         if since is not None:  # who asked later keeps its place (P4)
             self.deadline = INF
             self._get_connection(now, since)

@@ -10,6 +10,7 @@ from typing import Any
 
 from muxproxy.config.model import Backend
 from muxproxy.mux.admission.memory import HEAVY
+from muxproxy.mux.admission.queue import Queue
 from muxproxy.mux.base.accounts import Parts
 from muxproxy.mux.exchange import ClientRole, Exchange
 from muxproxy.mux.ordered.client import OrderedClient
@@ -50,16 +51,32 @@ class OrderedPool(SharedPool):
 
     def _listen(self, exchange: Exchange, client: OrderedClient, now: float) -> None:
         """NEW => (WAITING for the server's acknowledgement | DONE)"""
-        if self.gate.waiting >= self.gate.let_in:
+        gate = self.gate  # as in Pool._wait
+        if gate.waiting >= gate.max_waiting and gate.is_full():
             self.line.keeps(now)
             self.refuse_full(exchange, now)
             return
+        if gate.waiting >= gate.let_in:
+            self.line.keeps(now)
         feed = self.feeds.get(exchange.needs)
         if feed is None:
             feed = self.feeds[exchange.needs] = FeedClient(self, exchange.needs, now)
         feed.ask(exchange, client, now)
         if client.session is not None and client.session.size > HEAVY:
             self.memory.add(client)
+
+    def lines(self, *, is_asked: bool = False) -> list[Queue]:
+        if is_asked:
+            return [feed.asking for feed in self.feeds.values()]
+        return super().lines() + [feed.unasked for feed in self.feeds.values()]
+
+    def put_out(self, exchange: Exchange, now: float) -> None:
+        client = exchange.client
+        if isinstance(client, OrderedClient) and exchange.marks & LISTEN:
+            assert client.feed is not None
+            client.feed.put_out(exchange, client, now)
+        else:
+            super().put_out(exchange, now)
 
     # -- a connection is gone ----------------------------------------------------------------------
 

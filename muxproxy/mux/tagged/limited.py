@@ -101,8 +101,8 @@ class LimitQueueRation(QueueRation):
         self._limits = pool.limits
         super().__init__(pool, pool.limits.gate, LIMITED, bound)
 
-    def queues(self) -> list[Queue]:
-        return [turnstile.queue for turnstile in self._limits.turnstiles]
+    def queues(self, *, is_asked: bool) -> list[Queue]:
+        return [] if is_asked else [turnstile.queue for turnstile in self._limits.turnstiles]
 
     def refuse(self, exchange: Exchange, now: float) -> None:
         self._limits.refuse_full(exchange, now)

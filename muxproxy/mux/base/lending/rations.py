@@ -282,18 +282,18 @@ class QueueRation(Ration):
         may_keep = self.may_rise() and now >= self._calm_until
         gate.max_waiting = self._bound if may_keep else gate.let_in
 
-    def queues(self) -> list[Queue]:
-        return self._pool.queues()
+    def queues(self, *, is_asked: bool) -> list[Queue]:
+        return self._pool.lines(is_asked=is_asked)
 
     def refuse(self, exchange: Exchange, now: float) -> None:
         """It waits no more."""
-        self._pool.refuse_full(exchange, now)
+        self._pool.put_out(exchange, now)
 
     def turn_away(self, now: float) -> None:
-        """The newest."""
+        """The newest; those last of which a server knows."""
         gate = self._gate
         while gate.waiting > self.most():
-            exchange = self._newest()
+            exchange = self._newest(is_asked=False) or self._newest(is_asked=True)
             if exchange is None:
                 return
             assert exchange.queue is not None
@@ -301,9 +301,9 @@ class QueueRation(Ration):
             gate.waiting -= 1
             self.refuse(exchange, now)
 
-    def _newest(self) -> Exchange | None:
+    def _newest(self, *, is_asked: bool) -> Exchange | None:
         newest: Exchange | None = None
-        for queue in self.queues():
+        for queue in self.queues(is_asked=is_asked):
             last = queue.last
             if (
                 last is not None
