@@ -73,6 +73,7 @@ class FleetLine(msgspec.Struct, frozen=True):
     limit: int | None
     text: str
     source: str
+    is_configured: bool = True  # else nothing bounds it, and `bound` is the most that was seen
 
 
 class Report(msgspec.Struct, frozen=True):

@@ -88,6 +88,7 @@ class Recording(msgspec.Struct):
     notes: list[str]  # what is otherwise than in the incident, and why
     config: str  # of muxproxy, to be copied
     legs: list[Leg]
+    suggested: bool = False  # `config` is what `muxproxy doctor --suggest` wrote of the direct leg
     shape: int = SHAPE
 
     def leg(self, name: str) -> Leg:

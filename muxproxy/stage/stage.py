@@ -48,6 +48,7 @@ class Child:
 
     def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
         self.name = name
+        self.is_errand = False  # it has an end, and a good one is no mishap
         self.process = process
         self.log = log
         self.lines = Lines()
@@ -64,7 +65,7 @@ class Child:
     def check(self) -> None:
         """Raises Broken if it has ended."""
         code = self.process.poll()
-        if code is None:
+        if code is None or (code == 0 and self.is_errand):
             return
         how = f"with exit status {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
         last = self.log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
@@ -100,14 +101,16 @@ class Stage:
 
     def server(self, command: Sequence[str], name: str, before: Before | None = None) -> Child:
         """Anybody's program. It reads no orders: the kernel tells it if we die."""
-        die = _die_with_parent()
+        return self._start(name, command, subprocess.DEVNULL, subprocess.DEVNULL, _dying(before))
 
-        def prepare() -> None:
-            die()
-            if before is not None:
-                before()
-
-        return self._start(name, command, subprocess.DEVNULL, subprocess.DEVNULL, prepare)
+    def errand(self, words: Sequence[str], output: Path, before: Before | None = None) -> Child:
+        """A command of muxproxy's that comes to an end by itself; what it prints is in `output`."""
+        command = [*program("muxproxy"), *words]
+        with output.open("wb") as file:
+            name = " ".join(("muxproxy", *words))
+            child = self._start(name, command, subprocess.DEVNULL, file.fileno(), _dying(before))
+        child.is_errand = True
+        return child
 
     def end(self, child: Child) -> None:
         """Before the show is over: its words and its death are nobody's concern any more."""
@@ -207,6 +210,18 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
     if process.stdout is not None:
         process.stdout.close()
+
+
+def _dying(before: Before | None) -> Before:
+    """Done before a program begins that takes no orders."""
+    die = _die_with_parent()
+
+    def prepare() -> None:
+        die()
+        if before is not None:
+            before()
+
+    return prepare
 
 
 def _die_with_parent() -> Callable[[], None]:

@@ -36,8 +36,15 @@ NAMES = ("http", "redis", "dubbo")
     help="Where NAME.json, NAME.png and NAME.svg are written.",
 )
 @click.option("--no-pictures", is_flag=True, help="Only NAME.json.")
+@click.option(
+    "--suggested",
+    is_flag=True,
+    help="redis: through muxproxy with the file that `muxproxy doctor --suggest` writes of the direct leg.",
+)
 @click.option("--loopback", is_flag=True, help="Without network namespaces, on this machine's 127.0.0.1.")
-def incident(name: str, quick: bool, size: str | None, out: Path, no_pictures: bool, loopback: bool) -> None:
+def incident(
+    name: str, quick: bool, size: str | None, out: Path, no_pictures: bool, suggested: bool, loopback: bool
+) -> None:
     """Replay an incident on real servers: direct, and through muxproxy.
 
     Client and servers have network namespaces of their own (an ordinary user too, where the machine permits
@@ -48,6 +55,8 @@ def incident(name: str, quick: bool, size: str | None, out: Path, no_pictures: b
     from muxproxy.incident.world import World
     from muxproxy.stage.stage import Broken, Stopped
 
+    if suggested and name != "redis":
+        raise click.UsageError("--suggested is for redis")
     names = NAMES if name == "all" else (name,)
     _need([REPLAYS[each] for each in names])
     size = size or ("quick" if quick else "full")
@@ -59,7 +68,7 @@ def incident(name: str, quick: bool, size: str | None, out: Path, no_pictures: b
     is_well = True
     try:
         for each in names:
-            is_well &= _perform(REPLAYS[each], size, world, out, no_pictures)
+            is_well &= _perform(REPLAYS[each], size, world, out, no_pictures, suggested)
     except Broken as broken:
         raise Failure(Exit.DEMO_FAILED, str(broken)) from broken
     except Stopped as stopped:
@@ -85,11 +94,14 @@ def _need(replays: list[Replay]) -> None:
         raise Failure(Exit.DEMO_FAILED, f"needed as a real server, and not installed: {told}")
 
 
-def _perform(replay: Replay, size: str, world: World, out: Path, no_pictures: bool) -> bool:
+def _perform(replay: Replay, size: str, world: World, out: Path, no_pictures: bool, suggested: bool) -> bool:
     from muxproxy.incident.record import outcome, to_json
     from muxproxy.stage.stage import Stage
 
     record, before = replay.recording(size, world), os.getloadavg()[0]
+    if suggested:
+        record.suggested = True
+        record.notes.append("muxproxy runs with what `muxproxy doctor --suggest` wrote of the direct leg")
     with Stage("incident") as stage, _view(record) as view:
         replay.play(stage, world, record, view.show)
     load = f"{before:.1f} before, {os.getloadavg()[0]:.1f} after"  # what else the machine was doing

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from muxproxy.config.model import Config
 from muxproxy.doctor.facts import Facts
+from muxproxy.doctor.judging.suggest import by_port
 from muxproxy.doctor.report import Evidence, Finding, FleetLine, Level, percent
 
 NEARLY = 0.8
@@ -17,7 +18,8 @@ WHERE = {
     "redis": "CONFIG GET maxclients",
     "dubbo": "the provider's accepts",
     "http": "its worker_connections, or what else it has",
-    "tcp": "MySQL: SHOW VARIABLES LIKE 'max_connections'; PostgreSQL: SHOW max_connections",
+    "tcp": "MySQL: SHOW VARIABLES LIKE 'max_connections'; PostgreSQL: SHOW max_connections, less "
+    "superuser_reserved_connections",
 }
 
 
@@ -28,6 +30,7 @@ class Bound(NamedTuple):
     protocol: str
     number: int
     source: str
+    is_configured: bool = True  # else nothing bounds it
 
 
 class Limit(NamedTuple):
@@ -50,12 +53,14 @@ def configured(config: Config) -> list[Bound]:
 
 def observed(facts: Facts) -> list[Bound]:
     """Without a configuration nothing is bounded: the most that was seen."""
-    most: dict[str, int] = {}
+    most: dict[tuple[str, int], int] = {}
     for flow in facts.flows:
-        most[flow.remote] = most.get(flow.remote, 0) + max(flow.open_most, flow.live)
+        key = (flow.remote, flow.port)
+        most[key] = most.get(key, 0) + max(flow.open_most, flow.live)
+    source = "no bound; the most that was open here: ss -tan dst"
     return [
-        Bound(remote, "tcp", number, f"no bound; the most that was open here: ss -tan dst {remote}")
-        for remote, number in most.items()
+        Bound(remote, by_port(port).protocol, number, f"{source} {remote}", is_configured=False)
+        for (remote, port), number in most.items()
         if number
     ]
 
@@ -71,7 +76,9 @@ def _line(nodes: int, bound: Bound, limit: Limit | None) -> FleetLine:
         text += (
             f"; what the server takes is not known: give it, --limit {bound.name}=N ({WHERE[bound.protocol]})"
         )
-        return FleetLine(bound.name, Level.FINE, nodes, bound.number, None, text, bound.source)
+        return FleetLine(
+            bound.name, Level.FINE, nodes, bound.number, None, text, bound.source, bound.is_configured
+        )
     text += f" of {limit.number:,} that the server takes ({percent(total, limit.number)})"
     if limit.others is not None:
         text += f"; it has {limit.others:,} now, from everybody"
@@ -81,21 +88,23 @@ def _line(nodes: int, bound: Bound, limit: Limit | None) -> FleetLine:
         text += f": at most {limit.number // nodes:,} for each node"
     elif total > NEARLY * limit.number:
         level = Level.WARNING
-    return FleetLine(
-        bound.name, level, nodes, bound.number, limit.number, text, f"{bound.source}; {limit.source}"
-    )
+    source = f"{bound.source}; {limit.source}"
+    return FleetLine(bound.name, level, nodes, bound.number, limit.number, text, source, bound.is_configured)
 
 
 def findings(found: Sequence[FleetLine]) -> Iterator[Finding]:
     for line in found:
         if line.level != Level.FINE:
             assert line.limit is not None
-            fits = int(NEARLY * line.limit) // line.nodes
+            fits = max(1, int(NEARLY * line.limit) // line.nodes)
+            cure = f"muxproxy doctor --suggest {line.name}    # and no more than {fits} on each node"
+            if line.is_configured:
+                cure = f"muxproxy set {line.name} max_connections={fits}    # on each node, and in its file"
             yield Finding(
                 line.level,
                 "fleet",
                 f"{line.name}: {line.text}",
-                f"muxproxy set {line.name} max_connections={max(1, fits)}    # on each node, and in its file",
+                cure,
                 (Evidence(line.text, line.source),),
                 weight=line.nodes * line.bound / line.limit,
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-import msgspec
+from msgspec import structs
 
 from muxproxy.config.model import Config
 from muxproxy.doctor.facts import SOCK_DIAG, Facts, Flow, Sight
@@ -18,6 +18,7 @@ from muxproxy.doctor.report import SHAPE, Evidence, Finding, Level, PortUse, Rep
 _ORDER = (Level.WRONG, Level.WARNING, Level.FINE)
 # What every Linux has; else something hides it.
 _EVERYWHERE = ("ip_local_port_range", "tcp_tw_reuse", "tcp_timestamps", "somaxconn", "tcp_max_syn_backlog")
+_ROOTS = ("sysctl", "prlimit", "systemctl")
 _NO_LIMITS: Mapping[str, Limit] = {}
 
 
@@ -41,6 +42,9 @@ def judge(facts: Facts, asked: Question) -> Report:
         *fleet.findings(lines),
         *(configured.findings(facts, config) if config is not None else ()),
     ]
+    if not facts.sight.is_root:
+        found = [structs.replace(each, type=_as_root(each.type)) for each in found]
+        settings = [structs.replace(each, type=_as_root(each.type)) for each in settings]
     found = [_told_by(facts.sight.by, each) for each in found]
     found.sort(key=_worst_first)
     uses = sorted(((flow, _port_use(flow, facts)) for flow in facts.flows), key=_fullest_first)
@@ -63,12 +67,18 @@ def judge(facts: Facts, asked: Question) -> Report:
     )
 
 
+def _as_root(line: str) -> str:
+    """What only root may do."""
+    words = [word if word.split(" ")[0] not in _ROOTS else f"sudo {word}" for word in line.split(" && ")]
+    return " && ".join(words)
+
+
 def _told_by(by: str, finding: Finding) -> Finding:
     """Where it was not sock_diag that told of sockets, no source says that it was."""
     if by == SOCK_DIAG:
         return finding
     evidence = tuple(Evidence(each.text, each.source.replace(SOCK_DIAG, by)) for each in finding.evidence)
-    return msgspec.structs.replace(finding, evidence=evidence)
+    return structs.replace(finding, evidence=evidence)
 
 
 def _port_use(flow: Flow, facts: Facts) -> PortUse:

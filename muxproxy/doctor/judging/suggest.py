@@ -14,7 +14,7 @@ from typing import NamedTuple
 from muxproxy.config.model import Upstream
 from muxproxy.doctor.facts import SOCK_DIAG, Facts, Flow
 from muxproxy.doctor.judging.words import looks, who
-from muxproxy.doctor.report import times
+from muxproxy.doctor.report import count, times
 
 # Where servers of each protocol usually listen.
 PORTS = {
@@ -29,6 +29,16 @@ BURSTS = 2  # times what was seen: a second is short, and waiting begins where t
 IN_FLIGHT = 64
 LEAST, MOST_SHARED = 2, 16  # connections
 DEFAULT = Upstream(servers=()).max_connections
+# What is known by its port and has sessions that nobody shares.
+SESSIONS = {
+    5432: "PostgreSQL",
+    3306: "MySQL",
+    27017: "MongoDB",
+    11211: "memcached",
+    5672: "AMQP",
+    9092: "Kafka",
+}
+SEEN = 0.9  # of all connects of this machine: with fewer, rates are of those that were seen
 
 
 class Guess(NamedTuple):
@@ -42,6 +52,7 @@ class Concurrency(NamedTuple):
     most: int  # at the busiest look
     what: str  # is counted
     source: str
+    is_whole: bool = True  # else connections came and went that were not seen
 
 
 def remotes(facts: Facts) -> list[str]:
@@ -58,7 +69,7 @@ def suggest(facts: Facts, remote: str) -> str:
     if not flows:
         raise KeyError(remote)
     guess = guessed(flows[0], facts)
-    seen = concurrency(flows, guess.protocol, facts.sight.by)
+    seen = concurrency(flows, guess.protocol, facts.sight.by)._replace(is_whole=_is_whole(facts))
     bound, sum_ = bounded(seen, guess.protocol)
     name = backend_name(guess.protocol, remote)
     listen = free_port(flows[0], {each.port for each in facts.listeners})
@@ -70,7 +81,7 @@ def suggest(facts: Facts, remote: str) -> str:
         remote=remote,
         seconds=f"{facts.sight.seconds:.1f}",
         who=who(busiest),
-        total=f"{total:,}",
+        total=count(total, "connection"),
         waits=f"{waits:,}",
         protocol=guess.protocol,
         reason=guess.reason,
@@ -88,7 +99,7 @@ _TEXT = """\
 # Suggested by `muxproxy doctor --suggest {remote}` from what it saw in {seconds} s: look at it before you
 # use it.
 #     muxproxy check -c {name}.toml
-# Seen: {total} connections to {remote}, {waits} of them in TIME_WAIT; most of them by
+# Seen: {total} to {remote}, {waits} of them in TIME_WAIT; most of them by
 #     {who}
 # Every other key has its default: config/README.md.
 
@@ -126,14 +137,23 @@ def guessed(flow: Flow, facts: Facts) -> Guess:
                 for protocol, names in PROGRAMS.items():
                     if holder.name.startswith(names):
                         return Guess(protocol, f"from {holder.name}, which listens there")
+    return by_port(flow.port)
+
+
+def by_port(port: int) -> Guess:
     for protocol, ports in PORTS.items():
-        if flow.port in ports:
-            return Guess(protocol, f"from the port, {flow.port}")
-    if flow.port in (443, 8443):
-        return Guess("tcp", f"from the port, {flow.port}: TLS, passed on as it is")
-    return Guess(
-        "tcp", f"the port, {flow.port}, says nothing: tcp goes with every protocol, and multiplexes none"
-    )
+        if port in ports:
+            return Guess(protocol, f"from the port, {port}")
+    if port in (443, 8443):
+        return Guess("tcp", f"from the port, {port}: TLS, passed on as it is")
+    if name := SESSIONS.get(port):
+        return Guess("tcp", f"from the port, {port}, {name}'s: sessions are bounded, and none is shared")
+    return Guess("tcp", f"the port, {port}, says nothing: tcp goes with every protocol, and multiplexes none")
+
+
+def _is_whole(facts: Facts) -> bool:
+    opens = facts.growth.get("Tcp.ActiveOpens", 0)
+    return sum(flow.opened for flow in facts.flows) * facts.sight.seconds >= SEEN * opens
 
 
 def concurrency(flows: Sequence[Flow], protocol: str, by: str = SOCK_DIAG) -> Concurrency:
@@ -152,14 +172,17 @@ def concurrency(flows: Sequence[Flow], protocol: str, by: str = SOCK_DIAG) -> Co
 
 
 def law(seen: Concurrency, looks: int) -> list[str]:
+    least, most = ("", "") if seen.is_whole else ("at least ", "at most ")
     lines = [
         f"Little's law, L = lambda W: {seen.what}, L = {seen.mean:.1f} on average and {seen.most:,} at most",
-        f"  in {looks} looks; lambda = {times(seen.rate)}/s ({seen.source})",
+        f"  in {looks} looks; lambda = {least}{times(seen.rate)}/s ({seen.source})",
     ]
-    if seen.rate > 0:
+    if seen.rate > 0 and seen.mean > 0:
         lines.append(
-            f"  so each takes W = L / lambda = {seen.mean:.1f} / {times(seen.rate)} s = {_took(seen)}."
+            f"  so each takes {most}W = L / lambda = {seen.mean:.1f} / {times(seen.rate)} s = {_took(seen)}."
         )
+    if not seen.is_whole:
+        lines.append("  At least: connections came and went here that were too short to be seen.")
     return lines
 
 

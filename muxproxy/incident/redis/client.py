@@ -10,6 +10,7 @@
     burst, every   between how many commands, and seconds from one to the next; not before the last one's end
     seconds        how long, and not before so many
     bursts         have been
+    until          nor before this file has something in it; "": nobody waits for one
 
 A command is `GET key:N`; its reply says N, so that another's would be seen. Callbacks on plain sockets, as in
 cli/demo/load.py.
@@ -93,7 +94,7 @@ class Client:
 
     def _burst(self) -> None:
         now = time.monotonic()
-        if now >= self._end and self._bursts >= self._order["bursts"]:
+        if now >= self._end and self._bursts >= self._order["bursts"] and self._is_awaited():
             self._finish()
             return
         self._next_burst = max(self._next_burst + self._order["every"], now)
@@ -105,6 +106,10 @@ class Client:
         self._under_way = commands
         for _ in range(commands):  # each is a goroutine's: it wants a connection, asks, gives it back
             self._want(now)
+
+    def _is_awaited(self) -> bool:
+        until = self._order["until"]
+        return not until or os.path.getsize(until) > 0
 
     def _command_is_over(self) -> None:
         self._under_way -= 1

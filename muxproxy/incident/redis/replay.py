@@ -7,7 +7,9 @@ the node's ports towards muxproxy in the same way: a pool that churns wants a so
 
 from __future__ import annotations
 
+import re
 import socket
+import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +19,7 @@ from muxproxy.incident.record import TIME_WAIT, Leg, Recording, count
 from muxproxy.incident.redis.client import KEYS, value
 from muxproxy.incident.world import World, look_for
 from muxproxy.stage.hosts import Network
-from muxproxy.stage.stage import Child, Stage
+from muxproxy.stage.stage import Broken, Child, Stage
 
 NAME = "redis"
 BOUND = 8
@@ -118,12 +120,19 @@ def _leg(stage: Stage, network: Network, record: Recording, leg: Leg, show: Show
     wait(stage, inside.exists, "no socket of Redis")
     _fill(inside)
     children: list[Child] = [redis]
+    suggestion, until = stage.folder / "suggested.toml", ""
     if leg.name == "muxproxy":
         listen = str(stage.folder / "session-cache.sock")
         config = CONFIG.format(listen=listen, server=address, bound=BOUND)
+        if record.suggested:
+            config = by_unix_socket(suggestion.read_text(), listen)
+            leg.bound = bound_of(config)
         record.config = shown(config, stage.folder)
         children.append(start(stage, network.client, {"session-cache": config}))
         address = listen
+    elif leg.name == "direct" and record.suggested:
+        stage.errand(("doctor", "--suggest", address), suggestion, network.client.before())
+        until = str(suggestion)
     client = stage.program("muxproxy.incident.redis.client", "the client", network.client.before())
     children.append(client)
     stage.await_word(client, "ready", 20)
@@ -136,6 +145,7 @@ def _leg(stage: Stage, network: Network, record: Recording, leg: Leg, show: Show
         "every": EVERY,
         "seconds": leg.seconds,
         "bursts": SIZES[record.size].bursts,
+        "until": until,
     }
     with Observer(stage, network, port, leg, show) as observer:
         observer.follow({client: order}, [redis])
@@ -143,6 +153,18 @@ def _leg(stage: Stage, network: Network, record: Recording, leg: Leg, show: Show
         leg.facts.append(f"Redis: {leg.server_cpu / leg.requests * 1e6:.0f} µs of CPU per command")
     for child in reversed(children):
         stage.end(child)
+
+
+def by_unix_socket(suggested: str, path: str) -> str:
+    """As its own comments say for an app that goes on churning: that one leaves no TIME_WAITs here."""
+    found, count = re.subn(r'(?m)^listen = \[".*"\]', f'listen = ["unix:{path}"]', suggested)
+    if count != 1:
+        raise Broken(f"what muxproxy doctor suggests has {count} lines that say where to listen")
+    return found
+
+
+def bound_of(config: str) -> int:
+    return int(tomllib.loads(config)["upstream"]["max_connections"])
 
 
 def _redis(address: str, port: int, inside: Path) -> list[str]:
@@ -180,8 +202,9 @@ def problems(record: Recording) -> list[str]:
             found.append(f"{leg.title}: {leg.errors}")
     if not through.requests:
         found.append("through muxproxy: no replies at all")
-    if max(through.most_open, through.most_at_servers) > BOUND:
-        found.append(f"through muxproxy: {through.most_open:,} sockets, above the bound of {BOUND}")
+    bound = through.bound or 0
+    if max(through.most_open, through.most_at_servers) > bound:
+        found.append(f"through muxproxy: {through.most_open:,} sockets, above the bound of {bound}")
     return found
 
 

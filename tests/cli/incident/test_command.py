@@ -50,6 +50,14 @@ def typed(out: Path, *more: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+def test_what_is_suggested_is_for_redis_and_is_in_the_record(said: list[str], tmp_path: Path) -> None:
+    code, told = typed(tmp_path, "--suggested", "--no-pictures")
+    assert (code, from_json((tmp_path / "redis.json").read_bytes()).suggested) == (Exit.OK, True)
+    assert "muxproxy runs with what `muxproxy doctor --suggest` wrote" in told
+    result = CliRunner().invoke(cli, ["incident", "all", "--suggested", "--out", str(tmp_path)])
+    assert (result.exit_code, "--suggested is for redis" in result.output) == (2, True)
+
+
 def test_it_is_written_and_told(said: list[str], tmp_path: Path) -> None:
     code, told = typed(tmp_path / "new", "--quick")
     assert code == Exit.OK

@@ -45,3 +45,11 @@ def test_bounds_are_the_configurations_or_else_what_was_seen() -> None:
     assert [(bound.name, bound.number) for bound in configured(config(bound=12))] == [("cache", 12)]
     seen = observed(facts(flow(100, 7, open_most=9), flow(0, 2, source="10.0.0.2"), flow(5, host="10.0.0.6")))
     assert [(bound.name, bound.number) for bound in seen] == [("10.0.0.5:6379", 11)]
+
+
+def test_of_what_nothing_bounds_the_cure_is_a_file() -> None:
+    seen = observed(facts(flow(0, 900, open_most=900), flow(0, 5, host="10.0.0.6", port=5432)))
+    redis, postgres = lines(20, seen, {"10.0.0.5:6379": Limit(10_000, "--limit")})
+    (finding,) = findings([redis, postgres])
+    assert finding.type == "muxproxy doctor --suggest 10.0.0.5:6379    # and no more than 400 on each node"
+    assert "PostgreSQL: SHOW max_connections" in postgres.text

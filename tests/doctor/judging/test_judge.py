@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from muxproxy.doctor.facts import Holder, Sight
+from muxproxy.doctor.facts import Holder, Listener, Sight
 from muxproxy.doctor.judging.fleet import Limit
 from muxproxy.doctor.judging.judge import Question, judge, unseen
 from muxproxy.doctor.report import Level
@@ -57,6 +57,21 @@ def test_what_was_not_seen_is_told_with_how_to_see_it() -> None:
     assert "whose short connections" in unseen(facts(sight=Sight(is_root=False, hidden=3)))[0]
     assert unseen(facts(sight=Sight(is_root=True, hidden=3))) == []
     assert "CAP_SYS_PTRACE" in unseen(facts(sight=Sight(is_root=True, hidden=3, unowned=2)))[0]
+
+
+def test_what_an_ordinary_user_is_to_type_says_who_may() -> None:
+    small = {"ip_local_port_range": "20000 21999", "tcp_tw_reuse": "0"}
+    served = (Listener("0.0.0.0", 11211, 0, 128),)
+    told = facts(flow(1995, 5), listeners=served, sight=Sight(is_root=False), **small)
+    report = judge(told, ASKED)
+    lines = [each.type for each in report.findings]
+    assert lines == [
+        "muxproxy doctor --suggest 10.0.0.5:6379",
+        'sudo sysctl -w net.ipv4.ip_local_reserved_ports="11211" && '
+        'sudo sysctl -w net.ipv4.ip_local_port_range="10240 65535"',
+        "sudo sysctl -w net.ipv4.tcp_tw_reuse=1",
+    ]
+    assert [each.type for each in report.settings if each.type] == lines[1:]
 
 
 def test_where_proc_net_tcp_told_of_sockets_no_source_says_sock_diag_and_nobody_is_said_to_wait() -> None:

@@ -73,6 +73,24 @@ def test_of_short_lived_connections_those_that_were_open_count() -> None:
     assert (seen.rate, seen.mean, seen.most) == (400.0, 8.0, 20)
 
 
+def test_where_connections_were_too_short_to_be_seen_rates_are_said_to_be_at_least_that() -> None:
+    """The bound is not touched: it is of how many were open at a time."""
+    one = flow(0, 8, opened=400.0, open_mean=8.0, open_most=20, port=8080)
+    assert "lambda = 400/s" in suggest(facts(one, growth={"Tcp.ActiveOpens": 410}), one.remote)
+    text = suggest(facts(one, growth={"Tcp.ActiveOpens": 4000}), one.remote)
+    assert "lambda = at least 400/s" in text
+    assert "so each takes at most W = L / lambda = 8.0 / 400 s = 20.0 ms." in text
+    assert "At least: connections came and went here" in text
+    assert "max_connections = 40" in text
+
+
+def test_of_what_was_answered_at_once_no_time_is_made_up() -> None:
+    one = flow(0, 300, sent=150.0)
+    text = suggest(facts(one), one.remote)
+    assert "lambda = 150/s" in text
+    assert "W = L / lambda" not in text
+
+
 def test_where_nobody_knows_who_waits_those_that_were_open_count() -> None:
     seen = concurrency([flow(open_mean=8.0, open_most=20, busy_most=3)], "redis", "/proc/net/tcp")
     assert (seen.most, seen.source) == (20, "connects/s and ESTABLISHED of /proc/net/tcp")
@@ -84,6 +102,7 @@ def test_the_protocol_is_guessed_by_the_program_where_it_is_here() -> None:
     assert guessed(one, facts(listeners=(served,))).protocol == "redis"
     assert guessed(one, facts()).protocol == "http"
     assert guessed(flow(port=443), facts()).protocol == "tcp"
+    assert "PostgreSQL's" in guessed(flow(port=5432), facts()).reason
 
 
 def test_it_listens_where_nobody_does(tmp_path: Path) -> None:

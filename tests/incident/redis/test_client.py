@@ -59,6 +59,7 @@ def played(path: Path, monkeypatch: pytest.MonkeyPatch, wait: bool = False) -> d
         "every": 0.001,
         "seconds": 0.0,
         "bursts": 5,
+        "until": "",
     }
     monkeypatch.setattr(module, "PATIENCE", 5.0)
     return last_word(module.Client, order, monkeypatch)

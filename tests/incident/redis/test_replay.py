@@ -6,18 +6,25 @@ from pathlib import Path
 
 import pytest
 
+from muxproxy.config.load import examine
+from muxproxy.doctor.judging.suggest import LEAST, MOST_SHARED, suggest
 from muxproxy.incident.record import TIME_WAIT, Recording, Sample
 from muxproxy.incident.redis import replay
 from muxproxy.incident.redis.replay import BOUND, BROKEN, SIZES, problems
 from muxproxy.incident.world import World
+from muxproxy.stage.stage import Broken
+from tests.doctor.made import facts, flow
 from tests.incident.performed import needs_namespaces, performed
+from tests.sizes import is_full
 from tests.system.process import needs
 
 
 @needs("redis-server")
 @needs_namespaces
-def test_direct_uses_up_the_ports_and_muxproxy_needs_eight(tmp_path: Path) -> None:
-    record = performed("redis", tmp_path)
+@pytest.mark.parametrize("options", [(), ("--suggested",)] if is_full() else [()])
+def test_direct_uses_up_the_ports_and_muxproxy_needs_eight(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """With its own file, or with the one that the doctor wrote while it looked at the direct leg."""
+    record = performed("redis", tmp_path, *options)
     direct, repaired, through = record.legs
     ports = 1 + SIZES["small"].ports[1] - SIZES["small"].ports[0]
     assert 0.9 * ports <= direct.most(TIME_WAIT) <= ports
@@ -27,8 +34,14 @@ def test_direct_uses_up_the_ports_and_muxproxy_needs_eight(tmp_path: Path) -> No
         assert leg.errors == {}
         assert leg.requests > 1000
     assert repaired.most_open <= 400
-    assert 0 < through.most_open <= BOUND
-    assert 0 < through.most_at_servers <= BOUND
+    if options:
+        assert "# Suggested by `muxproxy doctor --suggest " in record.config
+        assert through.bound is not None
+        assert LEAST <= through.bound <= MOST_SHARED
+    else:
+        assert through.bound == BOUND == 8
+    assert 0 < through.most_open <= through.bound
+    assert 0 < through.most_at_servers <= through.bound
     assert through.dialled > 1000  # the client, unchanged
     assert through.server_cpu is not None
     assert repaired.server_cpu is not None
@@ -59,6 +72,18 @@ def record_of(direct: dict[str, int], errors: dict[str, int], through: dict[str,
 )
 def test_what_did_not_happen_is_a_problem(record: Recording, wrong: list[str]) -> None:
     assert problems(record) == wrong
+
+
+def test_what_the_doctor_suggests_listens_where_a_pool_that_churns_costs_no_ports(tmp_path: Path) -> None:
+    one = flow(1800, 200, busy_most=150)
+    config = replay.by_unix_socket(suggest(facts(one), one.remote), "/run/muxproxy/a.sock")
+    path = tmp_path / "cache.toml"
+    path.write_text(config)
+    assert examine(path).problems == []
+    assert 'listen = ["unix:/run/muxproxy/a.sock"]' in config.splitlines()
+    assert replay.bound_of(config) == 5
+    with pytest.raises(Broken, match="0 lines"):
+        replay.by_unix_socket("", "/a.sock")
 
 
 def test_errors_through_muxproxy_are_a_problem_and_a_silent_leg_is() -> None:
