@@ -142,6 +142,10 @@ def _tls(backend: Backend, bad: set[str]) -> Iterator[Problem]:
     if by_tls and backend.upstream.to == "original" and "upstream.to" not in bad:
         rule = 'not with to = "original": what an app says to somebody else is not ours to decrypt'
         yield Problem(backend.file, "clients.listen", f'"{by_tls[0]}"', rule)
+    for place, said in (("clients.tls", clients.tls), ("upstream.tls", tls)):
+        if said is not None and said.alpn and backend.protocol == "http":
+            rule = 'not with protocol = "http", whose name is http/1.1: nothing else is spoken here'
+            yield Problem(backend.file, f"{place}.alpn", f'"{said.alpn}"', rule)
     if tls is None:
         return
     if tls.key_file and not tls.cert_file and "upstream.tls.cert_file" not in bad:

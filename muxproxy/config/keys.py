@@ -223,6 +223,13 @@ def check_file(text: str) -> None:
         raise ValueError("the path of a file is absolute, such as /run/credentials/muxproxy/redis")
 
 
+def check_alpn(text: str) -> None:
+    """Raises ValueError with the rule. Any bytes would do (RFC 7301 section 3.1); all that are registered,
+    and Python takes, are ASCII."""
+    if not re.fullmatch(r"[!-~]{1,255}", text):
+        raise ValueError('the name of a protocol in a TLS handshake, such as "postgresql"')
+
+
 _TLS_VERSION = OneOf(("1.2", "1.3"))
 
 
@@ -265,6 +272,7 @@ TABLES: dict[str, Table] = {
                 "ca_file": Text(check_file),
                 "ask": OneOf(("required", "optional")),
                 "min_version": _TLS_VERSION,
+                "alpn": Text(check_alpn),
             },
             required=("cert_file",),
         ),
@@ -310,6 +318,7 @@ TABLES: dict[str, Table] = {
                 "key_file": Text(check_file),
                 "min_version": _TLS_VERSION,
                 "verify": Flag(),
+                "alpn": Text(check_alpn),
             }
         ),
     },

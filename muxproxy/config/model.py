@@ -27,6 +27,9 @@ class UpstreamTls(Whole, frozen=True, forbid_unknown_fields=True):
     key_file: str = ""  # "": in cert_file, too
     min_version: str = "1.2"  # RFC 8996 ended 1.0 and 1.1; nginx and HAProxy the same
     verify: bool = True
+    # What the protocol is called in the handshake (RFC 7301); "": http/1.1 with http, else nothing.
+    # PostgreSQL 17 wants "postgresql" of who begins by TLS, and its libpq of whom it does so to.
+    alpn: str = ""
 
 
 class ClientsTls(Whole, frozen=True, forbid_unknown_fields=True):
@@ -37,6 +40,7 @@ class ClientsTls(Whole, frozen=True, forbid_unknown_fields=True):
     ca_file: str = ""  # who must have signed a client's certificate; "": clients show none
     ask: str = "required"  # "optional": who shows one is checked. nginx ssl_verify_client on | optional
     min_version: str = "1.2"
+    alpn: str = ""
 
 
 class Clients(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -20,7 +20,7 @@ from muxproxy.config.tls.certificates import days_left
 from muxproxy.errors import Problem
 
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
-# What a protocol is called in a handshake (RFC 7301). The others have no name there.
+# What a protocol is called in a handshake (RFC 7301). The others have no name there, unless it is written.
 ALPN = {"http": ["http/1.1"]}
 _PASSWORD = "its key has a passphrase: muxproxy asks nobody; write it without"
 
@@ -35,7 +35,7 @@ class TlsFileError(ValueError):
 
 def upstream_context(tls: UpstreamTls, protocol: str) -> ssl.SSLContext:
     """Raises TlsFileError."""
-    context = _context(ssl.PROTOCOL_TLS_CLIENT, tls.min_version, protocol)
+    context = _context(ssl.PROTOCOL_TLS_CLIENT, tls, protocol)
     if not tls.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -50,7 +50,7 @@ def upstream_context(tls: UpstreamTls, protocol: str) -> ssl.SSLContext:
 
 def clients_context(tls: ClientsTls, protocol: str) -> ssl.SSLContext:
     """Raises TlsFileError."""
-    context = _context(ssl.PROTOCOL_TLS_SERVER, tls.min_version, protocol)
+    context = _context(ssl.PROTOCOL_TLS_SERVER, tls, protocol)
     _show(context, tls.cert_file, tls.key_file)
     if tls.ca_file:
         _trust(context, tls.ca_file)
@@ -58,14 +58,15 @@ def clients_context(tls: ClientsTls, protocol: str) -> ssl.SSLContext:
     return context
 
 
-def _context(role: int, least: str, protocol: str) -> ssl.SSLContext:
+def _context(role: int, tls: UpstreamTls | ClientsTls, protocol: str) -> ssl.SSLContext:
     context = ssl.SSLContext(role)
-    context.minimum_version = _VERSIONS[least]
+    context.minimum_version = _VERSIONS[tls.min_version]
     # A server that wants to shake hands again in the middle (TLS 1.2) is told no: nobody needs it, and a
     # client that asks for it costs us a key exchange each time (P10).
     context.options |= ssl.OP_NO_RENEGOTIATION
-    if protocol in ALPN:
-        context.set_alpn_protocols(ALPN[protocol])
+    names = [tls.alpn] if tls.alpn else ALPN.get(protocol)
+    if names is not None:
+        context.set_alpn_protocols(names)
     return context
 
 

@@ -3,6 +3,7 @@ it."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import ssl
@@ -97,6 +98,21 @@ def test_what_cannot_be_used_is_told_with_its_key(
     assert str(told.value).startswith(rule)
 
 
+@pytest.mark.parametrize(
+    ("protocol", "alpn", "agreed"),
+    [("http", "", "http/1.1"), ("tcp", "", None), ("tcp", "postgresql", "postgresql")],
+)
+def test_the_protocol_has_its_name_on_both_sides(protocol: str, alpn: str, agreed: str | None) -> None:
+    one, two = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = upstream_context(UpstreamTls(ca_file=SERVER.ca, alpn=alpn), protocol)
+    theirs = clients_context(ClientsTls(SERVER.cert, SERVER.key, alpn=alpn), protocol)
+    ends = ours.wrap_bio(one, two, server_hostname="localhost"), theirs.wrap_bio(two, one, server_side=True)
+    for end in ends * 2:
+        with contextlib.suppress(ssl.SSLWantReadError):
+            end.do_handshake()
+    assert [end.selected_alpn_protocol() for end in ends] == [agreed] * 2
+
+
 def test_a_file_that_cannot_be_used_is_a_problem_of_the_configuration(tmp_path: Path) -> None:
     path = tmp_path / "web.toml"
     path.write_text(BACKEND.format(cert=SERVER.cert, key=SERVER.key, ca=SERVER.ca))
@@ -118,6 +134,8 @@ def test_a_file_that_cannot_be_used_is_a_problem_of_the_configuration(tmp_path: 
         ("ca_file = ", "verify = 1\nca_file = ", "upstream.tls.verify"),
         ("ca_file = ", 'server_name = "a b"\nca_file = ', "upstream.tls.server_name"),
         ("ca_file = ", 'min_version = "1.1"\nca_file = ', "upstream.tls.min_version"),
+        ("ca_file = ", 'alpn = "h2"\nca_file = ', "upstream.tls.alpn"),
+        ("ca_file = ", 'alpn = "a b"\nca_file = ', "upstream.tls.alpn"),
         ("ca_file = ", 'ca_flie = "/x"\nca_file = ', "upstream.tls.ca_flie"),
         ('tls = {{ cert_file = "{cert}", ', "tls = {{ ", "clients.tls.cert_file"),
     ],
