@@ -24,3 +24,10 @@ def test_a_snapshot_does_not_change_any_more():
     histogram.observe(0.25)
     assert (sum(before["counts"]), before["sum"]) == (1, 0.5)
     assert (sum(histogram.snapshot()["counts"]), histogram.snapshot()["sum"]) == (2, 0.75)
+
+
+def test_what_took_no_time_is_in_the_first_bucket_of_what_is_told_and_only_there() -> None:
+    histogram = Histogram()
+    histogram.observe(0.25)
+    assert histogram.snapshot(7)["counts"][0] == 7
+    assert sum(histogram.snapshot()["counts"]) == 1

@@ -329,11 +329,3 @@ class Accounts:
         self.bytes_to_clients += len(frame.data)
         wire.write(frame.data)
         wire.close()
-
-    def waits(self) -> Histogram:
-        """Of every exchange that was sent: 0 for those that found a place free."""
-        waits = Histogram()
-        waits.counts = list(self.queue_wait.counts)
-        waits.counts[0] += self.unqueued
-        waits.total = self.queue_wait.total
-        return waits

@@ -12,40 +12,45 @@ from muxproxy.protocols.contract import Reason
 
 STATES: Final = ("connecting", "idle", "resting", "busy", "suspect", "pinned", "draining", "closing")
 
+_NONE: Final = dict.fromkeys(STATES, 0)
+
 
 def statistics(pool: Pool, now: float) -> BackendSnapshot:
-    states = dict.fromkeys(STATES, 0)
+    states = _NONE.copy()
+    in_flight = 0
     for upstream in pool.upstreams:
         states[state_of(upstream)] += 1
+        in_flight += upstream.load()
+    bounds, config = pool.bounds, pool.config
     return {
         "protocol": pool.protocol.name,
         "draining": pool.draining,
         "clients": len(pool.clients),
-        "clients_max": pool.bounds[CLIENTS],
+        "clients_max": bounds[CLIENTS],
         "waiting": pool.gate.waiting,
-        "waiting_max": pool.bounds[QUEUED],
-        "oldest_wait": pool.oldest_wait(now),
+        "waiting_max": bounds[QUEUED],
+        "oldest_wait": pool.oldest_wait(now) if pool.gate.waiting else 0.0,
         "queue_timeout": pool.queue.timeout,
-        "in_flight": sum(upstream.load() for upstream in pool.upstreams),
+        "in_flight": in_flight,
         "upstream_sockets": len(pool.upstreams),
-        "upstream_max": pool.config.max_connections,
+        "upstream_max": config.max_connections,
         "upstream_allowed": pool.max_connections,
         "upstream": states,
-        "pinned": pin_reasons(pool),
-        "pinned_max": pool.bounds[PINNED],
+        "pinned": pin_reasons(pool) if states["pinned"] else {},
+        "pinned_max": bounds[PINNED],
         "outcomes": outcomes(pool.replied, pool.ended),
         "connects": pool.connects,
         "connect_failures": pool.connect_failures,
         "reused": pool.reused,
         "retried": pool.retried,
         "listening": pool.listening(),
-        "events": dict(pool.all_events()),
+        "events": pool.all_events().copy(),
         "remarks": list(pool.protocol.remarks()),
         "remembered": pool.protocol.remembered(),
         "limited": pool.limits_snapshot(),
         "pushed": pool.pushed(),
-        "closed": dict(pool.closed),
-        "queue_wait": pool.waits().snapshot(),
+        "closed": pool.closed.copy(),
+        "queue_wait": pool.queue_wait.snapshot(pool.unqueued),
         "bytes": {"from_clients": pool.bytes_from_clients, "to_clients": pool.bytes_to_clients},
         "servers": [server.snapshot() for server in pool.servers],
         "destinations": {},
@@ -57,9 +62,12 @@ def statistics(pool: Pool, now: float) -> BackendSnapshot:
 
 def outcomes(replied: int, ended: dict[Reason, int]) -> dict[str, dict[str, int]]:
     told: dict[str, dict[str, int]] = {
-        outcome: {} for outcome in ("replied", "refused", "expired", "lost", "abandoned")
+        "replied": {"ok": replied},
+        "refused": {},
+        "expired": {},
+        "lost": {},
+        "abandoned": {},
     }
-    told["replied"]["ok"] = replied
     for reason, count in ended.items():
         told[reason.outcome][reason.label] = count
     return told

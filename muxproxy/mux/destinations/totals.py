@@ -29,8 +29,6 @@ def statistics(front: Front, now: float) -> BackendSnapshot:
         for reason, count in pin_reasons(pool).items():
             pinned[reason] = pinned.get(reason, 0) + count
     busiest = nlargest(SHOWN, front.rooms.values(), key=_business)
-    waits = front.waits()
-    waits.counts[0] += sum(pool.unqueued for pool in pools)
     remarks = dict.fromkeys(text for pool in all_pools for text in pool.protocol.remarks())
     return {
         "protocol": front.protocol.name,
@@ -60,7 +58,7 @@ def statistics(front: Front, now: float) -> BackendSnapshot:
         "limited": {},
         "pushed": _added([pool.pushed() for pool in active]),
         "closed": dict(front.closed),
-        "queue_wait": waits.snapshot(),
+        "queue_wait": front.queue_wait.snapshot(sum(pool.unqueued for pool in all_pools)),
         "bytes": {
             "from_clients": sum(pool.bytes_from_clients for pool in all_pools),
             "to_clients": sum(pool.bytes_to_clients for pool in all_pools),

@@ -122,6 +122,7 @@ class Contexts:
         self.log = log
         self._date = date
         self._all: dict[tuple[str, str, UpstreamTls | ClientsTls], Secured] = {}
+        self._of: dict[str, list[Secured]] = {}  # the same, by backend
         self._told: dict[tuple[str, str, str], float] = {}  # backend, side, whose -> when it was warned of
         self._looking = False
 
@@ -130,6 +131,7 @@ class Contexts:
         secured = self._all.get(key)
         if secured is None:
             secured = self._all[key] = Secured(backend, protocol, tls)
+            self._of.setdefault(backend, []).append(secured)
             self._look_at(secured)
             if not self._looking:
                 self._looking = True
@@ -139,7 +141,9 @@ class Contexts:
     def keep_only(self, backend: str, wanted: tuple[UpstreamTls | ClientsTls | None, ...]) -> None:
         """After a reload; () where it is gone. Others that are still wanted are made anew."""
         for key in [key for key in self._all if key[0] == backend and key[2] not in wanted]:
-            del self._all[key]
+            self._of[backend].remove(self._all.pop(key))
+        if not self._of.get(backend, True):
+            del self._of[backend]
 
     def look(self) -> None:
         for secured in self._all.values():
@@ -170,10 +174,10 @@ class Contexts:
 
     def statistics(self, backend: str) -> dict[str, Any]:
         """For the backend's snapshot; {} without TLS."""
+        if backend not in self._of:
+            return {}
         now, told = self._date(), {}
-        for secured in self._all.values():
-            if secured.backend != backend:
-                continue
+        for secured in self._of[backend]:
             tls = secured.tls
             is_checked = tls.verify if isinstance(tls, UpstreamTls) else tls.ca_file != ""
             told[secured.side] = {
@@ -184,4 +188,4 @@ class Contexts:
                 "error": secured.error,
                 "days": {whose: round(left, 2) for whose, left in secured.days(now).items()},
             }
-        return {"tls": told} if told else {}
+        return {"tls": told}
