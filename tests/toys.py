@@ -7,7 +7,7 @@ name:
     request   name [+N: a body of N bytes] [idem] [eager] [bye: end my connection] [oneway] [pin] [unpin]
               [local: the session answers] [refuse: the session refuses] [db=N: the session remembers]
               [quiet] [block=N: alone, its reply may take N seconds longer] [reset: the session forgets all]
-              [listen=X] [unlisten=X] [anywhere: means the same in each db]
+              [listen=X] [unlisten=X] [anywhere: means the same in each db] [bug: the session raises]
     push      *sub X | *unsub X | *msg X ...: an acknowledgement, or for who listens to X
     reply     name [+N] [~: the body ends with the connection] [100: interim] [101: switch] [close] [hint=N]
     refusal   no LABEL [retry=N] [bye] | text
@@ -381,6 +381,8 @@ class ToySession(Session):
             if word in _STATES:
                 self._state = self.needs = _STATES[word]
                 return Frame(tag + name + b" remembered\n", FIRST | LAST | ANSWER, words, frame.tag)
+        if "bug" in words:
+            raise ZeroDivisionError("a bug of ours")
         if "local" in words:
             return Frame(tag + name + b" here\n", FIRST | LAST | ANSWER, words, frame.tag)
         if "refuse" in words:

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from muxproxy.config.model import Dubbo, Http, Redis
-from muxproxy.protocols.contract import ANSWER, BROKEN, FIRST, LAST, Frame
+from muxproxy.protocols.contract import ANSWER, BROKEN, FIRST, FRAMES, LAST, LINES, Frame
 from muxproxy.protocols.dubbo import DubboProtocol, framing
 from muxproxy.protocols.http import HttpProtocol, chunked
 from muxproxy.protocols.http import replies as http_replies
@@ -16,8 +16,6 @@ from muxproxy.protocols.redis import RedisProtocol
 from muxproxy.protocols.redis.framing import replies as redis_replies
 from muxproxy.protocols.redis.framing import requests as redis_requests
 from tests.fuzz.samples import cuts, replies, requests, spoiled
-
-pytestmark = pytest.mark.inside  # budgets of a few
 
 MADE = {"http": HttpProtocol(Http()), "redis": RedisProtocol(Redis()), "dubbo": DubboProtocol(Dubbo())}
 SEEDS = 60
@@ -75,7 +73,6 @@ def answered(protocol: str, parts: list[bytes], note: int) -> list[tuple[bytes, 
     made = MADE[protocol]
     framer = made.replies()
     if protocol == "redis":
-        framer.connection = None
         for _ in range(20):
             framer.expect(made.table.find(b"GET"))
     else:
@@ -88,6 +85,7 @@ def answered(protocol: str, parts: list[bytes], note: int) -> list[tuple[bytes, 
     return messages(frames)
 
 
+@pytest.mark.inside  # budgets of a few: compiled they are constants, of which the last tests have more
 @pytest.mark.parametrize("protocol", MADE)
 def test_of_requests(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(SEEDS):
@@ -106,6 +104,7 @@ def test_of_requests(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
             assert asked(protocol, parts) == generous, f"seed {seed}"
 
 
+@pytest.mark.inside  # budgets of a few: compiled they are constants, of which the last tests have more
 @pytest.mark.parametrize("protocol", MADE)
 def test_of_replies(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(SEEDS):
@@ -123,3 +122,34 @@ def test_of_replies(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:
             tighten(patch, chance)
             assert answered(protocol, parts, note) == generous, f"seed {seed}"
+
+
+# Messages that go on, of which one feed may bring no more than it does.
+ASKED = {"http": requests("http")[:4], "redis": requests("redis")[2:5], "dubbo": requests("dubbo")[:3]}
+ANSWERED = {
+    "http": [replies("http")[3]] * (FRAMES // 8) + [replies("http")[0]],
+    "redis": [b"*%d\r\n" % LINES, *[b"$1\r\na\r\n"] * LINES, *[b":1\r\n"] * 19],
+    "dubbo": [replies("dubbo")[0], replies("dubbo")[2]] * FRAMES,
+}
+
+
+@pytest.mark.parametrize("protocol", MADE)
+def test_of_more_requests_than_one_feed_may_bring(protocol: str) -> None:
+    chance = Random(1)
+    parts = [chance.choice(ASKED[protocol]) for _ in range(3 * FRAMES)]
+    together = asked(protocol, [b"".join(parts)])
+    assert together == asked(protocol, parts)
+    assert len(together) >= 3 * FRAMES
+
+
+@pytest.mark.parametrize("protocol", MADE)
+def test_of_more_replies_than_one_feed_may_bring(protocol: str) -> None:
+    parts = ANSWERED[protocol]
+    data = b"".join(parts)
+    together = answered(protocol, [data], KEEP)
+    assert together == answered(protocol, parts, KEEP)
+    assert b"".join(part for part, _ in together) == data
+    framer = MADE[protocol].replies()
+    framer.expect(MADE["redis"].table.find(b"GET") if protocol == "redis" else KEEP)
+    framer.feed(data)
+    assert framer.more

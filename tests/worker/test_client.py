@@ -6,6 +6,7 @@ import pytest
 
 from muxproxy.protocols.contract import Sharing
 from muxproxy.worker.visit import AT_ONCE, Visit
+from tests.toys import Toy
 from tests.worker.hands import Bench, perform
 
 
@@ -92,7 +93,7 @@ def test_a_refusal_arrives_whole_though_the_client_is_still_sending() -> None:
     perform(scene)
 
 
-@pytest.mark.inside  # the pool's submit is replaced
+@pytest.mark.inside  # the pool's submit is replaced: only there a bug finds an exchange that nobody has yet
 def test_our_own_bug_ends_the_client_it_touched_and_nothing_else() -> None:
     async def scene(bench: Bench) -> None:
         bob = await bench.asks(b"bob\n")
@@ -115,3 +116,20 @@ def test_our_own_bug_ends_the_client_it_touched_and_nothing_else() -> None:
         assert bench.outcomes() == {"internal": 1, "ok": 1}
 
     perform(scene)
+
+
+def test_a_bug_of_ours_in_a_session_ends_its_client_and_nothing_else() -> None:
+    async def scene(bench: Bench) -> None:
+        bob = await bench.asks(b"bob\n")
+        server = await bench.accepted()
+        ann = await bench.asks(b"ann bug\n")
+        assert await ann.gets_end() == b""
+        (traceback,) = bench.bugs()
+        assert "a bug of ours" in traceback
+        bench.logged.clear()
+        await server.gets(4)
+        await server.sends(b"bob\n")
+        assert await bob.gets(4) == b"bob\n"
+        assert bench.outcomes() == {"ok": 1}
+
+    perform(scene, Toy(Sharing.EXCLUSIVE, sessions=True))

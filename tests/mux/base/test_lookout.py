@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from muxproxy.mux.base.lookout import AT_A_TIME, EVERY, Lookout
+from muxproxy.mux.base.lookout import AT_A_TIME, EVERY
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Peer, Stage
 from tests.tagged_toys import tagged
@@ -128,7 +130,6 @@ def test_nobody_looks_where_nothing_is_to_be_seen() -> None:
     assert not again.is_open
 
 
-@pytest.mark.inside  # Lookout._look_at is replaced
 def test_a_turn_of_the_loop_looks_at_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     number = AT_A_TIME + 3
     stage = Stage(Sharing.DEDICATED, max_connections=number)
@@ -136,7 +137,13 @@ def test_a_turn_of_the_loop_looks_at_so_many(monkeypatch: pytest.MonkeyPatch) ->
         stage.client()
         stage.connects()
     looked: list[float] = []
-    monkeypatch.setattr(Lookout, "_look_at", lambda self, upstream, limit, now: looked.append(now))
+    hearing = stage.world.hearing
+
+    def looking(wire: Any) -> tuple[int, float]:
+        looked.append(stage.world.now)
+        return hearing(wire)
+
+    monkeypatch.setattr(stage.world, "hearing", looking)
     stage.passes(1.5 * EVERY)
     assert len(looked) == number
     assert looked.count(looked[0]) == AT_A_TIME

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from muxproxy.mux.ordered import feed
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Peer, Stage
 from tests.toys import Toy
@@ -300,7 +299,6 @@ def test_a_connection_that_is_lost_while_a_message_is_on_its_way_takes_nothing_o
     assert [client.got() for client in clients] == [b"*msg news two\n"] * 5
 
 
-@pytest.mark.inside  # FeedClient._push is replaced
 def test_a_bug_of_ours_in_a_later_turn_is_a_gap_and_not_the_end(monkeypatch: Any) -> None:
     stage = stage_of()
     server, clients = in_turns(stage)
@@ -310,7 +308,7 @@ def test_a_bug_of_ours_in_a_later_turn_is_a_gap_and_not_the_end(monkeypatch: Any
     def broken(*_: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(feed.FeedClient, "_push", broken)
+    monkeypatch.setattr(clients[2].wire, "write", broken)
     with pytest.raises(RuntimeError):
         stage.world.next_turn()
     monkeypatch.undo()
