@@ -15,6 +15,7 @@ from tests.system.dubbo.own import Shuffler
 from tests.system.process import wait_for
 from tests.system.proxy import Proxy
 
+RST = b"\1\0\0\0\0\0\0\0"  # when it is closed
 HERE, THERE, LATER = "198.18.0.1", "198.18.0.2", "198.18.0.9"
 # What it gets: connects and says nothing, so that what is said to it is not lost to an RST.
 CONNECT = """
@@ -63,7 +64,8 @@ def from_there(neighbour: str, port: int, patience: float = 10.0) -> str:
 def is_let_in(proxy: Proxy, source: str, to: str) -> bool:
     """It becomes a client."""
     before = proxy.outcomes().get("denied", 0)
-    with socket.create_connection((to, proxy.port), timeout=10, source_address=(source, 0)):
+    with socket.create_connection((to, proxy.port), timeout=10, source_address=(source, 0)) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)  # a FIN of tcp's may wait with its session
         wait_for(
             lambda: proxy.backend()["clients"] == 1 or proxy.outcomes().get("denied", 0) > before,
             within=10,

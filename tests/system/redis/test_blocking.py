@@ -42,11 +42,16 @@ def test_a_client_that_leaves_while_it_blocks_frees_its_connection_at_once(clean
 
 def test_who_blocks_longer_than_reply_timeout_is_not_taken_for_stuck(clean: RedisServer) -> None:
     # Three seconds: nothing else here is so late on a busy machine.
-    with proxied(clean, upstream={"reply_timeout": "3s"}) as proxy, Wire(proxy.address) as wire:
-        wire.send(command("BLPOP", "jobs", 3.5))
-        assert wire.reply() == b"*-1\r\n"
-        assert wire.ask("XREAD", "BLOCK", 3500, "STREAMS", "stream", "$") == b"*-1\r\n"
-        assert wire.ask("PING", "x") == b"$1\r\nx\r\n"
+    with (
+        proxied(clean, upstream={"reply_timeout": "3s"}) as proxy,
+        Wire(proxy.address) as pops,
+        Wire(proxy.address) as reads,
+    ):
+        pops.send(command("BLPOP", "jobs", 3.5))
+        reads.send(command("XREAD", "BLOCK", 3500, "STREAMS", "stream", "$"))
+        for wire in (pops, reads):
+            assert wire.reply() == b"*-1\r\n"
+            assert wire.ask("PING", "x") == b"$1\r\nx\r\n"
         assert "reply_timeout" not in proxy.outcomes()
 
 

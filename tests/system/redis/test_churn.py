@@ -13,7 +13,7 @@ from tests.system.redis.server import RedisServer
 from tests.system.sockdiag import SockDiag
 
 WORKERS = 500
-ROUNDS = size(3, 6)
+ROUNDS = size(2, 6)
 
 
 async def open_use_close(host: str, port: int) -> list[str]:
