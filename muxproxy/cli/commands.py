@@ -133,7 +133,7 @@ def resume(places: list[str], name: str, server: str) -> None:
 @click.command(short_help="Replace each connection as it comes free.")
 @asks_a_running_one
 @name_argument
-@server_option("Only those to this server, as the status shows it.")
+@server_option("Only those to this server, as the status shows it, or to any destination.")
 def reconnect(places: list[str], name: str, server: str) -> None:
     """Replace each connection of backend NAME to its servers as it comes free, idle ones at once."""
     _told(_post(places, name, "reconnect", server))

@@ -281,9 +281,16 @@ def _warnings(backend: Backend) -> Iterator[Problem]:
         for name in ("max_connections_each", "max_destinations"):
             if getattr(upstream, name) != getattr(Upstream(), name):
                 yield warn(f"upstream.{name}", 'no effect without to = "original" or "host"')
-    elif any(parse_entry(text).name in ("localhost", ".localhost") for text in upstream.allow):
-        rule = "its addresses are loopback, which only a network allows: 127.0.0.0/8"
-        yield Problem(backend.file, "upstream.allow", '"localhost"', rule)
+    else:
+        if any(parse_entry(text).name in ("localhost", ".localhost") for text in upstream.allow):
+            rule = "its addresses are loopback, which only a network allows: 127.0.0.0/8"
+            yield Problem(backend.file, "upstream.allow", '"localhost"', rule)
+        if upstream.max_connections_each > max(1, upstream.max_connections // 2):
+            most = upstream.max_connections
+            who = "one that hangs takes" if upstream.max_connections_each >= most else "two that hang take"
+            yield warn(
+                "upstream.max_connections_each", f"more than half of max_connections, {most}: {who} all"
+            )
     if backend.protocol == "redis":
         yield from _redis_warnings(backend)
     if backend.protocol == "tcp":

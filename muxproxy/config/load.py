@@ -23,6 +23,7 @@ from muxproxy.config import consistency, exposure, keys, secrets
 from muxproxy.config.identity import UnknownNameError, admin_owner, identity
 from muxproxy.config.keys import NODE_FILE
 from muxproxy.config.model import (
+    EVERYWHERE,
     PATIENCE,
     SECRETS,
     Backend,
@@ -186,7 +187,9 @@ def _backend(path: Path) -> tuple[Backend | None, _File]:
     _read_secrets(file, values["redis"])
     _unknown_tables(file, document, protocol)
     needed = [("clients", "listen", "127.0.0.1:8080")]
-    if values["upstream"].get("to", "servers") == "servers" and "upstream.to" not in file.bad:
+    to_servers = values["upstream"].get("to", "servers") == "servers"
+    queue = patience.get("queue", {}) | ({} if to_servers else {"max_waiting": EVERYWHERE})
+    if to_servers and "upstream.to" not in file.bad:
         needed.append(("upstream", "servers", "10.0.0.5:80"))
     for table, key, example in needed:
         if key not in values[table] and f"{table}.{key}" not in file.bad and table not in file.bad:
@@ -196,7 +199,7 @@ def _backend(path: Path) -> tuple[Backend | None, _File]:
         **top,
         clients=_clients(values["clients"]),
         upstream=_upstream({**patience.get("upstream", {}), **values["upstream"]}),
-        queue=Queue(**{**patience.get("queue", {}), **values["queue"]}),
+        queue=Queue(**{**queue, **values["queue"]}),
         http=Http(**{**values["http"], "routes": _routes(values["http"])}),
         redis=Redis(**{**values["redis"], "batch": Batch(**values["redis"].get("batch", {}))}),
         dubbo=Dubbo(**{**values["dubbo"], "limits": _limits(values["dubbo"])}),

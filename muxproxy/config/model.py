@@ -95,7 +95,8 @@ class Clients(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[queue]`: requests that wait for a place."""
 
-    # Envoy max_pending_requests 1024; a waiter costs about 1 KiB and its request.
+    # Envoy max_pending_requests 1024; a waiter costs about 1 KiB and its request. With destinations:
+    # EVERYWHERE.
     max_waiting: int = 1000
     # Longer than a hiccup, shorter than a caller's patience, which is its protocol's (PATIENCE): who waits
     # longer makes work that nobody waits for. HAProxy `timeout queue`, PgBouncer 120 s, linkerd 3 s.
@@ -162,6 +163,11 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def pinned_limit(self) -> int:
         return max(1, self.max_connections - 1) if self.max_pinned is None else self.max_pinned
 
+
+# The default of [queue] max_waiting where requests have destinations: all that an app asks of anybody waits
+# in one queue, so as many may as there may be clients; one destination that hangs has half of it. Envoy's
+# 1024 are each cluster's; HAProxy's queue (maxqueue 0), Squid's and clients' own have no bound by themselves.
+EVERYWHERE: int = 10_000
 
 # protocol -> table -> key: defaults that follow the protocol's own callers. Of the usual clients' default
 # timeouts the shortest is meant, and what is left of it is for the reply.

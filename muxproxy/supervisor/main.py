@@ -22,7 +22,7 @@ from typing import Any
 import trio
 
 from muxproxy import __version__
-from muxproxy.config.address import admin_socket
+from muxproxy.config.address import TLS, admin_socket, parse_listen
 from muxproxy.config.identity import Identity, identity
 from muxproxy.config.limits import PLACES, assign_workers, numbers, shares
 from muxproxy.config.model import Backend, Config, Node
@@ -260,9 +260,10 @@ class Supervisor:
         ]
 
     def _bound(self) -> dict[str, list[str]]:
-        """The addresses of each backend, as the kernel says."""
+        """The addresses of each backend, as the kernel says, and those by TLS as its file does."""
         return {
-            name: [listener.bound for listener in mine] for name, mine in self._listeners.backends.items()
+            name: [f"{TLS if parse_listen(each.address).tls else ''}{each.bound}" for each in mine]
+            for name, mine in self._listeners.backends.items()
         }
 
     def _tell_backends(self) -> None:

@@ -117,7 +117,8 @@ def test_a_path_that_is_not_there_is_a_configuration_error(tmp_path: Path) -> No
 
 
 def test_where_a_request_goes_is_told_in_the_place_of_numbers(tmp_path: Path) -> None:
-    asked = GOOD.replace('servers = ["10.0.0.5:80"]', 'to = "host"\nallow = ["127.0.0.0/8"]')
+    to = 'to = "host"\nmax_connections = 16\nallow = ["127.0.0.0/8"]'
+    asked = GOOD.replace('servers = ["10.0.0.5:80"]', to)
     path = write(tmp_path, out=asked, orders=GOOD.replace("8080", "8081"))
     result = check(path, "--where", "http://127.0.0.1:8080/")
     assert result.exit_code == 0

@@ -155,10 +155,13 @@ def test_one_address_has_one_listener_in_all_backends() -> None:
     ]
 
 
+EACH = "upstream.max_connections_each = 8: more than half of max_connections"
 WARNINGS: list[tuple[dict[str, Any], str]] = [
+    ({"upstream": {**HOST, "max_connections": 8}}, f"{EACH}, 8: one that hangs takes all"),
+    ({"upstream": {**HOST, "max_connections": 15}}, f"{EACH}, 15: two that hang take all"),
     ({"upstream": {"max_destinations": 5}}, "no effect without to"),
     ({"upstream": {"max_connections_each": 5}}, "no effect without to"),
-    ({"upstream": {**HOST, "allow": ("localhost",)}}, "its addresses are loopback"),
+    ({"upstream": {**HOST, "max_connections": 16, "allow": ("localhost",)}}, "its addresses are loopback"),
     ({"listen": ("0.0.0.0:80",)}, "other machines can reach this, and are refused"),
     (
         {"listen": ("0.0.0.0:80",), "clients": {"from_": ("anyone",)}},

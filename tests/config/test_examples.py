@@ -11,7 +11,18 @@ import pytest
 
 from muxproxy.config import keys
 from muxproxy.config.load import examine
-from muxproxy.config.model import PATIENCE, Clients, Dubbo, Http, Node, Queue, Redis, Tcp, Upstream
+from muxproxy.config.model import (
+    EVERYWHERE,
+    PATIENCE,
+    Clients,
+    Dubbo,
+    Http,
+    Node,
+    Queue,
+    Redis,
+    Tcp,
+    Upstream,
+)
 from muxproxy.config.units import parse_duration
 from tests.certificates import made
 
@@ -26,6 +37,7 @@ DESTINATIONS = {"allow", "deny", "max_connections_each", "max_destinations"}  # 
 HOSTS = {"max_tunnels", *keys.PROTOCOL_TABLES["http"]["routes"].table}
 SHARED = {"hold_rate", "max_in_flight", "max_pinned", "suspect_after"}  # connections
 REQUESTS = {"head_timeout", "hold_timeout", "min_rate", "pipeline_buffer", "reply_timeout"}
+PLENTY = {"outbound": 64, "session-cluster": 24}
 EXAMPLES = {
     "ledger-db": ("tcp", EXCHANGES | REQUESTS | SHARED | DESTINATIONS | LED),
     "orders-api": ("http", SHARED | DESTINATIONS | LED | HOSTS - {"servers", "max_connections", "tls"}),
@@ -58,9 +70,14 @@ def test_the_examples_show_the_defaults() -> None:
     for backend in config.backends:
         assert backend.clients == Clients(listen=backend.clients.listen)
         patience: dict[str, Any] = PATIENCE[backend.protocol]
-        assert backend.queue == Queue(**patience["queue"])
         upstream = backend.upstream
-        assert upstream == Upstream(servers=upstream.servers, to=upstream.to, **patience.get("upstream", {}))
+        if upstream.to == "servers":
+            assert backend.queue == Queue(**patience["queue"])
+            more = patience.get("upstream", {})
+        else:  # eight of eight towards one destination would be worth a warning
+            assert backend.queue == Queue(**patience["queue"], max_waiting=EVERYWHERE)
+            more = {"max_connections": PLENTY[backend.name]}
+        assert upstream == Upstream(servers=upstream.servers, to=upstream.to, **more)
         own = (backend.http, backend.redis, backend.dubbo, backend.tcp)
         assert own == (Http(), Redis(), Dubbo(), Tcp())
 

@@ -113,7 +113,8 @@ class Proxy:
         what = f"muxproxy is ready; its log: {self.log()}"
         # Not more often: what starts needs the CPU, and answers each of these questions.
         status = wait_for(self._ready, within=20, what=what, every=0.02)
-        self.host, _, port = status["backends"][self.name]["listen"][0].rpartition(":")
+        listen = status["backends"][self.name]["listen"][0].removeprefix("tls:")
+        self.host, _, port = listen.rpartition(":")
         self.port = int(port)
 
     def _ready(self) -> dict[str, Any]:

@@ -73,6 +73,8 @@ def test_certificates_of_both_sides_are_exchanged_under_load_without_an_error(tm
                 lambda read=read: proxy.log().count("TLS files read again") > read, within=10, what="a look"
             )
         results = load.stop()
+        plain, by_tls = proxy.backend()["listen"]
+        assert (plain, by_tls[:14]) == (proxy.address, "tls:127.0.0.1:")
         assert set(results.outcomes) == {RIGHT}, results.summary()
         told = proxy.backend()["tls"]["upstream"]
         assert told["verified"]

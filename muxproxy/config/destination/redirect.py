@@ -192,5 +192,6 @@ def _users(names: Sequence[str], uid_of: Callable[[str], int]) -> Iterator[str]:
 
 
 def _cgroups(paths: Sequence[str]) -> Iterator[str]:
+    """By its level in version 2's own tree, which systemd mounts at `unified` where version 1 is, too."""
     for path in paths:
-        yield f'socket cgroupv2 level {path.count("/") + 1} "{path}" '
+        yield f'socket cgroupv2 level {path.removeprefix("unified/").count("/") + 1} "{path}" '

@@ -374,7 +374,10 @@ class Front(ExclusivePool):
                     exchange.client.refuse(exchange, reason, f"{self.name}: {why}", now)
 
     def reconnect(self, now: float, address: str = "") -> None:
-        for pool in list(self.pools()):
+        """`address`: a server's, or what clients call the destination."""
+        for room in list(self.rooms.values()):
+            room.pool.reconnect(now, "" if str(room.destination) == address else address)
+        for pool in self.leaving:
             pool.reconnect(now, address)
 
     # -- its end -----------------------------------------------------------------------------------

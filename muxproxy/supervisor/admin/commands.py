@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 import trio
 
+from muxproxy.config.address import parse_server
 from muxproxy.config.model import Backend, Config
 from muxproxy.config.plan import told
 from muxproxy.errors import ConfigError, OperatorError
@@ -110,12 +111,17 @@ class Commands:
         await self._change(partial(Live.set, name=name, numbers=numbers))
 
     async def reconnect(self, name: str, server: str = "") -> None:
-        """`server`: an address as the status shows it."""
-        backend_of(self.files, name)
+        """`server`: an address as the status shows it; or, where requests have destinations, any."""
+        backend = backend_of(self.files, name)
         self._refuse_now()
         if name in self.live.drained:
             raise OperatorError(f"{name} is drained: it has no connections")
-        if server:
+        if server and backend.upstream.to != "servers":  # of these the status names a few
+            try:
+                server = str(parse_server(server))
+            except ValueError as error:
+                raise UnknownError(f"--server {server!r}: {error}") from None
+        elif server:
             entry = (await self._running.report())["backends"].get(name, {})
             known = [each["address"] for each in entry.get("servers", [])]
             if server not in known:

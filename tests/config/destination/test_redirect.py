@@ -98,6 +98,12 @@ def test_of_users_and_of_cgroups_each() -> None:
     ]
 
 
+def test_a_cgroup_below_unified_is_where_version_2_is_beside_version_1() -> None:
+    """Seen: at level 3 the rule matches nothing, at level 2 what is in a.slice/b.service."""
+    both = backend("80", redirect_cgroups=("unified/a.slice/b.service",))
+    assert 'socket cgroupv2 level 2 "unified/a.slice/b.service" tcp dport 80' in rules(both)[0]
+
+
 def test_what_muxproxy_itself_connects_to_is_let_alone_before_all_else() -> None:
     table = Redirects([backend("6379")], [999, 999, 3], uid).table().splitlines()
     assert table[3].strip().startswith("meta skuid { 3, 999 } counter return")

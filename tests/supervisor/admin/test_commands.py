@@ -180,11 +180,17 @@ async def test_at_the_end_nothing_is_changed_any_more(case):
 
 
 async def test_workers_are_told_to_reconnect(case):
+    out = backend("out", upstream__to="host", upstream__servers=())
+    case.commands.files = config(*FILES.backends, out)
     await case.commands.reconnect("cache")
     await case.commands.reconnect("web", "10.0.0.5:80")
     assert case.running.reconnected == [("cache", ""), ("web", "10.0.0.5:80")]
     with pytest.raises(UnknownError, match=r"web has no server at .10\.0\.0\.7:80.; it has 10\.0\.0\.5:80"):
         await case.commands.reconnect("web", "10.0.0.7:80")
+    await case.commands.reconnect("out", "api.internal:80")
+    assert case.running.reconnected[-1] == ("out", "api.internal:80")
+    with pytest.raises(UnknownError, match="a host and a port, such as"):
+        await case.commands.reconnect("out", "api.internal")
     with pytest.raises(UnknownError, match="it has none"):
         await case.commands.reconnect("cache", "10.0.0.7:80")
     with pytest.raises(UnknownError):

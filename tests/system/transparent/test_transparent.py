@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.process import needs
+from muxproxy.config.destination import Destination
+from tests.system.process import needs, wait_for
 from tests.system.proxy import Proxy
 from tests.system.transparent.scene import add_places, held, led, muxproxy, place, run
 
@@ -52,11 +53,18 @@ class Echo(socketserver.BaseRequestHandler):
             self.request.sendall(data)
 
 
+class Server(socketserver.ThreadingTCPServer):
+    def __init__(self, host: str, port: int, handler: type[socketserver.BaseRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, port), handler, bind_and_activate=False)
+
+
 @contextmanager
-def servers(handler: type[socketserver.BaseRequestHandler], port: int) -> Iterator[list[str]]:
+def servers(handler: type[socketserver.BaseRequestHandler], port: int, *more: str) -> Iterator[list[str]]:
+    hosts = [*map(place, range(1, SERVERS + 1)), *more]
     with ExitStack() as stack:
-        for number in range(1, SERVERS + 1):
-            server = socketserver.ThreadingTCPServer((place(number), port), handler, bind_and_activate=False)
+        for host in hosts:
+            server = Server(host, port, handler)
             server.allow_reuse_address = server.daemon_threads = True
             server.request_queue_size = 128
             server.server_bind()
@@ -64,7 +72,7 @@ def servers(handler: type[socketserver.BaseRequestHandler], port: int) -> Iterat
             stack.callback(server.server_close)
             stack.callback(server.shutdown)
             threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        yield [f"{place(number)}:{port}" for number in range(1, SERVERS + 1)]
+        yield [str(Destination(host, port)) for host in hosts]
 
 
 def curls(peer: str, number: int) -> str:
@@ -132,14 +140,46 @@ def asked(proxy: Proxy) -> bytes:
         return loop.recv(1)
 
 
+TPROXY = """
+table inet played {
+    chain out {
+        type route hook output priority mangle
+        meta skuid 0 tcp dport 5432 meta mark set 1
+    }
+    chain pre {
+        type filter hook prerouting priority mangle
+        meta mark 1 meta nfproto ipv4 meta l4proto tcp tproxy ip to 127.0.0.1:15001 accept
+        meta mark 1 meta nfproto ipv6 meta l4proto tcp tproxy ip6 to [::1]:15001 accept
+    }
+}
+"""
+
+
+def echoes(peer: str) -> None:
+    host, _, port = peer.rpartition(":")
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=10) as session:
+        session.sendall(peer.encode())
+        assert session.recv(100) == peer.encode()
+
+
 def test_any_protocol_over_tcp_and_who_comes_directly_is_sent_away(tmp_path: Path) -> None:
-    with servers(Echo, 5432) as peers, led(tmp_path, "tcp", ["5432"]) as proxy:
+    """IPv4 and IPv6, by a redirect and by TPROXY."""
+    run("ip", "addr", "add", "fd77::1/128", "dev", "lo", "nodad")
+    clients = {"listen": ["127.0.0.1:15001", "[::1]:15001"], "transparent": True}
+    with servers(Echo, 5432, "fd77::1") as peers, led(tmp_path, "tcp", ["5432"], clients=clients) as proxy:
         for peer in peers:
-            host, _, port = peer.rpartition(":")
-            with socket.create_connection((host, int(port)), timeout=10) as session:
-                session.sendall(peer.encode())
-                assert session.recv(100) == peer.encode()
-                assert held(proxy, peer)[peer] == 1
+            echoes(peer)
+        wait_for(lambda: proxy.outcomes() == {"ok": len(peers)}, within=10, what="all are counted")
+        assert set(proxy.backend()["destinations"]) == set(peers)
+        muxproxy("redirect", "-c", str(proxy.folder), "--remove")
+        for family, everywhere in (("-4", "0.0.0.0/0"), ("-6", "::/0")):
+            run("ip", family, "rule", "add", "fwmark", "1", "lookup", "100")
+            run("ip", family, "route", "add", "local", everywhere, "dev", "lo", "table", "100")
+        run("nft", "-f", "-", input=TPROXY)
+        for peer in peers:
+            echoes(peer)
+        wait_for(lambda: proxy.outcomes() == {"ok": 2 * len(peers)}, within=10, what="all are counted")
+        run("nft", "delete", "table", "inet", "played")
         with pytest.raises(ConnectionError):
             asked(proxy)
         assert proxy.outcomes()["denied"] == 1
