@@ -66,8 +66,8 @@ def assign_workers(config: Config, live: Sequence[Sequence[str]] = ()) -> list[l
 
 def shares(config: Config, assigned: Sequence[Sequence[Backend]]) -> list[list[Backend]]:
     """What each worker is told of its backends: of one that has shards its part of min_connections, so that
-    all together keep so many warm, and where requests have destinations of what these share. What is bounded
-    otherwise (numbers()) stays whole: the supervisor's ledger lends it to where it is wanted."""
+    all together keep so many warm, and of what one destination may have. What is the whole backend's
+    (numbers()) stays whole: the supervisor's ledger lends it to where it is wanted."""
     seen: dict[str, int] = {}
     told: list[list[Backend]] = []
     for owned in assigned:
@@ -86,15 +86,17 @@ def _shard(backend: Backend, number: int) -> Backend:
     def part(whole: int, least: int = 0) -> int:
         return max(least, whole // backend.shards + (number < whole % backend.shards))
 
-    queue, upstream, http = backend.queue, backend.upstream, backend.http
+    upstream, http = backend.upstream, backend.http
     replace = msgspec.structs.replace
     if upstream.to == "servers":
         warm = part(upstream.min_connections)
         return replace(backend, upstream=replace(upstream, min_connections=warm))
-    pinned, upgraded, tunnels = upstream.max_pinned, http.max_upgraded, http.max_tunnels
+    # What is one destination's. To lend that by need, too, the ledger would have a budget for each: of a name
+    # that a client chose, made with its first request, and a round trip before its first connect. As it is a
+    # destination has its part in each shard at once, and all parts together are what is written.
+    pinned, upgraded = upstream.max_pinned, http.max_upgraded
     return replace(
         backend,
-        queue=replace(queue, max_waiting=part(queue.max_waiting)),
         upstream=replace(
             upstream,
             max_pinned=None if pinned is None else part(pinned),
@@ -103,7 +105,6 @@ def _shard(backend: Backend, number: int) -> Backend:
         http=replace(
             http,
             max_upgraded=None if upgraded is None else part(upgraded),
-            max_tunnels=None if tunnels is None else part(tunnels),
             routes=tuple(
                 replace(route, max_connections=route.max_connections and part(route.max_connections, 1))
                 for route in http.routes
@@ -114,15 +115,15 @@ def _shard(backend: Backend, number: int) -> Backend:
 
 PLACES = ""  # of upstream.max_connections, among numbers()
 CLIENTS, QUEUED, PINNED, COMMON, LIMITED = "clients", "waiting", "pinned", "common", "limited"
+TUNNELS = "tunnels"
 
 
 def numbers(backend: Backend) -> dict[str, int]:
     """What is bounded of a backend as a whole, however many workers share it."""
     most = backend.upstream.max_connections
-    bounds = {PLACES: most, CLIENTS: backend.clients.max_connections}
-    if backend.upstream.to != "servers":
-        return bounds
-    bounds[QUEUED] = backend.queue.max_waiting
+    bounds = {PLACES: most, CLIENTS: backend.clients.max_connections, QUEUED: backend.queue.max_waiting}
+    if backend.upstream.to != "servers":  # the others are one destination's
+        return bounds | ({TUNNELS: tunnels_limit(backend)} if backend.upstream.to == "host" else {})
     if backend.protocol == "http":
         bounds[PINNED] = upgraded_limit(backend)
     elif backend.protocol == "redis":
@@ -143,6 +144,12 @@ def pinned_limit(backend: Backend) -> int:
 def upgraded_limit(backend: Backend) -> int:
     """So that a half at least stays with requests, unless somebody wrote otherwise."""
     written = backend.http.max_upgraded
+    return max(1, backend.upstream.max_connections // 2) if written is None else written
+
+
+def tunnels_limit(backend: Backend) -> int:
+    """Of all destinations together: a half at least stays with requests, likewise."""
+    written = backend.http.max_tunnels
     return max(1, backend.upstream.max_connections // 2) if written is None else written
 
 

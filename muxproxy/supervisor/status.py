@@ -116,7 +116,6 @@ def backend_entries(
             {"state": state, "listen": list(bound.get(name, ()))}
             | _configured(backend)
             | (merged(snapshots[name]) if name in snapshots else {})
-            | {"waiting_max": backend.queue.max_waiting}  # of what destinations share a shard has a part
         )
     return {name: entry | _UNCHANGED | told.get(name, {}) for name, entry in sorted(entries.items())}
 

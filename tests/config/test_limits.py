@@ -323,7 +323,7 @@ def test_shards_keep_warm_together_what_is_written_and_all_else_is_lent() -> Non
     assert limits.shares(now, [[alone]]) == [[alone]]
 
 
-def test_what_destinations_share_is_told_in_parts_that_add_up_to_what_is_written() -> None:
+def test_what_one_destination_may_have_is_told_in_parts_that_add_up_to_what_is_written() -> None:
     whole = models.backend(
         shards=3,
         clients__max_connections=100,
@@ -338,15 +338,20 @@ def test_what_destinations_share_is_told_in_parts_that_add_up_to_what_is_written
     now = models.config(whole)
     told = [mine[0] for mine in limits.shares(now, limits.assign_workers(now))]
     assert [part.clients.max_connections for part in told] == [100, 100, 100]
-    assert [part.queue.max_waiting for part in told] == [3, 2, 2]
+    assert [part.queue.max_waiting for part in told] == [7, 7, 7]
     assert [part.upstream.max_connections_each for part in told] == [3, 3, 2]
-    assert [part.http.max_tunnels for part in told] == [2, 1, 1]
+    assert [part.http.max_tunnels for part in told] == [4, 4, 4]
     assert [[route.max_connections for route in part.http.routes] for part in told] == [
         [2, None],
         [1, None],
         [1, None],
     ]
-    assert set(limits.numbers(whole)) == {limits.PLACES, limits.CLIENTS}
+    assert limits.numbers(whole) == {
+        limits.PLACES: 9,
+        limits.CLIENTS: 100,
+        limits.QUEUED: 7,
+        limits.TUNNELS: 4,
+    }
 
 
 @pytest.mark.parametrize(

@@ -59,9 +59,9 @@ class Pool(Changing):
         gate = self.gate
         if gate.waiting >= gate.max_waiting and gate.is_full() and not self._may_have_one(now):
             self.allowance.want(now, refused=True)
-            self.line.keeps(now)
-            self.refuse_full(exchange, now)
-            return
+            if not self.line.keeps_beyond(gate, now):
+                self.refuse_full(exchange, now)
+                return
         if gate.waiting >= gate.let_in:
             self.line.keeps(now)
         gate.waiting += 1

@@ -4,6 +4,7 @@ section 3a).
     client ──▶ Front ──▶ the pool of its destination ──▶ its server
                 │  who waits for a place:  lending.py    places of max_connections, by places.py
                 │  who waits at all:       hall.py       places of max_waiting, likewise
+                │  what shards share:      rationing.py  of that, and of max_tunnels: the ledger's
                 └─ numbers of all:         totals.py
 
 A destination's pool is a pool like any other, of whatever sharing: what it may have is its allowance

@@ -15,7 +15,7 @@ from typing import Protocol as Interface
 
 from muxproxy.budget import Order, Report
 from muxproxy.config.destination import Destination, Judge
-from muxproxy.config.limits import CLIENTS
+from muxproxy.config.limits import CLIENTS, QUEUED, TUNNELS, tunnels_limit
 from muxproxy.config.model import Backend
 from muxproxy.mux.base.accounts import Accounts, Parts
 from muxproxy.mux.base.client import Client
@@ -27,6 +27,7 @@ from muxproxy.mux.deadlines import INF, Timed
 from muxproxy.mux.destinations.dialling import Dialling
 from muxproxy.mux.destinations.hall import SharedHall
 from muxproxy.mux.destinations.lending import Lending
+from muxproxy.mux.destinations.rationing import HallRation, TunnelRation
 from muxproxy.mux.destinations.shape import backend_for
 from muxproxy.mux.exchange import WAITING, Exchange
 from muxproxy.mux.exclusive.pool import ExclusivePool
@@ -152,11 +153,15 @@ class Front(ExclusivePool):
         self._look_after = 0.0  # nobody can be forgotten before
         self._sweep = _Sweep(self)
         self.lending = Lending(self.max_connections, self.world, self.fine, self._on_lent)
-        self.lending.places.max_tunnels = parts.backend.http.max_tunnels
+        self.line = self.rations[QUEUED] = HallRation(self, self.hall, self.pools, self.bounds[QUEUED])
+        self._tunnels = self.rations[TUNNELS] = TunnelRation(self, self.lending, self.bounds[TUNNELS])
+        self.lending.places.max_tunnels = self._tunnels.most()
         self._own_allowance = self.allowance = _FrontAllowance(self)
 
     def _on_lent(self, now: float) -> None:
         self._own_allowance.on_lent(now)
+        if self._tunnels.missing():
+            self._tunnels.want(now)
 
     def is_visited(self) -> bool:
         return self.protocol.sharing is not Sharing.DEDICATED
@@ -191,7 +196,8 @@ class Front(ExclusivePool):
         pool.leads_clients = False
         pool.clients = self.clients
         pool.crowd, pool.most_clients = self.crowd, self.most_clients
-        del pool.rations[CLIENTS]  # its own
+        pool.line = self.line
+        del pool.rations[CLIENTS], pool.rations[QUEUED]  # its own
         pool.memory = self.memory
         pool.offenders = self.offenders
         pool.ended = self.ended
@@ -332,12 +338,13 @@ class Front(ExclusivePool):
         super()._set_up(backend)
         alone = self.protocol.sharing in (Sharing.EXCLUSIVE, Sharing.DEDICATED)
         self.hall.places = self.config.max_connections * (1 if alone else self.max_in_flight)
-        self.hall.set_bound(backend.queue.max_waiting)
+
+    def _bounds(self, backend: Backend) -> dict[str, int]:
+        return super()._bounds(backend) | {TUNNELS: tunnels_limit(backend)}
 
     def configure(self, backend: Backend, now: float) -> None:
         super().configure(backend, now)
         self.judge = Judge(backend)
-        self.lending.set_tunnels(backend.http.max_tunnels, now)
         for room in list(self.rooms.values()):
             if self.judge.refuses(room.destination, is_own=self.outside.is_own):
                 self._deny(room, now)

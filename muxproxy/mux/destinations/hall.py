@@ -11,6 +11,7 @@ from typing import Final
 
 from muxproxy.mux.admission.gate import Gate, Hall
 
+ANY: Final = 1 << 30
 PART: Final = 16  # of what is free a gate gets one such part at a time
 
 
@@ -27,7 +28,7 @@ class SharedHall(Hall):
     def enter(self, gate: Gate) -> None:
         gate.hall = self
         gate.max_waiting = 0
-        gate.let_in = self.bound  # who may wait here is in at once
+        gate.let_in = ANY  # who is not, rationing.py decides
 
     def leave(self, gate: Gate) -> None:
         """Nobody waits there."""
@@ -47,6 +48,19 @@ class SharedHall(Hall):
         more = min(free, free - gate.waiting, gate.most - gate.waiting)
         if more > 0:
             gate.max_waiting = gate.waiting + max(1, more // PART)
+
+    def needs(self) -> int:
+        """What the bound must be, so that all who wait might."""
+        most = max((gate.waiting for gate in self._gates), default=0)
+        return self.waiting() + max(0, most - 1)
+
+    def exceeds(self, gate: Gate) -> bool:
+        """More wait there than may."""
+        return self.waiting() + gate.waiting > self.bound + 1
+
+    def would_do(self, gate: Gate, bound: int) -> bool:
+        """May one more wait there, if the bound were that?"""
+        return min(bound - self.waiting(), gate.most) > gate.waiting
 
     def is_crowded(self) -> bool:
         return self.waiting() >= self.bound + self.places

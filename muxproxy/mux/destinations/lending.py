@@ -94,7 +94,7 @@ class Lending(Lender):
         self.places.set_bound(bound)
         self._soon(now)
 
-    def set_tunnels(self, most: int | None, now: float) -> None:
+    def set_tunnels(self, most: int, now: float) -> None:
         """Those that there are stay."""
         self.places.max_tunnels = most
         self.places.share_out()

@@ -16,7 +16,7 @@ from muxproxy.mux.base.pool import Pool
 class Places(Budget[Pool]):
     def __init__(self, bound: int) -> None:
         super().__init__(bound)
-        self.max_tunnels: int | None = None  # of all places; None: half of them, at least 1
+        self.max_tunnels: int | None = None  # of all places; None: half of them, at least 1 (rationing.py)
         self.outside = 0  # places that are wanted elsewhere, if they are idle
         self.is_turn = False  # those that have had their last place for TURN may be asked for it
         self.wants_turn = False  # somebody waits for that
@@ -164,6 +164,15 @@ class Places(Budget[Pool]):
     def _tunnels_left(self) -> int:
         most = max(1, self.bound // 2) if self.max_tunnels is None else self.max_tunnels
         return most - self._tunnels
+
+    def tunnels(self) -> int:
+        """Places that are for them, and with somebody."""
+        return self._tunnels
+
+    def tunnels_missing(self) -> int:
+        """That are wanted, beyond those that there may be."""
+        wanted = sum(self._holders[pool].wanted for pool in self._line if pool.carries_tunnels)
+        return max(0, wanted - max(0, self._tunnels_left()))
 
     def is_barred(self, pool: Pool) -> bool:
         """Of places of its kind there are as many as there may be."""

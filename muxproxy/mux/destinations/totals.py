@@ -8,6 +8,7 @@ from __future__ import annotations
 from heapq import nlargest
 from typing import Final
 
+from muxproxy.config.limits import QUEUED
 from muxproxy.metrics.snapshot import BackendSnapshot, DestinationSnapshot
 from muxproxy.mux.base.pool import Pool
 from muxproxy.mux.base.statistics import STATES, outcomes, pin_reasons, state_of
@@ -36,7 +37,7 @@ def statistics(front: Front, now: float) -> BackendSnapshot:
         "clients": len(front.clients),
         "clients_max": front.clients_config.max_connections or 0,
         "waiting": front.hall.waiting(),
-        "waiting_max": front.hall.bound,
+        "waiting_max": front.bounds[QUEUED],
         "oldest_wait": max((pool.oldest_wait(now) for pool in active), default=0.0),
         "queue_timeout": front.queue.timeout,
         "in_flight": sum(upstream.load() for upstream in front.all_upstreams()),

@@ -52,8 +52,7 @@ class OrderedPool(SharedPool):
     def _listen(self, exchange: Exchange, client: OrderedClient, now: float) -> None:
         """NEW => (WAITING for the server's acknowledgement | DONE)"""
         gate = self.gate  # as in Pool._wait
-        if gate.waiting >= gate.max_waiting and gate.is_full():
-            self.line.keeps(now)
+        if gate.waiting >= gate.max_waiting and gate.is_full() and not self.line.keeps_beyond(gate, now):
             self.refuse_full(exchange, now)
             return
         if gate.waiting >= gate.let_in:

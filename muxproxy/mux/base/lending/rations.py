@@ -16,6 +16,7 @@ clients and the queue may then be as many as the whole backend's. Undecided, he 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from muxproxy.budget import Order, Report, Share
@@ -259,25 +260,30 @@ class QueueRation(Ration):
     def used(self) -> int:
         """Who is undecided is not: no more were let in than stood here when the first of them came, but by
         more that has been lent since."""
-        if self._since == INF:
-            return self._gate.waiting
-        return min(self._gate.waiting, max(self._stood, self._gate.let_in))
+        standing = self.standing()
+        return standing if self._since == INF else min(standing, max(self._stood, self.most()))
+
+    def standing(self) -> int:
+        return self._gate.waiting
 
     def missing(self) -> int:
-        return self._gate.waiting - self.used()
+        return self.standing() - self.used()
 
     def most(self) -> int:
         return self._bound if self._pool.draining else super().most()
 
     def keeps(self, now: float) -> bool:
         if self._since == INF:
-            self._stood = self._gate.waiting
+            self._stood = self.standing()
         return super().keeps(now)
+
+    def keeps_beyond(self, gate: Gate, now: float) -> bool:
+        """May who finds a gate full be kept for a moment? Here it is full when all that there may be are."""
+        self.keeps(now)
+        return False
 
     def settle(self, now: float) -> None:
         gate = self._gate
-        if gate.hall is not None:  # whose it is to say
-            return
         gate.let_in = self.most()
         may_keep = self.may_rise() and now >= self._calm_until
         gate.max_waiting = self._bound if may_keep else gate.let_in
@@ -302,16 +308,17 @@ class QueueRation(Ration):
             self.refuse(exchange, now)
 
     def _newest(self, *, is_asked: bool) -> Exchange | None:
-        newest: Exchange | None = None
-        for queue in self.queues(is_asked=is_asked):
-            last = queue.last
-            if (
-                last is not None
-                and last.since >= self._since
-                and (newest is None or last.since >= newest.since)
-            ):
-                newest = last
-        return newest
+        return newest(self.queues(is_asked=is_asked), self._since)
+
+
+def newest(queues: Iterable[Queue], since: float) -> Exchange | None:
+    """Of those that came since then."""
+    found: Exchange | None = None
+    for queue in queues:
+        last = queue.last
+        if last is not None and last.since >= since and (found is None or last.since >= found.since):
+            found = last
+    return found
 
 
 class PinRation(Ration):

@@ -6,6 +6,7 @@ well, and whoever takes orders and reports from where they wait may lose, repeat
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from muxproxy.budget import Order, Report
@@ -31,11 +32,20 @@ def protocol(sharing: Sharing, keys: dict[str, Any]) -> Protocol:
     return Toy(sharing, sessions=sharing is Sharing.ORDERED)
 
 
+def one_pool(sharing: Sharing, keys: dict[str, Any]) -> Stage:
+    return Stage(protocol(sharing, keys), **keys)
+
+
+Make = Callable[[Sharing, dict[str, Any]], Stage]
+
+
 class Shard:
     """A pool, its clients, and what is under way between it and the ledger."""
 
-    def __init__(self, ledger: Ledger, index: int, sharing: Sharing, keys: dict[str, Any]) -> None:
-        self.stage = Stage(protocol(sharing, keys), **keys)
+    def __init__(
+        self, ledger: Ledger, index: int, sharing: Sharing, keys: dict[str, Any], make: Make = one_pool
+    ) -> None:
+        self.stage = make(sharing, keys)
         self.holder, lent = ledger.open("toys", index)
         self.index = index
         with self.stage.turn():
@@ -91,7 +101,12 @@ def is_inside(peer: Peer) -> bool:
 
 
 class Shards:
-    def __init__(self, number: int, sharing: Sharing = Sharing.EXCLUSIVE, **keys: Any) -> None:
+    """`make`: what each of them has."""
+
+    def __init__(
+        self, number: int, sharing: Sharing = Sharing.EXCLUSIVE, make: Make = one_pool, **keys: Any
+    ) -> None:
+        self.make = make
         self.keys = KEYS | keys
         self.sharing = sharing
         self.ledger = Ledger()
@@ -99,11 +114,11 @@ class Shards:
         self.set_bounds()
         self.all: list[Shard] = []
         for index in range(number):
-            self.all.append(Shard(self.ledger, index, sharing, self.keys))
+            self.all.append(Shard(self.ledger, index, sharing, self.keys, make))
         self.settle()
 
     def set_bounds(self) -> None:
-        sample = Stage(protocol(self.sharing, self.keys), **self.keys).pool
+        sample = self.make(self.sharing, self.keys).pool
         self.bounds = {**sample.bounds, PLACES: sample.config.max_connections}
         self.ledger.set_bounds("toys", self.bounds)
 
