@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from muxproxy import __version__
 from muxproxy.stage import stage as stages
 from muxproxy.stage.stage import Broken, Child, Stage, Stopped
 
@@ -89,7 +88,6 @@ def test_muxproxy_ends_when_the_demo_is_killed_outright(tmp_path: Path) -> None:
 import sys, time
 from pathlib import Path
 from muxproxy.cli.demo.acts import write_config
-from muxproxy import __version__
 from muxproxy.stage.stage import Stage
 with Stage("test") as stage:
     write_config(stage.folder, str(stage.folder / "admin.sock"), 8080, 10)
@@ -128,12 +126,15 @@ def test_a_server_starts_with_what_is_done_before_it_and_ends_with_us() -> None:
     assert child.process.returncode == -signal.SIGTERM
 
 
-def test_an_errand_may_come_to_an_end_and_what_it_printed_is_kept(tmp_path: Path) -> None:
+def test_an_errand_may_come_to_an_end_and_what_it_printed_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "program", lambda module: ["sh", "-c"])
     with Stage("test") as stage:
-        child = stage.errand(("--version",), tmp_path / "said")
+        child = stage.errand(("echo hello",), tmp_path / "said")
         assert child.process.wait(30) == 0
         stage.turn()
-        assert __version__ in (tmp_path / "said").read_text()
-        stage.errand(("--nonsense",), tmp_path / "said").process.wait(30)
-        with pytest.raises(Broken, match="muxproxy --nonsense ended with exit status 2"):
+        assert (tmp_path / "said").read_text() == "hello\n"
+        stage.errand(("exit 2",), tmp_path / "said").process.wait(30)
+        with pytest.raises(Broken, match="muxproxy exit 2 ended with exit status 2"):
             stage.turn()

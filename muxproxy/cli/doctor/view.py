@@ -115,7 +115,8 @@ def _settings(report: Report) -> Iterator[str]:
     for each in report.settings:
         name = click.style(each.name, fg=None if each.level == Level.FINE else _COLOURS[each.level])
         reason = click.style(plain(each.reason), dim=True) if each.level == Level.FINE else "see above"
-        yield f"  {name} = {each.value or '-'}  {reason}"
+        where = "" if each.source.startswith("/proc/sys/") else click.style(f"  [{each.source}]", dim=True)
+        yield f"  {name} = {each.value or '-'}  {reason}{where}"
 
 
 def _fleet(report: Report) -> Iterator[str]:

@@ -30,7 +30,8 @@ def ask(address: Address, username: str, password: str, tls: UpstreamTls | None 
             if password:
                 _said(stream, "AUTH", *([username] if username else []), password)
             info = fields(_said(stream, "INFO", "clients"))
-            now = int(info["connected_clients"]) if "connected_clients" in info else None
+            # This question is one of them.
+            now = int(info["connected_clients"]) - 1 if "connected_clients" in info else None
             try:
                 told = _said(stream, "CONFIG", "GET", "maxclients")
                 return Told(int(told[1]), now, f"CONFIG GET maxclients, asked of {address}")

@@ -58,9 +58,17 @@ def test_what_is_suggested_is_for_redis_and_is_in_the_record(said: list[str], tm
     assert (result.exit_code, "--suggested is for redis" in result.output) == (2, True)
 
 
-def test_it_is_written_and_told(said: list[str], tmp_path: Path) -> None:
+def test_it_is_written_and_told(said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[object, ...]] = []  # tests/incident/test_picture.py draws one
+    monkeypatch.setattr(picture, "draw", lambda *told: drawn.append(told))
     code, told = typed(tmp_path / "new", "--quick")
     assert code == Exit.OK
+    ((_, finding, headlines, _, stem),) = drawn
+    assert (finding, headlines, stem) == (
+        "much",
+        {"direct": "much", "muxproxy": "much"},
+        tmp_path / "new/redis",
+    )
     record = from_json((tmp_path / "new/redis.json").read_bytes())
     assert record.machine.pop("load").endswith(" after")  # what else the machine was doing
     assert record == recorded()
@@ -81,7 +89,7 @@ def test_without_matplotlib_the_json_is_written_and_it_is_said_what_to_type(
 @pytest.mark.parametrize(("word", "told"), [("wrong", "FAILED: nothing was seen"), ("it died", "it died")])
 def test_what_was_not_shown_is_a_failure(said: list[str], tmp_path: Path, word: str, told: str) -> None:
     said[0] = word
-    code, output = typed(tmp_path)
+    code, output = typed(tmp_path, "--no-pictures")
     assert code == Exit.DEMO_FAILED
     assert told in output
 

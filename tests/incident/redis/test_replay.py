@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,14 +20,19 @@ from tests.doctor.made import facts, flow
 from tests.incident.performed import needs_namespaces, performed
 from tests.sizes import is_full
 from tests.system.process import needs
+from tests.system.reachable import prefix
+
+AS_NOBODY = ("as nobody",)
 
 
 @needs("redis-server")
 @needs_namespaces
-@pytest.mark.parametrize("options", [(), ("--suggested",)] if is_full() else [()])
+@pytest.mark.parametrize("options", [(), ("--suggested",), AS_NOBODY] if is_full() else [()])
 def test_direct_uses_up_the_ports_and_muxproxy_needs_eight(tmp_path: Path, options: tuple[str, ...]) -> None:
-    """With its own file, or with the one that the doctor wrote while it looked at the direct leg."""
-    record = performed("redis", tmp_path, *options)
+    """With its own file, or with the one that the doctor wrote while it looked at the direct leg; and played
+    by an ordinary user."""
+    by_nobody = options == AS_NOBODY
+    record = performed_by_nobody(tmp_path) if by_nobody else performed("redis", tmp_path, *options)
     direct, repaired, through = record.legs
     ports = 1 + SIZES["small"].ports[1] - SIZES["small"].ports[0]
     assert 0.9 * ports <= direct.most(TIME_WAIT) <= ports
@@ -34,7 +42,7 @@ def test_direct_uses_up_the_ports_and_muxproxy_needs_eight(tmp_path: Path, optio
         assert leg.errors == {}
         assert leg.requests > 1000
     assert repaired.most_open <= 400
-    if options:
+    if options == ("--suggested",):
         assert "# Suggested by `muxproxy doctor --suggest " in record.config
         assert through.bound is not None
         assert LEAST <= through.bound <= MOST_SHARED
@@ -47,6 +55,17 @@ def test_direct_uses_up_the_ports_and_muxproxy_needs_eight(tmp_path: Path, optio
     assert repaired.server_cpu is not None
     assert through.server_cpu / through.requests < repaired.server_cpu / repaired.requests
     assert len(direct.samples) > 10
+
+
+def performed_by_nobody(folder: Path) -> Recording:
+    nobody = pwd.getpwnam("nobody")
+    (folder / "through").mkdir()
+    with tempfile.TemporaryDirectory() as out:  # not below pytest's folder, which is root's alone
+        os.chown(out, nobody.pw_uid, nobody.pw_gid)
+        become = ("setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups")
+        record = performed("redis", Path(out), before=(*prefix(folder / "through"), *become))
+    assert "played by an ordinary user, in network namespaces inside of a user namespace" in record.notes
+    return record
 
 
 def record_of(direct: dict[str, int], errors: dict[str, int], through: dict[str, int]) -> Recording:
