@@ -18,6 +18,7 @@ from muxproxy.doctor.report import SHAPE, Evidence, Finding, Level, PortUse, Rep
 _ORDER = (Level.WRONG, Level.WARNING, Level.FINE)
 # What every Linux has; else something hides it.
 _EVERYWHERE = ("ip_local_port_range", "tcp_tw_reuse", "tcp_timestamps", "somaxconn", "tcp_max_syn_backlog")
+_MOST_NETWORKS = 4  # of a machine with hundreds of containers
 _ROOTS = ("sysctl", "prlimit", "systemctl")
 _NO_LIMITS: Mapping[str, Limit] = {}
 
@@ -101,12 +102,15 @@ def unseen(facts: Facts) -> list[str]:
     sight = facts.sight
     lines = [*_unowned(sight), *_untold(facts)]
     sudo = "" if sight.is_root else "sudo "
-    for pid, number in sorted(sight.namespaces.items()):
+    ranked = sorted(sight.namespaces.items(), key=lambda pair: (-pair[1], pair[0]))
+    for pid, number in ranked[:_MOST_NETWORKS]:
         whose = "its" if number == 1 else "their"
         lines.append(
             f"{count(number, 'process')} with a network of {whose} own (a container's): "
             f"{sudo}nsenter -t {pid} -n muxproxy doctor"
         )
+    if len(ranked) > _MOST_NETWORKS:
+        lines.append(f"{len(ranked) - _MOST_NETWORKS:,} more networks with fewer processes: lsns -t net")
     opens = facts.growth.get("Tcp.ActiveOpens", 0)
     opened = round(sum(flow.opened for flow in facts.flows) * sight.seconds)
     if opens - opened > max(10, opens // 10):

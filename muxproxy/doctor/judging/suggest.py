@@ -28,6 +28,8 @@ BURSTS = 2  # times what was seen: a second is short, and waiting begins where t
 # Of the 128 requests that a shared connection takes: half, so that one slow reply does not hold up all.
 IN_FLIGHT = 64
 LEAST, MOST_SHARED = 2, 16  # connections
+# Seconds for which connections that are opened live, on average: who dials so often has use for each of them.
+SHORT = 1.0
 DEFAULT = Upstream(servers=()).max_connections
 # What is known by its port and has sessions that nobody shares.
 SESSIONS = {
@@ -158,12 +160,14 @@ def _is_whole(facts: Facts) -> bool:
 
 def concurrency(flows: Sequence[Flow], protocol: str, by: str = SOCK_DIAG) -> Concurrency:
     """Of a raw TCP session nobody knows when it wants something: it is busy while it is open. The same of any
-    where nothing says who waits for a reply."""
+    where nothing says who waits for a reply; and of those that live shortly, which are open because they are
+    wanted: bursts of them fall between two looks, and their sockets less often."""
     opened = sum(flow.opened for flow in flows)
     sent = sum(flow.sent for flow in flows)
     busy = sum(flow.busy_most for flow in flows)
     open_mean, open_most = sum(flow.open_mean for flow in flows), sum(flow.open_most for flow in flows)
-    if protocol == "tcp" or (not busy and opened) or by != SOCK_DIAG:
+    is_short = 0 < open_mean < SHORT * opened
+    if protocol == "tcp" or (not busy and opened) or is_short or by != SOCK_DIAG:
         source = f"connects/s and ESTABLISHED of {by}"
         return Concurrency(opened, open_mean, open_most, "connections open at a time", source)
     source = "connects/s, and tcp_info of sock_diag: data segments/s, lastsnd < lastrcv"

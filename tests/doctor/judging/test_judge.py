@@ -51,6 +51,9 @@ def test_what_was_not_seen_is_told_with_how_to_see_it() -> None:
         "500 of 500 connects of this second: closed by their server, or failed, between two looks "
         "(nstat -asz TcpActiveOpens counts them all)",
     ]
+    many = unseen(facts(sight=Sight(is_root=True, namespaces={pid: pid for pid in range(10, 30)})))
+    assert [line.split(" ")[0] for line in many] == ["29", "28", "27", "26", "16"]
+    assert many[-1] == "16 more networks with fewer processes: lsns -t net"
     hidepid = Sight(is_root=False, hidden=0, unowned=2)
     assert unseen(facts(sight=hidepid))[0].startswith("processes of other users, whose ")
     assert "came or went" in unseen(facts(sight=Sight(is_root=True, unowned=2)))[0]

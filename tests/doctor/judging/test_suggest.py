@@ -68,9 +68,12 @@ def test_what_was_idle_gets_the_default_and_what_was_huge_the_most_that_helps() 
     assert bounded(concurrency([flow(busy_most=5000)], "http"), "http")[0] == 10_000
 
 
-def test_of_short_lived_connections_those_that_were_open_count() -> None:
-    seen = concurrency([flow(opened=400.0, open_mean=8.0, open_most=20)], "http")
+@pytest.mark.parametrize("busy", [0, 3])
+def test_of_short_lived_connections_those_that_were_open_count(busy: int) -> None:
+    seen = concurrency([flow(opened=400.0, open_mean=8.0, open_most=20, busy_most=busy)], "http")
     assert (seen.rate, seen.mean, seen.most) == (400.0, 8.0, 20)
+    kept = concurrency([flow(opened=400.0, open_mean=500.0, open_most=500, busy_most=busy)], "http")
+    assert kept.most == (busy or 500)
 
 
 def test_where_connections_were_too_short_to_be_seen_rates_are_said_to_be_at_least_that() -> None:
