@@ -251,7 +251,11 @@ def _unseen(flow: Flow) -> tuple[Holder, ...]:
 
 
 def _waited(most: int, facts: Facts) -> str:
-    return f"; at most {most:,} waited for a reply at a time" if facts.sight.knows_waiting else ""
+    if not facts.sight.knows_waiting:
+        return ""
+    if not most:
+        return "; none was seen waiting for a reply"
+    return f"; at most {most:,} waited for a reply at a time"
 
 
 def _busy(most: int, facts: Facts) -> list[Evidence]:

@@ -145,6 +145,7 @@ def test_a_pool_of_thousands_is_named_with_what_it_was_used_for() -> None:
         "java -jar a.jar (pid 7, user app) has 3,000 connections to 10.0.0.5:6379; "
         "at most 37 waited for a reply at a time"
     )
+    assert only(facts(pool(3000, 0))).title.endswith("; none was seen waiting for a reply")
 
 
 def test_what_muxproxy_opens_has_a_bound_and_is_not_told() -> None:
