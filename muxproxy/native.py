@@ -29,6 +29,8 @@ HANDS = frozenset(
         "muxproxy.worker.visit",
     )
 )
+# A package of two: what it has chosen tells its build. (Nobody asks it for the other but its test.)
+CALLS = "muxproxy.worker.calls"
 PROGRAMS = ("muxproxy.protocols.redis.commands.generate",)  # run by hand, as they stand
 
 if TYPE_CHECKING:
@@ -59,12 +61,15 @@ def installed() -> str:
 
 def running(modules: Iterable[ModuleType] | None = None) -> str:
     """The build that this process has loaded; MIXED: some of each, which no installation leaves behind."""
-    loaded = sys.modules.values() if modules is None else modules
+    loaded = list(sys.modules.values() if modules is None else modules)
     builds = {
         PURE if (module.__file__ or "").endswith(".py") else COMPILED
-        for module in list(loaded)
+        for module in loaded
         if (module.__name__.startswith(ROOMS) or module.__name__ in HANDS)
         and module.__name__ not in PROGRAMS
         and not hasattr(module, "__path__")
     }
+    names = {module.__name__ for module in loaded}
+    if CALLS in names:
+        builds.add(COMPILED if f"{CALLS}.direct" in names else PURE)
     return builds.pop() if len(builds) == 1 else MIXED

@@ -92,7 +92,7 @@ make_compiled() {
         say "installing python$version-dev"
         apt_install "python$version-dev"
     fi
-    wanted=$({ cat "$stamp" && find muxproxy -name '*.py' -print0 | sort -z | xargs -0 sha256sum; } | sha256sum)
+    wanted=$({ cat "$stamp" && find muxproxy -name '*.py' -print0 -o -name '*.c' -print0 | sort -z | xargs -0 sha256sum; } | sha256sum)
     if [ "$(cat "$compiled/stamp" 2>/dev/null)" != "$wanted" ]; then
         say "compiling into $compiled"
         rm -rf "$tree" "$compiled/stamp"

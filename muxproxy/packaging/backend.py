@@ -30,7 +30,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from setuptools import setup
+from setuptools import Extension, setup
 from setuptools.build_meta import _BuildMetaBackend
 from setuptools.command.build_ext import build_ext
 
@@ -47,6 +47,8 @@ HANDS = (
     "worker/upstream.py",
     "worker/visit.py",
 )
+# In C by hand, beside the module that is its reference, and what takes its place where nothing is compiled.
+BY_HAND = ("worker/calls/direct.c",)
 INTERPRETED = {"protocols/redis/commands/generate.py"}  # a program, run by hand
 GROUP = "muxproxy"  # of the library that all compiled modules share: muxproxy__mypyc
 # Of it, so many files for the C compiler: few, because the headers cost it half a second each; more than
@@ -142,7 +144,15 @@ def extensions(base: Path) -> list[Any]:
     for extension in made:
         if len(extension.sources) > PARTS:
             extension.sources = [*_joined(extension.sources, base / "c")]
-    return list(made)
+    return [*made, *by_hand()]
+
+
+def by_hand() -> list[Any]:
+    return [
+        Extension(f"{PACKAGE}.{name[:-2].replace('/', '.')}", [f"{PACKAGE}/{name}"])
+        for name in BY_HAND
+        if Path(PACKAGE, name).exists()
+    ]
 
 
 def _joined(names: Sequence[str], place: Path) -> Iterator[str]:
@@ -201,6 +211,9 @@ class Backend(_BuildMetaBackend):
 
     def run_setup(self, setup_script: str = "setup.py") -> None:
         """There is no such script: what it would say is said here."""
+        if "sdist" in sys.argv:
+            setup(ext_modules=by_hand())  # of which it takes the sources
+            return
         if not self.compiled or not {"bdist_wheel", "editable_wheel"} & set(sys.argv):
             setup()
             return

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from typing import TYPE_CHECKING, cast
 
 from muxproxy.mux.base.client import Client
@@ -90,8 +89,7 @@ class ClientSocket(Visitor):
             descriptor = os.dup(named.fileno())  # the transport closes its own
         except OSError:  # none is left
             return False
-        sock = socket.SocketType(named.family, socket.SOCK_STREAM, 0, descriptor)
-        self._visit = visit = Visit(self._engine.lobby, self, sock, descriptor)
+        self._visit = visit = Visit(self._engine.lobby, self, int(named.family), descriptor)
         self._set_limits(visit)
         brain.wire = visit
         wire.set_protocol(_NOBODY)

@@ -32,7 +32,7 @@ from muxproxy.worker.tls.contexts import Contexts
 from muxproxy.worker.tls.handshakes import Handshakes
 from muxproxy.worker.tls.wire import TlsWire
 from muxproxy.worker.upstream import UpstreamSocket
-from muxproxy.worker.visit import LAST, Lobby, Visit
+from muxproxy.worker.visit import Lobby, Visit
 
 # Queues, upstreams and servers: few, and their timeouts are short. Clients: many, and theirs are long, so
 # that their wheel may turn in coarse steps and hold few slots.
@@ -40,6 +40,7 @@ FINE_GRAIN, SLOW_GRAIN = 0.01, 0.25  # seconds
 # Connections whose work goes on in one turn of the loop, beside those that are read in it (P10): each has a
 # budget of its own, and their sum should leave the turn short.
 BUSY_PER_TURN = 4
+LAST = int(socket.MSG_DONTWAIT | socket.MSG_MORE)  # flags of what close() follows at once
 _PEER = struct.Struct("iII")  # struct ucred: pid, uid, gid
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close() sends RST
 

@@ -15,10 +15,11 @@ import errno
 import os
 import socket
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Final
 
 from muxproxy.config.sources import Sources
 from muxproxy.mux.base.pool import Pool
+from muxproxy.worker import calls
 from muxproxy.worker.arriving.newcomer import ClientWire
 from muxproxy.worker.client import ClientSocket
 from muxproxy.worker.door import Door
@@ -26,15 +27,13 @@ from muxproxy.worker.engine import Engine
 from muxproxy.worker.tls.contexts import Secured
 from muxproxy.worker.visit import Visit
 
-# In one turn of the loop (P10), while so many come: asking for one more than there are costs a system call
-# and an exception.
+# In one turn of the loop (P10), while so many come: asking for one more than there are costs a system
+# call.
 ACCEPTED_PER_TURN: Final = 16
 CALM: Final = 4  # turns in which no more are, after one was asked for in vain: few, for a burst waits
 _RESUME_AT: Final = 0.95  # of the mark at which accepting paused: not at each client that leaves
 _RETRY = 1.0  # seconds after descriptors ran out, or listeners could not be watched again
 _SHORT: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_SOCKET: Final = socket.SocketType
-_STREAM: Final = int(socket.SOCK_STREAM)
 
 
 class Listener:
@@ -55,8 +54,8 @@ class Listener:
         self.secure(secured)
         self._socket = socket.socket(fileno=fd)
         self._socket.setblocking(False)
-        # as accept(), but for the socket that it makes, with all its enums
-        self._accept: Callable[[], tuple[int, Any]] = cast(Any, self._socket)._accept
+        self._descriptor = fd
+        self._accept: Callable[[int], int] = calls.accept
         self._family = int(self._socket.family)
         self._is_open = False
         self._batch = 1  # as many as came last time, and twice that while all of them do
@@ -91,12 +90,11 @@ class Listener:
 
     def _on_readable(self) -> None:
         for came in range(self._batch):
-            try:
-                descriptor, _ = self._accept()
-            except OSError as error:
+            descriptor = self._accept(self._descriptor)
+            if descriptor < 0:
                 self._batch, self._calm = max(1, came), CALM
-                if error.errno in _SHORT:
-                    self.on_short(error.strerror or str(error))
+                if -descriptor in _SHORT:
+                    self.on_short(os.strerror(-descriptor))
                 return  # or nobody is left, or whoever it was is gone: accept(2), "Error handling"
             self._take_in(descriptor)
             if not self._is_open:  # that one was the last for now
@@ -115,8 +113,12 @@ class Listener:
             return
         hands = ClientSocket(self._engine, pool, door)
         if self._has_visits:
-            sock = _SOCKET(self._family, _STREAM, 0, descriptor)
-            hands.begin(Visit(self._engine.lobby, hands, sock, descriptor))
+            visit = Visit(self._engine.lobby, hands, self._family, descriptor)
+            try:
+                hands.begin(visit)
+            except Exception:  # no memory, or a bug: nobody else would close it
+                self._engine.on_accept_bug()
+                visit.abort()
             return
         self._adopt(descriptor, hands)
 

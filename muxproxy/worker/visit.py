@@ -18,9 +18,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from muxproxy.native import mypyc_attr
+from muxproxy.worker import calls
 
 # Bytes that are read at once: a head, and what most bodies are. Who has sent more gets its transport.
-AT_ONCE: Final = 16 * 1024
+AT_ONCE: Final = 16 * 1024  # as calls.receive() does
 READ_PER_TURN = 64  # visits that are read in one turn of the loop, and once each (P10)
 # Who asks again within SOON seconds of its last reply, so many times in a row, is busy. Each time until then
 # costs up to 5 us more: as much in all as its transport will. And there is 1 KiB less held for it.
@@ -33,9 +34,10 @@ LOOK_EVERY = 0.1  # seconds
 MANY = 4096  # that have come back leave memory that is worth to be given back, too
 # Seconds between two times of that, which stop everybody: measured, 6 ms at 20 MiB and 30 at 130 (P10).
 GIVE_EVERY = 60.0
-_NOW: Final = int(socket.MSG_DONTWAIT)
-_READABLE: Final = int(select.EPOLLIN)
-LAST: Final = int(socket.MSG_DONTWAIT | socket.MSG_MORE)  # flags of what close() follows at once
+_STREAM: Final = int(socket.SOCK_STREAM)
+_receive: Final = calls.receive
+_send: Final = calls.send
+_close: Final = calls.close
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -82,7 +84,7 @@ class Visitor:
         raise NotImplementedError
 
 
-def _nothing(descriptor: int, events: int) -> None: ...
+def _nothing(descriptor: int) -> None: ...
 
 
 class Lobby:
@@ -105,7 +107,7 @@ class Lobby:
         self.give_back: Callable[[], None] = lambda: None
         self._watch = watch  # tells uvloop to call back when a descriptor is readable
         self._epoll: select.epoll | None = None  # until the first has come
-        self._register: Callable[[int, int], object] = _nothing
+        self._register: Callable[[int], object] = _nothing
         # Those that are read, by their descriptors, which are small numbers: a store, where a dictionary is
         # three look-ups for each client.
         self._visits: list[Visit | None] = []
@@ -121,11 +123,11 @@ class Lobby:
             return
         if self._epoll is None:
             self._epoll = select.epoll()
-            self._register = self._epoll.register
+            self._register = calls.watcher(self._epoll)
             self._watch(self._epoll.fileno(), self.on_readable)
         visits[descriptor] = visit
         self.reads += 1
-        self._register(descriptor, _READABLE)
+        self._register(descriptor)
 
     def leave(self, descriptor: int, *, is_open: bool) -> None:
         """A descriptor that is closed has left the epoll by that."""
@@ -190,6 +192,7 @@ class Visit:
         "_asked",
         "_descriptor",
         "_eof",
+        "_family",
         "_hands",
         "_high",
         "_kept",
@@ -202,11 +205,12 @@ class Visit:
         "closing",
     )
 
-    def __init__(self, lobby: Lobby, hands: Visitor, sock: socket.SocketType, descriptor: int) -> None:
+    def __init__(self, lobby: Lobby, hands: Visitor, family: int, descriptor: int) -> None:
         self._lobby = lobby
         self._hands = hands
-        self._sock = sock
-        self._descriptor = descriptor  # of `sock`; -1: closed, or its transport's
+        self._family = family
+        self._descriptor = descriptor  # -1: closed, or its transport's
+        self._sock: socket.SocketType | None = None  # the same, once somebody has asked for it
         self.closing = False
         self._high = 0  # with more than so many bytes kept, the hands are told to pause
         self._kept: list[bytes] | None = None  # what its socket has not taken
@@ -220,14 +224,14 @@ class Visit:
     # -- mux.ports.Wire ----------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        self._send(data, _NOW)
+        self._send(data, False)
 
     def writelines(self, parts: list[bytes | memoryview]) -> None:
-        self._send(b"".join(parts), _NOW)
+        self._send(b"".join(parts), False)
 
     def write_last(self, data: bytes) -> None:
         """The last segment waits for the FIN that close() adds."""
-        self._send(data, LAST)
+        self._send(data, True)
 
     def write_eof(self) -> None:
         self._eof = True
@@ -241,7 +245,8 @@ class Visit:
             self.stay()
         elif not self._moving:
             descriptor, self._descriptor = self._descriptor, -1
-            self._sock.close()
+            self._forget()
+            _close(descriptor)
             self._lobby.leave(descriptor, is_open=False)
             self._lobby.tell_lost(self._hands)
 
@@ -267,9 +272,11 @@ class Visit:
     # -- what else is asked of a transport ---------------------------------------------------------
 
     def get_extra_info(self, name: str) -> Any:
-        sock = self._sock
         if self._descriptor < 0:
             return None
+        sock = self._sock
+        if sock is None:  # few are asked for it
+            sock = self._sock = socket.SocketType(self._family, _STREAM, 0, self._descriptor)
         if name == "socket":
             return sock
         try:
@@ -279,6 +286,12 @@ class Visit:
 
     def set_write_buffer_limits(self, high: int, low: int) -> None:
         self._high = high
+
+    def _forget(self) -> None:
+        """What is asked about the socket must not end it."""
+        sock, self._sock = self._sock, None
+        if sock is not None:
+            sock.detach()
 
     # -- its socket --------------------------------------------------------------------------------
 
@@ -290,15 +303,13 @@ class Visit:
     def begin(self) -> None:
         """It has been accepted. Most have sent their request by now, and some have left."""
         try:
-            data = self._sock.recv(AT_ONCE, _NOW)
-            is_gone = not data
-        except BlockingIOError:
-            data, is_gone = b"", False
+            said = _receive(self._descriptor)
         except OSError:
-            data, is_gone = b"", True
-        if is_gone:
+            said = b""
+        if said is not None and not said:
             self.close()
             return
+        data = said or b""
         self._hands.open(data)
         if not self._hands.is_read_paused():
             if len(data) == AT_ONCE:
@@ -309,11 +320,11 @@ class Visit:
     def read(self) -> None:
         """What has come, once."""
         try:
-            data = self._sock.recv(AT_ONCE, _NOW)
-        except BlockingIOError:
-            return
-        except OSError:
+            data = _receive(self._descriptor)
+        except (OSError, MemoryError):  # what came may be lost by that: nobody is to read on behind it (P2)
             self.abort()
+            return
+        if data is None:
             return
         if data:
             if self._wrote:
@@ -328,16 +339,14 @@ class Visit:
             self._hands.eof_received()
             self.close()
 
-    def _send(self, data: bytes, flags: int) -> None:
+    def _send(self, data: bytes, is_last: bool) -> None:
         if self.closing:
             return
         self._wrote = True
         sent = 0
         if not self._kept:
             try:
-                sent = self._sock.send(data, flags)
-            except BlockingIOError:
-                pass
+                sent = _send(self._descriptor, data, is_last)
             except OSError:  # the peer was faster
                 self.abort()
                 return
@@ -362,7 +371,7 @@ class Visit:
         self._moving = True
         self._lobby.leave(descriptor, is_open=True)
         try:
-            self._lobby.adopt(descriptor, self._sock.family, self._hands)
+            self._lobby.adopt(descriptor, self._family, self._hands)
         except Exception:  # no memory for it, or a bug of ours
             self._moving = False
             self._hands.on_bug()
@@ -370,7 +379,7 @@ class Visit:
 
     def settle(self, transport: Transport) -> None:
         """Its transport is here, and the hands know it: what was said so far is its to do."""
-        self._sock.detach()
+        self._forget()
         self._descriptor = -1
         kept, self._kept = self._kept, None
         for data in kept or ():

@@ -4,7 +4,9 @@ ours."""
 from __future__ import annotations
 
 import ast
+import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,12 +25,23 @@ from muxproxy.packaging.backend import (
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = '"""Adds."""\n\n\ndef add(a: int, b: int) -> int:\n    return a + b\n'
-BUILD = "import backend, sys; print(backend.build_wheel(sys.argv[1]))"
+# As `python -m build` does: what is built is what a source distribution has.
+BUILD = """
+import backend, os, sys, tarfile
+place = sys.argv[1]
+name = backend.build_sdist(place)
+with tarfile.open(os.path.join(place, name)) as packed:
+    packed.extractall(place, filter="data")
+os.chdir(os.path.join(place, name.removesuffix(".tar.gz")))
+print(backend.build_wheel(place))
+"""
 USE = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from muxproxy.mux import work
 print(work.__file__, work.add(1, 2))
+from muxproxy.worker.calls import direct
+print(direct.__file__, direct.accept(-1))
 """
 # A compiler that can make the probe, and nothing else.
 BREAKS = (
@@ -50,6 +63,9 @@ def build(place: Path, module: str = MODULE, **env: str) -> subprocess.Completed
     (project / "muxproxy" / "protocols").mkdir()
     for name, text in (("__init__", ""), ("mux/__init__", ""), ("mux/work", module)):
         (project / "muxproxy" / f"{name}.py").write_text(text)
+    for name in backend.BY_HAND:
+        (project / "muxproxy" / name).parent.mkdir(parents=True)
+        shutil.copy(ROOT / "muxproxy" / name, project / "muxproxy" / name)
     (project / "pyproject.toml").write_text('[project]\nname = "muxproxy"\nversion = "1.0"\n')
     path = str(Path(backend.__file__).parent)
     return subprocess.run(
@@ -80,7 +96,9 @@ def test_with_a_compiler_the_wheel_is_compiled_and_the_checkout_stays_as_it_was(
     told = subprocess.run(
         [sys.executable, "-P", "-c", USE, inside], capture_output=True, text=True, check=True
     )
-    assert told.stdout.endswith(".so 3\n")
+    work, direct = told.stdout.splitlines()
+    assert work.endswith(".so 3")
+    assert direct.endswith(f".so {-errno.EBADF}")
 
 
 @pytest.mark.parametrize("how", ["asked", "no compiler", "no headers"])
@@ -153,6 +171,7 @@ def test_every_module_of_the_heart_is_compiled_that_does_anything() -> None:
     named = set(sources(package))
     assert {"mux/work.py", "protocols/contract.py", "protocols/http/__init__.py"} <= named
     assert set(backend.HANDS) <= named
+    assert {path.relative_to(package).as_posix() for path in package.rglob("*.c")} == set(backend.BY_HAND)
     for room in backend.ROOMS:
         for path in (package / room).rglob("*.py"):
             name = path.relative_to(package).as_posix()

@@ -100,15 +100,12 @@ def test_a_closed_listener_accepts_nobody_and_gives_its_descriptor_back() -> Non
     perform(scene)
 
 
-def failing(accept: Callable[[], object], *errors: int) -> Callable[[], object]:
+def failing(accept: Callable[[int], int], *errors: int) -> Callable[[int], int]:
     """accept() as the kernel has it when it fails so: nobody has been taken from the backlog."""
     left = list(errors)
 
-    def fails() -> object:
-        if left:
-            number = left.pop(0)
-            raise OSError(number, os.strerror(number))
-        return accept()
+    def fails(listener: int) -> int:
+        return -left.pop(0) if left else accept(listener)
 
     return fails
 
@@ -168,6 +165,25 @@ def test_a_session_that_cannot_be_taken_in_is_closed_and_counted_out(monkeypatch
         assert await bob.gets(3) == b"bob"
 
     perform(scene, Sharing.DEDICATED)
+
+
+def test_a_client_that_cannot_be_watched_is_closed_and_counted_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(bench: Bench) -> None:
+        def raises(descriptor: int) -> None:  # epoll_ctl(2): fs.epoll.max_user_watches
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        await bench.client()
+        await bench.until(lambda: bench.engine.lobby.reads == 1)
+        with monkeypatch.context() as short:
+            short.setattr(bench.engine.lobby, "_register", raises)
+            ann = await bench.client()
+            assert await ann.gets_end() == b""
+        await bench.until(lambda: bench.engine.client_sockets == 1)
+        assert bench.engine.lobby.reads == 1
+        assert len(bench.bugs()) == 1
+        bench.logged.clear()
+
+    perform(scene)
 
 
 def queued(listening: socket.socket) -> int:

@@ -3,6 +3,7 @@ transport. (Between clients and servers: test_visitors.py.)"""
 
 from __future__ import annotations
 
+import os
 import socket
 
 import pytest
@@ -71,9 +72,11 @@ class Alone:
         )
         ours, self.peer = socket.socketpair()
         self.peer.setblocking(False)
-        self.sock = socket.SocketType(ours.family, ours.type, 0, ours.detach())
+        ours.setblocking(False)
+        self.family = ours.family
+        self.descriptor = ours.detach()
         self.hands = Hands()
-        self.visit = Visit(lobby, self.hands, self.sock, self.sock.fileno())
+        self.visit = Visit(lobby, self.hands, self.family, self.descriptor)
         self.visit.set_write_buffer_limits(100, 25)
 
     def turn(self) -> None:
@@ -83,7 +86,8 @@ class Alone:
 
     def close(self) -> None:
         self.peer.close()
-        self.sock.close()
+        if self.visit._moving or not self.visit.closing:  # no transport that closes it
+            os.close(self.descriptor)
 
 
 class Transport:
@@ -142,11 +146,11 @@ def test_what_goes_on_is_adopted_once(alone: Alone) -> None:
     assert alone.adopted == []
     alone.visit.stay()
     alone.visit.write_eof()
-    assert alone.adopted == [alone.sock.fileno()]
+    assert alone.adopted == [alone.descriptor]
     transport = Transport()
     alone.visit.settle(transport)
     assert transport.done == ["write_eof"]
-    assert alone.sock.fileno() < 0
+    assert alone.visit.get_extra_info("socket") is None
     assert alone.peer.recv(10) == b"onetwo"
 
 
@@ -160,7 +164,7 @@ def test_what_its_socket_does_not_take_is_reason_enough_to_stay(alone: Alone) ->
     fill(alone)
     assert alone.adopted == []  # unless it is closed in this very turn
     alone.turn()
-    assert alone.adopted == [alone.sock.fileno()]
+    assert alone.adopted == [alone.descriptor]
 
 
 def test_a_rest_between_two_requests_begins_the_count_again(alone: Alone) -> None:
@@ -171,7 +175,7 @@ def test_a_rest_between_two_requests_begins_the_count_again(alone: Alone) -> Non
         alone.hands.rested = rested
         alone.peer.send(b"x")
         alone.lobby.on_readable()
-    assert alone.adopted == [alone.sock.fileno()]
+    assert alone.adopted == [alone.descriptor]
 
 
 def test_who_has_rested_since_its_last_reply_needs_no_transport_unless_it_says_much(alone: Alone) -> None:
@@ -185,7 +189,7 @@ def test_who_has_rested_since_its_last_reply_needs_no_transport_unless_it_says_m
     assert alone.adopted == []
     alone.peer.send(b"x" * visit.AT_ONCE)
     alone.lobby.on_readable()
-    assert alone.adopted == [alone.sock.fileno()]
+    assert alone.adopted == [alone.descriptor]
 
 
 def test_who_comes_silent_is_read_when_it_speaks_and_stays_when_it_does_so_again(
@@ -202,7 +206,7 @@ def test_who_comes_silent_is_read_when_it_speaks_and_stays_when_it_does_so_again
     alone.peer.send(b"two")
     alone.lobby.on_readable()
     assert alone.hands.said == ["open", "one", "two"]
-    assert alone.adopted == [alone.sock.fileno()]
+    assert alone.adopted == [alone.descriptor]
     alone.peer.send(b"three")
     alone.lobby.on_readable()  # now it is its transport that reads
     assert alone.hands.said == ["open", "one", "two"]
@@ -243,7 +247,7 @@ def test_who_has_asked_by_then_is_opened_with_that_and_who_has_left_is_not(alone
 
 def test_the_end_of_one_visit_may_be_anothers_in_the_same_turn(alone: Alone) -> None:
     other = Alone()
-    two = Visit(alone.lobby, other.hands, other.sock, other.sock.fileno())
+    two = other.visit = Visit(alone.lobby, other.hands, other.family, other.descriptor)
     for visit_, peer in ((alone.visit, alone.peer), (two, other.peer)):
         visit_.begin()
         peer.send(b"x")

@@ -52,7 +52,7 @@ def test_who_is_answered_with_its_last_reply_never_has_a_transport() -> None:
         await server.sends(b"re\n")
         assert await ann.gets_end() == b"re\n"
         await bench.until(lambda: not bench.pool.clients)
-        assert wire._sock.fileno() < 0
+        assert wire._descriptor < 0
         assert not wire._moving
         assert bench.outcomes() == {"ok": 1}
         assert bench.engine.client_sockets == 0
