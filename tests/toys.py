@@ -290,6 +290,21 @@ class ToyRequests(_Lines, RequestFramer):
 
 
 class ToyReplies(_Lines, ReplyFramer):
+    def whole(self, data: bytes) -> list[bytes]:
+        """One word each."""
+        lines: list[bytes] = []
+        is_plain = self._protocol.sharing is Sharing.ORDERED and not self._protocol.draining
+        while is_plain and self._state == _HEAD and not self._buffer and len(lines) < self._protocol.frames:
+            line = data[: data.find(b"\n") + 1]
+            if not self._expected or not line[:-1].isalnum() or "bye" in (self._expected[0] or ()):
+                break
+            if line in (b"100\n", b"101\n", b"close\n"):
+                break
+            self._note, self._words = self._expected.popleft(), (line[:-1].decode(),)
+            lines.append(line)
+            data = data[len(line) :]
+        return lines
+
     def __init__(self, protocol: Toy) -> None:
         self._start(protocol)
         self.idle_hint = None

@@ -20,7 +20,7 @@ from muxproxy.errors import BugError
 from muxproxy.mux.deadlines import Timed
 from muxproxy.mux.ports import ClientBrain, UpstreamBrain
 from muxproxy.native import i64, mypyc_attr
-from muxproxy.protocols.contract import IDEMPOTENT, LAST, Frame, Reason
+from muxproxy.protocols.contract import FIRST, IDEMPOTENT, LAST, Frame, Reason
 
 NEW: Final = 0
 WAITING: Final = 1
@@ -79,6 +79,10 @@ class ClientRole(ClientBrain):
     def deliver(self, exchange: Exchange, frame: Frame, now: float) -> None:
         """A frame of the reply to `exchange`: written if it is its turn, else parked."""
         raise NotImplementedError
+
+    def deliver_plain(self, exchange: Exchange, data: bytes, now: float) -> None:
+        """As deliver(), of a frame that says FIRST and LAST and no more."""
+        self.deliver(exchange, Frame(data, FIRST | LAST), now)
 
     def refuse(self, exchange: Exchange, reason: Reason, text: str, now: float) -> None:
         """End `exchange` with a refusal in the client's language (P8) or, mid-reply, an end that it can tell

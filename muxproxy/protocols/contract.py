@@ -174,6 +174,11 @@ class RequestFramer:
         """
         raise NotImplementedError
 
+    def one(self, data: bytes) -> Frame | None:
+        """The frame, if `data` is one request, whole, and nothing is held: as feed(data) would give. None:
+        nothing has happened, ask that."""
+        return None
+
     def resume(self) -> None:
         """EXCLUSIVE: the last request has been answered; the next may be framed (call `feed(b"")` if
         `held`)."""
@@ -203,6 +208,11 @@ class ReplyFramer:
     def feed(self, data: bytes) -> Sequence[Frame]:
         """Frames that `data` completes. Bytes that no request asked for give a BROKEN frame."""
         raise NotImplementedError
+
+    def whole(self, data: bytes) -> list[bytes]:
+        """ORDERED: replies that are whole, from the beginning of `data` on, of which feed() would give frames
+        that say FIRST and LAST and no more. With that they are framed; what stands behind is for feed()."""
+        return []
 
     def eof(self) -> Sequence[Frame]:
         """The server has closed: the LAST frame of a reply that ends so, a BROKEN one if it was cut, else

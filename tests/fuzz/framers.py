@@ -71,7 +71,7 @@ def _commands(settings: Settings, chunks: Sequence[bytes], trusted: bool) -> lis
     framer.trusted = trusted
     seen = redis.Seen()
     for chunk in chunks:
-        frames = framer.feed(chunk)
+        frames = redis.framed(framer, chunk)
         while (frames or framer.more) and seen.fault is None:
             seen.add(frames)
             framer.resume()

@@ -24,6 +24,7 @@ from muxproxy.protocols.redis.resp.grammar import commands
 from tests.protocols.dubbo import feeding as dubbo
 from tests.protocols.http import strategies as http
 from tests.protocols.redis import strategies as redis
+from tests.protocols.redis.framing.feeding import framed
 from tests.sizes import size
 
 # -- HTTP ----------------------------------------------------------------------------------------------------
@@ -178,7 +179,7 @@ def test_commands_of_redis_are_what_they_are_whatever_was_seen_before(
             framer = protocol.requests()
             framer.trusted, framer.runs, framer.groups = True, runs, groups
             for chunk in chunks:
-                frames = framer.feed(chunk)
+                frames = framed(framer, chunk)
                 while frames:
                     said += _commands(frames, apart=runs)
                     framer.resume()

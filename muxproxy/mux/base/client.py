@@ -83,12 +83,16 @@ class Client(Replying):
         self._asks_on = self.write_paused
         framer = self.framer
         self._framing = True
-        frames = framer.feed(data)
-        if len(frames) == 1:  # as nearly always, and an iterator is dearer than this question
-            self._on_frame(frames[0], now)
+        one = framer.one(data)
+        if one is not None:
+            self._on_frame(one, now)
         else:
-            for frame in frames:
-                self._on_frame(frame, now)
+            frames = framer.feed(data)
+            if len(frames) == 1:  # an iterator is dearer than this question
+                self._on_frame(frames[0], now)
+            else:
+                for frame in frames:
+                    self._on_frame(frame, now)
         turns = FRAMES
         while self._again and turns:
             turns -= 1

@@ -256,6 +256,9 @@ class FeedClient(FeedRole):
             self.asking.push_back(asked)
         self._tell(self._feed.restore(), now)
 
+    def deliver_plain(self, exchange: Exchange, data: bytes, now: float) -> None:
+        self.deliver(exchange, Frame(data, FIRST | LAST), now)
+
     def _give_back(self, now: float) -> None:
         upstream, self._upstream = self._upstream, None
         self._lost_at = INF

@@ -17,13 +17,14 @@ _WHOLE: Final = FIRST | LAST
 
 
 class OrderedUpstream(SharedUpstream):
-    __slots__ = ("_first", "_last", "feeder")
+    __slots__ = ("_first", "_last", "_whole", "feeder")
 
     def __init__(self, pool: SharedAccounts, server: Server, now: float) -> None:
         super().__init__(pool, server, now)
         # The ledger, oldest first, with preludes and abandoned ones: a list through queue_after.
         self._first: Exchange | None = None
         self._last: Exchange | None = None
+        self._whole: list[bytes] | None = None  # replies of this chunk, which has no others
         self.feeder: FeedRole | None = None  # pinned for what many listen to
 
     # -- the ledger --------------------------------------------------------------------------------
@@ -79,7 +80,56 @@ class OrderedUpstream(SharedUpstream):
 
     # -- replies -----------------------------------------------------------------------------------
 
+    def _frame(self, data: bytes) -> Sequence[Frame]:
+        """All of it before the first is delivered: what a server says beyond what it has been asked is not to
+        be taken for the reply to what is written meanwhile (P2)."""
+        replies = self.replies
+        whole = replies.whole(data)
+        if not whole:
+            return replies.feed(data)
+        rest = len(data)
+        for reply in whole:
+            rest -= len(reply)
+        if not rest and len(whole) == 1:
+            return (Frame(data, _WHOLE),)
+        frames = replies.feed(data[-rest:]) if rest else ()
+        if frames:
+            made = [Frame(reply, _WHOLE) for reply in whole]
+            made.extend(frames)
+            return made
+        self._whole = whole
+        return ()
+
+    def _on_whole(self, replies: list[bytes], now: float) -> None:
+        """As _on_frames does with those of their frames, without these."""
+        for reply in replies:
+            exchange = self._first
+            client = None if exchange is None else exchange.client
+            if exchange is None or client is None or exchange.marks & PIN or exchange is self._doubt:
+                self._on_frame(Frame(reply, _WHOLE), now)
+                if self.state != OPEN and self.state != GREETING:
+                    return
+                continue
+            self._first = after = exchange.queue_after  # as _strike
+            if after is None:
+                self._last = None
+            else:
+                exchange.queue_after = None
+            exchange.upstream = None
+            self.in_flight -= exchange.weight
+            self.server.in_flight -= exchange.weight
+            try:
+                client.deliver_plain(exchange, reply, now)
+            except Exception:
+                client.on_bug(now)  # which is on no ledger of ours any more (P2, P3)
+                raise
+            if client.write_paused:
+                self._hold_for(client, Frame(reply, _WHOLE), now)
+
     def _on_frames(self, frames: Sequence[Frame], now: float) -> None:
+        whole, self._whole = self._whole, None
+        if whole is not None:
+            self._on_whole(whole, now)
         for frame in frames:
             exchange = self._first
             if frame.marks == _WHOLE and exchange is not None:  # as nearly always

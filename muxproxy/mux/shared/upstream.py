@@ -50,6 +50,9 @@ class SharedUpstream(Avoided):
         """Of them, off it."""
         raise NotImplementedError
 
+    def _frame(self, data: bytes) -> Sequence[Frame]:
+        return self.replies.feed(data)
+
     def _on_frames(self, frames: Sequence[Frame], now: float) -> None:
         """Each to its client at once, where there is nothing more to it than that, else `_on_frame`."""
         raise NotImplementedError
@@ -72,7 +75,7 @@ class SharedUpstream(Avoided):
             self.take(len(data))
         if self.suspect:
             self.trust(SILENT)
-        frames = self.replies.feed(data)
+        frames = self._frame(data)
         if self.replies.more:
             self.pool.count_event("server_turns_over_budget")
             self.postpone()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from muxproxy.protocols.contract import Sharing
 from tests.fakes import Stage
+from tests.toys import Toy, ToyReplies
 
 ORDERED, TAGGED = Sharing.ORDERED, Sharing.TAGGED
 
@@ -50,3 +53,42 @@ def test_a_client_that_leaves_keeps_its_place_in_the_ledger() -> None:
     server.sends(b"bob\n")
     assert bob.got() == b"bob\n"
     assert stage.outcomes() == {"client_left": 1, "ok": 1}
+
+
+def test_what_a_server_says_beyond_what_it_was_asked_is_not_for_what_is_written_meanwhile() -> None:
+    stage = Stage(Toy(ORDERED, sessions=True), max_connections=1)
+    ann = stage.asks(b"set\nmulti pin\n")
+    server = stage.connects()
+    assert server.got() == b"set\n"
+    server.sends(b"set\nextra\n")  # the first lets the second go, in the middle of this chunk
+    assert ann.got().startswith(b"set\n")
+    assert b"extra" not in ann.got()
+    assert not server.is_open
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("size", [1000, 7, 3])
+def test_replies_are_the_same_with_frames_and_without(
+    whole: bool, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    if whole:
+        known = ToyReplies.whole
+        monkeypatch.setattr(ToyReplies, "whole", lambda self, data: calls.extend(a := known(self, data)) or a)
+    else:
+        monkeypatch.setattr(ToyReplies, "whole", lambda self, data: [])
+    stage = Stage(Toy(ORDERED, sessions=True), max_connections=1)
+    several = stage.asks(b"a\nb +1\nxc\nd\n")
+    leaver, ann, late = stage.asks(b"e\n"), stage.asks(b"f +2\nxy"), stage.asks(b"g\nh pin\n")
+    server = stage.connects()
+    leaver.closes()
+    assert server.got() == b"a\nb +1\nxc\nd\ne\nf +2\nxyg\n"
+    replies = b"a\nb +3\nabcc\nd\ne\nf\ng\n"
+    for at in range(0, len(replies), size):
+        server.sends(replies[at : at + size])
+    assert server.got() == b"h pin\n"
+    server.sends(b"h\n")
+    assert several.got() == b"a\nb +3\nabcc\nd\n"
+    assert (ann.got(), late.got()) == (b"f\n", b"g\nh\n")
+    assert stage.outcomes() == {"client_left": 1, "ok": 7}
+    assert bool(calls) == whole

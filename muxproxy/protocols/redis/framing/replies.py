@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from muxproxy.native import i64
 from muxproxy.protocols import contract
 from muxproxy.protocols.contract import BROKEN, END_UPSTREAM, FIRST, INTERIM, LAST, LINES, PUSH, Frame
 from muxproxy.protocols.redis.commands.command import Command
@@ -130,6 +131,25 @@ class ReplyFramer(contract.ReplyFramer):
             self._listening = True
             self._plain = False
 
+    def whole(self, data: bytes) -> list[bytes]:
+        replies: list[bytes] = []
+        if not COMPILED or not self._plain:
+            return replies
+        expected = self._expected
+        last: i64 = len(data)
+        owed: i64 = len(expected)
+        at: i64 = self._at
+        pos: i64 = 0
+        while pos < last and at < owed and type(expected[at]) is Command:
+            end: i64 = reply_end(data, pos)
+            if end < 0:
+                break
+            replies.append(data[pos:end] if end - pos != last else data)
+            at += 1
+            pos = end
+        self._at = at
+        return replies
+
     def feed(self, data: bytes) -> Sequence[Frame]:
         frames: list[Frame] = []
         if not self._plain:
@@ -145,7 +165,13 @@ class ReplyFramer(contract.ReplyFramer):
         if at < len(expected) and type(expected[at]) is Run:
             self._run(data, frames)
         elif COMPILED or len(data) > (len(expected) - at) * WORDS:
-            pos = self._scan(data, frames) if COMPILED else self._stride(data, frames)
+            if COMPILED:
+                pos = 0
+                for reply in self.whole(data):
+                    frames.append(Frame(reply, WHOLE))
+                    pos += len(reply)
+            else:
+                pos = self._stride(data, frames)
             if pos < len(data):
                 if COMPILED and self._at < len(expected) and type(expected[self._at]) is Run:
                     self._run(data[pos:], frames)
@@ -155,25 +181,9 @@ class ReplyFramer(contract.ReplyFramer):
             self._words(data, frames)
         return frames
 
-    def _scan(self, data: bytes, frames: list[Frame]) -> int:
-        """One reply after the other, byte by byte, until one is not whole or not for a plain command. Returns
-        where that one begins."""
-        expected = self._expected
-        at = self._at
-        last = len(data)
-        pos = 0
-        while pos < last and at < len(expected) and type(expected[at]) is Command:
-            end = reply_end(data, pos)
-            if end < 0:
-                break
-            frames.append(Frame(data if end - pos == last else data[pos:end], WHOLE))
-            at += 1
-            pos = end
-        self._at = at
-        return pos
-
     def _stride(self, data: bytes, frames: list[Frame]) -> int:
-        """As _scan, of bulks and lines."""
+        """One reply after the other, of bulks and lines, until one is not whole or not for a plain command.
+        Returns where that one begins."""
         expected = self._expected
         at = self._at
         find = data.find

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from muxproxy.native import i64
 from muxproxy.protocols.contract import (
     ANSWER,
     ANYWHERE,
@@ -128,6 +129,17 @@ class RequestFramer(Keeping):
 
     # -- what clients nearly always send -------------------------------------------------------------------
 
+    def one(self, data: bytes) -> Frame | None:
+        size: i64 = len(data)
+        if not COMPILED or self._busy or not self.trusted or size > SMALL:
+            return None
+        after, begin, end = scan(data, 0)
+        if after == size:
+            command = self._settings.names.find(data, begin, end) or self._known.get(data[begin:end])
+            if command is not None and command.kind == SHARED:
+                return Frame(data, WHOLE | command.marks, command)
+        return None
+
     def feed(self, data: bytes) -> Sequence[Frame]:
         if self._busy or not self.trusted:
             return self._go_on(data)
@@ -135,12 +147,6 @@ class RequestFramer(Keeping):
             # Small commands one behind the other, or a large one?
             self._may_group = self.groups and not self._in_multi
             return self._words(data, []) if data.find(b"\r\n*", 0, SMALL) > 0 else self._many(data, 0, [])
-        if COMPILED:
-            after, name_from, name_to = scan(data, 0)
-            if after == len(data):
-                known = self._known.get(data[name_from:name_to])
-                if known is not None and known.kind == SHARED:
-                    return (Frame(data, WHOLE | known.marks, known),)
         words = data.split(CRLF)
         command: Command | None = None
         if len(words) == 8:

@@ -12,6 +12,7 @@ from typing import Final
 from typing import Protocol as Interface
 
 from muxproxy.protocols.redis.commands.command import UNKNOWN, Command
+from muxproxy.protocols.redis.framing.names import Names
 
 # spellings; Redis 7 has 240 commands, and clients write them in upper or lower case
 KNOWN_NAMES: Final = 2048
@@ -49,6 +50,7 @@ class Settings:
         "max_argument",
         "max_arguments",
         "max_run",
+        "names",
         "remembers",
         "subscribe_buffer",
         "subscriber_buffer",
@@ -70,15 +72,17 @@ class Settings:
         self.subscriber_buffer = subscriber_buffer  # bytes of one push
         self.subscribe_buffer = subscribe_buffer  # bytes of a SUBSCRIBE that is coming in
         self.max_run = max_run  # commands of one frame
-        self.remembers = True  # False: both memos stay empty, and nothing else changes
+        self.remembers = True  # False: the memos stay empty, and nothing else changes
         self.known: dict[bytes, Command] = {}  # one and the same for good: framers have it
         self.heads: dict[bytes, Head] = {}
+        self.names = Names()
         self.set_table(table)
 
     def set_table(self, table: Finder) -> None:
         self.table = table
         self.known.clear()
         self.heads.clear()
+        self.names.clear()
 
     def find(self, name: bytes) -> Command:
         """The command of this name, for a framer that has looked into `known` in vain."""
@@ -88,6 +92,7 @@ class Settings:
             if len(self.known) >= KNOWN_NAMES:
                 self.known.clear()
             self.known[name] = command
+            self.names.remember(name, command)
         return command
 
     def remember(self, head: bytes, what: Head) -> None:

@@ -3,6 +3,9 @@
 To C a byte is one instruction and a method call some hundred; to an interpreter it is the other way round, so
 that the pure build's short way is over words (framing/). All ways agree: what is not whole, or not as it
 nearly always is, is left to the thorough one (extent.py). These functions say the same on both builds.
+
+A byte is read into a register of its own, and a bound asked of one: what the compiler makes of
+`data[pos] == _CR and pos < len(data)` is four times as long.
 """
 
 from __future__ import annotations
@@ -56,12 +59,20 @@ def reply_end(data: bytes, pos: i64) -> i64:
                 number = number * 10 + digit
                 pos += 1
             size: i64 = pos - begin
-            if size == 0 or (first == _ZERO and size > 1) or not _is_line_end(data, pos):
+            if size == 0 or (first == _ZERO and size > 1) or pos + 2 > last:
+                return NOT_HERE
+            cr: i64 = data[pos]
+            lf: i64 = data[pos + 1]
+            if cr != _CR or lf != _LF:
                 return NOT_HERE
             pos += 2
             if kind == _DOLLAR:
                 pos += number
-                if not _is_line_end(data, pos):
+                if pos + 2 > last:
+                    return NOT_HERE
+                cr = data[pos]
+                lf = data[pos + 1]
+                if cr != _CR or lf != _LF:
                     return NOT_HERE
                 pos += 2
             elif kind == _MAP:
@@ -83,8 +94,11 @@ def line_end(data: bytes, pos: i64) -> i64:
     last: i64 = len(data) - 1
     stop: i64 = pos + _NEAR
     while pos < last:
-        if data[pos] == _CR and data[pos + 1] == _LF:
-            return pos + 2
+        byte: i64 = data[pos]
+        if byte == _CR:
+            byte = data[pos + 1]
+            if byte == _LF:
+                return pos + 2
         if pos == stop:
             end: i64 = data.find(b"\r\n", pos)
             return end + 2 if end >= 0 else NOT_HERE
@@ -95,48 +109,65 @@ def line_end(data: bytes, pos: i64) -> i64:
 def command(data: bytes, pos: i64) -> tuple[i64, i64, i64]:
     """Behind the command at `pos`, of up to nine words, and where its name begins and ends; or NOT_HERE."""
     last: i64 = len(data)
-    if pos + 4 > last or data[pos] != _STAR:
+    if pos + 4 > last:
         return NOT_HERE, 0, 0
+    kind: i64 = data[pos]
     left: i64 = data[pos + 1] - _ZERO
-    if left < 1 or left > 9 or not _is_line_end(data, pos + 2):
+    cr: i64 = data[pos + 2]
+    lf: i64 = data[pos + 3]
+    if kind != _STAR or left < 1 or left > 9 or cr != _CR or lf != _LF:
         return NOT_HERE, 0, 0
     pos += 4
     name: i64 = 0
     end: i64 = 0
     while left > 0:
-        if pos + 4 > last or data[pos] != _DOLLAR:
+        if pos + 4 > last:
             return NOT_HERE, 0, 0
+        kind = data[pos]
         size: i64 = data[pos + 1] - _ZERO
-        if size < 0 or size > 9:
+        if kind != _DOLLAR or size < 0 or size > 9:
             return NOT_HERE, 0, 0
         pos += 2
         stop: i64 = pos + _DIGITS - 1 if size else pos
-        while pos < last and pos < stop:
-            digit: i64 = data[pos] - _ZERO
+        cr = data[pos]
+        while pos < stop:
+            digit: i64 = cr - _ZERO
             if digit < 0 or digit > 9:
                 break
             size = size * 10 + digit
             pos += 1
-        if not _is_line_end(data, pos):
+            if pos >= last:
+                return NOT_HERE, 0, 0
+            cr = data[pos]
+        if cr != _CR or pos + 1 >= last:
+            return NOT_HERE, 0, 0
+        lf = data[pos + 1]
+        if lf != _LF:
             return NOT_HERE, 0, 0
         pos += 2
         if not end:
             name, end = pos, pos + size
         pos += size
-        if not _is_line_end(data, pos):
+        if pos + 2 > last:
+            return NOT_HERE, 0, 0
+        cr = data[pos]
+        lf = data[pos + 1]
+        if cr != _CR or lf != _LF:
             return NOT_HERE, 0, 0
         pos += 2
         left -= 1
     return pos, name, end
 
 
-def _is_line_end(data: bytes, pos: i64) -> bool:
-    return pos + 2 <= len(data) and data[pos] == _CR and data[pos + 1] == _LF
-
-
 def _is_null(data: bytes, pos: i64) -> bool:
-    """What stands behind the kind: -1 and a line end."""
-    return _is_line_end(data, pos + 2) and data[pos] == _MINUS and data[pos + 1] == _ZERO + 1
+    """Behind the minus at `pos` stand 1 and a line end."""
+    last: i64 = len(data)
+    if pos + 4 > last:
+        return False
+    one: i64 = data[pos + 1]
+    cr: i64 = data[pos + 2]
+    lf: i64 = data[pos + 3]
+    return one == _ZERO + 1 and cr == _CR and lf == _LF
 
 
 COMPILED: Final = is_compiled(line_end)

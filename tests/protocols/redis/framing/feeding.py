@@ -76,6 +76,12 @@ def bytewise(data: bytes) -> list[bytes]:
     return [data[i : i + 1] for i in range(len(data))]
 
 
+def framed(framer: RequestFramer, chunk: bytes) -> Sequence[Frame]:
+    """As the heart asks."""
+    one = framer.one(chunk)
+    return framer.feed(chunk) if one is None else (one,)
+
+
 @dataclass
 class Message:
     """One request or reply, put together from its frames."""
@@ -142,7 +148,7 @@ def requests(chunks: Iterable[bytes], *, trusted: bool = True, groups: bool = Tr
     framer.groups = groups
     seen = Seen()
     for chunk in chunks:
-        frames = framer.feed(chunk)
+        frames = framed(framer, chunk)
         seen.add(frames)
         while (frames or framer.more) and seen.fault is None:
             framer.resume()

@@ -10,13 +10,14 @@ That the short ways say what the thorough way says follows from the first: bytes
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muxproxy.protocols.contract import PUSH
+from muxproxy.protocols.contract import FIRST, LAST, PUSH, Frame
 from muxproxy.protocols.redis.commands.command import Command
 from muxproxy.protocols.redis.framing.note import Note, Whole
 from muxproxy.protocols.redis.framing.replies import MAX_WHOLE, REPLY_HOLD, ReplyFramer
@@ -128,6 +129,37 @@ def test_what_the_request_framer_keeps_of_one_request_is_bounded(begin: bytes, f
         assert len(framer._extent._line or b"") <= MAX_LINE + 2
 
 
+@pytest.fixture(scope="module")
+def _as_compiled() -> Iterator[None]:
+    """The ways that only a compiled framer takes are taken by the pure one, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("muxproxy.protocols.redis.framing.requests.COMPILED", True)
+        patch.setattr("muxproxy.protocols.redis.framing.replies.COMPILED", True)
+        yield
+
+
+@pytest.mark.usefixtures("_as_compiled")
+@given(
+    st.one_of(some.pieces(ANY_REQUESTS), st.lists(some.COMMANDS)),
+    st.booleans(),
+    st.sampled_from([3, 100_000]),
+)
+def test_one_request_alone_is_what_feed_makes_of_it(chunks: list[bytes], trusted: bool, most: int) -> None:
+    framer, other = (RequestFramer(settings(max_arguments=most)) for _ in range(2))
+    framer.trusted = other.trusted = trusted
+    for chunk in [part for part in chunks for _ in range(2)]:
+        one = framer.one(chunk)
+        frames = framer.feed(chunk) if one is None else [one]
+        assert seen_of(frames) == seen_of(other.feed(chunk))
+        assert (framer.held, framer.more, framer.midway) == (other.held, other.more, other.midway)
+        framer.resume()
+        other.resume()
+
+
+def seen_of(frames: Sequence[Frame]) -> list[tuple[bytes, int, str]]:
+    return [(f.data, f.marks, f.note.name if isinstance(f.note, Command) else str(f.note)) for f in frames]
+
+
 # -- replies -------------------------------------------------------------------------------------------------
 
 ANY_REPLIES = st.one_of(some.REPLIES, st.tuples(some.REPLIES, some.GARBAGE).map(b"".join))
@@ -161,6 +193,25 @@ def test_pushes_come_out_beside_replies_in_order(those: list[bytes], data: st.Da
     frames = [f for chunk in data.draw(some.pieces(st.just(b"".join(those)))) for f in framer.feed(chunk)]
     assert b"".join(frame.data for frame in frames) == b"".join(those)
     assert [frame.data for frame in frames if frame.marks & PUSH] == [one for one in those if one[:1] == b">"]
+
+
+@pytest.mark.usefixtures("_as_compiled")
+@given(some.pieces(ANY_REPLIES), NOTES, st.booleans())
+def test_whole_replies_are_what_feed_makes_of_them(
+    chunks: list[bytes], notes: list[Any], listens: bool
+) -> None:
+    framer, other = ReplyFramer(settings()), ReplyFramer(settings())
+    for each in (framer, other):
+        for note in notes:
+            each.expect(note)
+        if listens:
+            each.listen()
+    for chunk in chunks:
+        whole = framer.whole(chunk)
+        rest = chunk[sum(map(len, whole)) :]
+        frames = [*(Frame(reply, FIRST | LAST) for reply in whole), *(framer.feed(rest) if rest else ())]
+        assert seen_of(frames) == seen_of(other.feed(chunk))
+        assert framer.more == other.more
 
 
 @given(some.pieces(some.GARBAGE), NOTES, st.booleans())
