@@ -266,15 +266,29 @@ class TlsWire(asyncio.Transport, Keeper):
     def _decrypt(self) -> bytes:
         """All that is whole, of so many records. What ended it is said in `_ended` or `_error`."""
         parts: list[bytes] = []
+        data = self._unfed
+        if len(data) > _HEADER and self._is_one(data):
+            self._unfed = b""
+            self._incoming.write(data)
+            self._read_records(1, parts)
+        else:
+            self._decrypt_some(parts)
+        if self._outgoing.pending:  # nobody has written: it is an answer of OpenSSL's
+            self._answer()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _is_one(self, data: bytes) -> bool:
+        """Nothing but one record, as most of what comes."""
+        size = data[3] << 8 | data[4]
+        return len(data) - _HEADER == size <= _LONGEST and not self._missing and not self._fed
+
+    def _decrypt_some(self, parts: list[bytes]) -> None:
         left = _RECORDS
         while self._unfed and left > 0:
             whole = self._feed(left)
             if not whole or not self._read_records(whole, parts):
-                break
+                return
             left -= whole
-        if self._outgoing.pending:  # nobody has written: it is an answer of OpenSSL's
-            self._answer()
-        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _feed(self, most: int) -> int:
         """OpenSSL is given the next records, `most` of them or a step's worth. How many of them are whole: it
