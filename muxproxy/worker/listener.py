@@ -19,6 +19,7 @@ from typing import Final
 
 from muxproxy.config.sources import Sources
 from muxproxy.mux.base.pool import Pool
+from muxproxy.native import mypyc_attr
 from muxproxy.worker import calls
 from muxproxy.worker.arriving.newcomer import ClientWire
 from muxproxy.worker.client import ClientSocket
@@ -36,6 +37,7 @@ _RETRY = 1.0  # seconds after descriptors ran out, or listeners could not be wat
 _SHORT: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)  # OriginalListener, which is not compiled
 class Listener:
     """One listening socket of one pool. `on_short`: of what, when nobody can be accepted for now."""
 

@@ -180,6 +180,32 @@ def test_every_module_of_the_heart_is_compiled_that_does_anything() -> None:
                 assert path.name == "__init__.py"
 
 
+def module_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix().removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+
+
+def test_what_stays_interpreted_inherits_only_from_what_the_compiler_was_told_of() -> None:
+    """Else such a class refuses to be made, in the compiled build alone."""
+    package = ROOT / "muxproxy"
+    compiled = {module_of(package / name) for name in sources(package)}
+    told, bases = set(), set()
+    for path in package.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        origin = {
+            name.asname or name.name: f"{node.module}.{name.name}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module in compiled
+            for name in node.names
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef) and module_of(path) in compiled:
+                if any("allow_interpreted_subclasses" in ast.unparse(said) for said in node.decorator_list):
+                    told.add(f"{module_of(path)}.{node.name}")
+            elif isinstance(node, ast.ClassDef):
+                bases |= {origin[base] for base in map(ast.unparse, node.bases) if base in origin}
+    assert "muxproxy.worker.listener.Listener" in bases <= told
+
+
 def test_what_has_changed_is_compiled_again(tmp_path: Path) -> None:
     source, header, made = tmp_path / "a.c", tmp_path / "a.h", tmp_path / "a.o"
     part = tmp_path / "b.c"
