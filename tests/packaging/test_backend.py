@@ -16,6 +16,7 @@ import pytest
 from muxproxy.packaging import backend
 from muxproxy.packaging.backend import (
     INTERPRETED,
+    _written,
     is_current,
     is_to_be_compiled,
     sources,
@@ -84,7 +85,8 @@ def wheel(place: Path) -> list[str]:
 
 
 def test_with_a_compiler_the_wheel_is_compiled_and_the_checkout_stays_as_it_was(tmp_path: Path) -> None:
-    done = build(tmp_path, MUXPROXY_PURE="0")
+    kept = tmp_path / "kept"
+    done = build(tmp_path, MUXPROXY_PURE="0", MUXPROXY_BUILD=str(kept))
     assert done.returncode == 0, done.stderr
     (name,) = wheel(tmp_path)
     assert f"muxproxy: made {name}: compiled" in done.stderr
@@ -99,6 +101,9 @@ def test_with_a_compiler_the_wheel_is_compiled_and_the_checkout_stays_as_it_was(
     work, direct = told.stdout.splitlines()
     assert work.endswith(".so 3")
     assert direct.endswith(f".so {-errno.EBADF}")
+    assert backend._CALLS in (kept / "light" / "muxproxy" / "mux" / "work.c").read_text()
+    parts = [path.read_text() for path in (kept / "c").glob("part*.c")]
+    assert sum(part.count("\nRUNS_ONCE char ") for part in parts) == 1
 
 
 @pytest.mark.parametrize("how", ["asked", "no compiler", "no headers"])
@@ -208,16 +213,18 @@ def test_what_stays_interpreted_inherits_only_from_what_the_compiler_was_told_of
 
 def test_what_has_changed_is_compiled_again(tmp_path: Path) -> None:
     source, header, made = tmp_path / "a.c", tmp_path / "a.h", tmp_path / "a.o"
-    part = tmp_path / "b.c"
-    source.write_text(f'#include "{part}"\n')
-    for old in (source, header, part):
-        old.touch()
+    assert _written(source, "int a;\n") == str(source)
+    header.touch()
+    for old in (source, header):
         os.utime(old, (100, 100))
     assert not is_current(made, source)
     made.touch()
     os.utime(made, (200, 200))
+    _written(source, "int a;\n")
     assert is_current(made, source)
-    for newer in (source, header, part):
+    for newer in (source, header):
         os.utime(newer, (300, 300))
         assert not is_current(made, source)
         os.utime(newer, (100, 100))
+    _written(source, "int b;\n")
+    assert not is_current(made, source)
