@@ -29,8 +29,9 @@ BUFFER = 60  # bytes: small chunks shall reach it
 class Talker:
     """A far end: what it has said and heard."""
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: Peer, where: str = "") -> None:
         self.peer = peer
+        self.where = where  # the destination; "": there is only one
         self.said = b""
         self.heard = b""
         self.broke_off = False
@@ -93,7 +94,9 @@ class SessionsMachine(Reloading):
     @precondition(lambda self: sum(client.peer.is_open for client in self.clients) < MAX_CLIENTS)
     @rule(speaks=st.booleans())
     def a_client_connects(self, speaks: bool) -> None:
-        client = Talker(self.stage.client())
+        self._comes(Talker(self.stage.client()), speaks)
+
+    def _comes(self, client: Talker, speaks: bool) -> None:
         self.clients.append(client)
         if speaks:
             client.says(b"<%d>" % (len(self.clients) - 1))
@@ -105,7 +108,7 @@ class SessionsMachine(Reloading):
         if fails:
             self.stage.refuses(upstream)
         else:
-            self.servers.append(Talker(self.stage.connects(upstream)))
+            self.servers.append(Talker(self.stage.connects(upstream), upstream.server.address))
 
     @precondition(lambda self: self.clients)
     @rule(pick=PICK, size=st.sampled_from([1, 10, 80]))
@@ -145,30 +148,50 @@ class SessionsMachine(Reloading):
 
     @invariant()
     def all_promises_hold(self) -> None:
-        if self.stage is None:
-            return
-        pool, config = self.stage.pool, self.stage.config
-        assert len(self.stage.world.sockets) <= config.upstream.max_connections  # P1
+        if self.stage is not None:
+            self.p1_the_bound_holds()
+            self.p2_p6_the_ends_see_what_they_should()
+            self.p3_one_outcome_each()
+            self.p4_nobody_waits_beside_a_free_place()
+            self.p7_bounds_hold()
+
+    def p1_the_bound_holds(self) -> None:
+        assert len(self.stage.world.sockets) <= self.stage.config.upstream.max_connections
         self.bound.judge()
+
+    def p2_p6_the_ends_see_what_they_should(self) -> None:
         for server in self.servers:
             heard = server.listens()
-            if heard.startswith(b"<") and b">" in heard:  # P2, P6: its client's own words, and no other's
+            if heard.startswith(b"<") and b">" in heard:  # its client's own words, and no other's
                 client = self.clients[int(heard[1 : heard.index(b">")])]
+                assert client.where in ("", server.where)
                 assert client.said.startswith(heard)
                 told = client.listens()
                 assert server.said.startswith(told) or told.startswith(b"no ")
                 if self.half:
                     assert not server.saw_end() or server.was_told_all_by(client)
                     assert not client.saw_end() or client.was_told_all_by(server)
+
+    def p3_one_outcome_each(self) -> None:
+        pool = self.stage.pool
         counted = sum(self.stage.outcomes().values())
         owed = sum(client.first is not None for client in pool.clients)
         refused = self.stage.outcomes().get("clients_full", 0)
-        assert counted - refused + owed == len(self.clients) - refused  # P3: one session each
+        assert counted - refused + owed == len(self.clients) - refused  # one session each
+
+    def p4_nobody_waits_beside_a_free_place(self) -> None:
+        pool = self.stage.pool
         idle = sum(u.state == OPEN and not u.load() for u in pool.upstreams)
-        assert not (idle and pool.gate.waiting)  # P4
+        assert not (idle and pool.gate.waiting)
+
+    def p7_bounds_hold(self) -> None:
+        pool, config = self.stage.pool, self.stage.config
         self.waiting.judge(pool.gate.waiting, max(config.queue.max_waiting, config.upstream.max_connections))
         nobody_stays_who_may_not(self.stage)
-        for brain in pool.clients:
+        self.buffers_are_bounded()
+
+    def buffers_are_bounded(self) -> None:
+        for brain in self.stage.pool.clients:
             if brain.phase != ENDING and brain.first is not None:
                 assert brain.first.size <= BUFFER + 100
         for talker in self.clients + self.servers:

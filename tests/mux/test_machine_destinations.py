@@ -15,7 +15,7 @@ from muxproxy.mux.base.pool import Pool
 from muxproxy.mux.base.upstream import CLOSING, OPEN
 from muxproxy.mux.deadlines import INF
 from muxproxy.protocols.contract import Sharing
-from tests.mux.destinations.city import City
+from tests.mux.destinations.city import City, place
 from tests.mux.judges import Waiting, nobody_waits_beside_a_free_place
 from tests.mux.observers import ClientEnd
 from tests.mux.scale import MAX_CLIENTS, REQUEST_HIGH, SCALE
@@ -23,6 +23,7 @@ from tests.mux.test_machine import (
     SETTINGS,
     Machine,
 )
+from tests.mux.test_machine_dedicated import BUFFER, SessionsMachine, Talker
 from tests.sizes import size
 from tests.toys import Toy
 
@@ -201,6 +202,70 @@ class TaggedDestinations(Destinations):
     sharing = Sharing.TAGGED
 
 
+class SessionsEverywhere(SessionsMachine):
+    """Raw TCP, led to where the app meant to connect."""
+
+    bound: Any
+
+    @initialize(
+        connections=st.integers(1, 3),
+        each=st.integers(1, 2),
+        waiting=st.integers(0, 3),
+        destinations=st.integers(2, PLACES),
+        half=st.booleans(),
+        seconds=st.sampled_from([0.0, 15.0]),
+    )
+    def begin(
+        self, connections: int, each: int, waiting: int, destinations: int, half: bool, seconds: float
+    ) -> None:
+        self.half = half
+
+        class Town(City):
+            def protocol(self) -> Toy:
+                return Toy(Sharing.DEDICATED, half_close=half)
+
+        self.stage = Town(
+            Sharing.DEDICATED,
+            max_connections=connections,
+            max_connections_each=each,
+            max_destinations=destinations,
+            max_waiting=waiting,
+            session_timeout=seconds,
+            timeout=1.0,
+            client_idle_timeout=20.0,
+            request_buffer=BUFFER,
+            response_buffer=BUFFER,
+        )
+        self.stage.request_high = BUFFER
+        self.bound = BoundOfAll(self.stage)
+        self.waiting = Waiting()
+
+    @precondition(lambda self: sum(client.peer.is_open for client in self.clients) < MAX_CLIENTS)
+    @rule(speaks=st.booleans(), pick=st.integers(1, PLACES))
+    def a_client_connects(self, speaks: bool, pick: int = 1) -> None:
+        city = self.stage
+        is_known = place(pick) in city.front.rooms
+        if is_known or len(city.front.rooms) < city.config.upstream.max_destinations:
+            self._comes(Talker(city.goes(pick), f"10.0.0.{pick}:80"), speaks)
+
+    def the_configuration_changes(self, *args: Any, **keys: Any) -> None: ...
+
+    def p1_the_bound_holds(self) -> None:
+        self.bound.judge()
+
+    def p4_nobody_waits_beside_a_free_place(self) -> None:
+        for pool in self.stage.front.pools():
+            idle = sum(each.state == OPEN and not each.load() for each in pool.upstreams)
+            assert not (idle and pool.gate.waiting)
+
+    def p7_bounds_hold(self) -> None:
+        front = self.stage.front
+        waiting = sum(pool.gate.waiting for pool in front.pools())
+        self.waiting.judge(waiting, front.hall.bound + front.config.max_connections)
+        assert len(front.rooms) <= front.config.max_destinations
+        self.buffers_are_bounded()
+
+
 _SETTINGS = settings(SETTINGS, max_examples=size(30, 5_000))
 TestExclusive = ExclusiveDestinations.TestCase
 TestExclusive.settings = _SETTINGS
@@ -208,3 +273,5 @@ TestOrdered = OrderedDestinations.TestCase
 TestOrdered.settings = _SETTINGS
 TestTagged = TaggedDestinations.TestCase
 TestTagged.settings = _SETTINGS
+TestSessions = SessionsEverywhere.TestCase
+TestSessions.settings = _SETTINGS
