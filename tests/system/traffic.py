@@ -48,7 +48,11 @@ async def redis(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, toke
         writer.write(
             b"*%d\r\n" % len(command) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w.encode()) for w in command)
         )
-    got = [await reader.readuntil(b"\r\n") for _ in range(4)]
+    got: list[bytes] = []
+    while len(got) < 4:
+        got.append(await reader.readuntil(b"\r\n"))
+        if got[-1].startswith(b"-"):  # a refusal is one line, where a value is two
+            break
     if got != [b"+OK\r\n", b"$%d\r\n" % len(token), token.encode() + b"\r\n", b":1\r\n"]:
         raise WrongError(f"asked for {token}, got {got!r}")
 

@@ -7,6 +7,7 @@ import pytest
 from muxproxy.budget import Order
 from muxproxy.config.destination import Destination
 from muxproxy.config.limits import CLIENTS
+from muxproxy.mux.base.lending.rations import WAIT
 from muxproxy.mux.destinations.front import MANY, SWEEP
 from muxproxy.protocols.contract import Sharing
 from tests.mux.destinations.city import City, place
@@ -56,7 +57,7 @@ def test_of_clients_that_other_workers_have_too_all_pools_know() -> None:
     with city.turn():
         crowd.on_order(Order(2, 2, 0), city.world.now)
     assert [peer.is_paused for peer in peers] == [False, False, True]
-    city.passes(0.1)
+    city.passes(WAIT + 0.1)
     assert b"clients_full" in peers[2].got()
 
 

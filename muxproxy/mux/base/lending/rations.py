@@ -28,11 +28,13 @@ from muxproxy.mux.base.refusing import Refusing
 from muxproxy.mux.deadlines import INF, Timed
 from muxproxy.mux.exchange import Exchange
 
-WAIT: Final = 0.02  # seconds: ten times what it takes while nobody is very busy
+# Seconds. It takes 2 ms, and a hundred where thirty processes want the CPU: with a WAIT of 20 ms somebody was
+# refused there beside a queue that was empty. One in six waits for that where all is taken (WAIT of CALM).
+WAIT: Final = 0.2
 # Where a shard has just begun, with nothing: what it gets has to come back first, from workers that are busy
 # with the same reload.
 FIRST: Final = 2.0
-CALM: Final = 0.1
+CALM: Final = 1.0
 LOOK: Final = 0.005  # seconds between two looks, while somebody wants more: here, or elsewhere
 PARTS: Final = 16  # of a part of the bound that is even: so much is wanted at a time, or a message for each
 
