@@ -77,7 +77,8 @@ def may_another_serve(stage: Stage) -> bool:
 def nobody_waits_beside_a_free_place(stage: Stage) -> None:
     """P4, but for whose turn it is."""
     pool, now = stage.pool, stage.world.now
-    may_pin = bool(len(pool.pin_queue)) and pool.pinned < pool.pinned_limit
+    is_due = pool.all_pins is not None and pool.all_pins.is_due()  # served in the next slot of time
+    may_pin = bool(len(pool.pin_queue)) and pool.pins_left() > 0 and not is_due
     may_pin = may_pin or bool(len(pool.stream_queue))
     free = [upstream for upstream in pool.upstreams if upstream.state == OPEN and upstream.has_room()]
     unowned = [u for u in free if u.owner is None and not (may_pin and getattr(u, "reserved", False))]

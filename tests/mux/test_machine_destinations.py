@@ -65,6 +65,8 @@ class BoundOfAll:
         assert sockets <= max(front.max_connections, self._most), "P1"
         assert front.allowance.report().held >= sockets, "P1: more than it says"
         assert front.lending.places.is_right(), "P1: sums that are not those of all"
+        together = [pool.pinned for pool in front.pools() if pool.all_pins is not None]
+        assert front.upgrades.used == sum(together) <= front.upgrades.bound, "what all have alone"
         self._most = max(front.max_connections, sockets)
         for pool in front.pools():
             most = max(pool.config.max_connections, self._each.get(pool, 0))

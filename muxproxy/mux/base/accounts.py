@@ -48,6 +48,33 @@ class Parts(NamedTuple):
     new_upstream: Callable[[Any, Any, float], Any]  # (pool, server, now)
 
 
+class AllPins:
+    """Sessions of several pools that have a connection alone: so many together (destinations/front.py)."""
+
+    __slots__ = ("bound", "line", "used")
+
+    def __init__(self, bound: int) -> None:
+        self.bound = bound
+        self.used = 0
+        self.line: dict[Accounts, None] = {}  # pools where somebody waits for it
+
+    def left(self) -> int:
+        return self.bound - self.used
+
+    def count(self, more: int) -> None:
+        self.used += more
+        if more < 0 and self.line:
+            self.on_left()
+
+    def on_left(self) -> None:
+        """Those in line may go on, soon."""
+        raise NotImplementedError
+
+    def is_due(self) -> bool:
+        """They will."""
+        raise NotImplementedError
+
+
 class Accounts:
     """Times are the loop's, in seconds."""
 
@@ -80,6 +107,7 @@ class Accounts:
         self.most_clients = self.bounds[CLIENTS]
         self.gate = Gate(self.bounds[QUEUED])
         self.pinned = 0  # that a session has for as long as it likes
+        self.all_pins: AllPins | None = None  # with those of other pools
         self.most_pins = self.bounds[PINNED]
         self.pinned_limit = 0
         self._set_up(backend)
@@ -207,6 +235,16 @@ class Accounts:
         """It may have so many from now on."""
         self.max_connections = connections
         self.pinned_limit = self._pinned_limit()
+
+    def count_pin(self, more: int) -> None:
+        self.pinned += more
+        if self.all_pins is not None:
+            self.all_pins.count(more)
+
+    def pins_left(self) -> int:
+        """So many more may be had alone now."""
+        left = self.pinned_limit - self.pinned
+        return left if self.all_pins is None else min(left, self.all_pins.left())
 
     def _pinned_limit(self) -> int:
         return min(self.most_pins, max(1, max(self.max_connections, self.potential) // 2))

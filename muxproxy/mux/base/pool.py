@@ -71,11 +71,13 @@ class Pool(Changing):
             self.allowance.want(now)
         if exchange.marks & PIN and self.pinned >= self.most_pins:
             self.pins.want(now)
+        if exchange.marks & PIN and self.all_pins is not None:
+            self.all_pins.line[self] = None
         if not is_full or self.pin_queue.size or self.stream_queue.size:
             self.grow(now)
 
     def _place_for(self, exchange: Exchange, now: float) -> Upstream | None:
-        if exchange.marks & PIN and self.pinned >= self.pinned_limit:
+        if exchange.marks & PIN and self.pins_left() <= 0:
             return None
         servers = self.servers
         if len(servers) == 1 and now >= servers[0].doubted_until:
@@ -149,9 +151,7 @@ class Pool(Changing):
         """Who may be sent again on this connection, the latest lost: the earlier ones may go on older ones,
         too."""
         for exchange in reversed(self.retry_queue.all()):
-            if exchange.lost_at < upstream.serial and (
-                not exchange.marks & PIN or self.pinned < self.pinned_limit
-            ):
+            if exchange.lost_at < upstream.serial and (not exchange.marks & PIN or self.pins_left() > 0):
                 return exchange
         return None
 
@@ -191,7 +191,7 @@ class Pool(Changing):
                 return exchange
         queue = self.queue
         pins = self.pin_queue
-        if pins.size and self.pinned < self.pinned_limit:
+        if pins.size and self.pins_left() > 0:
             head = queue.oldest()
             if head is None or (pins.oldest() or 0.0) <= head:
                 return pins.pop()
@@ -250,13 +250,15 @@ class Pool(Changing):
 
     def _waiting(self) -> int:
         """Those for whom a connection would be dialled."""
-        pins = max(0, min(self.pin_queue.size, self.pinned_limit - self.pinned))
+        pins = max(0, min(self.pin_queue.size, self.pins_left())) if self.pin_queue.size else 0
         return self.queue.size + self.retry_queue.size + self.stream_queue.size + pins
 
     def missing(self) -> int:
         pins = max(
             0, min(self.pin_queue.size, self.most_pins - self.pinned)
         )  # were there connections for them
+        if pins and self.all_pins is not None:
+            pins = max(0, min(pins, self.all_pins.left()))
         waiting = self.queue.size + self.retry_queue.size + self.stream_queue.size + pins
         return -(-waiting // self._places()) - sum(server.coming() for server in self.servers)
 

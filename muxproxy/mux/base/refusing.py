@@ -70,7 +70,7 @@ class Refusing(PoolOfUpstreams):
 
     def _lacks_pin(self, wants_pin: int, exchange: Exchange, now: float) -> bool:
         """It is for want of max_pinned. The log says what holds them, once a minute at most."""
-        if not wants_pin or exchange.marks & STREAM or self.pinned < self.pinned_limit:
+        if not wants_pin or exchange.marks & STREAM or self.pins_left() > 0:
             return False
         if now >= self._pins_told + _TELL_PINS_EVERY:
             self._pins_told = now
@@ -81,7 +81,10 @@ class Refusing(PoolOfUpstreams):
         return True
 
     def _pins_taken(self) -> str:
-        return f"{self.pinned_limit} that clients have alone ({self._pin_reasons()}): raise {self._pin_key()}"
+        most, reasons = self.pinned_limit, self._pin_reasons()
+        if self.all_pins is not None and self.all_pins.left() <= 0:
+            most, reasons = self.all_pins.bound, "over all destinations"
+        return f"{most} that clients have alone ({reasons}): raise {self._pin_key()}"
 
     def _pin_key(self) -> str:
         """Which to raise: one connection always stays with the others."""

@@ -388,13 +388,13 @@ class Upstream(UpstreamRole):
             self.pin_reason = reason
             client.pinned = self
             self.counts = counts
-            self.pool.pinned += counts
+            self.pool.count_pin(int(counts))
 
     def unpin(self) -> None:
         owner, self.owner = self.owner, None
         if owner is not None:
             owner.pinned = None
-            self.pool.pinned -= self.counts
+            self.pool.count_pin(-int(self.counts))
             self.retiring = self.retiring or self.outdated
 
     def on_owner_left(self, now: float) -> None:

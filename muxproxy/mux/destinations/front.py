@@ -15,15 +15,15 @@ from typing import Protocol as Interface
 
 from muxproxy.budget import Order, Report
 from muxproxy.config.destination import Destination, Judge
-from muxproxy.config.limits import CLIENTS, QUEUED, TUNNELS, tunnels_limit
+from muxproxy.config.limits import CLIENTS, QUEUED, TUNNELS, tunnels_limit, upgraded_limit
 from muxproxy.config.model import Backend
-from muxproxy.mux.base.accounts import Accounts, Parts
+from muxproxy.mux.base.accounts import Accounts, AllPins, Parts
 from muxproxy.mux.base.client import Client
 from muxproxy.mux.base.lending.allowance import Allowance
 from muxproxy.mux.base.pool import Pool
 from muxproxy.mux.base.upstream import Upstream
 from muxproxy.mux.base.voice import Voice
-from muxproxy.mux.deadlines import INF, Timed
+from muxproxy.mux.deadlines import INF, Deadlines, Timed
 from muxproxy.mux.destinations.dialling import Dialling
 from muxproxy.mux.destinations.hall import SharedHall
 from muxproxy.mux.destinations.lending import Lending
@@ -135,11 +135,45 @@ class _Sweep(Timed):
         """Ours: the next destination looks again."""
 
 
+class _PinTurn(Timed):
+    __slots__ = ("_front",)
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        self.deadline = INF
+        self.wake = INF
+
+    def on_deadline(self, now: float) -> None:
+        self.deadline = INF
+        self._front.serve_pins(now)
+
+    def on_bug(self, now: float) -> None:
+        """Ours: the next one that comes free is another occasion."""
+
+
+class _Upgrades(AllPins):
+    __slots__ = ("_fine", "_turn")
+
+    def __init__(self, front: Front, bound: int, fine: Deadlines) -> None:
+        super().__init__(bound)
+        self._turn = _PinTurn(front)
+        self._fine = fine
+
+    def is_due(self) -> bool:
+        return self._turn.deadline != INF
+
+    def on_left(self) -> None:
+        if self._turn.deadline == INF:
+            self._turn.deadline = 0.0
+            self._fine.watch(self._turn)
+
+
 class Front(ExclusivePool):
     """Times are the loop's, in seconds."""
 
     def __init__(self, parts: Parts, outside: Outside) -> None:
         self.hall = SharedHall(parts.backend.queue.max_waiting)
+        self.upgrades = _Upgrades(self, upgraded_limit(parts.backend), parts.fine)
         super().__init__(parts)
         self.outside = outside
         self.judge = Judge(parts.backend)
@@ -209,6 +243,8 @@ class Front(ExclusivePool):
         if self.draining:
             pool.protocol.drain()
         self.hall.enter(pool.gate)
+        if self.protocol.sharing is Sharing.EXCLUSIVE and not destination.tunnel:
+            pool.all_pins = self.upgrades
         pool.voice = self.voices
         pool.carries_tunnels = destination.tunnel
         pool.asked = destination.host
@@ -276,6 +312,7 @@ class Front(ExclusivePool):
         if pool.upstreams or pool.gate.waiting or pool in busy or self.lending.places.holds(pool):
             return False
         self.hall.leave(pool.gate)
+        self.upgrades.line.pop(pool, None)
         for queue in pool.queues():
             queue.close()
         for timed in (pool.allowance, pool.lookout, *pool.servers):
@@ -338,6 +375,7 @@ class Front(ExclusivePool):
         super()._set_up(backend)
         alone = self.protocol.sharing in (Sharing.EXCLUSIVE, Sharing.DEDICATED)
         self.hall.places = self.config.max_connections * (1 if alone else self.max_in_flight)
+        self.upgrades.bound = upgraded_limit(backend)
 
     def _bounds(self, backend: Backend) -> dict[str, int]:
         return super()._bounds(backend) | {TUNNELS: tunnels_limit(backend)}
@@ -359,6 +397,18 @@ class Front(ExclusivePool):
                     room.pool._end_all(ending, NOT_ALLOWED, now)
         for pool in self.leaving:
             pool.configure(backend_for(backend, Destination("0.0.0.0", 1)), now)
+        self.serve_pins(now)
+
+    def serve_pins(self, now: float) -> None:
+        """Those who wait for a connection alone, of one destination after the other."""
+        line = self.upgrades.line
+        for pool in list(line):
+            if self.upgrades.left() <= 0:
+                return
+            del line[pool]
+            cast(Pool, pool).serve(now)
+            if pool.pin_queue.size:
+                line[pool] = None
 
     def _deny(self, room: Room, now: float) -> None:
         self.refuse_waiting(room.pool, f"{room.destination}: {NOT_ALLOWED}", now)

@@ -31,6 +31,8 @@ class ExclusivePool(Pool):
 
     def _pin_key(self) -> str:
         is_all = self.pinned_limit >= self.max_connections
+        if self.all_pins is not None and self.all_pins.left() <= 0:
+            is_all = False
         return "[upstream] max_connections" if is_all else "[http] max_upgraded"
 
     # -- exchanges in ------------------------------------------------------------------------------

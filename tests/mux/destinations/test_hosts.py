@@ -143,6 +143,53 @@ def test_by_default_half_of_the_places_may_be_tunnels_and_a_reload_may_say_other
     assert not city.dials
 
 
+UPGRADE = b"GET http://10.0.0.%d/ HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
+
+
+def test_upgraded_connections_are_so_many_of_all_destinations_together() -> None:
+    city = Hosts(max_connections=8, max_upgraded=2, timeout=1.0)
+
+    def asks(number: int) -> Peer:
+        return city.asks(UPGRADE % number)
+
+    def upgraded() -> int:
+        return sum(each.owner is not None for each in city.world.sockets)
+
+    first = asks(1)
+    server = city.connects()
+    server.sends(SWITCHED)
+    second = asks(2)
+    city.connects().sends(SWITCHED)
+    assert first.got().startswith(b"HTTP/1.1 101")
+    assert second.got().startswith(b"HTTP/1.1 101")
+    waiting = [asks(3), asks(4)]
+    assert not city.dials
+    city.gets(3)
+    city.connects().sends(OK)
+    assert upgraded() == 2
+    server.closes()
+    first.closes()
+    city.passes(0.1)
+    servers = {}
+    while city.dials:
+        server = city.connects()
+        servers[server.wire.brain.server.address] = server
+    assert upgraded() == 2, "over the connection that rested there"
+    assert not waiting[1].got()
+    city.change(max_upgraded=3)
+    assert upgraded() == 3
+    servers["10.0.0.4:80"].sends(OK)
+    assert waiting[1].got().startswith(b"HTTP/1.1 200"), "it did not want to"
+    assert upgraded() == 2
+    asks(5)
+    city.connects()
+    late = asks(6)
+    city.passes(1.1)
+    why = b"one of 3 that clients have alone (over all destinations): raise [http] max_upgraded"
+    assert why in late.got()
+
+
 def test_an_idle_place_of_a_tunnel_that_nobody_wanted_any_more_is_no_bar() -> None:
     city = Hosts(max_connections=4, max_tunnels=1, timeout=60.0)
     ann = city.tunnels(1)
