@@ -18,12 +18,14 @@ eight digits and a space in front. DEDICATED has no lines: bytes.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 from muxproxy.config.model import Backend
 from muxproxy.mux.deadlines import INF
+from muxproxy.native import i64
 from muxproxy.protocols.contract import (
     ANSWER,
     ANYWHERE,
@@ -289,6 +291,10 @@ class ToyRequests(_Lines, RequestFramer):
         return Frame(refusal.data, FIRST | LAST | ANSWER | END_CLIENT)
 
 
+# A reply that says nothing but its name.
+PLAIN = re.compile(rb"(\d{8}) (?!asks|stops|stays|close)[a-z]+\d*\n")
+
+
 class ToyReplies(_Lines, ReplyFramer):
     def whole(self, data: bytes) -> list[bytes]:
         """One word each."""
@@ -310,6 +316,7 @@ class ToyReplies(_Lines, ReplyFramer):
         self.idle_hint = None
         self.early = False
         self.push_cost = 0
+        self.whose = 0
         self._expected: deque[Any] = deque()
         self._words: tuple[str, ...] = ()
         self._note: Any = None
@@ -317,6 +324,17 @@ class ToyReplies(_Lines, ReplyFramer):
 
     def feed(self, data: bytes) -> Sequence[Frame]:
         return self._feed(data)
+
+    def extent(self, data: bytes, at: i64) -> i64:
+        plain = PLAIN.match(data, at)
+        is_over = self._protocol.frames < FRAMES or self._protocol.draining
+        if plain is None or is_over or self._buffer or self._state != _HEAD or self._expected:
+            return 0
+        self.whose = int(plain[1])
+        return plain.end()
+
+    def rest(self, data: bytes, at: i64, spent: i64) -> Sequence[Frame]:
+        return self.feed(data[at:])
 
     def expect(self, note: Any) -> None:
         self._expected.append(note)

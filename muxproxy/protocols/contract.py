@@ -14,7 +14,7 @@ The verbs are a closed list, and each is here because a protocol needs it:
     feed()                 what many clients listen to over one upstream connection (Redis: channels)
     refusal()              "no", in the client's own language (P8)
     probe()                bytes that ask an idle server whether it lives
-    retag() retag_into()   TAGGED only: the same frame under another id
+    retag() and its like   TAGGED only: the same frame under another id
     configure()            the backend's configuration has changed: what that makes of all of the above
     drain()                from now on tell clients that their connections end (HTTP: `Connection: close`);
                            not in DESIGN section 3's list: without it a keep-alive client keeps a drain
@@ -32,7 +32,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from muxproxy.config.model import Backend
-from muxproxy.native import mypyc_attr
+from muxproxy.native import i64, mypyc_attr
 
 
 class Sharing(enum.IntEnum):
@@ -194,12 +194,13 @@ class ReplyFramer:
     """Server bytes to reply frames. Never raises on input: what is wrong becomes a BROKEN frame, the last
     one."""
 
-    __slots__ = ("early", "idle_hint", "more", "push_cost")
+    __slots__ = ("early", "idle_hint", "more", "push_cost", "whose")
 
     idle_hint: float | None  # seconds after which the server said it will close an idle connection
     early: bool  # EXCLUSIVE, set by the heart: the request is still coming in, so a reply now ends the client
     more: int  # as in RequestFramer; EXCLUSIVE: never between two replies
     push_cost: int  # what a PUSH counts, in lines, set by the heart: one that many listen to is more work
+    whose: int  # TAGGED: the id of the reply that extent() has found
 
     def expect(self, note: Any) -> None:
         """A request with this note was sent; its reply is the next one not yet expected."""
@@ -213,6 +214,16 @@ class ReplyFramer:
         """ORDERED: replies that are whole, from the beginning of `data` on, of which feed() would give frames
         that say FIRST and LAST and no more. With that they are framed; what stands behind is for feed()."""
         return []
+
+    def extent(self, data: bytes, at: i64) -> i64:
+        """TAGGED: where the reply ends that begins at `at` and is all there, with no more to it than that it
+        is the one with the id `whose`: no frame is made of it. 0: it is something else, or there is more
+        before it, and feed() or, behind some that were found so, rest() says what."""
+        return 0
+
+    def rest(self, data: bytes, at: i64, spent: i64) -> Sequence[Frame]:
+        """TAGGED: as feed(), of what is behind `at`; of FRAMES extent() found so many in this turn."""
+        raise NotImplementedError
 
     def eof(self) -> Sequence[Frame]:
         """The server has closed: the LAST frame of a reply that ends so, a BROKEN one if it was cut, else
@@ -468,6 +479,15 @@ class TaggedProtocol(Protocol):
     def retag_into(self, parts: list[bytes | memoryview], data: bytes, tag: int) -> None:
         """The same, at the end of what is to be joined: so nothing is copied twice."""
         parts.append(self.retag(data, tag))
+
+    def retag_span(self, data: bytes, at: i64, end: i64, tag: int) -> bytes:
+        """Of a message in the middle of others."""
+        return self.retag(data[at:end], tag)
+
+    def retag_span_into(
+        self, parts: list[bytes | memoryview], data: bytes, at: i64, end: i64, tag: int
+    ) -> None:
+        self.retag_into(parts, data[at:end], tag)
 
     def goodbye(self) -> bytes:
         raise NotImplementedError

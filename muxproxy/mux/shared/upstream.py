@@ -75,26 +75,36 @@ class SharedUpstream(Avoided):
             self.take(len(data))
         if self.suspect:
             self.trust(SILENT)
-        frames = self._frame(data)
-        if self.replies.more:
-            self.pool.count_event("server_turns_over_budget")
-            self.postpone()
-        if len(frames) == 1:
-            self._on_frames(frames, now)
-        else:
-            pool = self.pool
-            pool.corked = []
-            try:
-                self._on_frames(frames, now)
-            finally:  # a bug of ours in one delivery keeps nobody else's replies back
-                corked, pool.corked = pool.corked, None
-                for client in corked:
-                    client.uncork()
+        self._on_chunk(data, now)
         if self.state == OPEN:
             if self._out and self._oldest() is None:
                 self.flush(now)  # nothing is in flight: none of these waits any longer
             self._rearm(now)
             self.pool.release(self, now)
+
+    def _on_chunk(self, data: bytes, now: float) -> None:
+        frames = self._frames_of(self._frame(data))
+        if len(frames) == 1:
+            self._on_frames(frames, now)
+            return
+        self.pool.corked = []
+        try:
+            self._on_frames(frames, now)
+        finally:
+            self._uncork()
+
+    def _frames_of(self, fed: Sequence[Frame]) -> Sequence[Frame]:
+        if self.replies.more:
+            self.pool.count_event("server_turns_over_budget")
+            self.postpone()
+        return fed
+
+    def _uncork(self) -> None:
+        """A bug of ours in one delivery keeps nobody else's replies back."""
+        pool = self.pool
+        corked, pool.corked = pool.corked, None
+        for client in corked or ():
+            client.uncork()
 
     def on_turn(self, now: float) -> None:
         self.on_data(b"", now)  # also where nothing was held back: its room is for who waits (P4)

@@ -16,6 +16,7 @@ from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import DONE, NEW, WAITING, Exchange
 from muxproxy.mux.ports import Wire
 from muxproxy.mux.shared.client import SharedClient
+from muxproxy.native import i64
 from muxproxy.protocols.contract import (
     ANSWER,
     ASIDE,
@@ -230,29 +231,30 @@ class TaggedClient(SharedClient):
             self._talking = None if frame.marks & LAST else exchange
         super().deliver(exchange, frame, now)
 
-    def deliver_whole(self, exchange: Exchange, data: bytes, now: float) -> None:
-        """As `deliver`, of a reply that came in one frame and still has our id."""
+    def deliver_whole(self, exchange: Exchange, data: bytes, at: i64, end: i64, now: float) -> None:
+        """As `deliver`, of the reply `data[at:end]`, which still has our id."""
         tag = exchange.tag
         if self.first is self.last and self._is_plain():
-            self._deliver_last(exchange, data, now)
+            self._deliver_last(exchange, data, at, end, now)
             return
+        protocol = self._protocol
         if self._talking is not None or self.first is self.last or self._read_paused:
-            self.deliver(exchange, Frame(self._protocol.retag(data, tag), _WHOLE, None, tag), now)
+            self.deliver(exchange, Frame(protocol.retag_span(data, at, end, tag), _WHOLE, None, tag), now)
             return
         # Others are owed, so there is no more to settle than this one: as deliver and _settle, without five
         # calls.
         self._unlink(exchange)
         pool = self.pool
-        pool.bytes_to_clients += len(data)
+        pool.bytes_to_clients += end - at
         if self._apart or pool.corked is None:
             if self.wire is not None:
-                self.put(self._protocol.retag(data, tag), more=True)
+                self.put(protocol.retag_span(data, at, end, tag), more=True)
         elif self.wire is not None:
             kept = self._kept  # as put
             if kept is None:
                 kept = self._kept = []
                 pool.corked.append(self)
-            self._protocol.retag_into(kept, data, tag)
+            protocol.retag_span_into(kept, data, at, end, tag)
         exchange.move(DONE)
         exchange.reason = _OK
         pool.replied += exchange.weight
@@ -274,17 +276,17 @@ class TaggedClient(SharedClient):
             or self.pool.draining
         )
 
-    def _deliver_last(self, exchange: Exchange, data: bytes, now: float) -> None:
+    def _deliver_last(self, exchange: Exchange, data: bytes, at: i64, end: i64, now: float) -> None:
         """All that it is owed, where _is_plain: as deliver and _settle."""
         wire = self.wire
         assert wire is not None
         pool = self.pool
-        pool.bytes_to_clients += len(data)
-        if len(data) < LARGE:
-            wire.write(self._protocol.retag(data, exchange.tag))
+        pool.bytes_to_clients += end - at
+        if end - at < LARGE:
+            wire.write(self._protocol.retag_span(data, at, end, exchange.tag))
         else:
             parts: list[bytes | memoryview] = []
-            self._protocol.retag_into(parts, data, exchange.tag)
+            self._protocol.retag_span_into(parts, data, at, end, exchange.tag)
             wire.writelines(parts)
         exchange.move(DONE)
         exchange.reason = _OK

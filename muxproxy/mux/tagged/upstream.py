@@ -18,9 +18,11 @@ from muxproxy.mux.shared.accounts import SharedAccounts
 from muxproxy.mux.tagged.client import TaggedClient
 from muxproxy.mux.tagged.heartbeat import NOTED, PATIENCE, HasHeartbeat, Heartbeat
 from muxproxy.mux.tagged.slots import Slots
+from muxproxy.native import i64
 from muxproxy.protocols.contract import (
     END_UPSTREAM,
     FIRST,
+    FRAMES,
     INTERIM,
     LAST,
     ONEWAY,
@@ -145,29 +147,67 @@ class TaggedUpstream(HasHeartbeat):
         self._asked = False
         super().on_data(data, now)
 
-    def _on_frames(self, frames: Sequence[Frame], now: float) -> None:
-        slots = self._slots
-        for frame in frames:
-            exchange = slots.get(frame.tag) if frame.marks == _WHOLE else None
-            client = None if exchange is None else exchange.client
-            if exchange is None or client is None or exchange.marks & PIN or exchange.limit >= 0:
-                self._on_frame(frame, now)
-                if self.state != OPEN:
-                    return
-                continue
-            # As nearly always.
-            assert isinstance(client, TaggedClient)
-            slots.remove(exchange)
-            exchange.upstream = None
-            self.in_flight -= exchange.weight
-            self.server.in_flight -= exchange.weight
+    def _on_chunk(self, data: bytes, now: float) -> None:
+        """Of replies that are whole, as nearly all, no frames are made."""
+        end = self.replies.extent(data, 0)
+        if not end:
+            super()._on_chunk(data, now)
+        elif end == len(data):
+            self._on_whole(self.replies.whose, data, 0, end, now)
+        else:
+            self.pool.corked = []
             try:
-                client.deliver_whole(exchange, frame.data, now)
-            except Exception:
-                client.on_bug(now)  # which is on no ledger of ours any more (P2, P3)
-                raise
-            if client.write_paused or exchange.parked is not None:
-                self._hold_for(client, frame, now)
+                self._on_many(data, end, now)
+            finally:
+                self._uncork()
+
+    def _on_many(self, data: bytes, end: i64, now: float) -> None:
+        """The first of them ends at `end`."""
+        replies = self.replies
+        size: i64 = len(data)
+        at: i64 = 0
+        spent: i64 = 0
+        while end:
+            self._on_whole(replies.whose, data, at, end, now)
+            if self.state != OPEN:
+                return
+            at = end
+            spent += 1
+            if at == size:
+                return
+            end = replies.extent(data, at) if spent < FRAMES else 0
+        self._on_frames(self._frames_of(replies.rest(data, at, spent)), now)
+
+    def _on_whole(self, tag: int, data: bytes, at: i64, end: i64, now: float) -> None:
+        """The reply `data[at:end]`."""
+        slots = self._slots
+        exchange = slots.get(tag)
+        client = None if exchange is None else exchange.client
+        if exchange is None or client is None or exchange.marks & PIN or exchange.limit >= 0:
+            self._on_frame(Frame(data[at:end], _WHOLE, None, tag), now)
+            return
+        # As nearly always.
+        assert isinstance(client, TaggedClient)
+        slots.remove(exchange)
+        exchange.upstream = None
+        self.in_flight -= exchange.weight
+        self.server.in_flight -= exchange.weight
+        try:
+            client.deliver_whole(exchange, data, at, end, now)
+        except Exception:
+            client.on_bug(now)  # which is on no ledger of ours any more (P2, P3)
+            raise
+        if client.write_paused or exchange.parked is not None:
+            self._hold_for(client, Frame(data[at:end], _WHOLE), now)
+
+    def _on_frames(self, frames: Sequence[Frame], now: float) -> None:
+        for frame in frames:
+            if frame.marks == _WHOLE:
+                self._on_whole(frame.tag, frame.data, 0, len(frame.data), now)
+            else:
+                self._on_frame(frame, now)
+            if self.state != OPEN:
+                return
 
     def _on_push(self, frame: Frame, now: float) -> None:
         if frame.marks & END_UPSTREAM:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from muxproxy.config.model import Backend, Dubbo
 from muxproxy.config.model import Limit as Configured
+from muxproxy.native import i64
 from muxproxy.protocols.contract import (
     FIRST,
     LAST,
@@ -36,6 +37,8 @@ from muxproxy.protocols.dubbo.common import (
     READONLY,
     Settings,
     beginning,
+    last,
+    seven,
 )
 from muxproxy.protocols.dubbo.refusal import refusal
 from muxproxy.protocols.dubbo.replies import ReplyFramer
@@ -122,13 +125,30 @@ class DubboProtocol(TaggedProtocol):
 
     def retag(self, data: bytes, tag: int) -> bytes:
         if len(data) < VIEWED:
-            return b"%b%b%b" % (beginning(data), tag.to_bytes(8, "big"), data[12:])
+            return b"%b%b%b%b" % (beginning(data, 0), seven(tag), last(tag), data[12:])
         return b"".join((data[:4], tag.to_bytes(8, "big"), memoryview(data)[12:]))
 
     def retag_into(self, parts: list[bytes | memoryview], data: bytes, tag: int) -> None:
-        parts.append(beginning(data))
-        parts.append(tag.to_bytes(8, "big"))
+        parts.append(beginning(data, 0))
+        parts.append(seven(tag))
+        parts.append(last(tag))
         if len(data) < VIEWED:
             parts.append(data[12:])
         else:
             parts.append(memoryview(data)[12:])
+
+    def retag_span(self, data: bytes, at: i64, end: i64, tag: int) -> bytes:
+        if end - at < VIEWED:
+            return b"%b%b%b%b" % (beginning(data, at), seven(tag), last(tag), data[at + 12 : end])
+        return self.retag(data[at:end], tag)
+
+    def retag_span_into(
+        self, parts: list[bytes | memoryview], data: bytes, at: i64, end: i64, tag: int
+    ) -> None:
+        if end - at < VIEWED:
+            parts.append(beginning(data, at))
+            parts.append(seven(tag))
+            parts.append(last(tag))
+            parts.append(data[at + 12 : end])
+        else:  # a view of all of `data` would keep that for as long as a slow client has not taken this
+            self.retag_into(parts, data[at:end], tag)

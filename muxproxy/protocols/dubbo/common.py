@@ -118,14 +118,35 @@ _CALLS: Final = [MAGIC_BYTES + bytes((flags, 0)) for flags in range(256)]
 _REPLIES: Final = [MAGIC_BYTES + bytes((flags, OK)) for flags in range(256)]
 
 
-def beginning(data: bytes) -> bytes:
-    """`data[:4]`, of HEADER_SIZE or more: magic, flags, status."""
-    if data[0] != 0xDA or data[1] != 0xBB:
-        return data[:4]
-    status = data[3]
+def beginning(data: bytes, at: i64) -> bytes:
+    """`data[at : at + 4]`, where HEADER_SIZE bytes are: magic, flags, status."""
+    if data[at] != 0xDA or data[at + 1] != 0xBB:
+        return data[at : at + 4]
+    status = data[at + 3]
     if status == OK:
-        return _REPLIES[data[2]]
-    return data[:4] if status else _CALLS[data[2]]
+        return _REPLIES[data[at + 2]]
+    return data[at : at + 4] if status else _CALLS[data[at + 2]]
+
+
+_LAST: Final = [bytes((number,)) for number in range(256)]
+_KNOWN: Final = 256  # beginnings of ids that are remembered
+_numbers: Final = [0] * _KNOWN  # at number & 255; elsewhere than at 0 none is 0
+_sevens: Final = [bytes(7)] * _KNOWN
+
+
+def seven(tag: int) -> bytes:
+    """All but the last byte of an id. Those of a connection count up, so it is nearly always one that was
+    just used, by this one or another: made anew it costs five times as much."""
+    number = tag >> 8
+    at = number & (_KNOWN - 1)
+    if _numbers[at] != number:
+        _sevens[at] = number.to_bytes(7, "big")  # which may raise
+        _numbers[at] = number
+    return _sevens[at]
+
+
+def last(tag: int) -> bytes:
+    return _LAST[tag & 0xFF]
 
 
 def _four(data: bytes, at: i64) -> i64:

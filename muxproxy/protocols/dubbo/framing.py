@@ -76,7 +76,7 @@ class Framing:
         elif self._part:
             data, self._part = self._part + data, b""
         if pos < len(data):
-            self._walk(data, pos, frames)
+            self._walk(data, pos, frames, FRAMES)
         self.midway = self._part != b""
         return frames
 
@@ -91,9 +91,9 @@ class Framing:
             frames.append(Frame(part, 0 if self._left else LAST, None, self._tag))
         return end
 
-    def _walk(self, data: bytes, at: int, frames: list[Frame]) -> None:
+    def _walk(self, data: bytes, at: int, frames: list[Frame], messages: int) -> None:
+        """`messages`: that this feed may bring, wanted or not."""
         size = len(data)
-        messages = FRAMES  # that this feed may bring, wanted or not
         longest = self._settings.max_frame
         kind, plain = self._mask, self._plain
         while size - at >= HEADER_SIZE:

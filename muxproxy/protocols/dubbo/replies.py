@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from muxproxy.native import i64
 from muxproxy.protocols import contract
 from muxproxy.protocols.contract import (
     BROKEN,
     END_UPSTREAM,
     FIRST,
+    FRAMES,
     INTERIM,
     LAST,
     PUSH,
@@ -66,6 +68,26 @@ class ReplyFramer(contract.ReplyFramer, Framing):
         self.push_cost = 0
         self.idle_hint = None  # Dubbo's providers do not say
         self.early = False
+        self.whose = 0
+
+    def extent(self, data: bytes, at: i64) -> i64:
+        if len(data) - at < HEADER_SIZE or self._left or self.more or len(self._part):
+            return 0
+        if COMPILED:
+            magic, flags, tag, length = header(data, at)
+        else:
+            magic, flags, _, tag, length = _unpack(data, at)
+        end = at + HEADER_SIZE + length
+        if flags & _NO_REPLY or end > len(data) or magic != MAGIC or length > self._settings.max_frame:
+            return 0
+        self.whose = tag
+        return end
+
+    def rest(self, data: bytes, at: i64, spent: i64) -> Sequence[Frame]:
+        frames: list[Frame] = []
+        self._walk(data, at, frames, FRAMES - spent)
+        self.midway = self._part != b""
+        return frames
 
     def feed(self, data: bytes) -> Sequence[Frame]:
         # Short cut: one whole reply.

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import random
 
-from muxproxy.protocols.contract import Sharing
+from muxproxy.config.model import Dubbo
+from muxproxy.protocols.contract import FRAMES, Sharing
+from muxproxy.protocols.dubbo import DubboProtocol
 from tests.fakes import Peer, Stage
+from tests.protocols.dubbo.feeding import BEAT_REPLY, CALL, NULL, REPLY, frame
 from tests.tagged_toys import LIVES, TaggedToy, tagged
 
 TAGGED = Sharing.TAGGED
@@ -273,3 +276,28 @@ def test_the_time_in_which_a_server_could_not_be_heard_is_not_the_replys() -> No
     assert bob.got() == b""
     server.sends(b"x" * 4800 + tagged(tag, b"bob\n"))
     assert (len(ann.got()), bob.got()) == (6019, tagged(1, b"bob\n"))
+
+
+def test_replies_in_one_chunk_are_delivered_so_many_a_turn_and_as_they_would_one_by_one() -> None:
+    """Dubbo's own framer makes no frames of them; P10, P6."""
+    stage = Stage(DubboProtocol(Dubbo()), max_connections=1, max_in_flight=1000)
+    calls = 2 * FRAMES + 10
+    ann = stage.asks(b"".join(frame(CALL, 1000 + n, b"body") for n in range(calls)))
+    server = stage.connects()
+    sent = server.got()
+    size = len(sent) // calls
+    ids = [int.from_bytes(sent[n * size + 4 : n * size + 12], "big") for n in range(calls)]
+    replies = [frame(REPLY, tag, b"r%d" % n, 20) for n, tag in enumerate(ids)]
+    wanted = [frame(REPLY, 1000 + n, b"r%d" % n, 20) for n in range(calls)]
+    stray = frame(REPLY, ids[-1] + 1, b"whose?", 20)
+    replies[5:5] = [stray, frame(BEAT_REPLY, 0, NULL)]
+    stage.one_turn_each = True
+    server.sends(b"".join(replies)[:-3])
+    first = ann.got()
+    assert first == b"".join(wanted[: FRAMES - 2])
+    stage.world.next_turns()
+    server.sends(b"".join(replies)[-3:])
+    stage.world.next_turns()
+    assert first + ann.got() == b"".join(wanted)
+    assert stage.statistics()["events"]["unknown_tags"] == 1
+    assert stage.outcomes() == {"ok": calls}

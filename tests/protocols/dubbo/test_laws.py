@@ -12,9 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muxproxy.config.model import Limit
+from muxproxy.protocols.contract import FIRST, LAST, Frame
+from muxproxy.protocols.contract import FRAMES as MOST
 from muxproxy.protocols.dubbo import VIEWED, DubboProtocol
-from muxproxy.protocols.dubbo.common import HEADER_SIZE, MAX_EVENT, MAX_NAMES, beginning
-from tests.protocols.dubbo.feeding import bytewise, feed, frame, invocation, protocol
+from muxproxy.protocols.dubbo.common import HEADER_SIZE, MAX_EVENT, MAX_NAMES, beginning, last, seven
+from tests.protocols.dubbo.feeding import (
+    BEAT,
+    NULL,
+    REPLY,
+    Seen,
+    bytewise,
+    feed,
+    frame,
+    invocation,
+    protocol,
+)
 
 LIMITS = (Limit("s", 1, "m"), Limit("s", 2))
 BODIES = st.one_of(
@@ -66,6 +78,39 @@ def test_replies_do_not_depend_on_how_they_are_cut(chunks: list[bytes]) -> None:
     assert run([data]) == run(chunks) == run(bytewise(data))
 
 
+@given(pieces(ANYTHING | REPLIES))
+def test_replies_of_which_no_frames_are_made_are_the_same(chunks: list[bytes]) -> None:
+    plain, quick = protocol(), protocol()
+    slow, framer = plain.replies(), quick.replies()
+    one, two = Seen(), Seen()
+    for data in chunks:
+        one.add(slow.feed(data))
+        at = spent = 0
+        while end := framer.extent(data, at):
+            two.add([Frame(data[at:end], FIRST | LAST, None, framer.whose)])
+            at, spent = end, spent + 1
+        if at < len(data) or not data:
+            two.add(framer.rest(data, at, spent) if spent else framer.feed(data))
+        assert (framer.midway, framer.more) == (slow.midway, slow.more)
+    assert one == two
+    assert plain.counters == quick.counters
+
+
+def test_both_kinds_share_the_turns_budget() -> None:
+    """P10."""
+    reply, beat = frame(REPLY, 1), frame(BEAT, 1, NULL)
+    framer = protocol().replies()
+    data = reply * 100 + beat * 100
+    at = 0
+    while end := framer.extent(data, at):
+        at = end
+    assert at == len(reply) * 100
+    assert len(framer.rest(data, at, 100)) == MOST - 100
+    assert framer.more == len(beat) * (200 - MOST)
+    assert framer.extent(reply, 0) == 0, "what is before it comes first"
+    assert len(framer.feed(b"")) == 200 - MOST
+
+
 @given(pieces(CALLS), st.booleans(), st.integers(0, 2**64 - 1))
 def test_calls_pass_byte_for_byte_but_for_the_id(chunks: list[bytes], limited: bool, tag: int) -> None:
     dubbo = protocol(*LIMITS if limited else ())
@@ -96,8 +141,22 @@ def test_all_that_is_changed_of_a_message_is_its_id(begun: bytes, more: int, tag
     data = begun + bytes(more)
     dubbo = protocol()
     assert dubbo.retag(data, tag) == data[:4] + tag.to_bytes(8, "big") + data[12:]
-    assert beginning(data) == data[:4]
+    assert beginning(data, 0) == data[:4]
     assert_pieces(dubbo, data, tag)
+    around, at = data[:5] + data + data[:7], 5
+    assert beginning(around, at) == data[:4]
+    assert dubbo.retag_span(around, at, at + len(data), tag) == dubbo.retag(data, tag)
+    parts: list[bytes | memoryview] = []
+    dubbo.retag_span_into(parts, around, at, at + len(data), tag)
+    assert b"".join(parts) == dubbo.retag(data, tag)
+    for part in parts:  # of a chunk no more is kept than the reply, for a client that is slow to take it (P7)
+        assert isinstance(part, bytes) or part.obj == data
+
+
+@given(st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 3).map(lambda n: n << 16 | 7), max_size=20))
+def test_ids_are_written_the_same_whichever_were_written_before(tags: list[int]) -> None:
+    for tag in tags:
+        assert seven(tag) + last(tag) == tag.to_bytes(8, "big")
 
 
 @given(pieces(REPLIES))
