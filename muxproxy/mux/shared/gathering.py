@@ -64,6 +64,7 @@ class Gathering(Upstream):
         "_write_paused",
         "before",
         "connection",
+        "gathered_bytes",
         "in_flight",
         "needs",
         "queue",
@@ -83,6 +84,7 @@ class Gathering(Upstream):
         self._out: list[Exchange] = []  # sent, not written yet, so not on the ledger
         self._mixed = False  # perhaps not all of _out need the state that the connection has
         self._gathered = now  # when the first of _out came
+        self.gathered_bytes = 0  # of what was sent since it was written last
         self._is_full = False  # as many as [redis] batch asks for have come
         self._several = False  # more than one had come at the end of the turn that was written last
         self._doubt: Exchange | None = None  # nothing is written before the reply to this one
@@ -200,6 +202,7 @@ class Gathering(Upstream):
             self.server.in_flight += exchange.weight
         out = self._out
         out.append(exchange)
+        self.gathered_bytes += len(exchange.data) + exchange.size
         if self._doubt is None:
             if len(out) == 1:
                 self._gathered = now
@@ -256,6 +259,7 @@ class Gathering(Upstream):
     def flush(self, now: float) -> None:
         """Everything gathered that may be written, in one write."""
         self._is_full = False
+        self.gathered_bytes = 0
         while self._out and self._doubt is None and self.state == OPEN and self.wire is not None:
             if self._mixed and self.connection is not None:
                 out = self._take_ready(self.connection.state)

@@ -26,6 +26,11 @@ SWITCH: Final = 16
 # So many more may be in flight where others of the same client are: its replies come, and are written to it,
 # together. Spread over four connections, eight calls that came in one read took four writes to be answered.
 TOGETHER: Final = 16
+# TAGGED: and so many more where others are gathered, be they anybody's, which will be written in this turn,
+# if they are no more than so many bytes: fewer connections are written and read, and no small one goes behind
+# a large one (P5). Less than TOGETHER, or a client's calls would part where several connections gather.
+GATHERS: Final = 8
+LITTLE: Final = 16 * 1024
 
 
 _in_flight = attrgetter("in_flight")
@@ -83,6 +88,7 @@ class SharedPool(Alone):
         # Only where it is owed something.
         with_it = None if client is None or client.first is exchange else client.upstream
         best: SharedUpstream | None = None
+        in_order = self.in_order
         least = self.max_in_flight
         most = max(0, least - exchange.weight)  # that may be in flight where it is to go
         for server in self.servers if len(self.servers) < 2 else self._by_load(now):
@@ -95,6 +101,8 @@ class SharedPool(Alone):
                     cost += SWITCH
                 if upstream is with_it:
                     cost -= TOGETHER
+                elif not in_order and 0 < upstream.gathered_bytes < LITTLE:
+                    cost -= GATHERS
                 if (
                     (cost < least or best is None)
                     and load <= most
