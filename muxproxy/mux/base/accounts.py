@@ -200,6 +200,10 @@ class Accounts:
         turned away."""
         raise NotImplementedError
 
+    def keep_early(self, client: Any, data: bytes) -> None:
+        """It is one of those, and was heard."""
+        raise NotImplementedError
+
     def forget_client(self, client: Any) -> None:
         """It has left: it may be one of those."""
         raise NotImplementedError

@@ -76,6 +76,9 @@ class Changing(Refusing):
     def keeps_client(self, client: Any, data: bytes, now: float) -> bool:
         return self.crowd.admit(client, data, now)
 
+    def keep_early(self, client: Any, data: bytes) -> None:
+        self.crowd.keep_early(client, data)
+
     def forget_client(self, client: Any) -> None:
         self.crowd.forget(client)
 

@@ -7,7 +7,7 @@ replying.py's; how long we wait for the client, and how its connection ends, pat
 from __future__ import annotations
 
 from muxproxy.mux.admission.memory import HEAVY
-from muxproxy.mux.base.patience import BODY, ENDING, HEAD, IDLE, OWED, STALLED, TUNNEL
+from muxproxy.mux.base.patience import BODY, ENDING, FRESH, HEAD, IDLE, OWED, STALLED, TUNNEL, UNDECIDED
 from muxproxy.mux.base.replying import Replying
 from muxproxy.mux.deadlines import INF
 from muxproxy.mux.exchange import ABANDONED, DONE, NEW, REPLYING, SENT, WAITING, Exchange
@@ -39,6 +39,7 @@ class Client(Replying):
         if len(pool.clients) > pool.most_clients:
             if pool.keeps_client(self, data, now):
                 self.busy = True  # and so it is not read
+                self.phase = UNDECIDED
                 self._regulate()
             else:
                 self.turn_away(now)
@@ -54,6 +55,7 @@ class Client(Replying):
         self.busy = False
         if self.phase == ENDING or self.wire is None:
             return
+        self.phase = FRESH
         self._begin(now)
         if data:
             self.on_data(data, now)
@@ -62,8 +64,15 @@ class Client(Replying):
     def turn_away(self, now: float) -> None:
         """There are as many as may be."""
         self.busy = False
+        self.phase = FRESH
         text = f"{self.pool.name}: {self.pool.clients_config.max_connections} clients are connected"
         self.refuse_connection(Reason.CLIENTS_FULL, text, now)
+
+    def _on_early(self, data: bytes) -> None:
+        """uvloop reads once from whoever is not to be read, where it was told so as he connected."""
+        self.pool.keep_early(self, data)
+        if self.wire is not None:
+            self.wire.pause_reading()
 
     def _begin(self, now: float) -> None:
         """It is connected, and may stay."""
@@ -76,8 +85,11 @@ class Client(Replying):
             self.take(size)
         elif not size and self.busy:
             return  # in its turn
-        if self.phase == ENDING:
-            self.discard(size)
+        if self.phase >= ENDING:
+            if self.phase == UNDECIDED:
+                self._on_early(data)
+            else:
+                self.discard(size)
             return
         self.pool.bytes_from_clients += size
         self._asks_on = self.write_paused

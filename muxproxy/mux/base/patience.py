@@ -37,6 +37,7 @@ OWED: Final = 4
 STALLED: Final = 5
 TUNNEL: Final = 6
 ENDING: Final = 7
+UNDECIDED: Final = 8  # whether it may stay (base/lending/rations.py)
 # In a drain, for who has connected and is about to ask: its request may be on the wire, and a close without a
 # word would be its only answer. Who was served before asks again elsewhere.
 FRESH_GRACE: Final = 1.0  # seconds

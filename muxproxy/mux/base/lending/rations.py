@@ -244,6 +244,10 @@ class ClientRation(Ration):
         self._anteroom[client] = data
         return True
 
+    def keep_early(self, client: Client, data: bytes) -> None:
+        if client in self._anteroom:
+            self._anteroom[client] += data
+
     def forget(self, client: Client) -> None:
         """It has left."""
         self._anteroom.pop(client, None)

@@ -63,6 +63,30 @@ def test_what_an_undecided_client_has_sent_is_answered_when_it_is_let_in() -> No
     assert server.got() == b"again\n"
 
 
+@pytest.mark.parametrize("sharing", [Sharing.EXCLUSIVE, Sharing.ORDERED, Sharing.DEDICATED])
+def test_an_undecided_client_that_is_read_all_the_same_is_served_when_it_is_let_in(sharing: Sharing) -> None:
+    """uvloop does not hear of a pause that it is told in connection_made()."""
+    shards = Shards(2, sharing, max_connections=8)
+    hot, _ = shards.all
+    for _ in range(3):
+        hot.comes()
+    while hot.stage.dials:
+        hot.stage.connects()
+    late = hot.comes()
+    brain = late.wire.brain
+    assert brain is not None
+    with hot.stage.turn():
+        brain.on_data(b"hel", hot.stage.world.now)
+        brain.on_data(b"lo\n", hot.stage.world.now)
+    assert late.is_paused
+    assert not hot.stage.dials
+    shards.settle()
+    while hot.stage.dials:
+        server = hot.stage.connects()
+    assert server.got() == b"hello\n"
+    assert not late.is_paused
+
+
 def test_who_comes_to_a_shard_that_has_just_begun_waits_for_what_has_to_come_back_first() -> None:
     shards = Shards(1)
     fresh = Shard(shards.ledger, 1, shards.sharing, shards.keys)
