@@ -46,6 +46,8 @@ class Configure(msgspec.Struct, tag=True, frozen=True):
     memory: int = Node().memory
     # backend name -> its pool's number in the ledger, what it has of each number (config/limits.py)
     holders: dict[str, tuple[int, dict[str, Order]]] = {}
+    # Seconds in which nobody is refused in a hurry: what it is lent a predecessor has to give up first.
+    lenient: float = 0.0
 
 
 class Lend(msgspec.Struct, tag=True, frozen=True):
@@ -64,6 +66,8 @@ class Succeed(msgspec.Struct, tag=True, frozen=True):
     live: dict[str, Any] = {}  # what operators have changed: supervisor/admin/live.py
     units: dict[int, str] = {}  # those that a socket unit of systemd has, too, and which
     spares: list[tuple[str, int]] = []  # of these, those that are no backend's
+    # backend name -> what of it is lent (config/limits.py); of an older one that does not say: its places
+    numbers: dict[str, list[str]] = {}
 
 
 class Holds(msgspec.Struct, tag=True, frozen=True):
@@ -102,7 +106,7 @@ class Applied(msgspec.Struct, tag=True, frozen=True):
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True):
-    pass
+    takes_all: bool = False  # of a successor: orders of all numbers, and not of places alone, as older ones
 
 
 class Ask(msgspec.Struct, tag=True, frozen=True):

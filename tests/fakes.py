@@ -207,7 +207,7 @@ class FakeWorld:
         self.hung_up: list[Upstream] = []  # given up by the heart, on_closed not told yet
         self.lingering_connects = False  # True: a connect that was given up stays until the test ends it
         self.reports: list[Report] = []  # to who lends places
-        self.rations: list[tuple[str, Report]] = []
+        self.rations: list[tuple[str, Report]] = []  # likewise, of its other numbers
         self.drained_pools: list[Pool] = []
         self.lines: list[tuple[str, dict[str, object]]] = []
         self.journal: list[RecordingWire] = []  # whose turn it was to write, in the order of time
@@ -283,7 +283,6 @@ class FakeWorld:
         self.rations.append((key, pool.rations[key].report()))
 
     def drained(self, pool: Pool) -> None:
-        self.rations: list[tuple[str, Report]] = []  # likewise, of its other numbers
         self.drained_pools.append(pool)
 
     def jitter(self) -> float:

@@ -41,9 +41,9 @@ class Ledger:
         self._holders: dict[int, Holder] = {}
         self._last = 0
 
-    def set_bound(self, backend: str, places: int) -> None:
-        """Of its places alone."""
-        self.set_bounds(backend, {**self._bounds.get(backend, {}), PLACES: places})
+    def set_bound(self, backend: str, bound: int, number: str = PLACES) -> None:
+        """Of that alone."""
+        self.set_bounds(backend, {**self._bounds.get(backend, {}), number: bound})
 
     def set_bounds(self, backend: str, bounds: Mapping[str, int]) -> None:
         """Of a backend that is configured, from now on: these numbers and no others."""

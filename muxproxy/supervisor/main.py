@@ -24,7 +24,7 @@ import trio
 from muxproxy import __version__
 from muxproxy.config.address import TLS, admin_socket, parse_listen
 from muxproxy.config.identity import Identity, identity
-from muxproxy.config.limits import PLACES, assign_workers, numbers, shares
+from muxproxy.config.limits import assign_workers, numbers, shares
 from muxproxy.config.model import Backend, Config, Node
 from muxproxy.config.plan import Plan
 from muxproxy.errors import OperatorError
@@ -43,6 +43,7 @@ from muxproxy.supervisor.reload import Draft, Reload
 from muxproxy.supervisor.status import backend_entries, worker_entry
 from muxproxy.supervisor.systemd.manager import Manager
 from muxproxy.supervisor.systemd.notify import is_managed, notify
+from muxproxy.supervisor.upgrade import PATIENCE as TAKES_OVER_IN
 from muxproxy.supervisor.upgrade import SUCCESSOR, Predecessor, Successor
 from muxproxy.supervisor.workers import PATIENCE, Patience, Worker
 
@@ -173,7 +174,7 @@ class Supervisor:
             if worker != SUCCESSOR:
                 self._workers[worker].lend(holder, order, number)
             elif self._successor is not None:
-                self._successor.lend(holder, order, self._ledger.backend(holder))
+                self._successor.lend(holder, order, number, self._ledger.backend(holder))
         if self._predecessor is not None:
             self._predecessor.tell(self._ledger)
 
@@ -374,18 +375,23 @@ class Supervisor:
         """Before anything runs: what the predecessor has is not ours yet."""
         self._predecessor = predecessor
         self._estate = estate
-        for name in predecessor.backends:
-            self._ledger.set_bound(name, 0)
+        for backend in self._config.backends:
+            for number in set(numbers(backend)) & set(predecessor.numbers.get(backend.name, ())):
+                self._ledger.set_bound(backend.name, 0, number)
+        for worker in self._workers:
+            worker.lenient = TAKES_OVER_IN + self._config.node.drain_timeout
 
     async def _inherit(self, predecessor: Predecessor) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(predecessor.channel.write)
-            predecessor.channel.say(Ready())
-            backends = {backend.name: backend for backend in self._config.backends}
-            await predecessor.listen(backends, self._ledger, self._lend)
+            predecessor.channel.say(Ready(takes_all=True))
+            bounds = {backend.name: numbers(backend) for backend in self._config.backends}
+            await predecessor.listen(bounds, self._ledger, self._lend)
             nursery.cancel_scope.cancel()
         for backend in self._config.backends:
-            self._ledger.set_bound(backend.name, backend.upstream.max_connections)
+            self._ledger.set_bounds(backend.name, numbers(backend))
+        for worker in self._workers:
+            worker.lenient = 0.0
         self._lend()
         self.manager.inherit(self._listeners.all_backends(), self._estate.close)
         self._predecessor = None
@@ -408,8 +414,9 @@ class Supervisor:
                 raise OperatorError(why)
             try:
                 spares = self.manager.handed.spares
+                lent = {backend.name: list(numbers(backend)) for backend in self._config.backends}
                 successor = Successor(
-                    self.files, self._listeners, self.commands.live, self._log, spares=spares
+                    self.files, self._listeners, self.commands.live, self._log, spares=spares, numbers=lent
                 )
             except OSError as error:
                 raise OperatorError(f"no successor can be started: {error}") from None
@@ -440,8 +447,10 @@ class Supervisor:
         if self._successor is not None:
             self._listeners.let_go()
             for backend in self._config.backends:
-                holder, orders = self._ledger.open(backend.name, SUCCESSOR, only_places=True)
-                self._successor.lend(holder, orders[PLACES], backend.name)
+                only_places = not self._successor.takes_all
+                holder, orders = self._ledger.open(backend.name, SUCCESSOR, only_places=only_places)
+                for number, order in orders.items():
+                    self._successor.lend(holder, order, number, backend.name)
             self._lend()
         else:
             self._listeners.close_backends()

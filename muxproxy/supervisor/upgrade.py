@@ -7,9 +7,11 @@
                                       <-  Holds(holder, report)
         (ends)                        ->          all that is configured is its own
 
-For the predecessor the successor is one more holder of each backend's bound (ledger.py), and for the
-successor's own ledger what it has been lent is the bound: together they never hold more (P1). Before Ready
-nothing has changed: a successor that does not come up, or not in time, is killed and forgotten.
+For the predecessor the successor is one more holder of each backend's bounds (ledger.py), and for the
+successor's own ledger what it has been lent is the bound: together they never hold more (P1), nor have more
+clients, or a longer queue. A worker of the successor begins with nothing; whoever comes to it meanwhile is
+not refused for that, but undecided for longer than elsewhere (Configure.lenient). Before Ready nothing has
+changed: a successor that does not come up, or not in time, is killed and forgotten.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import msgspec
 import trio
 
 from muxproxy.budget import Order, Report, Share
-from muxproxy.config.model import Backend
+from muxproxy.config.limits import PLACES
 from muxproxy.errors import OperatorError
 from muxproxy.messages import Holds, Lend, Message, Ready, Succeed
 from muxproxy.supervisor.admin.live import Live
@@ -57,8 +59,9 @@ class Successor:
         log: Log,
         command: Sequence[str] = COMMAND,
         spares: Sequence[Listener] = (),
+        numbers: Mapping[str, list[str]] | None = None,
     ) -> None:
-        """`spares`: that are no backend's. Raises OSError."""
+        """`spares`: that are no backend's; `numbers`: that will be lent of each. Raises OSError."""
         ours, theirs = socket.socketpair()
         everything = [*listeners.all_backends(), *listeners.admins(), *spares]
         descriptors = [listener.socket.fileno() for listener in everything]
@@ -75,6 +78,7 @@ class Successor:
         self._log = log
         self.channel = Channel(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
         self.ready = trio.Event()
+        self.takes_all = False
         self.gone = trio.Event()
         places = {
             name: [(listener.address, listener.socket.fileno()) for listener in mine]
@@ -88,6 +92,7 @@ class Successor:
                 msgspec.to_builtins(live),
                 {each.socket.fileno(): each.unit for each in everything if each.unit},
                 [(spare.address, spare.socket.fileno()) for spare in spares],
+                dict(numbers or {}),
             )
         )
 
@@ -106,15 +111,16 @@ class Successor:
 
     def _on_message(self, message: Message, ledger: Ledger) -> None:
         match message:
-            case Ready():
+            case Ready(takes_all):
+                self.takes_all = takes_all
                 self.ready.set()
-            case Holds(holder, report):
-                ledger.on_report(SUCCESSOR, holder, report)
+            case Holds(holder, report, number):
+                ledger.on_report(SUCCESSOR, holder, report, number)
             case _:
                 raise ValueError(f"{type(message).__name__} is not a successor's word")
 
-    def lend(self, holder: int, order: Order, backend: str) -> None:
-        self.channel.say(Lend(holder, order, backend=backend))
+    def lend(self, holder: int, order: Order, number: str, backend: str) -> None:
+        self.channel.say(Lend(holder, order, number, backend))
 
     async def comes_up(self) -> None:
         """Raises UpgradeError."""
@@ -179,16 +185,18 @@ async def _first(event: trio.Event, scope: trio.CancelScope) -> None:
 
 
 class Predecessor:
-    """As its successor sees it. Until it has gone the bound of each backend is what it has lent."""
+    """As its successor sees it. Until it has gone the bounds of each backend are what it has lent."""
 
     def __init__(self, descriptor: int) -> None:
         sock = socket.socket(fileno=descriptor)
         os.set_inheritable(descriptor, False)
         self.channel = Channel(trio.SocketStream(trio.socket.from_stdlib_socket(sock)))
         self.live = Live()
-        self.backends: set[str] = set()  # that it has: their bounds are not ours yet
-        self._shares: dict[int, tuple[str, Share]] = {}  # by its number in the predecessor's ledger
-        self._told: dict[int, Report] = {}
+        # Of each backend that it has: what of its bounds is not ours yet.
+        self.numbers: dict[str, list[str]] = {}
+        # By the holder in the predecessor's ledger, and of what: the backend, and what we have.
+        self._shares: dict[tuple[int, str], tuple[str, Share]] = {}
+        self._told: dict[tuple[int, str], Report] = {}
 
     @classmethod
     async def of(cls, descriptor: int, estate: Estate) -> Predecessor:
@@ -203,7 +211,7 @@ class Predecessor:
         raise UpgradeError("the predecessor has handed nothing over")
 
     def take(self, message: Succeed, estate: Estate) -> None:
-        self.backends = set(message.listeners)
+        self.numbers = {name: message.numbers.get(name, [PLACES]) for name in message.listeners}
         for name, places in message.listeners.items():
             for address, listener in places:
                 estate.add(name, address, listener, message.units.get(listener, ""))
@@ -214,9 +222,9 @@ class Predecessor:
         self.live = msgspec.convert(message.live, Live)
 
     async def listen(
-        self, bounds: Mapping[str, Backend], ledger: Ledger, on_news: Callable[[], None]
+        self, bounds: Mapping[str, Mapping[str, int]], ledger: Ledger, on_news: Callable[[], None]
     ) -> None:
-        """Until it has gone, and all that it had."""
+        """Until it has gone, and all that it had. `bounds`: of each backend, as it is configured here."""
         while messages := await self.channel.receive():
             for message in messages:
                 if isinstance(message, Lend):
@@ -224,22 +232,22 @@ class Predecessor:
             on_news()
         await trio.sleep(GRACE)
 
-    def _on_lend(self, message: Lend, bounds: Mapping[str, Backend], ledger: Ledger) -> None:
-        backend = bounds.get(message.backend)
-        _, share = self._shares.setdefault(message.holder, (message.backend, Share()))
+    def _on_lend(self, message: Lend, bounds: Mapping[str, Mapping[str, int]], ledger: Ledger) -> None:
+        name, number = message.backend, message.number
+        most = bounds.get(name, {}).get(number)
+        _, share = self._shares.setdefault((message.holder, number), (name, Share()))
         if not share.on_order(message.order):
             return
-        if backend is None:  # it is not configured any more
+        if most is None:  # it is not configured any more
             share.give(share.most)
             return
-        most = backend.upstream.max_connections
-        ledger.set_bound(message.backend, min(most, share.most))
+        ledger.set_bound(name, min(most, share.most), number)
         share.wanted = max(0, most - share.most)
 
     def tell(self, ledger: Ledger) -> None:
         """What has been lent and what of it is held here, if that is news."""
-        for holder, (name, share) in self._shares.items():
-            report = share.report(ledger.lent(name))
-            if self._told.get(holder) != report:
-                self._told[holder] = report
-                self.channel.say(Holds(holder, report))
+        for (holder, number), (name, share) in self._shares.items():
+            report = share.report(ledger.lent(name, number))
+            if self._told.get((holder, number)) != report:
+                self._told[holder, number] = report
+                self.channel.say(Holds(holder, report, number))

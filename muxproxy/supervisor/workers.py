@@ -104,6 +104,7 @@ class Worker:
     ) -> None:
         """`on_news`: the ledger may have something to say to others."""
         self._memory = memory
+        self.lenient = 0.0  # seconds (messages.Configure), of a process that begins now
         self._ledger = Ledger() if ledger is None else ledger
         self._on_news = on_news
         self.index = index
@@ -234,7 +235,8 @@ class Worker:
         self._process = process
         self._channel = channel = Channel(process.channel)
         places = {backend.name: self._ledger.open(backend.name, self.index) for backend in self.backends}
-        channel.say(Configure(list(self.backends), self._descriptors(), self._memory, places))
+        backends, listening = list(self.backends), self._descriptors()
+        channel.say(Configure(backends, listening, self._memory, places, self.lenient))
         self._on_news()
         try:
             async with trio.open_nursery() as nursery:

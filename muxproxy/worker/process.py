@@ -144,7 +144,7 @@ class Worker:
     def _start(self, message: Configure) -> None:
         self._memory.bound = message.memory
         for backend in message.backends:
-            service = self._add(backend, message.holders.get(backend.name))
+            service = self._add(backend, message.holders.get(backend.name), message.lenient)
             for address, descriptor in message.listeners[backend.name]:
                 self._accepting.add(service.listen(address, descriptor))
         self._fit()
@@ -153,8 +153,11 @@ class Worker:
         _settle_gc()
         self._send(Ready())
 
-    def _add(self, backend: Backend, place: tuple[int, dict[str, Order]] | None) -> Service:
-        service = self._services[backend.name] = Service(self._engine, backend, self._memory, place)
+    def _add(
+        self, backend: Backend, place: tuple[int, dict[str, Order]] | None, lenient: float = 0.0
+    ) -> Service:
+        service = Service(self._engine, backend, self._memory, place, lenient)
+        self._services[backend.name] = service
         service.start()
         return service
 

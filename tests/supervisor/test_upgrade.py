@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from muxproxy.budget import Order, Report
-from muxproxy.config.limits import PLACES
+from muxproxy.config.limits import CLIENTS, PLACES
 from muxproxy.messages import Holds, Lend, MessageReader, Ready, Succeed, encode
 from muxproxy.supervisor.admin.live import Live
 from muxproxy.supervisor.ledger import Ledger
@@ -19,7 +19,6 @@ from muxproxy.supervisor.listening.adopting import Estate
 from muxproxy.supervisor.listening.sockets import Listener, Listeners
 from muxproxy.supervisor.log import Log
 from muxproxy.supervisor.upgrade import SUCCESSOR, Predecessor, Successor, UpgradeError
-from tests.config.models import backend
 
 # A successor that says what it was given, and then what its second argument tells it to.
 CHILD = """
@@ -50,11 +49,12 @@ def child(*words: object) -> list[str]:
 
 async def test_a_successor_that_is_ready_is_heard_and_lent_to() -> None:
     ledger = Ledger()
-    ledger.set_bound("web", 4)
+    ledger.set_bounds("web", {PLACES: 4, CLIENTS: 9})
     holder, lent = ledger.open("web", SUCCESSOR)
     order = lent[PLACES]
     with listeners() as mine, trio.fail_after(30):
-        words = (Ready(), Holds(holder, Report(order.serial, 1, 0)))
+        held = Holds(holder, Report(order.serial, 1, 0)), Holds(holder, Report(1, 2, 0), CLIENTS)
+        words = (Ready(takes_all=True), *held)
         successor = Successor(Path("/etc/muxproxy"), mine, Live(), log(), child(*words))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(successor.channel.write)
@@ -62,8 +62,10 @@ async def test_a_successor_that_is_ready_is_heard_and_lent_to() -> None:
             nursery.start_soon(successor.listen, ledger, heard.set)
             await successor.comes_up()
             await heard.wait()
-            ((_, told, _, again),) = ledger.news()  # what it does not hold is lent to it again
-            assert (told, again.serial) == (holder, order.serial + 1)
+            # What it does not hold is lent to it again.
+            told = {number: (key, order) for _, key, number, order in ledger.news()}
+            assert told == {PLACES: (holder, Order(2, 4, 0)), CLIENTS: (holder, Order(2, 9, 0))}
+            assert successor.takes_all
             await successor.end()
             nursery.cancel_scope.cancel()
 
@@ -134,20 +136,21 @@ async def test_what_is_handed_over_is_the_estates_and_bounds_come_with_what_is_l
     heir, estate, ledger = Heir(), Estate(), Ledger()
     with heir.ours, socket.create_server(("127.0.0.1", 0)) as sock, trio.fail_after(10):
         address = f"127.0.0.1:{sock.getsockname()[1]}"
-        heir.says(Succeed({"web": [(address, os.dup(sock.fileno()))], "gone": []}, [], {"paused": ["web"]}))
+        places: dict[str, list[tuple[str, int]]] = {"web": [(address, os.dup(sock.fileno()))], "gone": []}
+        heir.says(Succeed(places, [], {"paused": ["web"]}, numbers={"web": [PLACES, CLIENTS]}))
         predecessor = await Predecessor.of(heir.descriptor, estate)
-        assert predecessor.backends == {"web", "gone"}
+        assert predecessor.numbers == {"web": [PLACES, CLIENTS], "gone": [PLACES]}  # which is an older one
         assert predecessor.live.paused == {"web"}
         listener = estate.take("web", address)
         assert listener is not None
         listener.close()
-        ledger.set_bound("web", 0)
+        ledger.set_bounds("web", {PLACES: 0, CLIENTS: 0})
         mine, first = ledger.open("web", 0)
         assert first[PLACES].most == 0
-        backends = {"web": backend("web", upstream__max_connections=6)}
+        bounds = {"web": {PLACES: 6, CLIENTS: 20}}
         async with trio.open_nursery() as nursery:
             nursery.start_soon(predecessor.channel.write)
-            nursery.start_soon(predecessor.listen, backends, ledger, lambda: predecessor.tell(ledger))
+            nursery.start_soon(predecessor.listen, bounds, ledger, lambda: predecessor.tell(ledger))
             heir.says(Lend(9, Order(1, 2, 0), backend="web"), Lend(10, Order(1, 8, 0), backend="gone"))
             assert await heir.hears(2) == [Holds(9, Report(1, 2, 4)), Holds(10, Report(1, 0, 0))]
             assert ledger.news()[0].order.most == 2
@@ -157,6 +160,14 @@ async def test_what_is_handed_over_is_the_estates_and_bounds_come_with_what_is_l
             ledger.on_report(0, mine, Report(ledger.news()[0].order.serial, 1, 0))
             predecessor.tell(ledger)
             assert await heir.hears() == [Holds(9, Report(2, 1, 5))]
+            # Of each number by itself.
+            heir.says(Lend(9, Order(1, 7, 0), CLIENTS, "web"), Lend(9, Order(1, 3, 0), "waiting", "web"))
+            assert await heir.hears(2) == [
+                Holds(9, Report(1, 7, 13), CLIENTS),
+                Holds(9, Report(1, 0, 0), "waiting"),
+            ]
+            assert {each.number: each.order.most for each in ledger.news()}[CLIENTS] == 7
+            assert (ledger.lent("web"), ledger.lent("web", CLIENTS)) == (1, 7)
             nursery.cancel_scope.cancel()
         await predecessor.channel.aclose()
 

@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 from contextlib import ExitStack
@@ -84,7 +85,8 @@ def test_nobody_notices_upgrades_and_the_bound_holds_over_both() -> None:
             proxy.write(
                 name,
                 protocol,
-                clients={"listen": [f"127.0.0.1:{ports[name]}"]},
+                # As many as ever come at once: each may be connected anew before he is seen to have left.
+                clients={"listen": [f"127.0.0.1:{ports[name]}"], "max_connections": 2 * CLIENTS},
                 queue={"max_waiting": 500, "timeout": "10s"},
                 upstream={"servers": [servers[name]], "max_connections": BOUND},
             )
@@ -117,3 +119,44 @@ def test_a_successor_that_does_not_come_up_changes_nothing() -> None:
         wait_for(lambda: "not upgraded" in proxy.log(), within=20, what="the failure told", every=0.02)
         assert proxy.status()["pid"] == proxy.process.pid
         assert proxy.status()["state"] == "serving"
+
+
+def ping(sock: socket.socket) -> bytes:
+    sock.sendall(b"PING\r\n")
+    return sock.recv(64)
+
+
+def test_while_both_run_there_are_as_many_clients_as_may_be_and_no_more() -> None:
+    tables = {"clients": {"max_connections": 2}, "upstream": {"max_connections": 8}}
+    with ExitStack() as stack:
+        server = stack.enter_context(RedisServer())
+        proxy = stack.enter_context(Upgraded(server.address, protocol="tcp", **tables))
+
+        def connect() -> socket.socket:
+            return stack.enter_context(socket.create_connection((proxy.host, proxy.port), 20))
+
+        kept = [connect() for _ in range(2)]
+        assert [ping(sock) for sock in kept] == [b"+PONG\r\n"] * 2
+        before = proxy.process.pid
+        proxy.process.send_signal(signal.SIGUSR2)
+
+        def is_served() -> bool:
+            """Who is silent for a second is closed by one that drains."""
+            assert [ping(sock) for sock in kept] == [b"+PONG\r\n"] * 2
+            return bool(proxy.status()["pid"] != before)
+
+        wait_for(is_served, within=40, what="a successor that serves", every=0.02)
+        late = connect()
+        late.sendall(b"PING\r\n")
+        late.settimeout(0.3)
+        with contextlib.suppress(TimeoutError):
+            raise AssertionError(f"let in beside two: {late.recv(64)!r}")
+        assert ping(kept[0]) == b"+PONG\r\n"
+        kept[0].close()
+        late.settimeout(20)
+        assert late.recv(64) == b"+PONG\r\n"
+        kept[1].close()
+        wait_for(lambda: "taken over" in proxy.log(), within=40, what="the predecessor's end", every=0.02)
+        assert ping(connect()) == b"+PONG\r\n"
+        assert proxy.process.wait(20) == 0
+        proxy.stop_successor()

@@ -115,6 +115,7 @@ class Accounts:
         self.draining = False
         self.gentle_until = 0.0  # draining while others accept: until then only who is silent is closed
         self.resolve_error = ""
+        self.lenient_until = 0.0  # what it is lent has to come from a predecessor first (rations.py)
         self.handshaking = 0  # clients, by TLS: they count, and the heart has not met them
         self.voice: Voice | None = None  # what clients make it say is bounded
         self.asked = ""  # the host that requests name, where its servers are called otherwise

@@ -444,8 +444,7 @@ class Pool(Changing):
         self.draining = True
         self.gentle_until = gentle_until
         self.protocol.drain()
-        self.crowd.settle(now)  # in a drain nobody is left undecided
-        self.line.settle(now)
+        self.crowd.settle(now)  # in a drain no client is left undecided
         for client in list(self.clients):
             client.drain(now)
         self.maybe_drained()

@@ -35,9 +35,16 @@ REMOVED = "backend removed"  # why its connections are closed
 
 
 class Service:
-    """`holder`: its pool's number in the supervisor's ledger."""
+    """`holder`: its pool's number in the supervisor's ledger. `lenient`: messages.Configure."""
 
-    def __init__(self, engine: Engine, backend: Backend, memory: Memory, place: Place | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        backend: Backend,
+        memory: Memory,
+        place: Place | None = None,
+        lenient: float = 0.0,
+    ) -> None:
         self._engine = engine
         self.backend = backend
         self.holder, orders = place or (0, {})
@@ -49,6 +56,7 @@ class Service:
             self._surroundings = Surroundings(engine)
             self.pool = self._front = self._surroundings.new_front(backend)
         self.pool.memory = memory
+        self.pool.lenient_until = engine.time() + lenient
         self.pool.begin(orders, engine.time())
         self.failures = Failures(self.pool)
         self.listeners: list[tuple[str, Listener]] = []

@@ -11,7 +11,8 @@ full house must not keep everybody waiting (P8). Alone with its backend a pool h
 once.
 
 Who comes to a pool that drains was accepted before it had heard of that, and nobody else can serve him:
-clients and the queue may then be as many as the whole backend's. Undecided, he would be ended unread.
+clients may then be as many as the whole backend's. Undecided, he would be ended unread. What they ask stands
+in line by what is lent, with more time for the decision.
 """
 
 from __future__ import annotations
@@ -31,9 +32,11 @@ from muxproxy.mux.exchange import Exchange
 # Seconds. It takes 2 ms, and a hundred where thirty processes want the CPU: with a WAIT of 20 ms somebody was
 # refused there beside a queue that was empty. One in six waits for that where all is taken (WAIT of CALM).
 WAIT: Final = 0.2
-# Where a shard has just begun, with nothing: what it gets has to come back first, from workers that are busy
-# with the same reload.
+# Where what is wanted has to come back first, from workers that are busy with a reload or an upgrade: a shard
+# has just begun, with nothing; another process takes over from this one, or this one from another.
 FIRST: Final = 2.0
+# Nothing was lent yet by a predecessor: it does so when all workers of this one are ready.
+READY: Final = 10.0
 CALM: Final = 1.0
 LOOK: Final = 0.005  # seconds between two looks, while somebody wants more: here, or elsewhere
 PARTS: Final = 16  # of a part of the bound that is even: so much is wanted at a time, or a message for each
@@ -138,9 +141,16 @@ class Ration(Timed):
             self.want(now)
             return False
         if self._since == INF:
-            self._since, self._until = now, now + (FIRST if self._is_new else WAIT)
+            self._since, self._until = now, now + self._patience(now)
         self.want(now, 1)
         return True
+
+    def _patience(self, now: float) -> float:
+        """How long somebody may be undecided."""
+        pool = self._pool
+        if now < pool.lenient_until:
+            return READY if self._is_new else FIRST
+        return FIRST if self._is_new or pool.draining else WAIT
 
     def want(self, now: float, coming: int = 0) -> None:
         """`coming`: beside those that are missing by now."""
@@ -195,12 +205,15 @@ class Ration(Timed):
             self._pool.fine.watch(self)
 
     def _give(self, now: float) -> None:
-        """Half of what is unused, to who asks."""
+        """Of what is unused, to who asks."""
         share = self.share
         unused = share.most - self.used()
         if share.asked and unused > 0 and not share.wanted:
-            share.give(min(share.asked, (unused + 1) // 2))
+            share.give(min(share.asked, self.spare(unused)))
             self.settle(now)
+
+    def spare(self, unused: int) -> int:
+        return (unused + 1) // 2
 
     def on_bug(self, now: float) -> None:
         """Ours: whoever comes next is looked at."""
@@ -236,6 +249,9 @@ class ClientRation(Ration):
         while self._anteroom:
             client, _ = self._anteroom.popitem()
             client.turn_away(now)
+
+    def spare(self, unused: int) -> int:
+        return unused if self._pool.draining else super().spare(unused)  # nobody comes any more
 
     def admit(self, client: Client, data: bytes, now: float) -> bool:
         """One more than may be is here. True: it is kept."""
@@ -274,9 +290,6 @@ class QueueRation(Ration):
 
     def missing(self) -> int:
         return self.standing() - self.used()
-
-    def most(self) -> int:
-        return self._bound if self._pool.draining else super().most()
 
     def keeps(self, now: float) -> bool:
         if self._since == INF:
