@@ -36,7 +36,9 @@ def statistics(front: Front, now: float) -> BackendSnapshot:
         "draining": front.draining,
         "clients": len(front.clients),
         "clients_max": front.clients_config.max_connections or 0,
-        "waiting": front.hall.waiting(),
+        "waiting": sum(
+            pool.gate.waiting for pool in active
+        ),  # with those to be sent again, whom no hall lets in
         "waiting_max": front.bounds[QUEUED],
         "oldest_wait": max((pool.oldest_wait(now) for pool in active), default=0.0),
         "queue_timeout": front.queue.timeout,
