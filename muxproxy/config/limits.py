@@ -94,6 +94,7 @@ def _shard(backend: Backend, number: int) -> Backend:
     # What is one destination's. To lend that by need, too, the ledger would have a budget for each: of a name
     # that a client chose, made with its first request, and a round trip before its first connect. As it is a
     # destination has its part in each shard at once, and all parts together are what is written.
+    # max_upgraded, which is of all destinations, is not lent yet: it has its part likewise.
     pinned, upgraded = upstream.max_pinned, http.max_upgraded
     return replace(
         backend,
