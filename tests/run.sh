@@ -112,6 +112,7 @@ make_compiled() {
 compiled_tests=(
     tests/test_native.py tests/protocols tests/mux tests/metrics tests/worker tests/fuzz/test_framers.py tests/system/test_retries.py
     tests/system/redis/test_round_trips.py tests/system/tcp/test_sessions.py tests/system/dubbo/test_own.py
+    tests/system/transparent/test_transparent.py
 )
 
 # The programs. Command, Debian package, and the tests that are left out without it.

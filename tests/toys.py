@@ -300,7 +300,8 @@ class ToyReplies(_Lines, ReplyFramer):
         """One word each."""
         lines: list[bytes] = []
         is_plain = self._protocol.sharing is Sharing.ORDERED and not self._protocol.draining
-        while is_plain and self._state == _HEAD and not self._buffer and len(lines) < self._protocol.frames:
+        is_plain &= self._protocol.frames == FRAMES  # fewer are counted by feed() alone
+        while is_plain and self._state == _HEAD and not self._buffer and len(lines) < FRAMES:
             line = data[: data.find(b"\n") + 1]
             if not self._expected or not line[:-1].isalnum() or "bye" in (self._expected[0] or ()):
                 break
