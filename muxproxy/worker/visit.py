@@ -373,7 +373,7 @@ class Visit:
         try:
             self._lobby.adopt(descriptor, self._family, self._hands)
         except Exception:  # no memory for it, or a bug of ours
-            self._moving = False
+            self._moving = self.closing = False  # nobody else will close it
             self._hands.on_bug()
             self.abort()
 

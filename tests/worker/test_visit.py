@@ -167,6 +167,20 @@ def test_what_its_socket_does_not_take_is_reason_enough_to_stay(alone: Alone) ->
     assert alone.adopted == [alone.descriptor]
 
 
+def test_whoever_gets_no_transport_for_its_last_bytes_is_closed_and_told(alone: Alone) -> None:
+    def adopt(*_: object) -> None:
+        raise MemoryError
+
+    alone.lobby.adopt = adopt
+    fill(alone)
+    alone.visit.close()
+    alone.turn()
+    assert alone.hands.said == ["pause", "bug", "lost"]
+    assert alone.visit.is_closing()
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(alone.descriptor)
+
+
 def test_a_rest_between_two_requests_begins_the_count_again(alone: Alone) -> None:
     alone.visit.begin()
     alone.visit.write(b"re")
