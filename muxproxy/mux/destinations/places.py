@@ -16,7 +16,7 @@ from muxproxy.mux.base.pool import Pool
 class Places(Budget[Pool]):
     def __init__(self, bound: int) -> None:
         super().__init__(bound)
-        self.max_tunnels: int | None = None  # of all places; None: half of them, at least 1 (rationing.py)
+        self.max_tunnels = bound  # of all places, until rationing.py says how many
         self.outside = 0  # places that are wanted elsewhere, if they are idle
         self.is_turn = False  # those that have had their last place for TURN may be asked for it
         self.wants_turn = False  # somebody waits for that
@@ -162,8 +162,7 @@ class Places(Budget[Pool]):
     # -- tunnels -----------------------------------------------------------------------------------
 
     def _tunnels_left(self) -> int:
-        most = max(1, self.bound // 2) if self.max_tunnels is None else self.max_tunnels
-        return most - self._tunnels
+        return self.max_tunnels - self._tunnels
 
     def tunnels(self) -> int:
         """Places that are for them, and with somebody."""
