@@ -100,6 +100,17 @@ class OrderedUpstream(SharedUpstream):
         self._whole = whole
         return ()
 
+    def _take_off(self, exchange: Exchange) -> None:
+        """The first has its reply, and is on no ledger of ours any more."""
+        self._first = after = exchange.queue_after  # as _strike
+        if after is None:
+            self._last = None
+        else:
+            exchange.queue_after = None
+        exchange.upstream = None
+        self.in_flight -= exchange.weight
+        self.server.in_flight -= exchange.weight
+
     def _on_whole(self, replies: list[bytes], now: float) -> None:
         """As _on_frames does with those of their frames, without these."""
         for reply in replies:
@@ -110,14 +121,7 @@ class OrderedUpstream(SharedUpstream):
                 if self.state != OPEN and self.state != GREETING:
                     return
                 continue
-            self._first = after = exchange.queue_after  # as _strike
-            if after is None:
-                self._last = None
-            else:
-                exchange.queue_after = None
-            exchange.upstream = None
-            self.in_flight -= exchange.weight
-            self.server.in_flight -= exchange.weight
+            self._take_off(exchange)
             try:
                 client.deliver_plain(exchange, reply, now)
             except Exception:
@@ -135,14 +139,7 @@ class OrderedUpstream(SharedUpstream):
             if frame.marks == _WHOLE and exchange is not None:  # as nearly always
                 client = exchange.client
                 if client is not None and not exchange.marks & PIN and exchange is not self._doubt:
-                    self._first = after = exchange.queue_after  # as _strike
-                    if after is None:
-                        self._last = None
-                    else:
-                        exchange.queue_after = None
-                    exchange.upstream = None
-                    self.in_flight -= exchange.weight
-                    self.server.in_flight -= exchange.weight
+                    self._take_off(exchange)
                     try:
                         client.deliver(exchange, frame, now)
                     except Exception:
